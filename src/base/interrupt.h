@@ -1,0 +1,20 @@
+/*
+ * "The user asked to stop" as one flag. Programs install the handlers; rooms with long loops ask between two
+ * steps, where stopping loses nothing, and return ERR_INTERRUPTED.
+ */
+#pragma once
+#include <stdbool.h>
+
+#include "base/error.h"
+
+/* Install handlers for SIGINT, SIGTERM and SIGHUP that set the flag. Called once by a program. */
+void interrupt_install(void);
+
+/* Ignore these signals from now on: for steps that must go to their end. */
+void interrupt_ignore(void);
+
+/* True once a signal came. Cheap. */
+bool interrupt_requested(void);
+
+/* OK, or ERR_INTERRUPTED filled in once a signal came. */
+must_check enum error_code interrupt_check(struct error *reterr);
