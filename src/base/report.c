@@ -23,7 +23,8 @@ void report_advance(const struct report *report, uint64_t files, uint64_t bytes)
         report->advance(report->context, files, bytes);
 }
 
-static void tell(void (*function)(void *, const char *), void *context, const char *format, va_list arguments)
+__attribute__((format(printf, 3, 0))) static void tell(void (*function)(void *, const char *), void *context,
+                                                       const char *format, va_list arguments)
 {
     char line[LINE_SIZE];
     vsnprintf(line, sizeof(line), format, arguments);

@@ -1,0 +1,94 @@
+/*
+ * Keyslots: one way to open a vault, each a file of exactly 4096 bytes. This room knows the format and the
+ * kinds; it never talks to a person or a network, and never decides where an answer comes from (unlock/
+ * does). A kind is two pure steps: keyslot_begin says what is asked for, keyslot_finish turns the answer into
+ * the vault secret.
+ *
+ * Format 1 (all integers little-endian; the header is authenticated as associated data, the whole is
+ * validated by one table before use; what follows the ciphertext is random padding): 0  8   "HUSKSLOT" 8  4
+ * format version (1) 12  4   suite (1 = HKDF-SHA256, Argon2id, XChaCha20-Poly1305) 16  4   kind 20  4
+ * Argon2id passes          (passphrase; else 0) 24  8   Argon2id memory in bytes (passphrase; else 0) 32  16
+ * keyslot id 48  16  vault id 64  32  salt 96  8   created, seconds since 1970 104  24  zero, reserved 128 24
+ * nonce 152  48  ciphertext of the 32-byte vault secret and tag 200  3896 random padding
+ */
+#pragma once
+#include "base/clock.h"
+#include "crypto/kdf.h"
+#include "secret/secret.h"
+
+#define KEYSLOT_FILE_SIZE 4096
+#define KEYSLOT_FORMAT_VERSION 1
+#define VAULT_SECRET_SIZE 32
+
+struct keyslot_id {
+    uint8_t bytes[16];
+};
+struct vault_id {
+    uint8_t bytes[16];
+};
+
+enum keyslot_kind {
+    KEYSLOT_AUTHORITY = 1,
+    KEYSLOT_KEYFILE = 2,
+    KEYSLOT_PASSPHRASE = 3,
+    KEYSLOT_RECOVERY = 4
+};
+
+struct keyslot {
+    struct keyslot_id id;
+    struct vault_id vault;
+    enum keyslot_kind kind;
+    int64_t created_unix_s;
+    uint8_t salt[32];
+    uint32_t argon2_passes;
+    uint64_t argon2_memory_bytes;
+    uint8_t file[KEYSLOT_FILE_SIZE]; /* the file as it is on disk */
+};
+
+/* "keyfile", "passphrase", "recovery", "authority". Static storage. */
+const char *keyslot_kind_word(enum keyslot_kind kind);
+
+/* Validate the bytes of a keyslot file. ERR_CORRUPT, ERR_TOO_NEW. */
+must_check enum error_code keyslot_parse(const uint8_t *bytes, size_t length, struct keyslot *ret_keyslot,
+                                         struct error *reterr);
+
+/* Make a keyslot of a local kind that wraps vault_secret under answer (the bytes of the key file, passphrase
+ * or recovery key). machine_memory_bytes bounds Argon2id. The id is drawn at random. Blocks for about a
+ * second for a passphrase. */
+must_check enum error_code keyslot_new(enum keyslot_kind kind, const struct vault_id *vault,
+                                       const struct secret *vault_secret, const struct secret *answer,
+                                       uint64_t machine_memory_bytes, const struct clock *clock,
+                                       struct keyslot *ret_keyslot, struct error *reterr);
+
+/* What an answer must be: its kind and length bounds, so that a prompt or file can be checked before it is
+ * tried. */
+struct keyslot_challenge {
+    enum keyslot_kind kind;
+    size_t answer_least, answer_most;
+    bool slow; /* takes about a second */
+};
+must_check enum error_code keyslot_begin(const struct keyslot *keyslot,
+                                         struct keyslot_challenge *ret_challenge, struct error *reterr);
+
+/* The vault secret, or ERR_WRONG_KEY. */
+must_check enum error_code keyslot_finish(const struct keyslot *keyslot, const struct secret *answer,
+                                          struct secret **ret_vault_secret, struct error *reterr);
+
+/*
+ * A recovery key as people write it: 256 random bits and a checksum in groups,
+ * "husk-XXXXX-XXXXX-...", Crockford's base32 (no I, L, O, U; read without regard to case, spaces and dashes).
+ */
+#define RECOVERY_KEY_SIZE 32
+#define RECOVERY_TEXT_SIZE 128
+must_check enum error_code recovery_key_new(struct secret **ret_key, struct error *reterr);
+/* The text is a secret too: NUL-terminated inside the secret. */
+must_check enum error_code recovery_key_format(const struct secret *key, struct secret **ret_text,
+                                               struct error *reterr);
+/* ERR_USAGE says whether the length, a letter (which one) or the checksum is wrong. */
+must_check enum error_code recovery_key_parse(const struct secret *text, struct secret **ret_key,
+                                              struct error *reterr);
+
+#define KEYFILE_LEAST 32
+#define KEYFILE_MOST ((size_t)1 << 20)
+#define PASSPHRASE_LEAST 8
+#define PASSPHRASE_MOST 1024
