@@ -1,0 +1,189 @@
+/*
+ * A vault: one erasure domain on one filesystem. Its public header and manifest (vault.json), its keyslot
+ * files, where to find it, and the lock that lets one husk at a time change it. Knows nothing of copying
+ * (convert/) nor of where secrets come from (unlock/).
+ *
+ * On disk, below the root of the vault's filesystem, all 0700 and root's:
+ *   .husk/lock                          flock, held by whatever changes something below .husk
+ *   .husk/vaults/NAME/vault.json        {"version":1,"body":"TEXT","mac":"HEX"}: MAC over the bytes of TEXT,
+ * kept as they are .husk/vaults/NAME/keyslots/ID       4096 bytes each (keyslot/keyslot.h)
+ *   .husk/vaults/NAME/private/          encrypted under the vault: manifest.key (32 bytes), the manifest of a
+ * conversion .husk/vaults/NAME/erasing, erased   marks: their being there is what counts
+ *   .husk/vaults/NAME.new/              a vault being made; whatever a crash left there is destroyed by the
+ * next vault_create Invariants: vault.json is replaced whole; a keyslot is on disk before the manifest names
+ * it and leaves the manifest before it is destroyed; with an erasing mark nothing opens.
+ */
+#pragma once
+#include "base/clock.h"
+#include "base/finding.h"
+#include "destroy/destroy.h"
+#include "filesystem/filesystem.h"
+#include "fscrypt/fscrypt.h"
+#include "keyslot/keyslot.h"
+
+#define HUSK_DIRECTORY ".husk"
+#define VAULT_NAME_MAXIMUM 64
+#define VAULT_DIRECTORIES_MAXIMUM 256
+#define VAULT_KEYSLOTS_MAXIMUM 64
+#define VAULT_SYMLINKS_MAXIMUM 256
+
+enum vault_mark { VAULT_ACTIVE, VAULT_ERASING, VAULT_ERASED };
+
+/* One protected directory. */
+struct vault_directory {
+    char *path; /* owned; raw bytes, relative to the root of the filesystem, no leading slash */
+    struct fscrypt_nonce nonce;
+};
+
+/* A symlink at the root of the filesystem that leads into a protected directory. */
+struct vault_symlink {
+    char *path, *target; /* owned, raw bytes */
+    uint32_t uid, gid, mode;
+};
+
+struct vault {
+    char name[VAULT_NAME_MAXIMUM + 1];
+    struct vault_id id;
+    struct filesystem *filesystem; /* owned */
+    int fd;                        /* .husk/vaults/NAME */
+    enum vault_mark mark;
+    struct fscrypt_identifier identifier; /* of the master key */
+    int64_t created_unix_s;
+    int64_t protected_since_unix_s;      /* when the first directory was protected; 0 for none yet */
+    bool born_encrypted;                 /* no directory of it ever held plaintext */
+    uint64_t sequence;                   /* goes up with every manifest written */
+    struct vault_directory *directories; /* owned */
+    size_t directory_count;
+    struct vault_symlink *symlinks; /* owned */
+    size_t symlink_count;
+    struct keyslot_id *keyslots; /* owned; those the manifest names */
+    size_t keyslot_count;
+    struct buffer body; /* the bytes the MAC is over, as read or written last */
+    uint8_t mac[32];
+};
+
+/* ERR_USAGE unless 1 to 64 of letters, digits, '.', '_', '-', beginning with a letter or digit. */
+must_check enum error_code vault_check_name(const char *name, struct error *reterr);
+
+/* Open (and with VAULT_MAKE make) .husk at the root of the filesystem and take its lock: ERR_BUSY names the
+ * pid that has it. The descriptor holds the lock until it is closed. *ret_husk_fd is the directory .husk. */
+enum vault_lock_mode { VAULT_LOCK_EXISTING, VAULT_LOCK_MAKE };
+must_check enum error_code vault_take_lock(const struct filesystem *filesystem, enum vault_lock_mode mode,
+                                           int *ret_lock_fd, int *ret_husk_fd, struct error *reterr);
+
+/* Make a vault with its first keyslots (made for this id): adds the key to the kernel, makes private/, writes
+ * everything durably under NAME.new and renames it into place. Takes over filesystem on success. The lock
+ * must be held. ERR_EXISTS. */
+must_check enum error_code vault_create(struct filesystem *filesystem, const char *name,
+                                        const struct vault_id *id, const struct secret *vault_secret,
+                                        const struct keyslot *keyslots, size_t keyslot_count,
+                                        const struct clock *clock, struct vault **ret_vault,
+                                        struct error *reterr);
+
+/* Read the vault NAME of one filesystem (a copy of filesystem is taken). ERR_NOT_FOUND, ERR_CORRUPT,
+ * ERR_TOO_NEW. */
+must_check enum error_code vault_read(const struct filesystem *filesystem, const char *name,
+                                      struct vault **ret_vault, struct error *reterr);
+
+struct vault_list {
+    struct vault **items; /* owned */
+    size_t count;
+};
+
+/* Every vault on the ext4 filesystems mounted at and below at, sorted by name. Vaults that cannot be read
+ * become findings
+ * ("vault-unreadable", subject: their directory) and do not stop the others. */
+must_check enum error_code vault_list_below(const char *at, struct vault_list *ret_list,
+                                            struct finding_list *findings, struct error *reterr);
+void vault_list_done(struct vault_list *list);
+
+/* The one vault of that name below at. ERR_NOT_FOUND; ERR_EXISTS when two filesystems have one (use --at). */
+must_check enum error_code vault_find(const char *at, const char *name, struct vault **ret_vault,
+                                      struct error *reterr);
+
+void vault_free(struct vault *vault);
+static inline void vault_freep(struct vault **vault)
+{
+    vault_free(*vault);
+    *vault = NULL;
+}
+
+enum vault_state { VAULT_UNLOCKED, VAULT_LOCKED, VAULT_BUSY, VAULT_IS_ERASING, VAULT_IS_ERASED };
+/* From the marks and the kernel's key status. BUSY: the key is gone but open files keep theirs. */
+must_check enum error_code vault_get_state(const struct vault *vault, enum vault_state *ret_state,
+                                           struct error *reterr);
+/* "unlocked", "locked", "busy", "erasing", "erased". Static storage. */
+const char *vault_state_word(enum vault_state state);
+
+/* Read one keyslot file; and every file in keyslots/, also those the manifest does not name. */
+must_check enum error_code vault_read_keyslot(const struct vault *vault, const struct keyslot_id *id,
+                                              struct keyslot *ret_keyslot, struct error *reterr);
+must_check enum error_code vault_each_keyslot(
+    const struct vault *vault,
+    enum error_code (*each)(const struct keyslot_id *id, const struct keyslot *keyslot, /* NULL: unreadable */
+                            const struct error *why, void *context, struct error *reterr),
+    void *context, struct error *reterr);
+
+/*
+ * Open the vault with its secret: check the MAC of the manifest, then that every recorded directory and
+ * symlink is what was recorded (policy, nonce, target, owner, mode), then add the key and prime the ciphers.
+ * What differs becomes a blocking finding
+ * ("directory-replaced", "directory-missing", "symlink-changed", "keyslot-missing" (tells)) and ERR_CHANGED,
+ * and no key is added, unless accept is VAULT_ACCEPT_CHANGES. VAULT already unlocked: still checked, OK.
+ * ERR_ERASED with a mark.
+ */
+enum vault_acceptance { VAULT_ACCEPT_NOTHING, VAULT_ACCEPT_CHANGES };
+must_check enum error_code vault_unlock(struct vault *vault, const struct secret *vault_secret,
+                                        enum vault_acceptance accept, struct finding_list *findings,
+                                        struct error *reterr);
+
+/* Remove the key from the kernel. Findings ("busy-process" ...) name what keeps files of the vault open when
+ * removal is partial: ERR_BUSY then, with the key gone for new opens. *ret_changed is false when it was
+ * locked already. */
+must_check enum error_code vault_lock(const struct vault *vault, bool *ret_changed,
+                                      struct finding_list *findings, struct error *reterr);
+
+/* Changes of what the manifest covers; each writes it at once (the vault must be unlocked: ERR_LOCKED) and is
+ * repeatable. The symlinks at the root of the filesystem that lead into protected directories are recorded
+ * anew each time. */
+must_check enum error_code vault_add_directory(struct vault *vault, const char *path,
+                                               const struct fscrypt_nonce *nonce, const struct clock *clock,
+                                               struct error *reterr);
+must_check enum error_code vault_remove_directory(struct vault *vault, const char *path,
+                                                  struct error *reterr);
+/* A directory that once held plaintext was converted: born_encrypted becomes false with the next write. */
+void vault_set_converted(struct vault *vault);
+must_check enum error_code vault_add_keyslot(struct vault *vault, const struct keyslot *keyslot,
+                                             struct error *reterr);
+/* Leaves the manifest first, then the file is destroyed; ret_result lists the steps. ERR_DENIED for the last
+ * one. */
+must_check enum error_code vault_remove_keyslot(struct vault *vault, const struct keyslot_id *id,
+                                                struct destroy_result *ret_result, struct error *reterr);
+
+/* HKDF of the vault secret, labels of design §3. */
+must_check enum error_code vault_derive_master_key(const struct secret *vault_secret,
+                                                   struct secret **ret_master_key, struct error *reterr);
+
+/* Open private/ of an unlocked vault. */
+must_check enum error_code vault_open_private(const struct vault *vault, int *ret_fd, struct error *reterr);
+
+/*
+ * host.json of a host (DIR/.husk/host.json): where its key files lie.
+ * {"version":1,"keyfiles":[{"vault":HEX,"path":BYTES}]}. Missing file: no key files. Paths are relative to
+ * the host's root DIR.
+ */
+struct host_keyfile {
+    struct vault_id vault;
+    char *path; /* owned */
+};
+struct host_record {
+    struct host_keyfile *keyfiles; /* owned */
+    size_t keyfile_count;
+};
+must_check enum error_code host_read(const char *at, struct host_record *ret_record, struct error *reterr);
+/* Record or forget a key file and write host.json durably. */
+must_check enum error_code host_add_keyfile(const char *at, const struct vault_id *vault, const char *path,
+                                            struct error *reterr);
+must_check enum error_code host_forget_vault(const char *at, const struct vault_id *vault,
+                                             struct error *reterr);
+void host_record_done(struct host_record *record);
