@@ -1,0 +1,255 @@
+"""Real filesystems for tests: an image file, a loop device on it, mounted at a private directory, always undone.
+
+    with disk.ext4() as d:              # or disk.ext4("1k"), disk.ext4(size_mib=1024)
+        open(f"{d.path}/file", "w")
+        d.find([b"needle"])             # searches the raw image
+        d.remount()
+
+In unittest: d = self.enterContext(disk.ext4()). VARIANTS names the kinds of ext4. xfs(), tmpfs() and overlay() are
+there to be refused. Needs root.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+
+from undo import Undo
+
+BLKFLSBUF = 0x1261
+
+# name: (mkfs.ext4 arguments, mount options)
+VARIANTS = {
+    "default": (["-O", "encrypt"], ""),
+    "plain": (["-O", "^encrypt"], ""),
+    "1k": (["-O", "encrypt", "-b", "1024"], ""),
+    "inline": (["-O", "encrypt,inline_data"], ""),
+    "nojournal": (["-O", "encrypt,^has_journal"], ""),
+    "datajournal": (["-O", "encrypt"], "data=journal"),
+    "noextents": (["-O", "encrypt,^extents,^64bit"], ""),
+    "bigalloc": (["-O", "encrypt,bigalloc", "-C", "16384", "-i", "16384"], ""),
+    "strictatime": (["-O", "encrypt"], "strictatime"),
+    "lazytime": (["-O", "encrypt"], "lazytime"),
+    # The next need a kernel with quota, fs-verity or unicode; mounting raises Unsupported where it has none.
+    "project": (["-O", "encrypt,project,quota", "-E", "quotatype=prjquota"], "prjquota"),
+    "quota": (["-O", "encrypt,quota", "-E", "quotatype=usrquota:grpquota"], "usrquota,grpquota"),
+    "verity": (["-O", "encrypt,verity"], ""),
+    "casefold": (["-O", "encrypt,casefold", "-E", "encoding=utf8"], ""),
+}
+
+
+class Unsupported(Exception):
+    """This kernel cannot mount such a filesystem."""
+
+
+def run(*argv, **options):
+    """Run a command that must succeed; returns its stdout as text."""
+    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, **options)
+    text = done.stdout.decode(errors="replace")
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(map(os.fsdecode, argv))}: exit {done.returncode}: {text.strip()}")
+    return text
+
+
+def scratch_parent():
+    """Memory if there is plenty, else the temporary directory. HUSK_TEST_SCRATCH decides otherwise."""
+    chosen = os.environ.get("HUSK_TEST_SCRATCH")
+    if chosen:
+        return chosen
+    with contextlib.suppress(OSError):
+        room = os.statvfs("/dev/shm")
+        if room.f_bavail * room.f_frsize >= 4 << 30:
+            return "/dev/shm"
+    return tempfile.gettempdir()
+
+
+def scratch(undo, prefix="husk-test-"):
+    """A scratch directory that goes with `undo`."""
+    path = tempfile.mkdtemp(prefix=prefix, dir=scratch_parent())
+    undo.push(shutil.rmtree, path)
+    return path
+
+
+def sync(path):
+    """Write the filesystem at `path` out to its device."""
+    run("sync", "-f", path)
+
+
+def unmount(path):
+    """Unmount; what was mounted over or below it goes first, and a busy mount goes lazily, which is an error."""
+    if not os.path.ismount(path):
+        return
+    for _ in range(20):
+        done = subprocess.run(["umount", "-R", path], stderr=subprocess.PIPE)
+        if done.returncode == 0:
+            return
+        time.sleep(0.1)
+    subprocess.run(["umount", "-R", "-l", path], stderr=subprocess.DEVNULL)
+    raise RuntimeError(f"{path} stayed busy and was detached: {done.stderr.decode(errors='replace').strip()}")
+
+
+def attach(undo, image):
+    """A loop device on `image` that goes with `undo`."""
+    device = run("losetup", "--find", "--show", image).strip()
+    undo.push(run, "losetup", "--detach", device)
+    return device
+
+
+class Disk:
+    """A mounted filesystem: `path` is where, `device` the loop device, `image` the file behind it (or None)."""
+
+    def __init__(self, undo, kind, options, device=None, image=None, directory=None):
+        self.undo = undo
+        self.kind = kind
+        self.options = options
+        self.device = device
+        self.image = image
+        self.directory = directory or scratch(undo)
+        self.path = os.path.join(self.directory, "mnt")
+        os.mkdir(self.path)
+        undo.push(self.unmount)
+
+    def mount(self, options=None):
+        chosen = self.options if options is None else options
+        argv = ["mount", "-t", self.kind] + (["-o", chosen] if chosen else [])
+        done = subprocess.run(argv + [self.device or self.kind, self.path], stderr=subprocess.PIPE)
+        if done.returncode != 0:
+            raise Unsupported(f"{self.kind} {chosen}: {done.stderr.decode(errors='replace').splitlines()[0]}")
+
+    def unmount(self):
+        unmount(self.path)
+
+    def remount(self, options=None):
+        """Unmount and mount again: cached pages and fscrypt keys are gone afterwards."""
+        self.unmount()
+        self.mount(options)
+
+    def sync(self):
+        """Everything is in the image and the loop device's cache is dropped."""
+        if os.path.ismount(self.path):
+            sync(self.path)
+        with open(self.device, "rb") as device:
+            os.fsync(device.fileno())
+            fcntl.ioctl(device, BLKFLSBUF, 0)
+        with open(self.image, "rb+") as image:
+            os.fsync(image.fileno())
+
+    def find(self, needles):
+        """Search the raw image. Returns {needle: [byte offsets]} for the needles that are there."""
+        self.sync()
+        return find_in_file(self.image, needles)
+
+    def fsck(self):
+        """Unmount, and complain unless e2fsck finds nothing to mend."""
+        self.unmount()
+        self.sync()
+        run("e2fsck", "-fn", self.image)
+
+
+def find_in_file(path, needles):
+    """{needle: [byte offsets]} of the needles that stand in the file's data; holes are skipped."""
+    needles = [bytes(needle) for needle in needles]
+    overlap = max(map(len, needles)) - 1
+    found = {}
+    with open(path, "rb") as image:
+        size = os.fstat(image.fileno()).st_size
+        for start, end in _data_ranges(image.fileno(), size):
+            _find_in_range(image.fileno(), start, end, needles, overlap, found)
+    return {needle: sorted(offsets) for needle, offsets in found.items()}
+
+
+def _data_ranges(fd, size):
+    position = 0
+    while position < size:
+        try:
+            start = os.lseek(fd, position, os.SEEK_DATA)
+        except OSError:
+            return
+        position = os.lseek(fd, start, os.SEEK_HOLE)
+        yield start, position
+
+
+def _find_in_range(fd, start, end, needles, overlap, found):
+    step = 8 << 20
+    for base in range(start, end, step):
+        # bytes.find is several times faster than mmap.find.
+        chunk = os.pread(fd, min(step + overlap, end - base), base)
+        for needle in needles:
+            at = chunk.find(needle)
+            while at != -1 and at < step:
+                found.setdefault(needle, set()).add(base + at)
+                at = chunk.find(needle, at + 1)
+
+
+@contextlib.contextmanager
+def ext4(variant="default", size_mib=128, mkfs=(), options=None, inodes=None):
+    """A mounted ext4 of the named variant. `mkfs` is added to the arguments of mkfs.ext4."""
+    arguments, variant_options = VARIANTS[variant]
+    with Undo() as undo:
+        directory = scratch(undo)
+        image = os.path.join(directory, "image")
+        make_ext4(image, size_mib, arguments + list(mkfs), inodes)
+        device = attach(undo, image)
+        made = Disk(undo, "ext4", variant_options if options is None else options, device, image, directory)
+        made.mount()
+        yield made
+
+
+def make_ext4(image, size_mib, arguments=("-O", "encrypt"), inodes=None):
+    """Make an ext4 in the file or device `image`; 4 KiB blocks and 256-byte inodes unless told otherwise."""
+    if not os.path.exists(image):
+        with open(image, "wb") as file:
+            file.truncate(size_mib << 20)
+    block_size = [] if "-b" in arguments else ["-b", "4096"]
+    count = ["-N", str(inodes)] if inodes else [] if "-i" in arguments else ["-i", "4096"]
+    tuning = ["-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard"]
+    if "-E" in arguments:
+        at = list(arguments).index("-E")
+        tuning[-1] += "," + arguments[at + 1]
+        arguments = list(arguments[:at]) + list(arguments[at + 2:])
+    run("mkfs.ext4", "-q", "-F", "-I", "256", *block_size, *count, *tuning, *arguments, image)
+
+
+@contextlib.contextmanager
+def xfs(size_mib=320):
+    with Undo() as undo:
+        directory = scratch(undo)
+        image = os.path.join(directory, "image")
+        with open(image, "wb") as file:
+            file.truncate(size_mib << 20)
+        run("mkfs.xfs", "-q", image)
+        made = Disk(undo, "xfs", "", attach(undo, image), image, directory)
+        made.mount()
+        yield made
+
+
+@contextlib.contextmanager
+def tmpfs(size_mib=64):
+    with Undo() as undo:
+        made = Disk(undo, "tmpfs", f"size={size_mib}m")
+        made.mount()
+        yield made
+
+
+@contextlib.contextmanager
+def overlay(lower, upper_disk):
+    """An overlay of the directory `lower` with its upper and work directories on `upper_disk`."""
+    upper, work = (os.path.join(upper_disk.path, name) for name in ("upper", "work"))
+    for made in (upper, work):
+        os.makedirs(made, exist_ok=True)
+    with Undo() as undo:
+        made = Disk(undo, "overlay", f"lowerdir={lower},upperdir={upper},workdir={work}")
+        made.mount()
+        yield made
+
+
+def supported(variant):
+    """None if this kernel mounts the variant, else why not."""
+    try:
+        with ext4(variant, size_mib=64):
+            return None
+    except Unsupported as reason:
+        return str(reason)

@@ -1,0 +1,145 @@
+"""The system calls and ioctls the tests need that Python's os module lacks."""
+
+import ctypes
+import fcntl
+import os
+import struct
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+AT_FDCWD = -100
+AT_EMPTY_PATH = 0x1000
+OPEN_TREE_CLONE = 1
+OPEN_TREE_CLOEXEC = 0o2000000
+MOUNT_ATTR_RDONLY = 0x1
+MOUNT_ATTR_NOATIME = 0x10
+MOUNT_ATTR_ATIME_MASK = 0x70
+_NR_OPEN_TREE, _NR_MOUNT_SETATTR = 428, 442
+
+FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE = 1, 2, 16
+
+FS_IOC_GETFLAGS = 0x80086601
+FS_IOC_SETFLAGS = 0x40086602
+FS_IOC_FSGETXATTR = 0x801C581F
+FS_IOC_FSSETXATTR = 0x401C5820
+FS_IOC_FIEMAP = 0xC020660B
+FS_IOC_MEASURE_VERITY = 0xC0046686
+FS_IOC_ENABLE_VERITY = 0x40806685
+FS_IOC_GET_ENCRYPTION_POLICY_EX = 0xC0096616
+
+# name: bit of FS_IOC_GETFLAGS; the letters are those of chattr(1).
+FLAGS = {
+    "s": 0x1, "u": 0x2, "c": 0x4, "S": 0x8, "i": 0x10, "a": 0x20, "d": 0x40, "A": 0x80, "j": 0x4000, "t": 0x8000,
+    "D": 0x10000, "T": 0x20000, "C": 0x800000, "x": 0x2000000, "P": 0x20000000, "F": 0x40000000,
+}
+FLAG_ENCRYPT, FLAG_VERITY = 0x800, 0x100000
+
+FIEMAP_SYNC = 1
+EXTENT_LAST, EXTENT_UNKNOWN, EXTENT_DELALLOC, EXTENT_INLINE, EXTENT_UNWRITTEN = 0x1, 0x2, 0x4, 0x200, 0x800
+
+
+def _check(result):
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
+
+
+def fallocate(fd, mode, offset, length):
+    _check(_libc.fallocate(fd, mode, ctypes.c_int64(offset), ctypes.c_int64(length)))
+
+
+def clone_mount(path):
+    """An O_RDONLY descriptor of directory `path` on a private, read-only clone of its mount, which updates no atimes
+    and shows what mounts below hide. None where the kernel cannot (before 5.12)."""
+    tree = _libc.syscall(_NR_OPEN_TREE, AT_FDCWD, os.fsencode(path), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC)
+    if tree < 0:
+        return None
+    try:
+        attributes = struct.pack("<QQQQ", MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOATIME, MOUNT_ATTR_ATIME_MASK, 0, 0)
+        if _libc.syscall(_NR_MOUNT_SETATTR, tree, b"", AT_EMPTY_PATH, attributes, len(attributes)) < 0:
+            return None
+        return os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=tree)
+    finally:
+        os.close(tree)
+
+
+def get_flags(fd):
+    return struct.unpack("<I", fcntl.ioctl(fd, FS_IOC_GETFLAGS, bytes(8))[:4])[0]
+
+
+def set_flags(fd, flags):
+    fcntl.ioctl(fd, FS_IOC_SETFLAGS, struct.pack("<Q", flags))
+
+
+def add_flags(path, letters):
+    """chattr +letters path"""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        set_flags(fd, get_flags(fd) | sum(FLAGS[letter] for letter in letters))
+    finally:
+        os.close(fd)
+
+
+def clear_flags(fd, letters):
+    set_flags(fd, get_flags(fd) & ~sum(FLAGS[letter] for letter in letters))
+
+
+def get_project(fd):
+    return struct.unpack("<5I8x", fcntl.ioctl(fd, FS_IOC_FSGETXATTR, bytes(28)))[3]
+
+
+def set_project(fd, project):
+    fields = list(struct.unpack("<5I8x", fcntl.ioctl(fd, FS_IOC_FSGETXATTR, bytes(28))))
+    fields[3] = project
+    fcntl.ioctl(fd, FS_IOC_FSSETXATTR, struct.pack("<5I8x", *fields))
+
+
+def extents(fd):
+    """Yields (offset, length, flags) in bytes, as FIEMAP gives them, after writing the file out."""
+    count = 256
+    position = 0
+    while True:
+        request = bytearray(struct.pack("<QQIIII", position, (1 << 64) - 1 - position, FIEMAP_SYNC, 0, count, 0))
+        request += bytes(56 * count)
+        fcntl.ioctl(fd, FS_IOC_FIEMAP, request)
+        mapped = struct.unpack_from("<I", request, 20)[0]
+        for number in range(mapped):
+            at = 32 + 56 * number
+            offset, _physical, length = struct.unpack_from("<QQQ", request, at)
+            flags = struct.unpack_from("<I", request, at + 40)[0]
+            yield offset, length, flags
+            position = offset + length
+        if mapped == 0 or flags & EXTENT_LAST:
+            return
+
+
+def measure_verity(fd):
+    """'sha256:HEX' of a file under fs-verity, or None."""
+    try:
+        answer = fcntl.ioctl(fd, FS_IOC_MEASURE_VERITY, struct.pack("<HH", 0, 64) + bytes(64))
+    except OSError:
+        return None
+    algorithm, size = struct.unpack_from("<HH", answer)
+    return {1: "sha256", 2: "sha512"}.get(algorithm, str(algorithm)) + ":" + answer[4:4 + size].hex()
+
+
+def enable_verity(path, block_size=4096):
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        # struct fsverity_enable_arg: version, hash algorithm (1 is sha256), block size; no salt, no signature.
+        fcntl.ioctl(fd, FS_IOC_ENABLE_VERITY, struct.pack("<III", 1, 1, block_size) + bytes(116))
+    finally:
+        os.close(fd)
+
+
+def is_encrypted(path):
+    """Whether the directory has an fscrypt policy of its own (or inherited); needs no key."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.ioctl(fd, FS_IOC_GET_ENCRYPTION_POLICY_EX, struct.pack("<Q", 24) + bytes(24))
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
