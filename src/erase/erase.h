@@ -17,11 +17,13 @@ struct erase_result {
     struct buffer report_json;           /* husk.erase-report/1, unsigned */
 };
 
-/* The lock must be held. Findings name each key copy not reached (exported keyslots, key files, snapshots
- * that may hold local keyslots, memory of running programs while the key is only partly removed).
- * ERR_INCOMPLETE when the host's own part could not be done whole. The process should be locked in memory by
+/* vault is from vault_find_to_erase, so that a damaged or half-made one can be erased too. at is the root of
+ * the host, whose host.json names key files; it is forgotten there at the end. The lock must be held.
+ * Findings name each key copy not reached (exported keyslots, key files, snapshots that may hold local
+ * keyslots, memory of running programs while the key is only partly removed). ERR_INCOMPLETE when the host's
+ * own part could not be done whole; ret_result is filled then too. The process should be locked in memory by
  * the caller before. */
-must_check enum error_code erase_vault(struct vault *vault, const struct clock *clock,
+must_check enum error_code erase_vault(struct vault *vault, const char *at, const struct clock *clock,
                                        const struct report *report, struct erase_result *ret_result,
                                        struct finding_list *findings, struct error *reterr);
 void erase_result_done(struct erase_result *result);

@@ -76,6 +76,8 @@ struct busy_use {
     pid_t pid;    /* 0 when it is not a process */
     char *what;   /* owned; "postgres (pid 812) has it open", "loop device /dev/loop3", "swap file" */
     char *remedy; /* owned */
+    char *path;   /* owned; a path that opens the inode as long as the use lasts ("/proc/812/fd/7",
+                     "/proc/812/map_files/7f..", a loop device's backing file); NULL where there is none */
     const char
         *kind; /* finding kind: "busy-process", "busy-loop", "busy-swap", "busy-overlay", "busy-socket" */
 };

@@ -4,14 +4,17 @@
  * (convert/) nor of where secrets come from (unlock/).
  *
  * On disk, below the root of the vault's filesystem, all 0700 and root's:
- *   .husk/lock                          flock, held by whatever changes something below .husk
- *   .husk/vaults/NAME/vault.json        {"version":1,"body":"TEXT","mac":"HEX"}: MAC over the bytes of TEXT,
- * kept as they are .husk/vaults/NAME/keyslots/ID       4096 bytes each (keyslot/keyslot.h)
- *   .husk/vaults/NAME/private/          encrypted under the vault: manifest.key (32 bytes), the manifest of a
- * conversion .husk/vaults/NAME/erasing, erased   marks: their being there is what counts
- *   .husk/vaults/NAME.new/              a vault being made; whatever a crash left there is destroyed by the
- * next vault_create Invariants: vault.json is replaced whole; a keyslot is on disk before the manifest names
- * it and leaves the manifest before it is destroyed; with an erasing mark nothing opens.
+ *   .husk/lock                        flock, held by whatever changes something below .husk
+ *   .husk/vaults/NAME/vault.json      {"version":1,"body":"TEXT","mac":"HEX"}: MAC over the bytes of TEXT
+ *   .husk/vaults/NAME/keyslots/ID     4096 bytes each (keyslot/keyslot.h)
+ *   .husk/vaults/NAME/private/        encrypted under the vault: manifest.key (32 bytes), convert/'s manifest
+ *   .husk/vaults/NAME/erasing, erased marks: their being there is what counts, not what is in them
+ *   .husk/vaults/NAME.new/            a vault being made; what a crash left is destroyed by the next
+ *                                     vault_create or erase of that name, and is no vault until then
+ *
+ * Invariants: vault.json is replaced whole; a keyslot is on disk before the manifest names it and leaves the
+ * manifest before it is destroyed; the manifest never forgets that a keyslot existed; with a mark nothing
+ * opens.
  */
 #pragma once
 #include "base/clock.h"
@@ -26,6 +29,11 @@
 #define VAULT_DIRECTORIES_MAXIMUM 256
 #define VAULT_KEYSLOTS_MAXIMUM 64
 #define VAULT_SYMLINKS_MAXIMUM 256
+#define VAULT_KEY_COPIES_MAXIMUM 512
+
+#define VAULT_MARK_ERASING "erasing" /* names of the marks */
+#define VAULT_MARK_ERASED "erased"
+#define VAULT_KEYSLOTS_NAME "keyslots"
 
 enum vault_mark { VAULT_ACTIVE, VAULT_ERASING, VAULT_ERASED };
 
@@ -39,6 +47,15 @@ struct vault_directory {
 struct vault_symlink {
     char *path, *target; /* owned, raw bytes */
     uint32_t uid, gid, mode;
+};
+
+/* A keyslot that exists or once existed. Snapshots and backups of this disk may still hold it. */
+struct vault_key_copy {
+    struct keyslot_id id;
+    enum keyslot_kind kind;
+    int64_t created_unix_s;
+    int64_t removed_unix_s;  /* 0: still here */
+    int64_t exported_unix_s; /* when last; 0: never by husk */
 };
 
 struct vault {
@@ -58,11 +75,17 @@ struct vault {
     size_t symlink_count;
     struct keyslot_id *keyslots; /* owned; those the manifest names */
     size_t keyslot_count;
-    struct buffer body; /* the bytes the MAC is over, as read or written last */
+    struct vault_key_copy *key_copies; /* owned; every keyslot there is or was */
+    size_t key_copy_count;
+    uint64_t key_copies_forgotten; /* removed ones dropped to stay below VAULT_KEY_COPIES_MAXIMUM */
+    struct error damage; /* code is not OK: vault.json could not be read; name, filesystem, fd, mark and
+                            identifier are all there is. Only erase and status meet such a vault. */
+    struct buffer body;  /* the bytes the MAC is over, as read or written last */
     uint8_t mac[32];
 };
 
-/* ERR_USAGE unless 1 to 64 of letters, digits, '.', '_', '-', beginning with a letter or digit. */
+/* ERR_USAGE unless 1 to 64 of letters, digits, '.', '_', '-', beginning with a letter or digit, and not
+ * ending in ".new". */
 must_check enum error_code vault_check_name(const char *name, struct error *reterr);
 
 /* Open (and with VAULT_MAKE make) .husk at the root of the filesystem and take its lock: ERR_BUSY names the
@@ -80,8 +103,12 @@ must_check enum error_code vault_create(struct filesystem *filesystem, const cha
                                         const struct clock *clock, struct vault **ret_vault,
                                         struct error *reterr);
 
+/* Undo vault_create for a vault that protects nothing yet: the key leaves the kernel, its keyslots are
+ * destroyed. ERR_DENIED once a directory is recorded. The lock must be held. */
+must_check enum error_code vault_discard(struct vault *vault, struct error *reterr);
+
 /* Read the vault NAME of one filesystem (a copy of filesystem is taken). ERR_NOT_FOUND, ERR_CORRUPT,
- * ERR_TOO_NEW. */
+ * ERR_TOO_NEW. With a mark, damage to vault.json does not stop it (see struct vault, damage). */
 must_check enum error_code vault_read(const struct filesystem *filesystem, const char *name,
                                       struct vault **ret_vault, struct error *reterr);
 
@@ -101,6 +128,13 @@ void vault_list_done(struct vault_list *list);
 must_check enum error_code vault_find(const char *at, const char *name, struct vault **ret_vault,
                                       struct error *reterr);
 
+/* The same for whoever erases: a damaged vault.json does not stop them, damaged vaults are items of the list.
+ */
+must_check enum error_code vault_find_to_erase(const char *at, const char *name, struct vault **ret_vault,
+                                               struct error *reterr);
+must_check enum error_code vault_list_to_erase(const char *at, struct vault_list *ret_list,
+                                               struct finding_list *findings, struct error *reterr);
+
 void vault_free(struct vault *vault);
 static inline void vault_freep(struct vault **vault)
 {
@@ -115,7 +149,9 @@ must_check enum error_code vault_get_state(const struct vault *vault, enum vault
 /* "unlocked", "locked", "busy", "erasing", "erased". Static storage. */
 const char *vault_state_word(enum vault_state state);
 
-/* Read one keyslot file; and every file in keyslots/, also those the manifest does not name. */
+/* Read one keyslot file; and every keyslot sorted by id: those the manifest names, also when their file is
+ * missing or damaged (keyslot NULL, why says it), and files that it does not name. ERR_CORRUPT for a keyslot
+ * of another vault. */
 must_check enum error_code vault_read_keyslot(const struct vault *vault, const struct keyslot_id *id,
                                               struct keyslot *ret_keyslot, struct error *reterr);
 must_check enum error_code vault_each_keyslot(
@@ -127,10 +163,10 @@ must_check enum error_code vault_each_keyslot(
 /*
  * Open the vault with its secret: check the MAC of the manifest, then that every recorded directory and
  * symlink is what was recorded (policy, nonce, target, owner, mode), then add the key and prime the ciphers.
- * What differs becomes a blocking finding
- * ("directory-replaced", "directory-missing", "symlink-changed", "keyslot-missing" (tells)) and ERR_CHANGED,
- * and no key is added, unless accept is VAULT_ACCEPT_CHANGES. VAULT already unlocked: still checked, OK.
- * ERR_ERASED with a mark.
+ * What differs becomes a blocking finding ("manifest-changed", "directory-replaced", "directory-missing",
+ * "symlink-changed") and ERR_CHANGED, and no key is added, unless accept is VAULT_ACCEPT_CHANGES: then what
+ * is there now is recorded, and directories not of this vault are dropped from the manifest (the lock must be
+ * held). "keyslot-missing" only tells. Already unlocked: still checked, OK. ERR_ERASED with a mark.
  */
 enum vault_acceptance { VAULT_ACCEPT_NOTHING, VAULT_ACCEPT_CHANGES };
 must_check enum error_code vault_unlock(struct vault *vault, const struct secret *vault_secret,
@@ -155,10 +191,14 @@ must_check enum error_code vault_remove_directory(struct vault *vault, const cha
 void vault_set_converted(struct vault *vault);
 must_check enum error_code vault_add_keyslot(struct vault *vault, const struct keyslot *keyslot,
                                              struct error *reterr);
-/* Leaves the manifest first, then the file is destroyed; ret_result lists the steps. ERR_DENIED for the last
- * one. */
+/* Leaves the manifest first, then the file is destroyed; ret_result lists the steps. Repeatable after a
+ * crash. ERR_DENIED for the last one, ERR_NOT_FOUND. */
 must_check enum error_code vault_remove_keyslot(struct vault *vault, const struct keyslot_id *id,
-                                                struct destroy_result *ret_result, struct error *reterr);
+                                                const struct clock *clock, struct destroy_result *ret_result,
+                                                struct error *reterr);
+/* Record that a keyslot's file is about to be copied out: call it before the copy is written anywhere. */
+must_check enum error_code vault_record_export(struct vault *vault, const struct keyslot_id *id,
+                                               const struct clock *clock, struct error *reterr);
 
 /* HKDF of the vault secret, labels of design §3. */
 must_check enum error_code vault_derive_master_key(const struct secret *vault_secret,
