@@ -56,7 +56,7 @@ enum error_code error_set(struct error *reterr, enum error_code code, int os_err
 enum error_code error_prefix(struct error *reterr, const char *format, ...)
 {
     if (!reterr)
-        return OK;
+        return ERR_FAILED;
     char context[sizeof(reterr->message)];
     va_list arguments;
     va_start(arguments, format);
@@ -74,7 +74,7 @@ enum error_code error_prefix(struct error *reterr, const char *format, ...)
 enum error_code error_subject(struct error *reterr, const char *format, ...)
 {
     if (!reterr)
-        return OK;
+        return ERR_FAILED;
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(reterr->subject, sizeof(reterr->subject), format, arguments);
@@ -85,7 +85,7 @@ enum error_code error_subject(struct error *reterr, const char *format, ...)
 enum error_code error_remedy(struct error *reterr, const char *format, ...)
 {
     if (!reterr || reterr->remedy[0])
-        return reterr ? reterr->code : OK;
+        return reterr ? reterr->code : ERR_FAILED;
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(reterr->remedy, sizeof(reterr->remedy), format, arguments);
