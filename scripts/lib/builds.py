@@ -1,0 +1,61 @@
+"""The builds scripts/check makes below build/, and what is in them."""
+
+import json
+import os
+import subprocess
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+SANITIZERS = {
+    "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=1:detect_stack_use_after_return=1",
+    "UBSAN_OPTIONS": "halt_on_error=1:abort_on_error=1:print_stacktrace=1",
+}
+
+
+class Build:
+    def __init__(self, name, directory, compiler, options, environment=None):
+        self.name, self.compiler, self.options = name, compiler, options
+        self.directory = os.path.join(ROOT, "build", directory)
+        self.environment = {"HUSK": self.husk(), **(environment or {})}
+
+    def husk(self):
+        return os.path.join(self.directory, "husk")
+
+    def argv(self):
+        """Configure where needed, then compile; warnings are errors in every build."""
+        ready = os.path.exists(os.path.join(self.directory, "build.ninja"))
+        configure = "" if ready else f"CC={self.compiler} meson setup {self.directory} {' '.join(self.options)} && "
+        return ["sh", "-c", f"{configure}meson compile -C {self.directory}"]
+
+
+# What the cli and crash tiers run: as people get it, but with the fault points.
+TEST = Build("gcc", "test", "gcc", ["--buildtype=release", "-Dfaults=true", "-Dtests=enabled"])
+CLANG = Build("clang", "clang", "clang-14", ["--buildtype=debugoptimized", "-Dtests=enabled"])
+SANITIZED = Build("sanitized", "sanitized", "clang-14",
+                  ["--buildtype=debugoptimized", "-Dfaults=true", "-Dtests=enabled", "-Dstatic=false",
+                   "-Db_sanitize=address,undefined", "-Db_lundef=false"], SANITIZERS)
+FUZZ = Build("fuzz", "fuzz", "clang-14",
+             ["--buildtype=debugoptimized", "-Dfuzz=true", "-Dtests=disabled", "-Dstatic=false", "-Db_lundef=false"],
+             SANITIZERS)
+
+
+def unit_tests(build):
+    """[(name, argv)] of the tests meson knows in this build."""
+    told = subprocess.run(["meson", "introspect", "--tests", build.directory], stdout=subprocess.PIPE, check=True)
+    return [(test["name"], test["cmd"]) for test in json.loads(told.stdout)]
+
+
+def fuzz_targets(seconds):
+    """[(name, argv)] of the fuzz targets, each bounded in time; its corpus is read, what is new stays out of it."""
+    directory = os.path.join(FUZZ.directory, "fuzz")
+    targets = []
+    for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else []:
+        path = os.path.join(directory, name)
+        if not os.path.isfile(path) or not os.access(path, os.X_OK):
+            continue
+        fresh = os.path.join(directory, name + ".new")
+        os.makedirs(fresh, exist_ok=True)
+        corpus = os.path.join(ROOT, "fuzz", "corpus", name)
+        argv = [path, f"-max_total_time={seconds}", "-timeout=25", "-rss_limit_mb=2048", "-print_final_stats=1",
+                f"-artifact_prefix={directory}/{name}-", fresh] + ([corpus] if os.path.isdir(corpus) else [])
+        targets.append((name, argv))
+    return targets

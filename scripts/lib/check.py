@@ -1,0 +1,164 @@
+"""The tiers of scripts/check and what each runs. See scripts/check for its options."""
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+
+import builds
+import lint
+from steps import MARK, Outcome, Runner, Step, count_python, count_tap, left_behind, take_down
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+LOGS = os.path.join(ROOT, "build", "check")
+# Whole commands under the sanitizers, beside the unit tests: the main job and what reads bytes from the disk.
+SANITIZED_CLI = ("test_protect.py", "test_unlock.py", "test_keyslot.py", "test_erase.py")
+FUZZ_S, FUZZ_LONG_S = 30, 600
+
+
+def python_files(*parts):
+    directory = os.path.join(ROOT, *parts)
+    if not os.path.isdir(directory):
+        return []
+    return sorted(os.path.join(directory, name) for name in os.listdir(directory)
+                  if name.startswith("test_") and name.endswith(".py"))
+
+
+def python_step(path, prefix="", environment=None, timeout_s=1200):
+    """A file of tests. One that says "# runs alone" has the machine to itself."""
+    name = prefix + os.path.basename(path)
+    result = os.path.join(LOGS, name.replace(" ", "_") + ".json")
+    with open(path) as file:
+        alone = "# runs alone" in file.read()
+    argv = [sys.executable, "-B", os.path.join(ROOT, "scripts", "lib", "run_test_file.py"), path, result]
+    return Step(name, argv, timeout_s, environment, count_python(result), alone)
+
+
+def unit(options):
+    tests = []
+    for build in (builds.TEST, builds.CLANG, builds.SANITIZED):
+        tests.append([Step(f"{build.name}: {name}", argv, 600, {**build.environment, "CMOCKA_MESSAGE_OUTPUT": "TAP"},
+                           count_tap) for name, argv in builds.unit_tests(build)])
+    return sum(tests, [])
+
+
+def cli(options):
+    tests = [python_step(path) for path in python_files("tests", "lib") + python_files("tests", "cli")]
+    for path in python_files("tests", "cli"):
+        if options.all or os.path.basename(path) in SANITIZED_CLI:
+            tests.append(python_step(path, "sanitized ", builds.SANITIZED.environment, 2400))
+    return tests
+
+
+def crash(options):
+    return [python_step(path, timeout_s=3600 if options.all else 1200) for path in python_files("tests", "crash")]
+
+
+def vm(options):
+    return [python_step(path, timeout_s=3600) for path in python_files("tests", "vm")]
+
+
+def fuzz(options):
+    seconds = FUZZ_LONG_S if options.all else FUZZ_S
+    return [Step(name, argv, seconds + 300) for name, argv in builds.fuzz_targets(seconds)]
+
+
+# name: (builds it needs, its steps); in the order they run.
+TIERS = {
+    "lint": ([builds.CLANG], lambda options: lint.steps(ROOT, python_step, python_files)),
+    "unit": ([builds.TEST, builds.CLANG, builds.SANITIZED], unit),
+    "cli": ([builds.TEST, builds.SANITIZED], cli),
+    "crash": ([builds.TEST], crash),
+    "fuzz": ([builds.FUZZ], fuzz),
+    "vm": ([builds.TEST], vm),
+}
+
+
+def run_tier(runner, tier, options, built):
+    begun = time.monotonic()
+    needs, make_steps = TIERS[tier]
+    outcomes = []
+    for build in needs:
+        if build.name not in built:
+            built[build.name] = runner.run_one("build", Step(build.name, build.argv(), 900))
+            outcomes.append(built[build.name])
+    if all(not built[build.name].failed for build in needs):
+        steps = make_steps(options)
+        outcomes += runner.run_all(tier, steps)
+        if not steps:
+            outcomes.append(Outcome(failed=[f"{tier}: there are no tests in this tier"]))
+    return outcomes, time.monotonic() - begun
+
+
+def make_scratch():
+    """Memory where there is plenty, as tests/lib/disk.py chooses; a directory of this run in it."""
+    parent = os.environ.get("HUSK_TEST_SCRATCH")
+    if not parent:
+        room = os.statvfs("/dev/shm") if os.path.isdir("/dev/shm") else None
+        parent = "/dev/shm" if room and room.f_bavail * room.f_frsize >= 4 << 30 else tempfile.gettempdir()
+    return tempfile.mkdtemp(prefix="husk-check-", dir=parent)
+
+
+def environment(scratch, options):
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("HUSK")}
+    return {**kept, "LC_ALL": "C.UTF-8", "HOME": kept.get("HOME", "/root"), "HUSK": builds.TEST.husk(),
+            "HUSK_TEST_SCRATCH": scratch, "HUSK_TEST_LONG": "1" if options.all else "", MARK: str(os.getpid()),
+            "PYTHONPATH": os.path.join(ROOT, "tests", "lib"), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def tell_end(outcomes, tier_seconds):
+    skipped = [item for outcome in outcomes for item in outcome.skipped]
+    failed = [name for outcome in outcomes for name in outcome.failed]
+    for name, why in skipped:
+        print(f"skipped: {name}: {why}")
+    for name in failed:
+        print(f"failed: {name}")
+    print("time: " + ", ".join(f"{tier} {seconds:.0f} s" for tier, seconds in tier_seconds.items())
+          + f", together {sum(tier_seconds.values()):.0f} s")
+    print(f"check: {sum(outcome.passed for outcome in outcomes)} passed, {len(failed)} failed", flush=True)
+    return 1 if failed else 0
+
+
+def parse():
+    parser = argparse.ArgumentParser(prog="scripts/check")
+    parser.add_argument("--only", action="append", choices=list(TIERS), metavar="TIER")
+    parser.add_argument("--all", action="store_true")
+    return parser.parse_args()
+
+
+def main():
+    options = parse()
+    os.umask(0o022)
+    shutil.rmtree(LOGS, ignore_errors=True)
+    os.makedirs(LOGS)
+    scratch = make_scratch()
+    runner = Runner(ROOT, LOGS, min(os.cpu_count() or 1, 2), environment(scratch, options))
+
+    def stop(number, _frame):
+        raise KeyboardInterrupt
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGHUP, stop)
+
+    outcomes, tier_seconds, built = [], {}, {}
+    try:
+        for tier in TIERS:
+            if not options.only or tier in options.only:
+                told, tier_seconds[tier] = run_tier(runner, tier, options, built)
+                outcomes += told
+    except KeyboardInterrupt:
+        print("check: stopping", flush=True)
+        runner.stop()
+        outcomes.append(Outcome(failed=["stopped before its end"]))
+    finally:
+        found = left_behind(scratch, os.getpid())
+        outcomes.append(Outcome(0 if found else 1, [f"left behind: {what}" for what, _ in found]))
+        take_down(found)
+        shutil.rmtree(scratch, ignore_errors=True)
+    return tell_end(outcomes, tier_seconds)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""The lint tier: what is checked without running husk."""
+
+import os
+import re
+
+from steps import Step
+
+SKIPPED_DIRECTORIES = {".git", "__pycache__"}
+TIDY_JOBS = 2
+
+
+def walk(root, *tops):
+    """All files below the tops, relative to root, build directories left out."""
+    for top in tops:
+        for directory, names, files in os.walk(os.path.join(root, top)):
+            names[:] = sorted(name for name in names if name not in SKIPPED_DIRECTORIES and not name.startswith("build"))
+            yield from (os.path.relpath(os.path.join(directory, name), root) for name in sorted(files))
+
+
+def c_files(root, *ends):
+    return [path for path in walk(root, "src", "programs", "tests", "fuzz") if path.endswith(ends)]
+
+
+def shell_scripts(root):
+    found = []
+    for path in walk(root, "."):
+        with open(os.path.join(root, path), "rb") as file:
+            if re.match(rb"#!\s*/(usr/)?bin/(env )?(ba|da)?sh\b", file.readline()):
+                found.append(path)
+    return found
+
+
+def manual_pages(root):
+    return [path for path in walk(root, ".") if re.search(r"\.[1-8]$", path)]
+
+
+def tidy_steps(root):
+    files = [path for path in c_files(root, ".c") if path.startswith(("src/", "programs/"))]
+    parts = [files[number::TIDY_JOBS] for number in range(TIDY_JOBS)]
+    return [Step(f"clang-tidy {number + 1} of {TIDY_JOBS}",
+                 ["clang-tidy-14", "--quiet", "-p", os.path.join(root, "build", "clang"), *part])
+            for number, part in enumerate(parts) if part]
+
+
+def notes(log):
+    return [line for line in log.splitlines() if line.startswith("note: ")]
+
+
+def steps(root, python_step, python_files):
+    chosen = tidy_steps(root)
+    chosen.append(Step("clang-format", ["clang-format-14", "--dry-run", "-Werror", *c_files(root, ".c", ".h")]))
+    chosen.append(Step("shellcheck", ["shellcheck", "-x", *shell_scripts(root)]))
+    if manual_pages(root):
+        chosen.append(Step("mandoc", ["mandoc", "-T", "lint", "-W", "warning", *manual_pages(root)]))
+    for path in python_files("tests", "docs"):
+        step = python_step(path)
+        step.notes = notes
+        chosen.append(step)
+    return chosen
