@@ -45,11 +45,11 @@ class Unsupported(Exception):
     """This kernel cannot mount such a filesystem."""
 
 
-def run(*argv, **options):
-    """Run a command that must succeed; returns its stdout as text."""
+def run(*argv, accept=(0,), **options):
+    """Run a command that must end with one of the statuses `accept`; returns what it wrote as text."""
     done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, **options)
     text = done.stdout.decode(errors="replace")
-    if done.returncode != 0:
+    if done.returncode not in accept:
         raise RuntimeError(f"{' '.join(map(os.fsdecode, argv))}: exit {done.returncode}: {text.strip()}")
     return text
 
@@ -131,11 +131,15 @@ class Disk:
         """Everything is in the image and the loop device's cache is dropped."""
         if os.path.ismount(self.path):
             sync(self.path)
+        self.drop_cache()
+        with open(self.image, "rb+") as image:
+            os.fsync(image.fileno())
+
+    def drop_cache(self):
+        """Write out and forget what the kernel holds of the loop device: the image counts from here on."""
         with open(self.device, "rb") as device:
             os.fsync(device.fileno())
             fcntl.ioctl(device, BLKFLSBUF, 0)
-        with open(self.image, "rb+") as image:
-            os.fsync(image.fileno())
 
     def find(self, needles):
         """Search the raw image. Returns {needle: [byte offsets]} for the needles that are there."""

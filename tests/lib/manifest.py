@@ -27,6 +27,7 @@ import sys_calls as sysc
 TYPES = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symlink", stat.S_IFIFO: "fifo",
          stat.S_IFSOCK: "socket", stat.S_IFCHR: "character device", stat.S_IFBLK: "block device"}
 CHUNK = 1 << 16
+SHOWN = 15
 
 
 class Differs(AssertionError):
@@ -214,8 +215,8 @@ def show(value):
 def same(old, new, ignore=(), what="the tree"):
     lines = diff(old, new, ignore)
     if lines:
-        more = [f"... and {len(lines) - 40} more"] if len(lines) > 40 else []
-        raise Differs(f"{what} differs in {len(lines)}:\n  " + "\n  ".join(lines[:40] + more))
+        more = [f"... and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+        raise Differs(f"{what} differs in {len(lines)}:\n  " + "\n  ".join(lines[:SHOWN] + more))
 
 
 def write(entries, stream):

@@ -6,11 +6,14 @@ exception that unittest does not swallow. A process killed by SIGKILL cannot und
 """
 
 import atexit
+import contextlib
 import os
 import signal
 import sys
 
 _open_stacks = []
+_closing = 0
+_pending = None
 
 
 class Terminated(KeyboardInterrupt):
@@ -31,6 +34,12 @@ class Undo:
         self._steps.append((function, args))
 
     def close(self):
+        with _signals_wait():
+            failures = self._run_steps()
+        if failures:
+            raise UndoFailed("; ".join(failures))
+
+    def _run_steps(self):
         failures = []
         while self._steps:
             function, args = self._steps.pop()
@@ -40,8 +49,7 @@ class Undo:
                 failures.append(f"{getattr(function, '__name__', function)}{args}: {failure}")
         if self in _open_stacks:
             _open_stacks.remove(self)
-        if failures:
-            raise UndoFailed("; ".join(failures))
+        return failures
 
     def __enter__(self):
         return self
@@ -63,14 +71,32 @@ def _close_all():
             print(f"left behind: {failure}", file=sys.stderr)
 
 
+@contextlib.contextmanager
+def _signals_wait():
+    """A signal that arrives while steps run counts when they are done."""
+    global _closing, _pending
+    _closing += 1
+    try:
+        yield
+    finally:
+        _closing -= 1
+    if _pending and not _closing:
+        number, _pending = _pending, None
+        _terminate(number, None)
+
+
 def _terminate(number, _frame):
+    global _pending
+    if _closing:
+        _pending = number
+        return
     raise Terminated(f"ended by {signal.Signals(number).name}")
 
 
 def handle_signals():
-    """Make SIGTERM and SIGHUP unwind the stack. Called on import; a forked worker calls it again."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:
+    """Make these signals unwind the stack. Called on import; a forked worker has them too."""
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _terminate)
 
 
