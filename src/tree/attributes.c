@@ -1,0 +1,326 @@
+#include "tree/attributes.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/xattr.h>
+
+#include "base/buffer.h"
+#include "base/cleanup.h"
+
+/* The kernel's own bounds (limits.h XATTR_*). */
+enum { NAMES_MAXIMUM = 65536, VALUE_MAXIMUM = 65536 };
+
+uint32_t attributes_kept_flags(void)
+{
+    return FS_SECRM_FL | FS_UNRM_FL | FS_COMPR_FL | FS_SYNC_FL | FS_IMMUTABLE_FL | FS_APPEND_FL |
+           FS_NODUMP_FL | FS_NOATIME_FL | FS_JOURNAL_DATA_FL | FS_NOTAIL_FL | FS_DIRSYNC_FL | FS_TOPDIR_FL |
+           FS_PROJINHERIT_FL;
+}
+
+enum error_code attributes_get_flags(int fd, uint32_t *ret_flags, struct error *reterr)
+{
+    int flags = 0;
+    if (ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0)
+        return error_set(reterr, ERR_FAILED, errno, "cannot read the file flags");
+    *ret_flags = (uint32_t)flags;
+    return OK;
+}
+
+enum error_code attributes_set_flags(int fd, uint32_t flags, struct error *reterr)
+{
+    int value = (int)flags;
+    if (ioctl(fd, FS_IOC_SETFLAGS, &value) < 0)
+        return error_set(reterr, ERR_FAILED, errno, "cannot set the file flags");
+    return OK;
+}
+
+static const char *proc_path(int fd, char path[32])
+{
+    snprintf(path, 32, "/proc/self/fd/%d", fd);
+    return path;
+}
+
+static ssize_t list_names(struct attribute_target target, char *names, size_t size)
+{
+    char path[32];
+    return target.path_only ? listxattr(proc_path(target.fd, path), names, size)
+                            : flistxattr(target.fd, names, size);
+}
+
+static ssize_t get_value(struct attribute_target target, const char *name, void *value, size_t size)
+{
+    char path[32];
+    return target.path_only ? getxattr(proc_path(target.fd, path), name, value, size)
+                            : fgetxattr(target.fd, name, value, size);
+}
+
+static int set_value(struct attribute_target target, const char *name, const void *value, size_t size)
+{
+    char path[32];
+    return target.path_only ? setxattr(proc_path(target.fd, path), name, value, size, 0)
+                            : fsetxattr(target.fd, name, value, size, 0);
+}
+
+static int remove_value(struct attribute_target target, const char *name)
+{
+    char path[32];
+    return target.path_only ? removexattr(proc_path(target.fd, path), name) : fremovexattr(target.fd, name);
+}
+
+/* All names, each with its NUL; *ret_names is NULL when there are none. */
+static enum error_code read_names(struct attribute_target target, char **ret_names, size_t *ret_length,
+                                  struct error *reterr)
+{
+    char few[256];
+    ssize_t length = list_names(target, few, sizeof(few));
+    *ret_names = NULL;
+    *ret_length = 0;
+    if (length == 0 || (length < 0 && errno == EOPNOTSUPP))
+        return OK;
+    _cleanup_(freep) char *names = malloc(NAMES_MAXIMUM);
+    if (!names)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    length = list_names(target, names, NAMES_MAXIMUM);
+    if (length < 0)
+        return error_set(reterr, ERR_FAILED, errno, "cannot list extended attributes");
+    *ret_length = (size_t)length;
+    *ret_names = TAKE(names);
+    return OK;
+}
+
+static enum error_code read_value(struct attribute_target target, const char *name, char *value,
+                                  size_t *ret_length, struct error *reterr)
+{
+    ssize_t length = get_value(target, name, value, VALUE_MAXIMUM);
+    if (length < 0)
+        return error_set(reterr, ERR_FAILED, errno, "cannot read the extended attribute %.64s", name);
+    *ret_length = (size_t)length;
+    return OK;
+}
+
+static enum error_code copy_xattrs(struct attribute_target source, struct attribute_target twin,
+                                   struct error *reterr)
+{
+    _cleanup_(freep) char *names = NULL;
+    size_t length;
+    enum error_code code = read_names(source, &names, &length, reterr);
+    if (code || !names)
+        return code;
+    _cleanup_(freep) char *value = malloc(VALUE_MAXIMUM);
+    if (!value)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    for (size_t at = 0; at < length; at += strlen(names + at) + 1) {
+        size_t value_length;
+        code = read_value(source, names + at, value, &value_length, reterr);
+        if (code)
+            return code;
+        if (set_value(twin, names + at, value, value_length) == 0)
+            continue;
+        code = error_set(reterr, errno == ENOSPC ? ERR_UNSUPPORTED : ERR_FAILED, errno,
+                         "cannot set the extended attribute %.64s", names + at);
+        if (code == ERR_UNSUPPORTED)
+            error_remedy(reterr,
+                         "the disk is full, or the attributes leave no room for the encryption's own in the "
+                         "inode: shorten them, then run the same command again");
+        return code;
+    }
+    return OK;
+}
+
+/* A directory's twin that was left half-made may have attributes the source no longer has. */
+static enum error_code drop_foreign_xattrs(struct attribute_target source, struct attribute_target twin,
+                                           struct error *reterr)
+{
+    _cleanup_(freep) char *names = NULL;
+    size_t length;
+    enum error_code code = read_names(twin, &names, &length, reterr);
+    for (size_t at = 0; !code && names && at < length; at += strlen(names + at) + 1)
+        if (get_value(source, names + at, NULL, 0) < 0 && errno == ENODATA &&
+            remove_value(twin, names + at) < 0)
+            code = error_set(reterr, ERR_FAILED, errno, "cannot remove the extended attribute %.64s",
+                             names + at);
+    return code;
+}
+
+static enum error_code apply_owner(const struct statx *status, struct attribute_target twin,
+                                   struct error *reterr)
+{
+    struct stat now;
+    if (fstatat(twin.fd, "", &now, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0)
+        return error_set(reterr, ERR_FAILED, errno, "cannot look at the twin");
+    if (now.st_uid == status->stx_uid && now.st_gid == status->stx_gid)
+        return OK;
+    if (fchownat(twin.fd, "", status->stx_uid, status->stx_gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0)
+        return error_set(reterr, ERR_FAILED, errno, "cannot set the owner");
+    return OK;
+}
+
+static enum error_code apply_mode(const struct statx *status, struct attribute_target twin,
+                                  struct error *reterr)
+{
+    char path[32];
+    if (S_ISLNK(status->stx_mode))
+        return OK;
+    int failed = twin.path_only ? chmod(proc_path(twin.fd, path), status->stx_mode & 07777)
+                                : fchmod(twin.fd, status->stx_mode & 07777);
+    return failed ? error_set(reterr, ERR_FAILED, errno, "cannot set the mode") : OK;
+}
+
+static enum error_code get_project(int fd, struct fsxattr *ret_attributes, struct error *reterr)
+{
+    if (ioctl(fd, FS_IOC_FSGETXATTR, ret_attributes) < 0)
+        return error_set(reterr, ERR_FAILED, errno, "cannot read the project");
+    return OK;
+}
+
+static enum error_code apply_project(int source, int twin, struct error *reterr)
+{
+    struct fsxattr from = {0}, to = {0};
+    enum error_code code = get_project(source, &from, reterr);
+    if (!code)
+        code = get_project(twin, &to, reterr);
+    if (code || from.fsx_projid == to.fsx_projid)
+        return code;
+    to.fsx_projid = from.fsx_projid;
+    if (ioctl(twin, FS_IOC_FSSETXATTR, &to) < 0)
+        return error_set(reterr, ERR_FAILED, errno, "cannot set the project");
+    return OK;
+}
+
+static struct timespec as_timespec(struct statx_timestamp time)
+{
+    return (struct timespec){.tv_sec = time.tv_sec, .tv_nsec = time.tv_nsec};
+}
+
+static enum error_code apply_times(const struct statx *status, struct attribute_target twin,
+                                   struct error *reterr)
+{
+    const struct timespec times[2] = {as_timespec(status->stx_atime), as_timespec(status->stx_mtime)};
+    char path[32];
+    /* AT_EMPTY_PATH is newer than husk's oldest kernel here; for O_PATH the magic link leads to the file
+     * itself. */
+    int failed =
+        twin.path_only ? utimensat(AT_FDCWD, proc_path(twin.fd, path), times, 0) : futimens(twin.fd, times);
+    return failed ? error_set(reterr, ERR_FAILED, errno, "cannot set the times") : OK;
+}
+
+static enum error_code apply_flags(int source, int twin, uint32_t hold_back, struct error *reterr)
+{
+    uint32_t wanted, now;
+    enum error_code code = attributes_get_flags(source, &wanted, reterr);
+    if (code)
+        return code;
+    wanted &= attributes_kept_flags() & ~hold_back;
+    code = attributes_get_flags(twin, &now, reterr);
+    if (code || (now & attributes_kept_flags()) == wanted)
+        return code;
+    return attributes_set_flags(twin, (now & ~attributes_kept_flags()) | wanted, reterr);
+}
+
+enum error_code attributes_apply(struct attribute_target source, const struct statx *status,
+                                 struct attribute_target twin, unsigned features, uint32_t hold_back,
+                                 struct error *reterr)
+{
+    enum error_code code = apply_owner(status, twin, reterr);
+    if (!code)
+        code = copy_xattrs(source, twin, reterr);
+    if (!code && S_ISDIR(status->stx_mode))
+        code = drop_foreign_xattrs(source, twin, reterr);
+    if (!code)
+        code = apply_mode(status, twin, reterr);
+    if (!code && !source.path_only && (features & ATTRIBUTES_PROJECT))
+        code = apply_project(source.fd, twin.fd, reterr);
+    if (!code)
+        code = apply_times(status, twin, reterr);
+    if (!code && !source.path_only)
+        code = apply_flags(source.fd, twin.fd, hold_back, reterr);
+    return code;
+}
+
+static enum error_code compare_xattrs(struct attribute_target source, struct attribute_target twin,
+                                      bool *ret_same, struct error *reterr)
+{
+    _cleanup_(freep) char *names = NULL, *twin_names = NULL;
+    size_t length, twin_length;
+    enum error_code code = read_names(source, &names, &length, reterr);
+    if (!code)
+        code = read_names(twin, &twin_names, &twin_length, reterr);
+    if (code)
+        return code;
+    *ret_same =
+        length ==
+        twin_length; /* the same names in any order have the same length; values are looked up by name */
+    if (!*ret_same || length == 0)
+        return OK;
+    _cleanup_(freep) char *values = malloc((size_t)2 * VALUE_MAXIMUM);
+    if (!values)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    for (size_t at = 0; *ret_same && at < length; at += strlen(names + at) + 1) {
+        size_t value_length;
+        code = read_value(source, names + at, values, &value_length, reterr);
+        if (code)
+            return code;
+        ssize_t other = get_value(twin, names + at, values + VALUE_MAXIMUM, VALUE_MAXIMUM);
+        if (other < 0 && errno != ENODATA)
+            return error_set(reterr, ERR_FAILED, errno, "cannot read the extended attribute %.64s",
+                             names + at);
+        *ret_same = other >= 0 && (size_t)other == value_length &&
+                    !memcmp(values, values + VALUE_MAXIMUM, value_length);
+    }
+    return OK;
+}
+
+static bool same_time(struct statx_timestamp one, struct statx_timestamp other)
+{
+    return one.tv_sec == other.tv_sec && one.tv_nsec == other.tv_nsec;
+}
+
+static enum error_code compare_flags(int source, int twin, unsigned features, uint32_t hold_back,
+                                     const char **ret_difference, struct error *reterr)
+{
+    uint32_t one, other, compared = (attributes_kept_flags() | FS_CASEFOLD_FL) & ~hold_back;
+    enum error_code code = attributes_get_flags(source, &one, reterr);
+    if (!code)
+        code = attributes_get_flags(twin, &other, reterr);
+    if (code)
+        return code;
+    if ((one & compared) != (other & compared)) {
+        *ret_difference = "flags";
+        return OK;
+    }
+    struct fsxattr from = {0}, to = {0};
+    if (!(features & ATTRIBUTES_PROJECT))
+        return OK;
+    code = get_project(source, &from, reterr);
+    if (!code)
+        code = get_project(twin, &to, reterr);
+    if (!code && from.fsx_projid != to.fsx_projid)
+        *ret_difference = "project";
+    return code;
+}
+
+enum error_code attributes_compare(struct attribute_target source, const struct statx *status,
+                                   struct attribute_target twin, const struct statx *twin_status,
+                                   unsigned features, uint32_t hold_back, const char **ret_difference,
+                                   struct error *reterr)
+{
+    const char *difference = NULL;
+    bool same = true;
+    if (status->stx_uid != twin_status->stx_uid || status->stx_gid != twin_status->stx_gid)
+        difference = "owner";
+    else if (status->stx_mode != twin_status->stx_mode)
+        difference = "mode";
+    else if (!same_time(status->stx_mtime, twin_status->stx_mtime) ||
+             !same_time(status->stx_atime, twin_status->stx_atime))
+        difference = "times";
+    enum error_code code = difference ? OK : compare_xattrs(source, twin, &same, reterr);
+    if (!same)
+        difference = "extended attributes";
+    if (!code && !difference && !source.path_only)
+        code = compare_flags(source.fd, twin.fd, features, hold_back, &difference, reterr);
+    if (!code)
+        *ret_difference = difference;
+    return code;
+}

@@ -1,0 +1,44 @@
+/*
+ * What a file carries beside its bytes: owner, mode, times, extended attributes (ACLs and capabilities are
+ * some of them), flags, project. Applied to a twin in the one order that works, and compared.
+ *
+ * The order: owner (clears set-id bits and capabilities), extended attributes, mode, project, times, and last
+ * the flags, since an immutable file takes no more changes.
+ */
+#pragma once
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "base/error.h"
+
+/* A file to read from or apply to: an ordinary descriptor, or one opened with O_PATH (symlinks and special
+ * files), where the calls go through /proc/self/fd. */
+struct attribute_target {
+    int fd;
+    bool path_only;
+};
+
+enum attribute_features { ATTRIBUTES_PROJECT = 1 }; /* the filesystem has project ids */
+
+/* Flags that are put on last: nothing can be changed under them. */
+#define ATTRIBUTE_FLAGS_SEALING (FS_IMMUTABLE_FL | FS_APPEND_FL)
+
+/* Flags chattr can set and husk keeps, without casefold (set at birth) and verity. */
+uint32_t attributes_kept_flags(void);
+
+/* Read or set the inode flags of an ordinary descriptor. */
+must_check enum error_code attributes_get_flags(int fd, uint32_t *ret_flags, struct error *reterr);
+must_check enum error_code attributes_set_flags(int fd, uint32_t flags, struct error *reterr);
+
+/* Apply all of source's (as status says, the rest read from source) to twin, which is new and owned by root.
+ * Flags in hold_back are left out. */
+must_check enum error_code attributes_apply(struct attribute_target source, const struct statx *status,
+                                            struct attribute_target twin, unsigned features,
+                                            uint32_t hold_back, struct error *reterr);
+
+/* *ret_difference is NULL when all are the same, else a static word for the first that differs: "owner",
+ * "mode", "times", "extended attributes", "flags", "project". */
+must_check enum error_code attributes_compare(struct attribute_target source, const struct statx *status,
+                                              struct attribute_target twin, const struct statx *twin_status,
+                                              unsigned features, uint32_t hold_back,
+                                              const char **ret_difference, struct error *reterr);

@@ -1,0 +1,222 @@
+#include "tree/content.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+#include "base/fault.h"
+#include "base/file.h"
+#include "base/interrupt.h"
+#include "tree/extents.h"
+
+/* How much is dirtied before it is handed to the disk. */
+enum { FLUSH_BYTES = 4 << 20 };
+
+/* Read until the buffer is full or the file ends. */
+static ssize_t read_at(int fd, uint8_t *buffer, size_t length, uint64_t offset)
+{
+    size_t done = 0;
+    while (done < length) {
+        ssize_t got = pread(fd, buffer + done, length - done, (off_t)(offset + done));
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return -1;
+        if (got == 0)
+            break;
+        done += (size_t)got;
+    }
+    return (ssize_t)done;
+}
+
+static enum error_code read_exactly(int fd, uint8_t *buffer, size_t length, uint64_t offset,
+                                    struct error *reterr)
+{
+    int injected = fault("tree.content.read");
+    ssize_t got = injected ? -1 : read_at(fd, buffer, length, offset);
+    if (got < 0)
+        return error_set(reterr, ERR_FAILED, injected ? injected : errno, "cannot read");
+    if ((size_t)got < length)
+        return error_set(reterr, ERR_CHANGED, 0, "became shorter while it was read");
+    return OK;
+}
+
+static enum error_code write_exactly(int fd, const uint8_t *bytes, size_t length, uint64_t offset,
+                                     struct error *reterr)
+{
+    int injected = fault("tree.content.write");
+    if (injected)
+        return error_set(reterr, ERR_FAILED, injected, "cannot write");
+    return file_pwrite_all(fd, bytes, length, offset, reterr);
+}
+
+struct progress {
+    void (*advance)(uint64_t bytes, void *context);
+    void *context;
+};
+
+static void tell(const struct progress *progress, uint64_t bytes)
+{
+    if (progress->advance)
+        progress->advance(bytes, progress->context);
+}
+
+static enum error_code copy_range(int source, int twin, uint64_t offset, uint64_t end, uint8_t *buffer,
+                                  const struct progress *progress, struct error *reterr)
+{
+    uint64_t flushed = offset;
+    while (offset < end) {
+        size_t length = end - offset < CONTENT_BUFFER_SIZE ? (size_t)(end - offset) : CONTENT_BUFFER_SIZE;
+        enum error_code code = interrupt_check(reterr);
+        if (!code)
+            code = read_exactly(source, buffer, length, offset, reterr);
+        if (!code)
+            code = write_exactly(twin, buffer, length, offset, reterr);
+        if (code)
+            return code;
+        offset += length;
+        tell(progress, length);
+        if (offset - flushed >= FLUSH_BYTES || offset == end) {
+            /* Only a hint of when: errors of the writing come with the sync that follows. */
+            sync_file_range(twin, (off_t)flushed, (off_t)(offset - flushed), SYNC_FILE_RANGE_WRITE);
+            flushed = offset;
+        }
+    }
+    return OK;
+}
+
+/* First the data, then the size, then the unwritten extents (also those beyond the end): nothing is ever
+ * written into an unwritten extent, which the filesystem might answer by zeroing it into a written one. */
+static enum error_code copy_unwritten(int source, int twin, struct error *reterr)
+{
+    struct extent_reader reader;
+    struct extent extent;
+    bool found;
+    extent_reader_init(&reader, source);
+    for (;;) {
+        enum error_code code = extent_reader_next(&reader, &extent, &found, reterr);
+        if (code || !found)
+            return code;
+        if (extent.kind == EXTENT_UNWRITTEN &&
+            fallocate(twin, FALLOC_FL_KEEP_SIZE, (off_t)extent.offset, (off_t)extent.length) < 0)
+            return error_set(reterr, ERR_FAILED, errno, "cannot preallocate");
+    }
+}
+
+enum error_code content_copy(int source, int twin, uint64_t size, uint8_t *buffer,
+                             void (*advance)(uint64_t bytes, void *context), void *context,
+                             struct error *reterr)
+{
+    const struct progress progress = {.advance = advance, .context = context};
+    struct extent_reader reader;
+    struct extent extent;
+    bool found, any_unwritten = false;
+    uint64_t written = 0;
+    extent_reader_init(&reader, source);
+    for (;;) {
+        enum error_code code = extent_reader_next(&reader, &extent, &found, reterr);
+        if (code)
+            return code;
+        if (!found)
+            break;
+        any_unwritten |= extent.kind == EXTENT_UNWRITTEN;
+        if (extent.kind == EXTENT_UNWRITTEN || extent.offset >= size)
+            continue;
+        uint64_t end = extent.offset + extent.length < size ? extent.offset + extent.length : size;
+        code = copy_range(source, twin, extent.offset, end, buffer, &progress, reterr);
+        if (code)
+            return code;
+        written = end;
+    }
+    if (written < size && ftruncate(twin, (off_t)size) < 0)
+        return error_set(reterr, ERR_FAILED, errno, "cannot set the size");
+    return any_unwritten ? copy_unwritten(source, twin, reterr) : OK;
+}
+
+static enum error_code compare_range(int source, int twin, uint64_t offset, uint64_t end, uint8_t *buffer,
+                                     const struct progress *progress, bool *ret_same, struct error *reterr)
+{
+    while (offset < end) {
+        size_t length = end - offset < CONTENT_BUFFER_SIZE ? (size_t)(end - offset) : CONTENT_BUFFER_SIZE;
+        enum error_code code = interrupt_check(reterr);
+        if (!code)
+            code = read_exactly(source, buffer, length, offset, reterr);
+        if (code)
+            return code;
+        ssize_t got = read_at(twin, buffer + CONTENT_BUFFER_SIZE, length, offset);
+        if (got < 0)
+            return error_set(reterr, ERR_FAILED, errno, "cannot read the twin");
+        if ((size_t)got < length || memcmp(buffer, buffer + CONTENT_BUFFER_SIZE, length)) {
+            *ret_same = false;
+            return OK;
+        }
+        offset += length;
+        tell(progress, length);
+    }
+    return OK;
+}
+
+static enum error_code same_layout(int source, int twin, bool *ret_same, struct error *reterr)
+{
+    struct extent_reader left, right;
+    extent_reader_init(&left, source);
+    extent_reader_init(&right, twin);
+    for (;;) {
+        struct extent one = {0}, other = {0};
+        bool found_one = false, found_other = false;
+        enum error_code code = extent_reader_next(&left, &one, &found_one, reterr);
+        if (!code)
+            code = extent_reader_next(&right, &other, &found_other, reterr);
+        if (code)
+            return code;
+        if ((!found_one && !found_other) || one.in_inode) {
+            *ret_same = true;
+            return OK;
+        }
+        if (found_one != found_other || one.kind != other.kind || one.offset != other.offset ||
+            one.length != other.length) {
+            *ret_same = false;
+            return OK;
+        }
+    }
+}
+
+/* With the same layout only the data extents can differ; the rest reads as zeros on both sides. */
+static enum error_code compare_data(int source, int twin, uint64_t size, uint8_t *buffer,
+                                    const struct progress *progress, bool *ret_same, struct error *reterr)
+{
+    struct extent_reader reader;
+    struct extent extent;
+    bool found;
+    extent_reader_init(&reader, source);
+    while (*ret_same) {
+        enum error_code code = extent_reader_next(&reader, &extent, &found, reterr);
+        if (code || !found)
+            return code;
+        if (extent.kind == EXTENT_UNWRITTEN || extent.offset >= size)
+            continue;
+        uint64_t end = extent.offset + extent.length < size ? extent.offset + extent.length : size;
+        code = compare_range(source, twin, extent.offset, end, buffer, progress, ret_same, reterr);
+        if (code)
+            return code;
+    }
+    return OK;
+}
+
+enum error_code content_compare(int source, int twin, uint64_t size, uint8_t *buffer,
+                                void (*advance)(uint64_t bytes, void *context), void *context,
+                                enum content_difference *ret_difference, struct error *reterr)
+{
+    const struct progress progress = {.advance = advance, .context = context};
+    bool layout_same = false, bytes_same = true;
+    enum error_code code = same_layout(source, twin, &layout_same, reterr);
+    if (code)
+        return code;
+    posix_fadvise(twin, 0, 0, POSIX_FADV_DONTNEED);
+    code = layout_same ? compare_data(source, twin, size, buffer, &progress, &bytes_same, reterr)
+                       : compare_range(source, twin, 0, size, buffer, &progress, &bytes_same, reterr);
+    if (!code)
+        *ret_difference = !bytes_same   ? CONTENT_BYTES_DIFFER
+                          : layout_same ? CONTENT_SAME
+                                        : CONTENT_LAYOUT_DIFFERS;
+    return code;
+}

@@ -1,0 +1,69 @@
+/*
+ * What is known of every inode of the old tree, in one sparse file indexed by inode number: what it looked
+ * like when it was copied, where its twin is (so that further names of it become hard links), and whether it
+ * was compared and proven unused. The file lies inside the vault, so it tells nothing to who has only the
+ * disk, and memory does not grow with the tree.
+ *
+ * A record alone never proves that the twin's bytes are on disk: after a power cut the comparison of the next
+ * run does.
+ */
+#pragma once
+#include <pthread.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "base/error.h"
+
+enum tree_record_flags {
+    TREE_RECORD_COPIED = 1,   /* the twin was made whole */
+    TREE_RECORD_COMPARED = 2, /* in run `run`, every byte and attribute */
+    TREE_RECORD_PROVEN = 4, /* after the exchange: nothing else can reach this inode and it is as compared */
+};
+
+struct tree_record {
+    uint32_t magic;
+    uint32_t flags;
+    uint32_t run; /* that set COMPARED */
+    uint32_t twin_inode;
+    uint32_t twin_generation; /* these two are the file handle of the twin (ext4's FILEID_INO32_GEN) */
+    uint32_t reserved;
+    int64_t changed_ns; /* ctime */
+    int64_t born_ns;
+    uint64_t size;
+    uint64_t unused[2];
+};
+_Static_assert(sizeof(struct tree_record) == 64, "a record never straddles a block");
+
+struct tree_records {
+    int fd;
+    uint32_t run; /* drawn at random when opened */
+    pthread_mutex_t stripes[64];
+};
+
+/* Open or make the file name under directory_fd. Free with tree_records_free. */
+must_check enum error_code tree_records_open(int directory_fd, const char *name,
+                                             struct tree_records **ret_records, struct error *reterr);
+void tree_records_free(struct tree_records *records);
+
+/* The record of an inode if it is of this very inode (same birth time); *ret_record is all zero when there is
+ * none. Thread-safe. */
+must_check enum error_code tree_records_get(struct tree_records *records, const struct statx *status,
+                                            struct tree_record *ret_record, struct error *reterr);
+
+/* Write the record of an inode; magic, size and times are filled in from status. */
+must_check enum error_code tree_records_put(struct tree_records *records, const struct statx *status,
+                                            struct tree_record *record, struct error *reterr);
+
+/* True when the inode looks as it did when the record was written (ctime and size). */
+bool tree_record_unchanged(const struct tree_record *record, const struct statx *status);
+
+/* So that two names of one inode are not copied at the same time. */
+void tree_records_lock(struct tree_records *records, uint64_t inode);
+void tree_records_unlock(struct tree_records *records, uint64_t inode);
+
+must_check enum error_code tree_records_sync(struct tree_records *records, struct error *reterr);
+
+static inline int64_t tree_ns(struct statx_timestamp time)
+{
+    return time.tv_sec * INT64_C(1000000000) + time.tv_nsec;
+}
