@@ -1,4 +1,128 @@
+/* husk: finds the verb, reads its options, and lets it act (verb.h, run.h). */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/buffer.h"
+#include "base/cleanup.h"
 #include "base/fault.h"
-#include <stdio.h>
-static void p(const char *name, void *c) { (void)c; puts(name); }
-int main(void) { fault_list(p, NULL); return 0; }
+#include "base/interrupt.h"
+#include "base/text.h"
+#include "help.h"
+#include "run.h"
+
+/* Descriptors 0 to 2 are there, so that no file is opened as one of them and written to by accident. Those
+ * made up here fail on use. */
+static void hold_standard_descriptors(void)
+{
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd)
+            _exit(1);
+}
+
+/* Options that stand in the place of a verb. Each appends what is to be printed. */
+static enum error_code print_version(struct buffer *text, struct error *reterr)
+{
+    return buffer_printf(text, reterr, "husk %s\n", HUSK_VERSION);
+}
+
+static void add_fault(const char *name, void *context)
+{
+    enum error_code ignored = buffer_printf(context, NULL, "%s\n", name);
+    (void)ignored;
+}
+
+static enum error_code print_faults(struct buffer *text, struct error *reterr)
+{
+    fault_list(add_fault, text);
+    return buffer_append(text, "", 0, reterr);
+}
+
+static const struct {
+    const char *word;
+    enum error_code (*print)(struct buffer *text, struct error *reterr);
+} program_options[] = {
+    {"--help", help_overview},
+    {"-h", help_overview},
+    {"--version", print_version},
+    {"--list-faults", print_faults},
+    {"--print-completion", help_completion},
+};
+
+static enum error_code resolve_at(struct run *run, struct error *reterr)
+{
+    const char *at = argument_value(&run->arguments, OPTION_AT);
+    run->at = realpath(at ? at : "/", NULL);
+    if (!run->at)
+        return error_set(reterr, errno == ENOENT ? ERR_NOT_FOUND : ERR_FAILED, errno, "cannot open --at %s",
+                         text_shown(at ? at : "/"));
+    struct stat status;
+    if (stat(run->at, &status) < 0 || !S_ISDIR(status.st_mode))
+        return error_set(reterr, ERR_USAGE, 0, "--at %s is no directory", text_shown(run->at));
+    return OK;
+}
+
+static enum error_code prepare(struct run *run, struct error *reterr)
+{
+    if (run->verb->needs == VERB_NEEDS_NOTHING)
+        return OK;
+    if (geteuid() != 0) {
+        error_set(reterr, ERR_DENIED, 0, "husk %s has to be run by root", run->verb->name);
+        error_remedy(reterr, "run it with sudo");
+        return ERR_DENIED;
+    }
+    return resolve_at(run, reterr);
+}
+
+static enum error_code act(struct run *run, const char *const *words, size_t count, struct error *reterr)
+{
+    size_t used = 0;
+    enum error_code code = verb_find(words, count, &run->verb, &used, reterr);
+    if (!code)
+        code = options_parse(run->verb, words + used, count - used, &run->arguments, reterr);
+    if (code)
+        return code;
+    if (argument_given(&run->arguments, OPTION_HELP)) {
+        _cleanup_(buffer_done) struct buffer text = {0};
+        code = help_verb(run->verb, &text, reterr);
+        if (!code)
+            run_text(run, "%s", text.data);
+        run_result(run, "verbs", json_pack("[o]", help_json(run->verb)));
+        return code;
+    }
+    code = prepare(run, reterr);
+    return code ? code : run->verb->act(run, reterr);
+}
+
+int main(int argc, char **argv)
+{
+    hold_standard_descriptors();
+    umask(077);
+    signal(SIGPIPE, SIG_IGN);
+    interrupt_install();
+
+    const char *const *words = (const char *const *)argv + (argc > 0);
+    size_t count = argc > 0 ? (size_t)argc - 1 : 0;
+    struct error error = ERROR_NONE;
+    struct run run;
+    enum error_code code = run_init(&run, &error);
+    run.json = options_want_json(words, count);
+
+    bool done = code != OK;
+    for (size_t i = 0; !done && count == 1 && i < ARRAY_SIZE(program_options); i++) {
+        if (strcmp(words[0], program_options[i].word))
+            continue;
+        _cleanup_(buffer_done) struct buffer text = {0};
+        code = program_options[i].print(&text, &error);
+        if (!code)
+            run_text(&run, "%s", text.data);
+        done = true;
+    }
+    if (!done)
+        code = act(&run, words, count, &error);
+    int status = run_finish(&run, code, &error);
+    run_done(&run);
+    return status;
+}
