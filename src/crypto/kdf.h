@@ -1,5 +1,8 @@
-/* Key derivation: HKDF-SHA256 (RFC 5869) and Argon2id (RFC 9106, libsodium's, one lane). Secrets in, secrets
- * out. */
+/*
+ * Key derivation: HKDF-SHA256 (RFC 5869) and Argon2id (RFC 9106, libsodium's, one lane). Secrets in, secrets
+ * out. Limit: Argon2id's own 64 to 256 MiB are libsodium's and not locked, so on a machine with plain swap
+ * they can reach the disk while it runs.
+ */
 #pragma once
 #include "secret/secret.h"
 

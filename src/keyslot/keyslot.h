@@ -4,12 +4,27 @@
  * does). A kind is two pure steps: keyslot_begin says what is asked for, keyslot_finish turns the answer into
  * the vault secret.
  *
- * Format 1 (all integers little-endian; the header is authenticated as associated data, the whole is
- * validated by one table before use; what follows the ciphertext is random padding): 0  8   "HUSKSLOT" 8  4
- * format version (1) 12  4   suite (1 = HKDF-SHA256, Argon2id, XChaCha20-Poly1305) 16  4   kind 20  4
- * Argon2id passes          (passphrase; else 0) 24  8   Argon2id memory in bytes (passphrase; else 0) 32  16
- * keyslot id 48  16  vault id 64  32  salt 96  8   created, seconds since 1970 104  24  zero, reserved 128 24
- * nonce 152  48  ciphertext of the 32-byte vault secret and tag 200  3896 random padding
+ * Format 1: little-endian integers, validated by one table before anything uses them.
+ *
+ *    at  size
+ *     0     8  "HUSKSLOT"
+ *     8     4  format version: 1
+ *    12     4  suite: 1 = HKDF-SHA256, Argon2id, XChaCha20-Poly1305
+ *    16     4  kind
+ *    20     4  Argon2id passes           (passphrase; else 0)
+ *    24     8  Argon2id memory in bytes  (passphrase; else 0)
+ *    32    16  keyslot id
+ *    48    16  vault id
+ *    64    32  salt
+ *    96     8  created, seconds since 1970
+ *   104    24  zero, reserved
+ *   128    24  nonce
+ *   152    48  ciphertext of the 32-byte vault secret, and tag
+ *   200  3896  random padding
+ *
+ * Bytes 0 to 127 are the associated data of the ciphertext. Its key is HKDF-SHA256 of the answer with
+ * the salt and the label "husk keyslot KIND v1"; a passphrase goes through Argon2id first, with the salt's
+ * first 16 bytes.
  */
 #pragma once
 #include "base/clock.h"
@@ -70,21 +85,23 @@ struct keyslot_challenge {
 must_check enum error_code keyslot_begin(const struct keyslot *keyslot,
                                          struct keyslot_challenge *ret_challenge, struct error *reterr);
 
-/* The vault secret, or ERR_WRONG_KEY. */
+/* The vault secret, or ERR_WRONG_KEY (also for an answer that is too short or too long). Everything is taken
+ * from keyslot->file, validated again. */
 must_check enum error_code keyslot_finish(const struct keyslot *keyslot, const struct secret *answer,
                                           struct secret **ret_vault_secret, struct error *reterr);
 
 /*
- * A recovery key as people write it: 256 random bits and a checksum in groups,
- * "husk-XXXXX-XXXXX-...", Crockford's base32 (no I, L, O, U; read without regard to case, spaces and dashes).
+ * A recovery key as people write it: 256 random bits and a checksum in thirteen groups of five letters,
+ * "husk-XXXXX-XXXXX-...", Crockford's base32 (no I, L, O, U). Read without regard to case, blanks and dashes,
+ * with or without "husk", I and L as 1, O as 0. Each group has a check letter of its own (recovery_key.c).
  */
 #define RECOVERY_KEY_SIZE 32
 #define RECOVERY_TEXT_SIZE 128
 must_check enum error_code recovery_key_new(struct secret **ret_key, struct error *reterr);
-/* The text is a secret too: NUL-terminated inside the secret. */
+/* The text is a secret too; a NUL that its length does not count lies behind it. */
 must_check enum error_code recovery_key_format(const struct secret *key, struct secret **ret_text,
                                                struct error *reterr);
-/* ERR_USAGE says whether the length, a letter (which one) or the checksum is wrong. */
+/* ERR_USAGE says which letter or group is wrong, or that the length or the checksum is. */
 must_check enum error_code recovery_key_parse(const struct secret *text, struct secret **ret_key,
                                               struct error *reterr);
 
