@@ -19,7 +19,7 @@ struct filesystem {
     dev_t device;
     int root_fd; /* the root directory of the filesystem, open; -1 when not opened */
     bool read_only;
-    uint8_t uuid[16]; /* ext4 only, else zero */
+    uint8_t uuid[16]; /* ext4 only; zero when it cannot be told */
 };
 
 /* The filesystem that the file behind fd lies on. ERR_UNSUPPORTED when its own root is mounted nowhere
@@ -58,9 +58,9 @@ must_check enum error_code filesystem_ext4_facts(const struct filesystem *filesy
 must_check enum error_code filesystem_enable_encrypt(const struct filesystem *filesystem,
                                                      struct error *reterr);
 
-/* Findings (blocking) where this kernel or filesystem cannot carry a vault: not ext4, read-only, kernel
- * below 5.7, block size other than the page size, no encrypt feature ("no-encrypt-feature": remedy explains
- * GRUB and --enable-feature). */
+/* Findings (blocking) where this kernel or filesystem cannot carry a vault: "not-ext4", "read-only",
+ * "old-kernel" (below 5.7), "no-kernel-encryption", "block-size" (above the page size), "dax" (mounted so),
+ * "no-encrypted-casefold", and "no-encrypt-feature", whose remedy explains GRUB and --enable-feature. */
 must_check enum error_code filesystem_check_vault(const struct filesystem *filesystem,
                                                   struct finding_list *findings, struct error *reterr);
 
@@ -73,24 +73,26 @@ must_check enum error_code filesystem_check_vault(const struct filesystem *files
 struct busy_set;
 struct busy_use {
     uint64_t inode;
-    pid_t pid;    /* 0 when it is not a process */
-    char *what;   /* owned; "postgres (pid 812) has it open", "loop device /dev/loop3", "swap file" */
-    char *remedy; /* owned */
-    char *path;   /* owned; a path that opens the inode as long as the use lasts ("/proc/812/fd/7",
-                     "/proc/812/map_files/7f..", a loop device's backing file); NULL where there is none */
-    const char
-        *kind; /* finding kind: "busy-process", "busy-loop", "busy-swap", "busy-overlay", "busy-socket" */
+    pid_t pid;          /* 0 when it is not a process */
+    const char *what;   /* "postgres (pid 812) has it open", "loop device /dev/loop3", "swap file" */
+    const char *remedy; /* the strings belong to the set */
+    const char *path;   /* opens the inode as long as the use lasts ("/proc/812/fd/7", a loop device's backing
+                         * file); NULL where there is none */
+    const char *kind;   /* of the finding: "busy-process", "busy-loop", "busy-swap", "busy-overlay",
+                         * "busy-socket" */
 };
 must_check enum error_code busy_set_new(dev_t device, struct busy_set **ret_set, struct error *reterr);
-/* The uses of one inode; *ret_count 0 for none. Thread-safe, no system calls. The array belongs to the set.
+/* The uses of one inode; *ret_count 0 for none, and no more than 8 are kept for one inode. Thread-safe, no
+ * system calls. The array belongs to the set.
  */
 const struct busy_use *busy_set_find(const struct busy_set *set, uint64_t inode, size_t *ret_count);
 /* All uses, sorted by inode. */
 const struct busy_use *busy_set_all(const struct busy_set *set, size_t *ret_count);
 void busy_set_free(struct busy_set *set);
 
-/* Blocking findings for what is mounted inside a directory, bind-mounted out of it in any mount namespace
- * ("busy-bind"), or exported by NFS ("nfs-export"). relative_path as of filesystem_relative_path. */
+/* Blocking findings for what is mounted inside a directory ("busy-mount"), bind-mounted out of it in any
+ * mount namespace ("busy-bind"), below an overlay mount's layer ("busy-overlay"; layers inside the directory
+ * are in the busy set), or exported by NFS ("nfs-export"). relative_path as of filesystem_relative_path. */
 must_check enum error_code filesystem_check_mounts(const struct filesystem *filesystem,
                                                    const char *relative_path, struct finding_list *findings,
                                                    struct error *reterr);
