@@ -71,13 +71,13 @@ class FaultTest(unittest.TestCase):
         """Returns whether the point was reached."""
         dice = random.Random(f"{scenario.name} {name} {hit}")
         d = bench.fresh()
-        if not scenario.run(d, f"{name}:crash:{hit}").crashed:
+        if not scenario.attempt(d, f"{name}:crash:{hit}").crashed:
             return False
         reached.add(name)
         self.after_a_kill(scenario, d, dice)
         # Again while it goes on: at the same point, then at another.
         for again in (name, dice.choice(self.names)):
-            scenario.run(d, f"{again}:crash:{dice.choice((1, 1, 2, 3))}")
+            scenario.attempt(d, f"{again}:crash:{dice.choice((1, 1, 2, 3))}")
             self.after_a_kill(scenario, d, dice)
         scenario.go_on(d)
         return True
@@ -90,7 +90,7 @@ class FaultTest(unittest.TestCase):
     def fails(self, action):
         def act(scenario, bench, name, hit):
             d = bench.fresh()
-            done = scenario.run(d, f"{name}:{action}:{hit}")
+            done = scenario.attempt(d, f"{name}:{action}:{hit}")
             if done.status == husk.DONE:
                 # Not reached, or a place where a failure does not matter.
                 scenario.complete(d)

@@ -1,4 +1,4 @@
-"""The disk fails in the course of a command: husk says so in one line, loses nothing, and finishes when it is mended."""
+"""The disk fails in the course of a command: husk says so in one line, loses nothing, and finishes once it is mended."""
 
 import os
 import sys
@@ -40,7 +40,7 @@ class ErrorTest(unittest.TestCase):
         broken.disk.remount()
         broken.disk.sync()
         broken.fail_writes(after, once=once)
-        done = scenario.run(broken.disk)
+        done = scenario.attempt(broken.disk)
         if done.status != husk.DONE:
             done.expect_error_line(husk.FAILED, husk.INCOMPLETE)
         broken.recover()

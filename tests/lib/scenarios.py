@@ -47,16 +47,20 @@ class Scenario:
 
     # What they share.
 
-    def run(self, d, fault=None):
+    def attempt(self, d, fault=None):
+        """Run the command, however it may end."""
         return husk.run(*self.command(d), fault=fault)
 
+    def run(self, d):
+        self.attempt(d).expect(husk.DONE)
+
     def check(self, d, state=None):
-        """After an interruption: all is there, the same command goes on, and ends well."""
+        """After an interruption: all is there, the same command goes on, and ends well. state is of recorder.py."""
         self.complete(d)
         self.go_on(d)
 
     def go_on(self, d):
-        self.run(d).expect(husk.DONE)
+        self.run(d)
         self.complete(d)
         self.finished(d)
 
@@ -226,8 +230,8 @@ class KeyslotRemove(KeyslotAdd):
     def command(self, d):
         return ("keyslot", "remove", "v", self.removed, "--with-keyfile", self.keyfile, *self.at(d))
 
-    def run(self, d, fault=None):
-        done = super().run(d, fault)
+    def attempt(self, d, fault=None):
+        done = super().attempt(d, fault)
         # Gone already is what it is for: the interruption came after its last step.
         if done.status == husk.REFUSED and self.removed not in self.keyslot_ids(d):
             done.status = husk.DONE
