@@ -19,7 +19,11 @@ enum error_code tree_clone_mount(int root_fd, int *ret_fd, struct error *reterr)
     if (syscall(SYS_mount_setattr, fd, "", AT_EMPTY_PATH, &attributes, sizeof(attributes)) < 0 &&
         errno != ENOSYS)
         return error_set(reterr, ERR_FAILED, errno, "cannot set noatime on the clone of the mount");
-    *ret_fd = TAKE_FD(fd);
+    /* open_tree gives a descriptor as O_PATH does, by which open_by_handle_at opens nothing. */
+    _cleanup_(close_fdp) int root = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (root < 0)
+        return error_set(reterr, ERR_FAILED, errno, "cannot open the clone of the mount");
+    *ret_fd = TAKE_FD(root);
     return OK;
 }
 
