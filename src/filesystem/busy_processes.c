@@ -207,6 +207,9 @@ static enum error_code scan_process(pid_t pid, int process_fd, void *context, st
 {
     struct scan *scan = context;
     struct process process = {.pid = pid, .thread = pid, .fd = process_fd};
+    struct inode_key root;
+    if (!process_link(process_fd, "root", &root) && process_is_hidden(errno))
+        return OK; /* filesystem_check_mounts tells of it */
     enum error_code code = scan_task_files(scan, &process, process_fd, reterr);
     if (!code)
         code = scan_link(scan, &process, process_fd, "exe", "runs from it", reterr);

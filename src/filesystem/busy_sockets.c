@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "filesystem/busy_set.h"
+#include "filesystem/kept_namespaces.h"
 
 #define SOCKETS_MAXIMUM ((size_t)1 << 17)
 
@@ -152,6 +153,26 @@ static enum error_code ask_process(pid_t pid, int process_fd, void *context, str
     return ask_kernel(query);
 }
 
+/* "ip netns" keeps network namespaces by a mount. */
+static enum error_code ask_kept(struct query *query)
+{
+    struct mount_table table;
+    enum error_code code = mount_table_read("/proc/thread-self/mountinfo", &table, &query->error);
+    if (code)
+        return code;
+    for (size_t i = 0; i < table.count && !code; i++) {
+        uint64_t inode = kept_namespace_inode(&table.items[i], "net");
+        if (inode == 0 || is_asked(query, inode))
+            continue;
+        code = remember(query, inode);
+        _cleanup_(close_fdp) int fd = open(table.items[i].mount_point, O_RDONLY | O_CLOEXEC);
+        if (!code && fd >= 0 && setns(fd, CLONE_NEWNET) == 0)
+            code = ask_kernel(query);
+    }
+    mount_table_done(&table);
+    return code;
+}
+
 static void *ask_all(void *context)
 {
     struct query *query = context;
@@ -161,6 +182,8 @@ static void *ask_all(void *context)
         query->code = remember(query, own.inode);
     if (!query->code)
         query->code = processes_each(ask_process, query, &query->error);
+    if (!query->code)
+        query->code = ask_kept(query);
     return NULL;
 }
 

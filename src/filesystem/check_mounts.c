@@ -12,46 +12,39 @@
 #include "filesystem/processes.h"
 #include "filesystem/relative_path.h"
 
+static const char foreign_remedy[] = "stop that program, or unmount it in that mount namespace";
+
 struct check {
     const struct filesystem *filesystem;
     const char *relative_path;
     struct finding_list *findings;
-    const struct mount_view *view;
+    const struct mount_view *view; /* the one in hand, while mounts are looked at */
     const char *exports_file;
 };
 
-static bool is_told(const struct check *check, const char *kind, const char *subject, const char *cause)
+static bool is_told(const struct finding_list *findings, const char *kind, const char *subject,
+                    const char *cause)
 {
-    for (size_t i = 0; i < check->findings->count; i++) {
-        const struct finding *finding = &check->findings->items[i];
+    for (size_t i = 0; i < findings->count; i++) {
+        const struct finding *finding = &findings->items[i];
         if (!strcmp(finding->kind, kind) && !strcmp(finding->subject, subject) &&
-            !strcmp(finding->cause, cause))
+            !strncmp(finding->cause, cause, strlen(cause)))
             return true;
     }
     return false;
 }
 
-/* Every mount namespace has its copy of a mount: told once where the words are the same. */
+/* Every mount namespace has its copy of a mount: told once, for the first view it is seen in. */
 static void tell(struct check *check, const char *kind, const char *subject, const char *remedy,
                  const char *cause)
 {
-    if (!is_told(check, kind, subject, cause))
-        finding_add(check->findings, FINDING_BLOCKS, kind, subject, remedy, "%s", cause);
-}
-
-/* " in the mount namespace of NAME (pid N)", or nothing for the own one. */
-static const char *describe_view(const struct mount_view *view, char *text, size_t text_size)
-{
-    text[0] = '\0';
-    if (!view->pid)
-        return text;
-    char path[64], name[PROCESS_NAME_SIZE] = "?";
-    snprintf(path, sizeof(path), "/proc/%d", view->pid);
-    _cleanup_(close_fdp) int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0)
-        process_name(fd, name);
-    snprintf(text, text_size, " in the mount namespace of %s (pid %d)", name, view->pid);
-    return text;
+    char where[MOUNT_VIEW_TEXT_SIZE] = "";
+    if (is_told(check->findings, kind, subject, cause))
+        return;
+    if (check->view)
+        mount_view_describe(check->view, where);
+    finding_add(check->findings, FINDING_BLOCKS, kind, subject, remedy, "%s%s%s", cause, *where ? " " : "",
+                where);
 }
 
 /* "/srv/data" of the own mount point and a path inside the filesystem, escaped. */
@@ -68,11 +61,10 @@ static void check_bind(struct check *check, const struct mount_entry *entry)
     if (entry->device != check->filesystem->device ||
         !path_below(entry->root + (*entry->root == '/'), check->relative_path))
         return;
-    char subject[TEXT_SHOW_SIZE], where[PROCESS_NAME_SIZE + 64], cause[TEXT_SHOW_SIZE * 2];
-    snprintf(cause, sizeof(cause), "it is mounted at %s%s", text_shown(entry->mount_point),
-             describe_view(check->view, where, sizeof(where)));
+    char subject[TEXT_SHOW_SIZE], cause[TEXT_SHOW_SIZE + 32];
+    snprintf(cause, sizeof(cause), "it is mounted at %s", text_shown(entry->mount_point));
     tell(check, "busy-bind", show_inside(check, entry->root + 1, subject, sizeof(subject)),
-         check->view->pid ? "stop that program" : "unmount it there", cause);
+         mount_view_is_own(check->view) ? "unmount it there" : foreign_remedy, cause);
 }
 
 /* Where in the filesystem the mount point lies: the root of the mount it lies on, and the way from there. */
@@ -92,11 +84,11 @@ static void check_inside(struct check *check, const struct mount_table *table,
     const char *relative = inside + (*inside == '/');
     if (!path_below(relative, check->relative_path))
         return;
-    char subject[TEXT_SHOW_SIZE], where[PROCESS_NAME_SIZE + 64], cause[TEXT_SHOW_SIZE * 2];
-    snprintf(cause, sizeof(cause), "%s (%s) is mounted on it%s", text_shown(entry->source),
-             text_shown(entry->type), describe_view(check->view, where, sizeof(where)));
+    char subject[TEXT_SHOW_SIZE], cause[TEXT_SHOW_SIZE * 2];
+    snprintf(cause, sizeof(cause), "%s (%s) is mounted on it", text_shown(entry->source),
+             text_shown(entry->type));
     tell(check, "busy-mount", show_inside(check, relative, subject, sizeof(subject)),
-         check->view->pid ? "unmount it in that namespace, or stop the program" : "unmount it", cause);
+         mount_view_is_own(check->view) ? "unmount it" : foreign_remedy, cause);
 }
 
 static enum error_code check_view(struct check *check, struct error *reterr)
@@ -104,7 +96,7 @@ static enum error_code check_view(struct check *check, struct error *reterr)
     struct mount_table table;
     enum error_code code = mount_view_table(check->view, &table, reterr);
     if (code)
-        return code == ERR_NOT_FOUND && check->view->pid ? OK : code;
+        return code == ERR_NOT_FOUND ? OK : code;
     for (size_t i = 0; i < table.count; i++) {
         check_bind(check, &table.items[i]);
         check_inside(check, &table, &table.items[i]);
@@ -226,6 +218,22 @@ static enum error_code check_exports(struct check *check, struct error *reterr)
     return code ? code : check_exports_directory(check, reterr);
 }
 
+/* Root sees every process; under a security module or in a container that may be otherwise. */
+static void tell_hidden(struct check *check, const struct mount_views *views)
+{
+    if (views->hidden == 0)
+        return;
+    char subject[TEXT_SHOW_SIZE], name[PROCESS_NAME_SIZE];
+    process_name_of(views->hidden_first, name);
+    finding_add(
+        check->findings, FINDING_TELLS, "hidden-processes",
+        show_inside(check, check->relative_path, subject, sizeof(subject)),
+        "run husk as root with all capabilities, outside containers",
+        "%zu processes cannot be looked at (%s (pid %d)%s); whether they use it only shows when it is "
+        "converted",
+        views->hidden, name, views->hidden_first, views->hidden > 1 ? " and others" : "");
+}
+
 enum error_code filesystem_check_mounts(const struct filesystem *filesystem, const char *relative_path,
                                         struct finding_list *findings, struct error *reterr)
 {
@@ -238,6 +246,8 @@ enum error_code filesystem_check_mounts(const struct filesystem *filesystem, con
         check.view = &views.items[i];
         code = check_view(&check, reterr);
     }
+    check.view = NULL;
+    tell_hidden(&check, &views);
     const struct overlay_visit visit = {.layer = check_layer, .lost = check_lost_layer, .context = &check};
     if (!code)
         code = overlay_layers_each(&views, &visit, reterr);

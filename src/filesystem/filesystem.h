@@ -92,7 +92,8 @@ void busy_set_free(struct busy_set *set);
 
 /* Blocking findings for what is mounted inside a directory ("busy-mount"), bind-mounted out of it in any
  * mount namespace ("busy-bind"), below an overlay mount's layer ("busy-overlay"; layers inside the directory
- * are in the busy set), or exported by NFS ("nfs-export"). relative_path as of filesystem_relative_path. */
+ * are in the busy set), or exported by NFS ("nfs-export"). Told, not blocking: "hidden-processes", which the
+ * kernel does not let us look at. relative_path as of filesystem_relative_path. */
 must_check enum error_code filesystem_check_mounts(const struct filesystem *filesystem,
                                                    const char *relative_path, struct finding_list *findings,
                                                    struct error *reterr);

@@ -55,6 +55,19 @@ void process_name(int process_fd, char name[PROCESS_NAME_SIZE])
     text_show(name, PROCESS_NAME_SIZE, text.data);
 }
 
+void process_name_of(pid_t pid, char name[PROCESS_NAME_SIZE])
+{
+    char path[32];
+    snprintf(path, sizeof(path), "/proc/%d", pid);
+    _cleanup_(close_fdp) int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    process_name(fd, name); /* "?" for -1 as well */
+}
+
+bool process_is_hidden(int os_errno)
+{
+    return os_errno == EACCES || os_errno == EPERM;
+}
+
 bool process_link(int directory_fd, const char *link, struct inode_key *ret_key)
 {
     struct statx status;
