@@ -12,7 +12,7 @@
 #include "filesystem/processes.h"
 #include "filesystem/relative_path.h"
 
-static const char foreign_remedy[] = "stop that program, or unmount it in that mount namespace";
+static const char foreign_remedy[] = "stop that program, or end that mount namespace (unmount what keeps it)";
 
 struct check {
     const struct filesystem *filesystem;
@@ -229,9 +229,9 @@ static void tell_hidden(struct check *check, const struct mount_views *views)
         check->findings, FINDING_TELLS, "hidden-processes",
         show_inside(check, check->relative_path, subject, sizeof(subject)),
         "run husk as root with all capabilities, outside containers",
-        "%zu processes cannot be looked at (%s (pid %d)%s); whether they use it only shows when it is "
+        "the kernel does not let us look at %s (pid %d)%s; whether it is used there only shows when it is "
         "converted",
-        views->hidden, name, views->hidden_first, views->hidden > 1 ? " and others" : "");
+        name, views->hidden_first, views->hidden > 1 ? " and other processes" : "");
 }
 
 enum error_code filesystem_check_mounts(const struct filesystem *filesystem, const char *relative_path,
