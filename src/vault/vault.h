@@ -65,6 +65,7 @@ struct vault {
     int fd;                        /* .husk/vaults/NAME */
     enum vault_mark mark;
     struct fscrypt_identifier identifier; /* of the master key */
+    uint8_t filesystem_uuid[16];          /* of the filesystem the manifest was written on */
     int64_t created_unix_s;
     int64_t protected_since_unix_s;      /* when the first directory was protected; 0 for none yet */
     bool born_encrypted;                 /* no directory of it ever held plaintext */

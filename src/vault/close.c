@@ -1,0 +1,137 @@
+/*
+ * Taking the key out of the kernel, and naming what keeps files of the vault open. The kernel says only that
+ * something does: which inodes are the vault's is asked of each used inode itself, through a path that opens
+ * it, so that other mount namespaces and chroots hide nothing.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "base/text.h"
+#include "vault/store.h"
+
+enum { ATTEMPTS = 20, PAUSE_MS = 50, NAMED_USES = 50 };
+
+static bool is_encrypted(const char *path, dev_t device)
+{
+    struct statx status;
+    struct stat plain;
+    if (stat(path, &plain) < 0 || plain.st_dev != device ||
+        !(S_ISREG(plain.st_mode) || S_ISDIR(plain.st_mode)))
+        return false;
+    return statx(AT_FDCWD, path, 0, STATX_INO, &status) == 0 &&
+           (status.stx_attributes & STATX_ATTR_ENCRYPTED);
+}
+
+/* Symlinks and special files keep no key. */
+static bool is_of_vault(const struct vault *vault, const char *path)
+{
+    if (!path || !is_encrypted(path, vault->filesystem->device))
+        return false;
+    _cleanup_(close_fdp) int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_NOATIME | O_CLOEXEC);
+    enum fscrypt_policy_state state = FSCRYPT_PLAIN;
+    struct fscrypt_identifier identifier;
+    if (fd < 0 || fscrypt_get_policy(fd, &state, &identifier, NULL))
+        return false;
+    return state == FSCRYPT_HUSK_POLICY && !memcmp(&identifier, &vault->identifier, sizeof(identifier));
+}
+
+/* The file as its user calls it. */
+static void show_use(const struct busy_use *use, char shown[TEXT_SHOW_SIZE])
+{
+    char target[PATH_MAX];
+    ssize_t length = readlink(use->path, target, sizeof(target) - 1);
+    if (length > 0)
+        target[length] = '\0';
+    text_show(shown, TEXT_SHOW_SIZE, length > 0 ? target : use->path);
+}
+
+static enum error_code name_users(const struct vault *vault, struct finding_list *findings,
+                                  size_t *ret_inodes, struct error *reterr)
+{
+    struct busy_set *set = NULL;
+    enum error_code code = busy_set_new(vault->filesystem->device, &set, reterr);
+    if (code)
+        return code;
+    size_t count = 0, inodes = 0, named = 0;
+    uint64_t last_inode = 0;
+    const struct busy_use *uses = busy_set_all(set, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (!is_of_vault(vault, uses[i].path))
+            continue;
+        inodes += inodes == 0 || uses[i].inode != last_inode;
+        last_inode = uses[i].inode;
+        char shown[TEXT_SHOW_SIZE];
+        show_use(&uses[i], shown);
+        if (named++ < NAMED_USES)
+            finding_add(findings, FINDING_TELLS, uses[i].kind, shown, uses[i].remedy, "%s", uses[i].what);
+    }
+    busy_set_free(set);
+    for (size_t i = 0; i < vault->directory_count && !code; i++)
+        code = filesystem_check_mounts(vault->filesystem, vault->directories[i].path, findings, reterr);
+    if (!code)
+        *ret_inodes = inodes;
+    return code;
+}
+
+static void pause_ms(long ms)
+{
+    nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL);
+}
+
+enum error_code vault_evict(const struct vault *vault, enum fscrypt_removal *ret_removal,
+                            struct error *reterr)
+{
+    enum fscrypt_removal removal = FSCRYPT_WAS_ABSENT;
+    bool had_key = false;
+    for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+        enum error_code code = fscrypt_remove_key(vault->fd, &vault->identifier, &removal, reterr);
+        if (code) {
+            error_prefix(reterr, "vault %s", vault->name);
+            return code;
+        }
+        if (removal != FSCRYPT_REMOVED_BUSY)
+            break;
+        had_key = true;
+        pause_ms(PAUSE_MS); /* closed files go from the kernel's caches a moment later */
+    }
+    *ret_removal = removal == FSCRYPT_WAS_ABSENT && had_key ? FSCRYPT_REMOVED : removal;
+    return OK;
+}
+
+enum error_code vault_lock(const struct vault *vault, bool *ret_changed, struct finding_list *findings,
+                           struct error *reterr)
+{
+    enum fscrypt_removal removal;
+    if (syncfs(vault->fd) < 0)
+        return error_set(reterr, ERR_FAILED, errno, "cannot write the filesystem of the vault %s to disk",
+                         vault->name);
+    enum error_code code = vault_evict(vault, &removal, reterr);
+    if (code)
+        return code;
+    if (removal != FSCRYPT_REMOVED_BUSY) {
+        *ret_changed = removal == FSCRYPT_REMOVED;
+        return OK;
+    }
+    size_t inodes = 0;
+    code = name_users(vault, findings, &inodes, reterr);
+    if (code)
+        return code;
+    if (inodes > 0)
+        error_set(
+            reterr, ERR_BUSY, 0,
+            "the vault %s is only partly locked: the key is gone for new opens, %zu file%s keep%s theirs "
+            "until closed",
+            vault->name, inodes, inodes == 1 ? "" : "s", inodes == 1 ? "s" : "");
+    else
+        error_set(
+            reterr, ERR_BUSY, 0,
+            "the vault %s is only partly locked: the key is gone for new opens, the kernel still keeps the "
+            "keys of some files and does not say for whom",
+            vault->name);
+    error_subject(reterr, "%s", vault->name);
+    error_remedy(reterr, "close these files, then husk lock %s again", vault->name);
+    return ERR_BUSY;
+}

@@ -1,0 +1,132 @@
+/* Changes of which directories the manifest names. A vault in memory changes only once the file has. */
+#include "base/text.h"
+#include "vault/store.h"
+
+/* A copy of the directories with room for one more. */
+static enum error_code copy_directories(const struct vault *vault, struct vault *next, struct error *reterr)
+{
+    *next = *vault;
+    next->directory_count = 0;
+    next->symlinks = NULL;
+    next->symlink_count = 0;
+    next->directories = calloc(vault->directory_count + 1, sizeof(*next->directories));
+    for (size_t i = 0; next->directories && i < vault->directory_count; i++) {
+        struct vault_directory *directory = &next->directories[next->directory_count++];
+        directory->nonce = vault->directories[i].nonce;
+        directory->path = strdup(vault->directories[i].path);
+        if (!directory->path)
+            return error_set(reterr, ERR_NO_MEMORY, 0, "no memory for the directories");
+    }
+    return next->directories ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "no memory for the directories");
+}
+
+static void lists_done(struct vault *vault)
+{
+    vault_directories_free(vault->directories, vault->directory_count);
+    vault_symlinks_free(vault->symlinks, vault->symlink_count);
+}
+
+enum error_code vault_write_directories(struct vault *vault, struct vault *next, const struct secret *mac_key,
+                                        struct error *reterr)
+{
+    struct vault old = *vault;
+    enum error_code code = vault_find_symlinks(next, &next->symlinks, &next->symlink_count, reterr);
+    if (!code) {
+        *vault = *next;
+        code = vault_write(vault, mac_key, reterr);
+    }
+    if (code) {
+        *vault = old;
+        lists_done(next);
+        return code;
+    }
+    lists_done(&old);
+    return OK;
+}
+
+static enum error_code write_next(struct vault *vault, struct vault *next, struct error *reterr)
+{
+    _cleanup_(secret_freep) struct secret *mac_key = NULL;
+    enum error_code code = vault_check_mark(vault, reterr);
+    if (!code)
+        code = vault_read_mac_key(vault, &mac_key, reterr);
+    if (code) {
+        lists_done(next);
+        return code;
+    }
+    return vault_write_directories(vault, next, mac_key, reterr);
+}
+
+static struct vault_directory *find_directory(struct vault *vault, const char *path)
+{
+    for (size_t i = 0; i < vault->directory_count; i++)
+        if (!strcmp(vault->directories[i].path, path))
+            return &vault->directories[i];
+    return NULL;
+}
+
+static int by_path(const void *left, const void *right)
+{
+    return strcmp(((const struct vault_directory *)left)->path,
+                  ((const struct vault_directory *)right)->path);
+}
+
+static enum error_code put_directory(struct vault *next, const char *path, const struct fscrypt_nonce *nonce,
+                                     struct error *reterr)
+{
+    struct vault_directory *there = find_directory(next, path);
+    if (there) {
+        there->nonce = *nonce;
+        return OK;
+    }
+    if (next->directory_count >= VAULT_DIRECTORIES_MAXIMUM)
+        return error_set(reterr, ERR_DENIED, 0, "the vault %s has %d directories, more cannot be", next->name,
+                         VAULT_DIRECTORIES_MAXIMUM);
+    char *copy = strdup(path);
+    if (!copy)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "no memory for the directories");
+    next->directories[next->directory_count++] = (struct vault_directory){.path = copy, .nonce = *nonce};
+    qsort(next->directories, next->directory_count, sizeof(*next->directories), by_path);
+    return OK;
+}
+
+enum error_code vault_add_directory(struct vault *vault, const char *path, const struct fscrypt_nonce *nonce,
+                                    const struct clock *clock, struct error *reterr)
+{
+    struct vault next;
+    if (!vault_path_is_valid(path))
+        return error_set(reterr, ERR_USAGE, 0, "\"%s\" cannot be a protected directory", text_shown(path));
+    enum error_code code = copy_directories(vault, &next, reterr);
+    if (!code)
+        code = put_directory(&next, path, nonce, reterr);
+    if (code) {
+        lists_done(&next);
+        return code;
+    }
+    if (next.protected_since_unix_s == 0)
+        next.protected_since_unix_s = clock_unix_s(clock);
+    return write_next(vault, &next, reterr);
+}
+
+enum error_code vault_remove_directory(struct vault *vault, const char *path, struct error *reterr)
+{
+    struct vault next;
+    if (!find_directory(vault, path))
+        return OK;
+    enum error_code code = copy_directories(vault, &next, reterr);
+    if (code) {
+        lists_done(&next);
+        return code;
+    }
+    struct vault_directory *gone = find_directory(&next, path);
+    free(gone->path);
+    *gone = next.directories[--next.directory_count];
+    if (next.directory_count > 0)
+        qsort(next.directories, next.directory_count, sizeof(*next.directories), by_path);
+    return write_next(vault, &next, reterr);
+}
+
+void vault_set_converted(struct vault *vault)
+{
+    vault->born_encrypted = false;
+}

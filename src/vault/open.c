@@ -1,0 +1,249 @@
+/*
+ * Opening a vault with its secret. The order is the point: what is on disk is believed only after its MAC
+ * fits, the directories are compared with it before the key is added, and only then does anything become
+ * readable.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "base/file.h"
+#include "base/text.h"
+#include "crypto/aead.h"
+#include "vault/store.h"
+
+int vault_open_beneath(int root_fd, const char *path)
+{
+    struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+                           .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV};
+    return (int)syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
+}
+
+/* What a recorded directory is now. */
+enum found { FOUND_SAME, FOUND_OTHER_NONCE, FOUND_MISSING, FOUND_COVERED, FOUND_PLAIN, FOUND_FOREIGN };
+
+static enum error_code look_at(const struct vault *vault, const struct vault_directory *directory,
+                               enum found *ret_found, struct fscrypt_nonce *ret_nonce, struct error *reterr)
+{
+    _cleanup_(close_fdp) int fd = vault_open_beneath(vault->filesystem->root_fd, directory->path);
+    if (fd < 0) {
+        if (errno != ENOENT && errno != ENOTDIR && errno != ELOOP && errno != EXDEV)
+            return error_set(reterr, ERR_FAILED, errno, "cannot open %s", text_shown(directory->path));
+        *ret_found = errno == EXDEV ? FOUND_COVERED : FOUND_MISSING;
+        return OK;
+    }
+    enum fscrypt_policy_state state = FSCRYPT_PLAIN;
+    struct fscrypt_identifier identifier = {0};
+    enum error_code code = fscrypt_get_policy(fd, &state, &identifier, reterr);
+    if (code)
+        return code;
+    if (state != FSCRYPT_HUSK_POLICY || memcmp(&identifier, &vault->identifier, sizeof(identifier))) {
+        *ret_found = state == FSCRYPT_PLAIN ? FOUND_PLAIN : FOUND_FOREIGN;
+        return OK;
+    }
+    code = fscrypt_get_nonce(fd, ret_nonce, reterr);
+    if (!code)
+        *ret_found =
+            memcmp(ret_nonce, &directory->nonce, sizeof(*ret_nonce)) ? FOUND_OTHER_NONCE : FOUND_SAME;
+    return code;
+}
+
+static const char *const causes[] = {
+    [FOUND_OTHER_NONCE] = "it is another directory of this vault than the one recorded",
+    [FOUND_MISSING] = "it is not there any more, or is no directory",
+    [FOUND_COVERED] = "something is mounted over it or above it",
+    [FOUND_PLAIN] = "it is not encrypted: what is read and written there is in the clear",
+    [FOUND_FOREIGN] = "it is encrypted under another key",
+};
+
+static const char remedy[] = "find out who changed it; to take what is there now as right, unlock with "
+                             "--accept-changes and a passphrase or recovery key";
+
+static enum error_code check_directories(const struct vault *vault, struct finding_list *findings,
+                                         struct error *reterr)
+{
+    enum error_code code = OK;
+    for (size_t i = 0; i < vault->directory_count && !code; i++) {
+        enum found found = FOUND_SAME;
+        struct fscrypt_nonce nonce;
+        char shown[TEXT_SHOW_SIZE * 2];
+        code = look_at(vault, &vault->directories[i], &found, &nonce, reterr);
+        if (code || found == FOUND_SAME)
+            continue;
+        const char *mount_point = vault->filesystem->mount_point;
+        snprintf(shown, sizeof(shown), "%s/%s", strcmp(mount_point, "/") ? text_shown(mount_point) : "",
+                 text_shown(vault->directories[i].path));
+        finding_add(findings, FINDING_BLOCKS,
+                    found == FOUND_MISSING ? "directory-missing" : "directory-replaced", shown, remedy, "%s",
+                    causes[found]);
+    }
+    return code;
+}
+
+static bool symlink_is_same(int root_fd, const struct vault_symlink *symlink)
+{
+    struct stat status;
+    char target[PATH_MAX];
+    if (fstatat(root_fd, symlink->path, &status, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISLNK(status.st_mode))
+        return false;
+    ssize_t length = readlinkat(root_fd, symlink->path, target, sizeof(target) - 1);
+    if (length < 0)
+        return false;
+    target[length] = '\0';
+    return !strcmp(target, symlink->target) && status.st_uid == symlink->uid &&
+           status.st_gid == symlink->gid && (status.st_mode & 07777) == symlink->mode;
+}
+
+static void check_symlinks(const struct vault *vault, struct finding_list *findings)
+{
+    for (size_t i = 0; i < vault->symlink_count; i++) {
+        const struct vault_symlink *symlink = &vault->symlinks[i];
+        if (!symlink_is_same(vault->filesystem->root_fd, symlink))
+            finding_add(findings, FINDING_BLOCKS, "symlink-changed", text_shown(symlink->path), remedy,
+                        "it is not the symlink to %s that was recorded", text_shown(symlink->target));
+    }
+}
+
+static void check_keyslots(const struct vault *vault, struct finding_list *findings)
+{
+    for (size_t i = 0; i < vault->keyslot_count; i++) {
+        struct keyslot keyslot;
+        struct error why = ERROR_NONE;
+        char id[2 * sizeof(struct keyslot_id) + 1];
+        text_format_hex(id, vault->keyslots[i].bytes, sizeof(vault->keyslots[i].bytes));
+        enum error_code code = vault_read_keyslot(vault, &vault->keyslots[i], &keyslot, &why);
+        if (code)
+            finding_add(findings, FINDING_TELLS,
+                        code == ERR_NOT_FOUND ? "keyslot-missing" : "keyslot-damaged", id,
+                        "make another keyslot of its kind and remove this one", "%s", why.message);
+    }
+}
+
+/* Everything that does not need the key. */
+static enum error_code check_recorded(const struct vault *vault, const struct secret *mac_key,
+                                      struct finding_list *findings, struct error *reterr)
+{
+    enum error_code code = mac_verify(mac_key, vault->body.data, vault->body.length, vault->mac, reterr);
+    if (code == ERR_CORRUPT) {
+        finding_add(findings, FINDING_BLOCKS, "manifest-changed", vault->name, remedy,
+                    "%s is not as husk wrote it: its MAC does not fit", VAULT_FILE_NAME);
+        code = OK;
+    }
+    if (!code)
+        code = check_directories(vault, findings, reterr);
+    if (!code) {
+        check_symlinks(vault, findings);
+        check_keyslots(vault, findings);
+    }
+    return code;
+}
+
+static enum error_code refuse(const struct vault *vault, const struct finding_list *findings,
+                              struct error *reterr)
+{
+    struct error first = ERROR_NONE;
+    (void)!finding_refusal(findings, &first);
+    error_set(reterr, ERR_CHANGED, 0, "the vault %s is not as it was left: %s", vault->name, first.message);
+    error_subject(reterr, "%s", first.subject);
+    error_remedy(reterr, "%s", first.remedy);
+    return ERR_CHANGED;
+}
+
+/* The manifest says from now on what is there: directories of this vault with their nonces, nothing else. */
+static enum error_code accept_changes(struct vault *vault, const struct secret *mac_key, struct error *reterr)
+{
+    struct vault next = *vault;
+    next.directory_count = next.symlink_count = 0;
+    next.symlinks = NULL;
+    next.directories = calloc(vault->directory_count + 1, sizeof(*next.directories));
+    enum error_code code = next.directories ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "no memory");
+    for (size_t i = 0; i < vault->directory_count && !code; i++) {
+        enum found found = FOUND_MISSING;
+        struct vault_directory directory = vault->directories[i];
+        code = look_at(vault, &vault->directories[i], &found, &directory.nonce, reterr);
+        if (code || (found != FOUND_SAME && found != FOUND_OTHER_NONCE))
+            continue;
+        directory.path = strdup(directory.path);
+        if (directory.path)
+            next.directories[next.directory_count++] = directory;
+        else
+            code = error_set(reterr, ERR_NO_MEMORY, 0, "no memory");
+    }
+    if (code) {
+        vault_directories_free(next.directories, next.directory_count);
+        return code;
+    }
+    return vault_write_directories(vault, &next, mac_key, reterr);
+}
+
+static enum error_code prime(const struct vault *vault, struct error *reterr)
+{
+    _cleanup_(close_fdp) int fd = -1;
+    enum error_code code = vault_open_private(vault, &fd, reterr);
+    return code ? code : fscrypt_prime(fd, reterr);
+}
+
+/* Add the key; where something goes wrong behind that it is taken away again, unless it was there before. */
+static enum error_code add_key(struct vault *vault, const struct secret *vault_secret,
+                               const struct secret *mac_key, enum vault_acceptance accept,
+                               struct finding_list *findings, struct error *reterr)
+{
+    _cleanup_(secret_freep) struct secret *master_key = NULL;
+    struct fscrypt_identifier identifier, recorded = vault->identifier;
+    bool repaired = false;
+    bool changed = finding_count_blocking(findings) > 0;
+    enum fscrypt_key_state before = FSCRYPT_KEY_ABSENT;
+    enum error_code code = fscrypt_key_state(vault->fd, &recorded, &before, reterr);
+    if (!code)
+        code = vault_derive_master_key(vault_secret, &master_key, reterr);
+    if (!code)
+        code = fscrypt_add_key(vault->fd, master_key, &identifier, reterr);
+    if (code)
+        return code;
+    if (memcmp(&identifier, &recorded, sizeof(identifier)) && accept != VAULT_ACCEPT_CHANGES)
+        code = error_set(reterr, ERR_CORRUPT, 0, "the key of the vault %s is not the one %s names",
+                         vault->name, VAULT_FILE_NAME);
+    vault->identifier = identifier;
+    if (!code)
+        code = vault_ensure_private(vault->fd, &identifier, mac_key, &repaired, reterr);
+    if (!code && changed && accept == VAULT_ACCEPT_CHANGES)
+        code = accept_changes(vault, mac_key, reterr);
+    if (!code)
+        code = prime(vault, reterr);
+    if (code) {
+        enum fscrypt_removal removal;
+        if (before != FSCRYPT_KEY_PRESENT)
+            (void)!fscrypt_remove_key(vault->fd, &identifier, &removal, NULL);
+        vault->identifier = recorded;
+        return code;
+    }
+    if (repaired)
+        finding_add(findings, FINDING_TELLS, "private-repaired", vault->name, "",
+                    "the vault's own directory or its key for the manifest was missing or damaged; it is "
+                    "written anew");
+    return OK;
+}
+
+enum error_code vault_unlock(struct vault *vault, const struct secret *vault_secret,
+                             enum vault_acceptance accept, struct finding_list *findings,
+                             struct error *reterr)
+{
+    _cleanup_(secret_freep) struct secret *mac_key = NULL;
+    struct finding_list found = {0};
+    enum error_code code = vault->damage.code ? vault->damage.code : vault_check_mark(vault, reterr);
+    if (vault->damage.code && reterr)
+        *reterr = vault->damage;
+    if (!code)
+        code = vault_derive_mac_key(vault_secret, &mac_key, reterr);
+    if (!code)
+        code = check_recorded(vault, mac_key, &found, reterr);
+    if (!code && finding_count_blocking(&found) > 0 && accept == VAULT_ACCEPT_NOTHING)
+        code = refuse(vault, &found, reterr);
+    if (!code)
+        code = add_key(vault, vault_secret, mac_key, accept, &found, reterr);
+    finding_move_all(findings, &found);
+    return code;
+}
