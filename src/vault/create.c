@@ -180,6 +180,15 @@ enum error_code vault_create(struct filesystem *filesystem, const char *name, co
     return OK;
 }
 
+enum error_code vault_destroy_unfinished(const struct vault *vault, struct error *reterr)
+{
+    char new_name[NEW_NAME_SIZE];
+    snprintf(new_name, sizeof(new_name), "%s.new", vault->name);
+    _cleanup_(close_fdp) int vaults_fd = -1;
+    enum error_code code = vault_open_vaults(vault->filesystem, &vaults_fd, reterr);
+    return code ? code : vault_destroy_remains(vaults_fd, new_name, reterr);
+}
+
 enum error_code vault_discard(struct vault *vault, struct error *reterr)
 {
     if (vault->directory_count > 0) {
@@ -191,9 +200,9 @@ enum error_code vault_discard(struct vault *vault, struct error *reterr)
     char new_name[NEW_NAME_SIZE];
     snprintf(new_name, sizeof(new_name), "%s.new", vault->name);
     _cleanup_(close_fdp) int vaults_fd = -1;
-    enum error_code code = vault_open_vaults(vault->filesystem, &vaults_fd, reterr);
+    enum error_code code = vault_destroy_unfinished(vault, reterr);
     if (!code)
-        code = vault_destroy_remains(vaults_fd, new_name, reterr);
+        code = vault_open_vaults(vault->filesystem, &vaults_fd, reterr);
     if (code)
         return code;
     if (renameat2(vaults_fd, vault->name, vaults_fd, new_name, RENAME_NOREPLACE) < 0)

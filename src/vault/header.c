@@ -4,14 +4,11 @@
 #include "base/text.h"
 #include "json/json.h"
 
-#define SHOWN VAULT_FILE_NAME
-
 /* Exactly this many members: together with getters for each, none is unknown. */
 static enum error_code check_members(json_t *object, size_t count, const char *what, struct error *reterr)
 {
     if (json_object_size(object) > count)
-        return error_set(reterr, ERR_CORRUPT, 0, "%s: %s has a member that does not belong there", SHOWN,
-                         what);
+        return error_set(reterr, ERR_CORRUPT, 0, "%s has a member that does not belong there", what);
     return OK;
 }
 
@@ -21,7 +18,7 @@ static enum error_code get_owned_bytes(json_t *object, const char *member, char 
     struct buffer buffer = {.maximum = VAULT_PATH_MAXIMUM};
     enum error_code code = json_get_bytes(object, member, &buffer, reterr);
     if (code == ERR_NO_MEMORY) /* longer than any path */
-        code = error_set(reterr, ERR_CORRUPT, 0, "%s: \"%s\" is too long", SHOWN, member);
+        code = error_set(reterr, ERR_CORRUPT, 0, "the member \"%s\" is too long", member);
     if (code)
         buffer_done(&buffer);
     else
@@ -40,7 +37,7 @@ static enum error_code get_kind(json_t *object, enum keyslot_kind *ret_kind, str
             *ret_kind = kind;
             return OK;
         }
-    return error_set(reterr, ERR_CORRUPT, 0, "%s: unknown kind of keyslot \"%s\"", SHOWN, text_shown(word));
+    return error_set(reterr, ERR_CORRUPT, 0, "unknown kind of keyslot \"%s\"", text_shown(word));
 }
 
 static enum error_code parse_key_copy(json_t *item, struct vault_key_copy *copy, struct error *reterr)
@@ -163,7 +160,7 @@ static enum error_code parse_policy(json_t *body, struct vault *vault, struct er
                             reterr);
     if (!code && (strcmp(contents, VAULT_CONTENTS_CIPHER) || strcmp(names, VAULT_NAMES_CIPHER) ||
                   padding != VAULT_NAMES_PADDING))
-        code = error_set(reterr, ERR_CORRUPT, 0, "%s: a policy other than %s, %s, padding %d", SHOWN,
+        code = error_set(reterr, ERR_CORRUPT, 0, "a policy other than %s, %s, padding %d",
                          VAULT_CONTENTS_CIPHER, VAULT_NAMES_CIPHER, VAULT_NAMES_PADDING);
     return code;
 }
@@ -175,7 +172,7 @@ static enum error_code parse_name(json_t *body, struct vault *vault, struct erro
     if (code)
         return code;
     if (strlen(name) > VAULT_NAME_MAXIMUM)
-        return error_set(reterr, ERR_CORRUPT, 0, "%s: the vault's name is too long", SHOWN);
+        return error_set(reterr, ERR_CORRUPT, 0, "the vault's name is too long");
     memcpy(vault->name, name, strlen(name) + 1);
     return OK;
 }
@@ -212,21 +209,35 @@ static enum error_code parse_body(json_t *body, struct vault *vault, struct erro
         code = parse_symlinks(body, vault, reterr);
     if (!code)
         code = json_get_array(body, "authorities", 0, &authorities, reterr);
+    if (code)
+        error_prefix(reterr, "%s", VAULT_FILE_NAME);
     return code;
+}
+
+/* Told apart from damage before anything else is looked at: a newer husk may have changed everything else. */
+static enum error_code check_version(json_t *file, struct error *reterr)
+{
+    int64_t version = 0;
+    if (json_get_integer(file, "version", VAULT_FORMAT_VERSION + 1, INT64_MAX, &version, NULL))
+        return json_check_version(file, VAULT_FORMAT_VERSION, VAULT_FILE_NAME, reterr);
+    error_set(reterr, ERR_TOO_NEW, 0, "%s was written by a newer husk (format %lld, this one reads up to %d)",
+              VAULT_FILE_NAME, (long long)version, VAULT_FORMAT_VERSION);
+    error_remedy(reterr, "upgrade husk");
+    return ERR_TOO_NEW;
 }
 
 static enum error_code parse_outside(json_t *file, struct vault *vault, struct error *reterr)
 {
     const char *text = NULL;
-    enum error_code code = json_check_version(file, VAULT_FORMAT_VERSION, SHOWN, reterr);
-    if (!code)
-        code = check_members(file, 3, "the file", reterr);
+    enum error_code code = check_members(file, 3, "the file", reterr);
     if (!code)
         code = json_get_string(file, "body", &text, reterr);
     if (!code)
         code = json_get_hex(file, "mac", vault->mac, sizeof(vault->mac), reterr);
     if (!code)
         code = buffer_append(&vault->body, text, strlen(text), reterr);
+    if (code)
+        error_prefix(reterr, "%s", VAULT_FILE_NAME);
     return code;
 }
 
@@ -236,11 +247,15 @@ enum error_code vault_header_parse(const char *text, size_t length, const char *
     _cleanup_(json_freep) json_t *file = NULL;
     _cleanup_(json_freep) json_t *body = NULL;
     struct vault parsed = {0};
-    enum error_code code = json_parse_object(text, length, SHOWN, &file, reterr);
+    parsed.body.maximum = VAULT_FILE_MAXIMUM;
+    enum error_code code = json_parse_object(text, length, VAULT_FILE_NAME, &file, reterr);
+    if (!code)
+        code = check_version(file, reterr);
     if (!code)
         code = parse_outside(file, &parsed, reterr);
     if (!code)
-        code = json_parse_object(parsed.body.data, parsed.body.length, "the body of " SHOWN, &body, reterr);
+        code = json_parse_object(parsed.body.data, parsed.body.length, "the body of " VAULT_FILE_NAME, &body,
+                                 reterr);
     if (!code)
         code = parse_body(body, &parsed, reterr);
     if (!code)

@@ -324,6 +324,6 @@ enum error_code vault_record_export(struct vault *vault, const struct keyslot_id
         return code;
     }
     int64_t now = clock_unix_s(clock);
-    find_copy(next.key_copies, next.key_copy_count, id)->exported_unix_s = now > 0 ? now : 1;
+    next.key_copies[there - vault->key_copies].exported_unix_s = now > 0 ? now : 1;
     return write_keyslots(vault, &next, reterr);
 }

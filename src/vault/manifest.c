@@ -118,11 +118,14 @@ enum error_code vault_remove_directory(struct vault *vault, const char *path, st
         lists_done(&next);
         return code;
     }
-    struct vault_directory *gone = find_directory(&next, path);
-    free(gone->path);
-    *gone = next.directories[--next.directory_count];
-    if (next.directory_count > 0)
-        qsort(next.directories, next.directory_count, sizeof(*next.directories), by_path);
+    size_t kept = 0;
+    for (size_t i = 0; i < next.directory_count; i++) {
+        if (strcmp(next.directories[i].path, path))
+            next.directories[kept++] = next.directories[i];
+        else
+            free(next.directories[i].path);
+    }
+    next.directory_count = kept;
     return write_next(vault, &next, reterr);
 }
 

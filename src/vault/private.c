@@ -132,3 +132,10 @@ enum error_code vault_ensure_private(int vault_fd, const struct fscrypt_identifi
         *ret_changed = changed;
     return code;
 }
+
+enum error_code vault_check_manifest(const struct vault *vault, struct error *reterr)
+{
+    _cleanup_(secret_freep) struct secret *mac_key = NULL;
+    enum error_code code = vault_read_mac_key(vault, &mac_key, reterr);
+    return code ? code : mac_verify(mac_key, vault->body.data, vault->body.length, vault->mac, reterr);
+}

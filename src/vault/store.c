@@ -195,10 +195,31 @@ void vault_free(struct vault *vault)
     free(vault);
 }
 
+/* What is on disk must be what this vault was read from: else another husk wrote it in between. */
+static enum error_code check_unchanged(const struct vault *vault, struct error *reterr)
+{
+    struct buffer text = {.maximum = VAULT_FILE_MAXIMUM};
+    struct vault there = {.fd = -1};
+    enum error_code code = file_read(vault->fd, VAULT_FILE_NAME, VAULT_FILE_MAXIMUM, &text, reterr);
+    if (code == ERR_NOT_FOUND && vault->sequence == 0) { /* being made */
+        buffer_done(&text);
+        return OK;
+    }
+    if (!code)
+        code = vault_header_parse(text.data, text.length, vault->name, &there, reterr);
+    if (!code && (memcmp(there.mac, vault->mac, sizeof(there.mac)) || there.sequence != vault->sequence)) {
+        code =
+            error_set(reterr, ERR_CHANGED, 0, "%s was changed by something else meanwhile", VAULT_FILE_NAME);
+        error_remedy(reterr, "run the same command again");
+    }
+    vault_header_done(&there);
+    buffer_done(&text);
+    return code;
+}
+
 static enum error_code write_next(struct vault *next, const struct secret *mac_key, struct error *reterr)
 {
     struct buffer file = {.maximum = VAULT_FILE_MAXIMUM};
-    next->body = (struct buffer){.maximum = VAULT_FILE_MAXIMUM};
     enum error_code code = vault_check(next, next->name, reterr);
     if (!code)
         code = vault_body_format(next, &next->body, reterr);
@@ -220,9 +241,12 @@ static enum error_code write_next(struct vault *next, const struct secret *mac_k
 enum error_code vault_write(struct vault *vault, const struct secret *mac_key, struct error *reterr)
 {
     struct vault next = *vault;
+    next.body = (struct buffer){.maximum = VAULT_FILE_MAXIMUM};
     next.sequence++;
     memcpy(next.filesystem_uuid, vault->filesystem->uuid, sizeof(next.filesystem_uuid));
-    enum error_code code = write_next(&next, mac_key, reterr);
+    enum error_code code = check_unchanged(vault, reterr);
+    if (!code)
+        code = write_next(&next, mac_key, reterr);
     if (code) {
         buffer_done(&next.body);
         error_prefix(reterr, "vault %s", vault->name);

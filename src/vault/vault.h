@@ -201,6 +201,13 @@ must_check enum error_code vault_remove_keyslot(struct vault *vault, const struc
 must_check enum error_code vault_record_export(struct vault *vault, const struct keyslot_id *id,
                                                const struct clock *clock, struct error *reterr);
 
+/* Whether vault.json in memory is what husk wrote: ERR_CORRUPT when its MAC does not fit, ERR_LOCKED when
+ * that cannot be told because the vault is not unlocked. */
+must_check enum error_code vault_check_manifest(const struct vault *vault, struct error *reterr);
+
+/* Destroy what a crash left of a vault of the same name being made. The lock must be held. */
+must_check enum error_code vault_destroy_unfinished(const struct vault *vault, struct error *reterr);
+
 /* HKDF of the vault secret, labels of design §3. */
 must_check enum error_code vault_derive_master_key(const struct secret *vault_secret,
                                                    struct secret **ret_master_key, struct error *reterr);

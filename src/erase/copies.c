@@ -1,0 +1,138 @@
+#include "erase/copies.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+
+#include "base/file.h"
+#include "base/text.h"
+
+/* What still guards a local keyslot once a copy of it is in foreign hands. */
+static const char *guard(enum keyslot_kind kind)
+{
+    switch (kind) {
+    case KEYSLOT_PASSPHRASE:
+        return "its passphrase";
+    case KEYSLOT_KEYFILE:
+        return "its key file";
+    default:
+        return "its recovery key";
+    }
+}
+
+static void name_keyslot(const struct vault_key_copy *copy, int64_t now_unix_s, struct finding_list *findings)
+{
+    char id[2 * sizeof(copy->id) + 1], from[CLOCK_TEXT_SIZE], to[CLOCK_TEXT_SIZE];
+    const char *kind = keyslot_kind_word(copy->kind);
+    text_format_hex(id, copy->id.bytes, sizeof(copy->id.bytes));
+    clock_format(copy->created_unix_s, from);
+    clock_format(copy->removed_unix_s ? copy->removed_unix_s : now_unix_s, to);
+    finding_add(
+        findings, FINDING_TELLS, "key-copy-snapshot", id,
+        "delete the snapshots and backups of this disk, and destroy what opens the keyslot",
+        "snapshots and backups made between %s and %s may hold this %s keyslot; with %s it opens the vault "
+        "in them",
+        from, to, kind, guard(copy->kind));
+    if (copy->exported_unix_s == 0)
+        return;
+    clock_format(copy->exported_unix_s, from);
+    finding_add(
+        findings, FINDING_TELLS, "key-copy-export", id, "destroy the exported file",
+        "this %s keyslot was exported, last on %s; with %s the file opens the vault in any copy of the disk",
+        kind, from, guard(copy->kind));
+}
+
+/* Keyslots that vault.json does not tell of count too. */
+static void count_unlisted(const struct vault *vault, const struct erase_progress *progress,
+                           struct erase_facts *facts, struct finding_list *findings)
+{
+    if (vault->damage.code || !strcmp(progress->manifest, "changed")) {
+        facts->copies_unknown = true;
+        facts->local_copies += json_array_size(progress->keyslots);
+        finding_add(findings, FINDING_TELLS, "key-copies-unknown", vault->name,
+                    "delete all snapshots and backups of this disk",
+                    "vault.json %s, so which keyslots there once were is not known",
+                    vault->damage.code ? "cannot be read" : "is not as husk wrote it");
+    }
+    if (vault->key_copies_forgotten > 0) {
+        facts->local_copies += 1;
+        finding_add(findings, FINDING_TELLS, "key-copies-unknown", vault->name,
+                    "delete all snapshots and backups of this disk",
+                    "%" PRIu64 " keyslots removed long ago are not listed one by one any more",
+                    vault->key_copies_forgotten);
+    }
+}
+
+static enum error_code name_keyfiles(const struct vault *vault, const char *at, struct finding_list *findings,
+                                     struct error *reterr)
+{
+    struct host_record record = {0};
+    enum error_code code = host_read(at, &record, reterr);
+    for (size_t i = 0; !code && i < record.keyfile_count; i++)
+        if (!memcmp(&record.keyfiles[i].vault, &vault->id, sizeof(vault->id)))
+            finding_add(
+                findings, FINDING_TELLS, "key-copy-keyfile", text_shown(record.keyfiles[i].path),
+                "destroy the key file, unless it opens something else too",
+                "it opened this vault and still opens its keyfile keyslots in copies of the disk; husk does "
+                "not touch it");
+    host_record_done(&record);
+    return code;
+}
+
+static enum error_code note_name(const char *name, void *context, struct error *reterr)
+{
+    (void)name;
+    (void)reterr;
+    *(bool *)context = true;
+    return OK;
+}
+
+/* Whether .husk/KIND/NAME is there and has anything in it. */
+static bool has_entries(int husk_fd, const char *kind, const char *name)
+{
+    _cleanup_(close_fdp) int kind_fd = -1;
+    _cleanup_(close_fdp) int fd = -1;
+    bool any = false;
+    if (directory_open(husk_fd, kind, &kind_fd, NULL) || directory_open(kind_fd, name, &fd, NULL))
+        return false;
+    return directory_list(fd, note_name, &any, NULL) == OK && any;
+}
+
+static void name_plaintext(const struct vault *vault, struct erase_facts *facts,
+                           struct finding_list *findings)
+{
+    _cleanup_(close_fdp) int husk_fd = -1;
+    if (directory_open(vault->filesystem->root_fd, HUSK_DIRECTORY, &husk_fd, NULL))
+        return;
+    bool waits = has_entries(husk_fd, "convert", vault->name);
+    bool left = has_entries(husk_fd, "plaintext", vault->name);
+    facts->plaintext_left = waits || left;
+    if (left)
+        finding_add(findings, FINDING_TELLS, "plaintext-left", vault->name,
+                    "husk protect with the same paths finishes scrubbing; do it before erasing the next time",
+                    "directories from before a conversion still lie in %s/plaintext/%s", HUSK_DIRECTORY,
+                    vault->name);
+    if (waits)
+        finding_add(findings, FINDING_TELLS, "conversion-left", vault->name,
+                    "delete those directories, or protect them in another vault",
+                    "a conversion was under way: directories that were not exchanged yet are plaintext");
+}
+
+enum error_code erase_name_copies(const struct vault *vault, const char *at,
+                                  const struct erase_progress *progress, int64_t now_unix_s,
+                                  struct erase_facts *facts, struct finding_list *findings,
+                                  struct error *reterr)
+{
+    for (size_t i = 0; i < vault->key_copy_count; i++) {
+        const struct vault_key_copy *copy = &vault->key_copies[i];
+        if (copy->kind == KEYSLOT_AUTHORITY) { /* only its authority can end it, and none can be asked yet */
+            facts->authorities_open += copy->removed_unix_s == 0;
+            continue;
+        }
+        facts->local_copies++;
+        name_keyslot(copy, now_unix_s, findings);
+    }
+    count_unlisted(vault, progress, facts, findings);
+    facts->born_encrypted = vault->born_encrypted;
+    name_plaintext(vault, facts, findings);
+    return at && !vault->damage.code ? name_keyfiles(vault, at, findings, reterr) : OK;
+}

@@ -1,0 +1,351 @@
+/*
+ * Erasing, drawn as what is on disk after each step. A crash anywhere is answered by the same call: each step
+ * looks at what is there and does the rest.
+ *
+ *   active                    vault.json, keyslots/ID…
+ *   erasing mark, durable     from here on nothing opens, whatever happens next
+ *   keyslots destroyed        keyslots/ empty; each file's steps noted in the mark before the next one goes
+ *   journal zeroed
+ *   key evicted               the kernel has no key of it, or the erase stays incomplete and "erasing"
+ *   erased mark = the report  durable; only then the erasing mark goes
+ *
+ * vault.json and the encrypted directories stay: ciphertext whose key no longer exists.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "base/fault.h"
+#include "base/file.h"
+#include "base/text.h"
+#include "erase/copies.h"
+#include "erase/document.h"
+#include "erase/mark.h"
+
+struct erasure {
+    struct vault *vault;
+    const char *at;
+    const struct clock *clock;
+    const struct report *report;
+    struct finding_list *findings;
+    struct erase_progress progress;
+    struct erase_outcome outcome;
+    struct error first_failure;
+    bool changed;
+    int keyslots_fd;
+};
+
+/* A step of the host's own part failed: the others still run, the whole is incomplete. */
+static void note_failure(struct erasure *erasure, const char *kind, const char *subject,
+                         const struct error *why)
+{
+    erasure->outcome.facts.steps_failed++;
+    if (!erasure->first_failure.code)
+        erasure->first_failure = *why;
+    finding_add(erasure->findings, FINDING_TELLS, kind, subject, "run the same command again", "%s",
+                why->message);
+}
+
+static enum error_code set_mark(struct erasure *erasure, struct error *reterr)
+{
+    struct vault *vault = erasure->vault;
+    enum error_code code = erase_progress_read(vault, erasure->clock, &erasure->progress, reterr);
+    int injected = code ? 0 : fault("erase.mark");
+    if (injected)
+        code = error_set(reterr, ERR_FAILED, injected, "cannot write the erasing mark");
+    if (!code)
+        code = erase_progress_write(vault, &erasure->progress, reterr);
+    if (code)
+        return code;
+    (void)fault("erase.marked");
+    if (vault->mark == VAULT_ACTIVE) {
+        vault->mark = VAULT_ERASING;
+        erasure->changed = true;
+        report_truth(erasure->report, "vault %s: nothing opens it any more", vault->name);
+    }
+    return OK;
+}
+
+static bool read_keyslot(int keyslots_fd, const char *name, struct keyslot *ret_keyslot)
+{
+    struct buffer bytes = {0};
+    bool whole = file_read(keyslots_fd, name, KEYSLOT_FILE_SIZE, &bytes, NULL) == OK &&
+                 keyslot_parse((const uint8_t *)bytes.data, bytes.length, ret_keyslot, NULL) == OK;
+    buffer_done(&bytes);
+    return whole;
+}
+
+static void tell_destroyed(const struct erasure *erasure, const char *name, const struct keyslot *keyslot,
+                           const struct destroy_result *result)
+{
+    char steps[128] = "";
+    size_t used = 0;
+    for (enum destroy_step step = 0; step < DESTROY_STEPS; step++)
+        if (result->outcome[step] == DESTROY_DONE && used < sizeof(steps))
+            used += (size_t)snprintf(steps + used, sizeof(steps) - used, "%s%s", used ? ", " : "",
+                                     destroy_step_word(step));
+    report_truth(erasure->report, "vault %s, %s keyslot %s: %s", erasure->vault->name,
+                 keyslot ? keyslot_kind_word(keyslot->kind) : "unreadable", text_shown(name), steps);
+}
+
+/* Every file there, whatever its name: temporaries of a crash hold wrapped secrets as well. */
+static enum error_code destroy_keyslot(const char *name, void *context, struct error *reterr)
+{
+    struct erasure *erasure = context;
+    struct destroy_result result = {0};
+    struct keyslot keyslot;
+    struct error why = ERROR_NONE;
+    bool whole = read_keyslot(erasure->keyslots_fd, name, &keyslot);
+    int injected = fault("erase.keyslot");
+    enum error_code code = injected ? error_set(&why, ERR_FAILED, injected, "cannot destroy a keyslot")
+                                    : destroy_file(erasure->keyslots_fd, name, &result, &why);
+    (void)fault("erase.keyslot.destroyed");
+    erasure->changed = true;
+    if (code)
+        note_failure(erasure, "keyslot-not-destroyed", text_shown(name), &why);
+    else
+        tell_destroyed(erasure, name, whole ? &keyslot : NULL, &result);
+    code = erase_progress_add(&erasure->progress, name, whole ? &keyslot : NULL, &result, reterr);
+    if (code)
+        return code;
+    code = erase_progress_write(erasure->vault, &erasure->progress, &why);
+    if (code) /* a full disk must not keep the next keyslot from being destroyed */
+        note_failure(erasure, "report-not-written", erasure->vault->name, &why);
+    return OK;
+}
+
+static enum error_code destroy_keyslots(struct erasure *erasure, struct error *reterr)
+{
+    struct error why = ERROR_NONE;
+    enum error_code code =
+        directory_open(erasure->vault->fd, VAULT_KEYSLOTS_NAME, &erasure->keyslots_fd, &why);
+    if (!code) {
+        code = directory_list(erasure->keyslots_fd, destroy_keyslot, erasure, reterr);
+        close_fdp(&erasure->keyslots_fd);
+        if (code)
+            return code;
+    } else if (code != ERR_NOT_FOUND) {
+        note_failure(erasure, "keyslot-not-destroyed", VAULT_KEYSLOTS_NAME, &why);
+    }
+    why = ERROR_NONE;
+    if (vault_destroy_unfinished(erasure->vault, &why))
+        note_failure(erasure, "keyslot-not-destroyed", erasure->vault->name, &why);
+    return OK;
+}
+
+static void zero_journal(struct erasure *erasure)
+{
+    struct error why = ERROR_NONE;
+    int injected = fault("erase.journal");
+    enum error_code code = injected ? error_set(&why, ERR_FAILED, injected, "cannot zero the journal")
+                                    : destroy_journal(erasure->vault->fd, &why);
+    erasure->outcome.journal = code == OK ? "done" : code == ERR_UNSUPPORTED ? "not supported" : "failed";
+    if (code == ERR_UNSUPPORTED)
+        finding_add(erasure->findings, FINDING_TELLS, "journal-not-zeroed", erasure->vault->name, why.remedy,
+                    "%s", why.message);
+    else if (code)
+        note_failure(erasure, "journal-not-zeroed", erasure->vault->name, &why);
+}
+
+static bool identifier_is_known(const struct vault *vault)
+{
+    static const struct fscrypt_identifier none;
+    return memcmp(&vault->identifier, &none, sizeof(none)) != 0;
+}
+
+/* What the kernel itself says, not what removing returned. */
+static enum error_code check_absent(const struct vault *vault, struct error *reterr)
+{
+    enum fscrypt_key_state state = FSCRYPT_KEY_PRESENT;
+    enum error_code code = fscrypt_key_state(vault->fd, &vault->identifier, &state, reterr);
+    if (code || state == FSCRYPT_KEY_ABSENT)
+        return code;
+    return error_set(reterr, ERR_BUSY, 0, "the kernel still has the key of the vault %s", vault->name);
+}
+
+static void evict_key(struct erasure *erasure)
+{
+    struct error why = ERROR_NONE;
+    bool changed = false;
+    const struct vault *vault = erasure->vault;
+    if (!identifier_is_known(vault)) {
+        erasure->outcome.kernel_key = "not known";
+        erasure->outcome.facts.copies_unknown = true;
+        finding_add(erasure->findings, FINDING_TELLS, "kernel-key-unknown", vault->name,
+                    "unmount the filesystem or reboot: that takes every key out of the kernel",
+                    "neither vault.json nor private/ says which key belongs to the vault");
+        return;
+    }
+    int injected = fault("erase.evict");
+    enum error_code code = injected ? error_set(&why, ERR_FAILED, injected, "cannot remove the key")
+                                    : vault_lock(vault, &changed, erasure->findings, &why);
+    if (!code)
+        code = check_absent(vault, &why);
+    erasure->changed |= changed;
+    if (!code) {
+        erasure->outcome.kernel_key = "absent";
+        report_truth(erasure->report, "vault %s: no key of it is in the kernel", vault->name);
+        return;
+    }
+    erasure->outcome.facts.key_in_memory = true;
+    if (code != ERR_BUSY) {
+        erasure->outcome.kernel_key = "not removed";
+        note_failure(erasure, "key-in-memory", vault->name, &why);
+        return;
+    }
+    erasure->outcome.kernel_key = "files in use keep theirs";
+    if (!erasure->first_failure.code)
+        erasure->first_failure = why;
+    finding_add(erasure->findings, FINDING_TELLS, "key-in-memory", vault->name,
+                "close these files and run the same command again, or power off", "%s", why.message);
+}
+
+static enum error_code write_report(struct erasure *erasure, const struct buffer *text, struct error *reterr)
+{
+    struct vault *vault = erasure->vault;
+    int injected = fault("erase.report");
+    if (injected)
+        return error_set(reterr, ERR_FAILED, injected, "cannot write the erased mark");
+    enum error_code code =
+        file_write_durable(vault->fd, VAULT_MARK_ERASED, 0600, text->data, text->length, reterr);
+    if (code)
+        return code;
+    (void)fault("erase.reported");
+    code = file_remove_durable(vault->fd, VAULT_MARK_ERASING, 0, reterr);
+    if (!code) {
+        vault->mark = VAULT_ERASED;
+        report_truth(erasure->report, "vault %s is erased", vault->name);
+    }
+    return code;
+}
+
+static enum error_code is_there(const char *name, void *context, struct error *reterr)
+{
+    (void)name;
+    (void)reterr;
+    *(bool *)context = true;
+    return OK;
+}
+
+/* An erased vault stays so unless something came back: a keyslot out of a backup, a key. */
+static bool is_done(const struct vault *vault)
+{
+    _cleanup_(close_fdp) int fd = -1;
+    bool any = false;
+    enum fscrypt_key_state state = FSCRYPT_KEY_ABSENT;
+    if (vault->mark != VAULT_ERASED)
+        return false;
+    enum error_code code = directory_open(vault->fd, VAULT_KEYSLOTS_NAME, &fd, NULL);
+    if (!code)
+        code = directory_list(fd, is_there, &any, NULL);
+    if ((code && code != ERR_NOT_FOUND) || any)
+        return false;
+    if (faccessat(vault->fd, VAULT_MARK_ERASING, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+        return false;
+    return !identifier_is_known(vault) ||
+           (fscrypt_key_state(vault->fd, &vault->identifier, &state, NULL) == OK &&
+            state == FSCRYPT_KEY_ABSENT);
+}
+
+static enum error_code carry_out(struct erasure *erasure, struct error *reterr)
+{
+    enum error_code code = set_mark(erasure, reterr);
+    if (!code)
+        code = destroy_keyslots(erasure, reterr);
+    if (code)
+        return code;
+    zero_journal(erasure);
+    evict_key(erasure);
+    return OK;
+}
+
+static enum error_code conclude(struct erasure *erasure, struct buffer *text, struct error *reterr)
+{
+    struct vault *vault = erasure->vault;
+    erasure->outcome.finished_unix_s = clock_unix_s(erasure->clock);
+    enum error_code code =
+        erase_name_copies(vault, erasure->at, &erasure->progress, erasure->outcome.finished_unix_s,
+                          &erasure->outcome.facts, erasure->findings, reterr);
+    if (!code)
+        code = erase_document_format(vault, &erasure->progress, &erasure->outcome, erasure->findings, text,
+                                     reterr);
+    if (code)
+        return code;
+    const struct erase_facts *facts = &erasure->outcome.facts;
+    if (facts->steps_failed == 0 && !facts->key_in_memory && facts->authorities_open == 0) {
+        code = write_report(erasure, text, reterr);
+        if (!code && erasure->at && !vault->damage.code)
+            code = host_forget_vault(erasure->at, &vault->id, reterr);
+        return code;
+    }
+    error_set(reterr, ERR_INCOMPLETE, 0, "the vault %s is not erased completely: %s", vault->name,
+              erasure->first_failure.code ? erasure->first_failure.message : "an authority has not answered");
+    error_subject(reterr, "%s", vault->name);
+    error_remedy(reterr, "run the same command again");
+    return ERR_INCOMPLETE;
+}
+
+/* What an earlier erase reported, and again what it could not reach. */
+static enum error_code repeat(struct erasure *erasure, struct buffer *text, struct error *reterr)
+{
+    struct stat status;
+    const struct vault *vault = erasure->vault;
+    if (fstatat(vault->fd, VAULT_MARK_ERASED, &status, AT_SYMLINK_NOFOLLOW) < 0)
+        return error_set(reterr, ERR_FAILED, errno, "cannot stat the erased mark");
+    enum error_code code = erase_progress_read(vault, erasure->clock, &erasure->progress, reterr);
+    if (!code)
+        code = erase_name_copies(vault, erasure->at, &erasure->progress, status.st_mtime,
+                                 &erasure->outcome.facts, erasure->findings, reterr);
+    return code ? code : file_read(vault->fd, VAULT_MARK_ERASED, BUFFER_DEFAULT_MAXIMUM, text, reterr);
+}
+
+/* The mark as it is on disk now: the vault may have been read before the lock was taken. */
+static enum error_code read_mark(struct vault *vault, struct error *reterr)
+{
+    enum vault_state state = VAULT_LOCKED;
+    enum error_code code = vault_get_state(vault, &state, reterr);
+    if (!code)
+        vault->mark = state == VAULT_IS_ERASED    ? VAULT_ERASED
+                      : state == VAULT_IS_ERASING ? VAULT_ERASING
+                                                  : VAULT_ACTIVE;
+    return code;
+}
+
+enum error_code erase_vault(struct vault *vault, const char *at, const struct clock *clock,
+                            const struct report *report, struct erase_result *ret_result,
+                            struct finding_list *findings, struct error *reterr)
+{
+    struct finding_list found = {0};
+    struct buffer text = {0};
+    struct erasure erasure = {.vault = vault,
+                              .at = at,
+                              .clock = clock,
+                              .report = report,
+                              .findings = &found,
+                              .keyslots_fd = -1,
+                              .outcome = {.journal = "not tried", .kernel_key = "not tried"}};
+    enum error_code code = read_mark(vault, reterr);
+    if (!code && is_done(vault)) {
+        code = repeat(&erasure, &text, reterr);
+    } else if (!code) {
+        code = carry_out(&erasure, reterr);
+        if (!code)
+            code = conclude(&erasure, &text, reterr);
+    }
+    finding_move_all(findings, &found);
+    erase_progress_done(&erasure.progress);
+    if (code && code != ERR_INCOMPLETE) {
+        buffer_done(&text);
+        return code;
+    }
+    *ret_result = (struct erase_result){.changed = erasure.changed,
+                                        .key_destruction = erase_judge_keys(&erasure.outcome.facts),
+                                        .plaintext_before = erase_judge_plaintext(&erasure.outcome.facts),
+                                        .report_json = text};
+    return code;
+}
+
+void erase_result_done(struct erase_result *result)
+{
+    buffer_done(&result->report_json);
+}

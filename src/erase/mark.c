@@ -1,0 +1,132 @@
+#include "erase/mark.h"
+
+#include <inttypes.h>
+
+#include "base/fault.h"
+#include "base/file.h"
+#include "base/text.h"
+#include "json/json.h"
+
+enum { MARK_VERSION = 1, MARK_MAXIMUM = 1 << 20, MARK_KEYSLOTS_MAXIMUM = 4096 };
+
+const char *erase_outcome_word(enum destroy_outcome outcome)
+{
+    static const char *const words[] = {[DESTROY_NOT_TRIED] = "not tried",
+                                        [DESTROY_DONE] = "done",
+                                        [DESTROY_NOT_SUPPORTED] = "not supported",
+                                        [DESTROY_FAILED] = "failed"};
+    return words[outcome];
+}
+
+static enum error_code parse(const struct buffer *text, struct erase_progress *ret_progress,
+                             struct error *reterr)
+{
+    _cleanup_(json_freep) json_t *file = NULL;
+    json_t *keyslots = NULL;
+    const char *manifest = NULL;
+    struct erase_progress progress = {0};
+    enum error_code code = json_parse_object(text->data, text->length, VAULT_MARK_ERASING, &file, reterr);
+    if (!code)
+        code = json_check_version(file, MARK_VERSION, VAULT_MARK_ERASING, reterr);
+    if (!code)
+        code = json_get_integer(file, "started", 0, INT64_MAX, &progress.started_unix_s, reterr);
+    if (!code)
+        code = json_get_string(file, "manifest", &manifest, reterr);
+    if (!code)
+        code = json_get_array(file, "keyslots", MARK_KEYSLOTS_MAXIMUM, &keyslots, reterr);
+    if (code)
+        return code;
+    text_show(progress.manifest, sizeof(progress.manifest), manifest);
+    progress.keyslots = json_incref(keyslots);
+    *ret_progress = progress;
+    return OK;
+}
+
+/* Asked before the key goes: afterwards nobody can tell. */
+static const char *judge_manifest(const struct vault *vault)
+{
+    if (vault->damage.code)
+        return "unreadable";
+    switch (vault_check_manifest(vault, NULL)) {
+    case OK:
+        return "authenticated";
+    case ERR_CORRUPT:
+        return "changed";
+    default:
+        return "not authenticated";
+    }
+}
+
+enum error_code erase_progress_read(const struct vault *vault, const struct clock *clock,
+                                    struct erase_progress *ret_progress, struct error *reterr)
+{
+    struct buffer text = {0};
+    struct erase_progress progress = {0};
+    enum error_code code = file_read(vault->fd, VAULT_MARK_ERASING, MARK_MAXIMUM, &text, NULL);
+    if (!code)
+        code = parse(&text, &progress, NULL);
+    buffer_done(&text);
+    if (code) { /* whatever is in the mark, that it is there is what counts */
+        progress.started_unix_s = clock_unix_s(clock);
+        snprintf(progress.manifest, sizeof(progress.manifest), "%s", judge_manifest(vault));
+        progress.keyslots = json_array();
+        if (!progress.keyslots)
+            return error_set(reterr, ERR_NO_MEMORY, 0, "no memory for the erasing mark");
+    }
+    *ret_progress = progress;
+    return OK;
+}
+
+enum error_code erase_progress_write(const struct vault *vault, const struct erase_progress *progress,
+                                     struct error *reterr)
+{
+    struct buffer text = {0};
+    _cleanup_(json_freep) json_t *file = json_object();
+    enum error_code code = file ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "no memory for the erasing mark");
+    if (!code)
+        code = json_set_new(file, "version", json_integer(MARK_VERSION), reterr);
+    if (!code)
+        code = json_set_new(file, "started", json_integer(progress->started_unix_s), reterr);
+    if (!code)
+        code = json_set_new(file, "manifest", json_string(progress->manifest), reterr);
+    if (!code)
+        code = json_set_new(file, "keyslots", json_incref(progress->keyslots), reterr);
+    if (!code)
+        code = json_format(file, &text, reterr);
+    if (!code)
+        code = file_write_durable(vault->fd, VAULT_MARK_ERASING, 0600, text.data, text.length, reterr);
+    buffer_done(&text);
+    return code;
+}
+
+static enum error_code set_steps(json_t *item, const struct destroy_result *result, struct error *reterr)
+{
+    json_t *steps = json_object();
+    enum error_code code = json_set_new(item, "steps", steps, reterr);
+    for (enum destroy_step step = 0; step < DESTROY_STEPS && !code; step++)
+        code = json_set_new(steps, destroy_step_word(step),
+                            json_string(erase_outcome_word(result->outcome[step])), reterr);
+    return code;
+}
+
+enum error_code erase_progress_add(struct erase_progress *progress, const char *file_name,
+                                   const struct keyslot *keyslot, const struct destroy_result *result,
+                                   struct error *reterr)
+{
+    json_t *item = json_object();
+    if (json_array_append_new(progress->keyslots, item) < 0)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "no memory for the erasing mark");
+    enum error_code code = json_set_bytes(item, "file", file_name, strlen(file_name), reterr);
+    if (!code && keyslot)
+        code = json_set_hex(item, "id", keyslot->id.bytes, sizeof(keyslot->id.bytes), reterr);
+    if (!code && keyslot)
+        code = json_set_new(item, "kind", json_string(keyslot_kind_word(keyslot->kind)), reterr);
+    if (!code && keyslot)
+        code = json_set_new(item, "created", json_integer(keyslot->created_unix_s), reterr);
+    return code ? code : set_steps(item, result, reterr);
+}
+
+void erase_progress_done(struct erase_progress *progress)
+{
+    json_freep(&progress->keyslots);
+}

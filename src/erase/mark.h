@@ -1,0 +1,29 @@
+/*
+ * The erasing mark and what is in it: how far an erase has come, so that the report of a resumed one tells of
+ * what the earlier runs did.
+ *   {"version":1,"started":SECONDS,"manifest":WORD,"keyslots":[{"file","id","kind","created","steps":{WORD:WORD}}]}
+ */
+#pragma once
+#include <jansson.h>
+
+#include "erase/erase.h"
+
+struct erase_progress {
+    int64_t started_unix_s;
+    char manifest[32]; /* "authenticated", "not authenticated", "changed", "unreadable" */
+    json_t *keyslots;  /* owned; an array, ready for the report */
+};
+
+/* What the mark of an earlier run says; an empty progress where there is none or it cannot be read. */
+must_check enum error_code erase_progress_read(const struct vault *vault, const struct clock *clock,
+                                               struct erase_progress *ret_progress, struct error *reterr);
+must_check enum error_code erase_progress_write(const struct vault *vault,
+                                                const struct erase_progress *progress, struct error *reterr);
+/* Note how a keyslot file was destroyed. keyslot is NULL where the file could not be read. */
+must_check enum error_code erase_progress_add(struct erase_progress *progress, const char *file_name,
+                                              const struct keyslot *keyslot,
+                                              const struct destroy_result *result, struct error *reterr);
+void erase_progress_done(struct erase_progress *progress);
+
+/* "done", "not supported", "failed", "not tried". */
+const char *erase_outcome_word(enum destroy_outcome outcome);
