@@ -58,13 +58,9 @@ enum error_code tree_records_get(struct tree_records *records, const struct stat
     return OK;
 }
 
-enum error_code tree_records_put(struct tree_records *records, const struct statx *status,
-                                 struct tree_record *record, struct error *reterr)
+static enum error_code write_record(struct tree_records *records, const struct statx *status,
+                                    const struct tree_record *record, struct error *reterr)
 {
-    record->magic = RECORD_MAGIC;
-    record->size = status->stx_size;
-    record->changed_ns = tree_ns(status->stx_ctime);
-    record->born_ns = tree_ns(status->stx_btime);
     int injected = fault("tree.record");
     if (injected)
         return error_set(reterr, ERR_FAILED, injected, "cannot write the conversion's records");
@@ -73,6 +69,28 @@ enum error_code tree_records_put(struct tree_records *records, const struct stat
     if (code)
         error_prefix(reterr, "the conversion's records");
     return code;
+}
+
+enum error_code tree_records_put(struct tree_records *records, const struct statx *status,
+                                 struct tree_record *record, struct error *reterr)
+{
+    record->magic = RECORD_MAGIC;
+    record->size = status->stx_size;
+    record->changed_ns = tree_ns(status->stx_ctime);
+    record->born_ns = tree_ns(status->stx_btime);
+    return write_record(records, status, record, reterr);
+}
+
+enum error_code tree_records_flag(struct tree_records *records, const struct statx *status, uint32_t set,
+                                  uint32_t clear, struct error *reterr)
+{
+    struct tree_record record;
+    enum error_code code = tree_records_get(records, status, &record, reterr);
+    uint32_t flags = (record.flags & ~clear) | set;
+    if (code || record.magic != RECORD_MAGIC || flags == record.flags)
+        return code;
+    record.flags = flags;
+    return write_record(records, status, &record, reterr);
 }
 
 bool tree_record_unchanged(const struct tree_record *record, const struct statx *status)

@@ -54,6 +54,10 @@ must_check enum error_code tree_records_get(struct tree_records *records, const 
 must_check enum error_code tree_records_put(struct tree_records *records, const struct statx *status,
                                             struct tree_record *record, struct error *reterr);
 
+/* Set and clear flags in an inode's record and leave all else of it as it is, what it looked like too. */
+must_check enum error_code tree_records_flag(struct tree_records *records, const struct statx *status,
+                                             uint32_t set, uint32_t clear, struct error *reterr);
+
 /* True when the inode looks as it did when the record was written (ctime and size). */
 bool tree_record_unchanged(const struct tree_record *record, const struct statx *status);
 

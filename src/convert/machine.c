@@ -1,0 +1,285 @@
+/*
+ * The machine of a conversion whose directories nothing uses. What is on disk in each state (protect;
+ * unprotect is the same with a plain twin and an encrypted old tree, and nothing to overwrite):
+ *
+ *   (none)        the directory is plain, as the user left it
+ *   planned       + journal. Twins may be there, with or without their policy. The directory is untouched.
+ *   frozen        + every twin has its policy. Twins hold any part of the copy. The directory is untouched,
+ * and was found unused. exchanging    Every twin is complete, on disk, compared with its directory byte for
+ * byte after its last change, and the directory was proven unused. Each directory is at its place as old tree
+ * or as twin: its own policy tells. scrubbing     Every twin is at its place and named by the manifest. Old
+ * trees, whole or in part, in .husk/plaintext/NAME; what is missing of them was proven to be in the twin
+ * before it was overwritten. done          nothing of the conversion is left
+ *
+ *   planned → frozen → exchanging → scrubbing → done
+ *      └────────┴──→ rolled back (--abort): twins and journal deleted; the directory was never touched
+ *
+ * Each arrow is durable before the next step. A crash in a state is followed by that state's step from its
+ * beginning.
+ */
+#include "convert/convert.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+#include "base/fault.h"
+#include "base/file.h"
+#include "base/interrupt.h"
+#include "convert/steps.h"
+#include "tree/mount.h"
+
+static enum error_code scrub(struct convert_work *work, bool *ret_kept, struct error *reterr)
+{
+    report_stage(&work->progress.report, 0, 0, "making sure that nothing uses the old trees");
+    enum error_code code = step_prove_old(work, reterr);
+    if (!code && !work->journal.proven) {
+        work->journal.proven = true;
+        code = journal_write(work->work_fd, &work->journal, reterr);
+    }
+    return code ? code : step_scrub(work, ret_kept, reterr);
+}
+
+static enum error_code step(struct convert_work *work, const struct convert_plan *plan, struct error *reterr)
+{
+    bool kept = false;
+    enum error_code code = ERR_FAILED;
+    switch (work->journal.state) {
+    case CONVERT_PLANNED:
+        code = step_make_twins(work, reterr);
+        return code ? code : work_enter_state(work, CONVERT_FROZEN, reterr);
+    case CONVERT_FROZEN:
+        code = step_fill_twins(work, plan, reterr);
+        if (!code)
+            code = step_prove_unused(work, reterr);
+        return code ? code : work_enter_state(work, CONVERT_EXCHANGING, reterr);
+    case CONVERT_EXCHANGING:
+        code = step_exchange(work, reterr);
+        return code ? code : work_enter_state(work, CONVERT_SCRUBBING, reterr);
+    case CONVERT_SCRUBBING:
+        code = scrub(work, &kept, reterr);
+        if (!code && kept) {
+            error_set(reterr, ERR_INCOMPLETE, 0, "part of the old plaintext was kept in .husk/plaintext/%s",
+                      work->vault->name);
+            return error_remedy(reterr, "see the findings, then run the same command again");
+        }
+        if (!code)
+            work->journal.state = CONVERT_DONE;
+        return code;
+    case CONVERT_DONE:
+        break;
+    }
+    return error_set(reterr, ERR_CORRUPT, 0, "the conversion's journal has a state that cannot be");
+}
+
+static void tell_truths(const struct convert_work *work)
+{
+    const struct report *report = work->options->report;
+    for (size_t i = 0; i < work->journal.count; i++) {
+        const char *shown = work_shown(work, &work->journal.directories[i]);
+        if (work->journal.direction == CONVERT_UNPROTECT) {
+            report_truth(report, "%s is no longer encrypted", shown);
+            continue;
+        }
+        report_truth(report, "%s is encrypted under the vault %s", shown, work->vault->name);
+        report_truth(report, "its old plaintext was overwritten in place and deleted");
+    }
+    if (work->journal.direction == CONVERT_PROTECT)
+        report_truth(report, "snapshots and backups made before now still hold the plaintext");
+}
+
+/* From the journal's state to done. */
+static enum error_code run(struct convert_work *work, const struct convert_plan *plan, struct error *reterr)
+{
+    enum error_code code = OK;
+    while (!code && work->journal.state != CONVERT_DONE)
+        code = step(work, plan, reterr);
+    if (!code)
+        code = work_clear(work, reterr);
+    if (!code)
+        tell_truths(work);
+    if (code == ERR_INTERRUPTED)
+        error_remedy(reterr, "run the same command again to go on, or with --abort to go back");
+    return code;
+}
+
+/* Something is under way: finish that first. */
+static enum error_code finish_present(struct convert_work *work, enum convert_direction direction,
+                                      const struct convert_plan *plan, bool *ret_changed,
+                                      struct error *reterr)
+{
+    bool found;
+    enum error_code code = work_read_journal(work, &found, reterr);
+    if (code || !found)
+        return code;
+    if (work->journal.direction != direction) {
+        error_set(reterr, ERR_BUSY, 0, "the vault %s is in the middle of being %s", work->vault->name,
+                  direction == CONVERT_PROTECT ? "unprotected" : "protected");
+        return error_remedy(reterr, "finish that with the command that began it, or go back with --abort");
+    }
+    *ret_changed = true;
+    code = run(work, plan, reterr);
+    if (!code) {
+        /* The directories of the work are gone now; what follows makes them anew. */
+        struct vault *vault = work->vault;
+        const struct convert_options *options = work->options;
+        work_close(work);
+        code = work_open(vault, options, work, reterr);
+    }
+    return code;
+}
+
+static enum error_code run_new(struct convert_work *work, const struct convert_plan *plan,
+                               struct error *reterr)
+{
+    memcpy(&work->journal.vault, &work->vault->id, sizeof(work->journal.vault));
+    enum error_code code = work_enter_state(work, CONVERT_PLANNED, reterr);
+    return code ? code : run(work, plan, reterr);
+}
+
+/* An empty directory just gets the policy. */
+static enum error_code protect_empty(struct convert_work *work,
+                                     const struct convert_plan_directory *directory, struct error *reterr)
+{
+    _cleanup_(close_fdp) int fd = -1;
+    struct fscrypt_nonce nonce;
+    enum error_code code = tree_open_directory(work->clone_fd, directory->path, &fd, reterr);
+    if (!code)
+        code = fscrypt_set_policy(fd, &work->vault->identifier, reterr);
+    if (!code)
+        code = file_sync(fd, directory->shown_path, reterr);
+    (void)fault("convert.empty");
+    if (!code)
+        code = fscrypt_get_nonce(fd, &nonce, reterr);
+    if (!code)
+        code = vault_add_directory(work->vault, directory->path, &nonce, work->options->clock, reterr);
+    if (!code)
+        report_truth(work->options->report, "%s is encrypted under the vault %s (it was empty)",
+                     directory->shown_path, work->vault->name);
+    return code;
+}
+
+static bool recorded(const struct vault *vault, const char *path)
+{
+    for (size_t i = 0; i < vault->directory_count; i++)
+        if (!strcmp(vault->directories[i].path, path))
+            return true;
+    return false;
+}
+
+static enum error_code protect_rest(struct convert_work *work, const struct convert_plan *plan,
+                                    bool *ret_changed, struct error *reterr)
+{
+    enum error_code code = OK;
+    for (size_t i = 0; !code && i < plan->directory_count; i++) {
+        const struct convert_plan_directory *directory = &plan->directories[i];
+        if (directory->action == CONVERT_SET_POLICY && !recorded(work->vault, directory->path)) {
+            *ret_changed = true;
+            code = protect_empty(work, directory, reterr);
+        } else if (directory->action == CONVERT_COPY && !recorded(work->vault, directory->path)) {
+            code = journal_add(&work->journal, directory->path, reterr);
+        }
+    }
+    if (code || work->journal.count == 0)
+        return code ? code : work_clear(work, reterr);
+    *ret_changed = true;
+    return run_new(work, plan, reterr);
+}
+
+enum error_code convert_protect(struct vault *vault, const struct convert_plan *plan,
+                                const struct convert_options *options, bool *ret_changed,
+                                struct error *reterr)
+{
+    _cleanup_(work_close) struct convert_work work;
+    bool changed = false;
+    enum error_code code = finding_refusal(&plan->findings, reterr);
+    if (code)
+        return code;
+    code = work_open(vault, options, &work, reterr);
+    if (code)
+        return code;
+    code = finish_present(&work, CONVERT_PROTECT, plan, &changed, reterr);
+    if (!code)
+        code = protect_rest(&work, plan, &changed, reterr);
+    *ret_changed = changed;
+    return code;
+}
+
+/* All the vault protects, looked at as protect looks at plain directories. */
+static enum error_code plan_unprotect(struct convert_work *work, struct convert_plan **ret_plan,
+                                      struct error *reterr)
+{
+    const struct vault *vault = work->vault;
+    _cleanup_(freep) char **paths = calloc(vault->directory_count + 1, sizeof(*paths));
+    enum error_code code = paths ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    const char *mount = vault->filesystem->mount_point;
+    for (size_t i = 0; !code && i < vault->directory_count; i++)
+        if (asprintf(&paths[i], "%s/%s", strcmp(mount, "/") ? mount : "", vault->directories[i].path) < 0) {
+            paths[i] = NULL;
+            code = error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+        }
+    if (!code)
+        code = convert_plan_unprotect((const char *const *)paths, vault->directory_count, vault,
+                                      &work->progress.report, ret_plan, reterr);
+    for (size_t i = 0; paths && i < vault->directory_count; i++)
+        free(paths[i]);
+    return code;
+}
+
+static enum error_code unprotect_all(struct convert_work *work, bool *ret_changed, struct error *reterr)
+{
+    _cleanup_(convert_plan_freep) struct convert_plan *plan = NULL;
+    if (work->vault->directory_count == 0)
+        return work_clear(work, reterr);
+    enum error_code code = plan_unprotect(work, &plan, reterr);
+    if (code)
+        return code;
+    code = finding_refusal(&plan->findings, reterr);
+    finding_move_all(work->options->findings, &plan->findings);
+    for (size_t i = 0; !code && i < plan->directory_count; i++)
+        code = journal_add(&work->journal, plan->directories[i].path, reterr);
+    if (code)
+        return code;
+    work->journal.direction = CONVERT_UNPROTECT;
+    *ret_changed = true;
+    return run_new(work, plan, reterr);
+}
+
+enum error_code convert_unprotect(struct vault *vault, const struct convert_options *options,
+                                  bool *ret_changed, struct error *reterr)
+{
+    _cleanup_(work_close) struct convert_work work;
+    bool changed = false;
+    enum error_code code = work_open(vault, options, &work, reterr);
+    if (code)
+        return code;
+    code = finish_present(&work, CONVERT_UNPROTECT, NULL, &changed, reterr);
+    if (!code)
+        code = unprotect_all(&work, &changed, reterr);
+    *ret_changed = changed;
+    return code;
+}
+
+enum error_code convert_abort(struct vault *vault, const struct convert_options *options, bool *ret_changed,
+                              struct error *reterr)
+{
+    _cleanup_(work_close) struct convert_work work;
+    bool found;
+    enum error_code code = work_open(vault, options, &work, reterr);
+    if (code)
+        return code;
+    code = work_read_journal(&work, &found, reterr);
+    if (!code && found && work.journal.state >= CONVERT_EXCHANGING) {
+        error_set(reterr, ERR_DENIED, 0, "the conversion of the vault %s is past going back", vault->name);
+        return error_remedy(reterr,
+                            "run the command that began it again to finish, then husk unprotect goes back");
+    }
+    if (!code && found)
+        code = step_drop_twins(&work, reterr);
+    if (!code)
+        code = work_clear(&work, reterr);
+    if (!code && found)
+        report_truth(options->report, "the conversion was given up; the directories are as they were");
+    if (!code)
+        *ret_changed = found;
+    return code;
+}

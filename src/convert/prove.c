@@ -1,0 +1,225 @@
+/*
+ * Proof that nothing else can write to the old trees. Three questions, each answered by the kernel:
+ *   who has an inode of the tree open, mapped, as loop device, swap, overlay layer, working directory ...
+ * (filesystem's busy set) can every regular file be leased for writing (F_SETLEASE(F_WRLCK) fails while
+ * anything else has it)     (here) does every inode look as it did when it was compared, with all its links
+ * inside the tree                (records, links)
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+
+#include "base/fault.h"
+#include "base/file.h"
+#include "base/interrupt.h"
+#include "base/text.h"
+#include "convert/steps.h"
+#include "tree/links.h"
+
+/*
+ * PROOF_OF_OLD_AGAIN is after scrubbing has begun: its own deletions changed the directories, and an inode
+ * that was proven may have been overwritten already, so what is proven stays proven.
+ */
+enum proof_of { PROOF_BEFORE_EXCHANGE, PROOF_OF_OLD, PROOF_OF_OLD_AGAIN };
+
+struct proof {
+    struct convert_work *work;
+    enum proof_of what;
+    const char *shown;
+    struct busy_set *busy;
+    pthread_mutex_t mutex; /* of findings */
+    struct finding_list findings;
+};
+
+static void add(struct proof *proof, const struct tree_directory *directory, const char *name,
+                const char *kind, const char *cause, const char *remedy)
+{
+    char subject[2 * TREE_PATH_SIZE];
+    snprintf(subject, sizeof(subject), "%s/%s", proof->shown, tree_shown(directory, name));
+    pthread_mutex_lock(&proof->mutex);
+    finding_add(&proof->findings, FINDING_BLOCKS, kind, subject, remedy, "%s", cause);
+    pthread_mutex_unlock(&proof->mutex);
+}
+
+static bool is_busy(struct proof *proof, const struct tree_directory *directory, const char *name,
+                    uint64_t inode)
+{
+    size_t count;
+    const struct busy_use *uses = busy_set_find(proof->busy, inode, &count);
+    for (size_t i = 0; i < count; i++)
+        add(proof, directory, name, uses[i].kind, uses[i].what, uses[i].remedy);
+    return count > 0;
+}
+
+/* *ret_free false while anything else has the file. The lease is given back at once: what follows is
+ * protected by the state the directory is in, and asked again. */
+static enum error_code try_lease(const struct tree_directory *directory, const char *name, bool *ret_free,
+                                 struct error *reterr)
+{
+    _cleanup_(close_fdp) int fd =
+        openat(directory->fd, name, O_RDONLY | O_NOFOLLOW | O_NOATIME | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return error_set(reterr, errno == ENOENT || errno == ELOOP ? ERR_CHANGED : ERR_FAILED, errno,
+                         "cannot open %s", tree_shown(directory, name));
+    /* Whoever opens it meanwhile raises a signal here; one that is ignored by default. */
+    fcntl(fd, F_SETSIG, SIGURG);
+    if (fcntl(fd, F_SETLEASE, F_WRLCK) < 0) {
+        if (errno != EAGAIN && errno != EBUSY)
+            return error_set(reterr, ERR_FAILED, errno, "cannot take a lease on %s",
+                             tree_shown(directory, name));
+        *ret_free = false;
+        return OK;
+    }
+    fcntl(fd, F_SETLEASE, F_UNLCK);
+    *ret_free = true;
+    return OK;
+}
+
+/* As recorded when it was compared. The root of the tree was renamed by the exchange itself, which changes
+ * its ctime. */
+static bool is_as_compared(const struct proof *proof, const struct tree_directory *directory,
+                           const char *name, const struct statx *status, const struct tree_record *record)
+{
+    bool same = (record->flags & TREE_RECORD_COMPARED) && tree_record_unchanged(record, status);
+    if (proof->what == PROOF_BEFORE_EXCHANGE)
+        return same && record->run == proof->work->records->run;
+    if (!name && (!directory->parent || proof->what == PROOF_OF_OLD_AGAIN))
+        return true;
+    return same || (record->flags & TREE_RECORD_PROVEN);
+}
+
+static void tell_changed(struct proof *proof, const struct tree_directory *directory, const char *name)
+{
+    if (proof->what == PROOF_BEFORE_EXCHANGE)
+        add(proof, directory, name, "busy-changed", "changed while its copy was made",
+            "stop what writes there, then run the same command again");
+    else
+        add(proof, directory, name, "kept-changed", "was changed after it was compared with its copy",
+            "compare it with the copy that is in place now, keep what you need, delete it, then run the same "
+            "command again");
+}
+
+static enum error_code judge(struct proof *proof, struct tree_directory *directory, const char *name,
+                             const struct statx *status, struct error *reterr)
+{
+    struct tree_record record;
+    bool available = true;
+    enum error_code code = tree_records_get(proof->work->records, status, &record, reterr);
+    if (code)
+        return code;
+    const bool good = is_as_compared(proof, directory, name, status, &record);
+    if (!good)
+        tell_changed(proof, directory, name);
+    const bool busy = is_busy(proof, directory, name, status->stx_ino);
+    if (S_ISREG(status->stx_mode)) {
+        code = try_lease(directory, name, &available, reterr);
+        if (!code && !available && !busy)
+            add(proof, directory, name, "busy-lease", "something has it open that /proc does not show",
+                "find what uses it (another container, a kernel service), stop it, then run the same command "
+                "again");
+    }
+    if (code || proof->what == PROOF_BEFORE_EXCHANGE || !good || busy || !available)
+        return code;
+    return tree_records_flag(proof->work->records, status, TREE_RECORD_PROVEN, 0, reterr);
+}
+
+static enum error_code on_entry(struct tree_directory *directory, const char *name,
+                                const struct statx *status, void *context, struct error *reterr)
+{
+    struct proof *proof = context;
+    enum error_code code = judge(proof, directory, name, status, reterr);
+    if (!code)
+        report_advance(&proof->work->progress.report, 1, 0);
+    return code;
+}
+
+static enum error_code on_enter(struct tree_directory *directory, void *context, struct error *reterr)
+{
+    return judge(context, directory, NULL, &directory->status, reterr);
+}
+
+static enum error_code on_outside_link(const struct tree_directory *directory, const char *name,
+                                       const struct statx *status, void *context, struct error *reterr)
+{
+    struct proof *proof = context;
+    add(proof, directory, name, "busy-link", "has a hard link outside the tree",
+        "remove that link or move it into the tree, then run the same command again");
+    return tree_records_flag(proof->work->records, status, 0, TREE_RECORD_PROVEN, reterr);
+}
+
+static enum error_code prove_tree(struct convert_work *work, enum proof_of what, int tree_fd,
+                                  const struct convert_directory *directory, struct finding_list *findings,
+                                  struct error *reterr)
+{
+    char shown[TREE_PATH_SIZE];
+    struct proof proof = {.work = work, .what = what, .shown = shown, .mutex = PTHREAD_MUTEX_INITIALIZER};
+    const struct tree_visitor visitor = {.enter = on_enter, .entry = on_entry, .context = &proof};
+    char name[16];
+    if (what != PROOF_BEFORE_EXCHANGE)
+        snprintf(shown, sizeof(shown), "%s/" HUSK_DIRECTORY "/" PLAINTEXT_DIRECTORY "/%s/%s",
+                 work->vault->filesystem->mount_point, work->vault->name, work_name(work, directory, name));
+    else
+        work_show(work, directory, shown);
+    enum error_code code = busy_set_new(work->vault->filesystem->device, &proof.busy, reterr);
+    if (!code)
+        code = tree_walk(tree_fd, tree_walk_threads(), &visitor, reterr);
+    if (!code)
+        code = tree_links_outside(tree_fd, on_outside_link, &proof, reterr);
+    busy_set_free(proof.busy);
+    pthread_mutex_destroy(&proof.mutex);
+    finding_move_all(findings, &proof.findings);
+    return code;
+}
+
+static enum error_code check_mounts(struct convert_work *work, const struct convert_directory *directory,
+                                    struct finding_list *findings, struct error *reterr)
+{
+    return filesystem_check_mounts(work->vault->filesystem, directory->path, findings, reterr);
+}
+
+enum error_code step_prove_unused(struct convert_work *work, struct error *reterr)
+{
+    struct finding_list findings = {0};
+    enum error_code code = work_open_records(work, reterr);
+    for (size_t i = 0; !code && i < work->journal.count; i++) {
+        const struct convert_directory *directory = &work->journal.directories[i];
+        _cleanup_(close_fdp) int place_fd = -1;
+        report_stage(&work->progress.report, 0, 0, "making sure that nothing uses %s",
+                     work_shown(work, directory));
+        code = work_open_place(work, directory, &place_fd, reterr);
+        if (!code)
+            code = check_mounts(work, directory, &findings, reterr);
+        if (!code)
+            code = prove_tree(work, PROOF_BEFORE_EXCHANGE, place_fd, directory, &findings, reterr);
+    }
+    if (!code) {
+        code = finding_refusal(&findings, reterr);
+        error_remedy(reterr, "stop what uses it, then run the same command again; --abort goes back");
+    }
+    finding_move_all(work->options->findings, &findings);
+    return code ? code : tree_records_sync(work->records, reterr);
+}
+
+enum error_code step_prove_old(struct convert_work *work, struct error *reterr)
+{
+    enum error_code code = work_open_records(work, reterr);
+    for (size_t i = 0; !code && i < work->journal.count; i++) {
+        const struct convert_directory *directory = &work->journal.directories[i];
+        _cleanup_(close_fdp) int old_fd = -1;
+        char name[16];
+        struct error error = ERROR_NONE;
+        code = directory_open(work->old_fd, work_name(work, directory, name), &old_fd, &error);
+        if (code == ERR_NOT_FOUND) { /* scrubbed already */
+            code = OK;
+            continue;
+        }
+        if (code && reterr)
+            *reterr = error;
+        if (!code)
+            code = prove_tree(work, work->journal.proven ? PROOF_OF_OLD_AGAIN : PROOF_OF_OLD, old_fd,
+                              directory, work->options->findings, reterr);
+    }
+    (void)fault("convert.proven-old");
+    return code ? code : tree_records_sync(work->records, reterr);
+}

@@ -1,0 +1,142 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+
+#include "base/fault.h"
+#include "base/file.h"
+#include "base/text.h"
+#include "convert/steps.h"
+#include "tree/remove.h"
+
+/* The verdict of step_prove_old, and once more a lease, which stays until the file is closed after its
+ * destruction: whoever opens it meanwhile waits. */
+static enum error_code may_destroy(int file_fd, const struct stat *status, const char *shown_path,
+                                   void *context, struct error *reterr)
+{
+    const struct convert_work *work = context;
+    struct statx now;
+    struct tree_record record;
+    (void)status;
+    if (statx(file_fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &now) < 0)
+        return error_set(reterr, ERR_FAILED, errno, "cannot look at %s", shown_path);
+    enum error_code code = tree_records_get(work->records, &now, &record, reterr);
+    if (code)
+        return code;
+    if (!(record.flags & TREE_RECORD_PROVEN))
+        return error_set(reterr, ERR_CHANGED, 0, "it is not proven that its copy holds all of it, and alone");
+    fcntl(file_fd, F_SETSIG, SIGURG); /* ignored by default */
+    if (fcntl(file_fd, F_SETLEASE, F_WRLCK) < 0)
+        return error_set(reterr, ERR_BUSY, errno, "something has it open");
+    return OK;
+}
+
+static enum error_code may_remove(struct tree_directory *directory, const char *name,
+                                  const struct statx *status, bool *ret_may, void *context,
+                                  struct error *reterr)
+{
+    const struct convert_work *work = context;
+    struct tree_record record;
+    (void)directory;
+    (void)name;
+    enum error_code code = tree_records_get(work->records, status, &record, reterr);
+    if (!code)
+        *ret_may = (record.flags & TREE_RECORD_PROVEN) != 0;
+    return code;
+}
+
+static enum error_code destroy_plaintext(struct convert_work *work, int directory_fd, const char *name,
+                                         bool checked, bool *ret_kept, struct error *reterr)
+{
+    const struct destroy_tree_options options = {.may_destroy = checked ? may_destroy : NULL,
+                                                 .context = work,
+                                                 .report = &work->progress.report,
+                                                 .findings = work->options->findings};
+    struct error error = ERROR_NONE;
+    enum error_code code = destroy_tree(directory_fd, name, &options, &error);
+    if (code == ERR_INCOMPLETE) {
+        *ret_kept = true;
+        return OK;
+    }
+    if (code && reterr)
+        *reterr = error;
+    return code;
+}
+
+static enum error_code scrub_one(struct convert_work *work, const struct convert_directory *directory,
+                                 bool *ret_kept, struct error *reterr)
+{
+    char name[16];
+    struct stat status;
+    work_name(work, directory, name);
+    if (fstatat(work->old_fd, name, &status, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? OK : error_set(reterr, ERR_FAILED, errno, "cannot look at the old tree");
+    progress_directory(&work->progress, directory->path);
+    if (work->journal.direction == CONVERT_PROTECT) {
+        report_stage(&work->progress.report, 0, 0, "scrubbing the old plaintext of %s",
+                     work_shown(work, directory));
+        return destroy_plaintext(work, work->old_fd, name, true, ret_kept, reterr);
+    }
+    bool kept = false;
+    report_stage(&work->progress.report, 0, 0, "deleting the old encrypted tree of %s",
+                 work_shown(work, directory));
+    enum error_code code =
+        tree_remove_if(work->old_fd, name, may_remove, work, &work->progress.report, &kept, reterr);
+    *ret_kept |= !code && kept;
+    return code;
+}
+
+/* Where deleted plaintext may still lie: free blocks and the journal. */
+static enum error_code scrub_free_space(struct convert_work *work, struct error *reterr)
+{
+    struct finding_list *findings = work->options->findings;
+    const char *mount = text_shown(work->vault->filesystem->mount_point);
+    uint64_t overwritten = 0;
+    if (work->options->free_space == CONVERT_SKIP_FREE_SPACE) {
+        finding_add(findings, FINDING_TELLS, "free-space-kept", mount,
+                    "run the command without --skip-free-space to overwrite it",
+                    "free space was not overwritten: earlier deleted files may still lie there in plaintext");
+        return OK;
+    }
+    report_stage(&work->progress.report, 0, 0, "overwriting free space of %s", mount);
+    return destroy_free_space(work->husk_fd, &work->progress.report, findings, &overwritten, reterr);
+}
+
+enum error_code step_scrub(struct convert_work *work, bool *ret_kept, struct error *reterr)
+{
+    enum error_code code = work_open_records(work, reterr);
+    bool kept = false;
+    for (size_t i = 0; !code && i < work->journal.count; i++)
+        code = scrub_one(work, &work->journal.directories[i], &kept, reterr);
+    (void)fault("convert.scrubbed");
+    if (!code && work->journal.direction == CONVERT_PROTECT) {
+        code = scrub_free_space(work, reterr);
+        struct error error = ERROR_NONE;
+        enum error_code journal = code ? OK : destroy_journal(work->husk_fd, &error);
+        if (journal)
+            finding_add(work->options->findings, FINDING_TELLS, "journal-kept",
+                        text_shown(work->vault->filesystem->mount_point), error.remedy,
+                        "the filesystem's journal could not be zeroed: %s", error.message);
+    }
+    if (!code)
+        *ret_kept = kept;
+    return code;
+}
+
+enum error_code step_drop_twins(struct convert_work *work, struct error *reterr)
+{
+    enum error_code code = OK;
+    for (size_t i = 0; !code && i < work->journal.count; i++) {
+        char name[16];
+        bool kept = false;
+        work_name(work, &work->journal.directories[i], name);
+        /* A plain twin holds plaintext that nothing else has seen: it may all go. */
+        if (work->journal.direction == CONVERT_UNPROTECT)
+            code = destroy_plaintext(work, work->work_fd, name, false, &kept, reterr);
+        else
+            code = tree_remove(work->work_fd, name, &work->progress.report, reterr);
+        if (!code && kept)
+            code = error_set(reterr, ERR_INCOMPLETE, 0, "plaintext of the given-up copy is left");
+    }
+    return code;
+}

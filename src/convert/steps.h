@@ -1,0 +1,36 @@
+/* The steps of the machine (machine.c), one function each. Every one is repeatable from its beginning. Not
+ * for other rooms. */
+#pragma once
+#include "convert/work.h"
+
+/* planned → frozen: make the empty twins, with the vault's policy or plain, and note what their encrypted
+ * side is. twin.c */
+must_check enum error_code step_make_twins(struct convert_work *work, struct error *reterr);
+
+/* In frozen: fill the twins, write them to disk, compare until nothing differs. twin.c */
+must_check enum error_code step_fill_twins(struct convert_work *work, const struct convert_plan *plan,
+                                           struct error *reterr);
+
+/* frozen → exchanging is allowed: nothing uses the trees, every inode is as it was compared. ERR_BUSY or
+ * ERR_CHANGED with findings otherwise. prove.c */
+must_check enum error_code step_prove_unused(struct convert_work *work, struct error *reterr);
+
+/* exchanging → scrubbing: swap the names, one directory after the other, and record them in the manifest.
+ * exchange.c */
+must_check enum error_code step_exchange(struct convert_work *work, struct error *reterr);
+
+/* In scrubbing: give every inode of the old trees its verdict in the records (TREE_RECORD_PROVEN or kept with
+ * a finding). prove.c */
+must_check enum error_code step_prove_old(struct convert_work *work, struct error *reterr);
+
+/* scrubbing → done: destroy (or, when it was ciphertext, delete) the old trees as far as proven. *ret_kept
+ * tells whether something stayed. scrub.c */
+must_check enum error_code step_scrub(struct convert_work *work, bool *ret_kept, struct error *reterr);
+
+/* Destroy or delete what an aborted conversion leaves: its twins. scrub.c */
+must_check enum error_code step_drop_twins(struct convert_work *work, struct error *reterr);
+
+/* The plan of unprotect: the same questions about directories that this vault protects. plan.c */
+must_check enum error_code convert_plan_unprotect(const char *const *paths, size_t path_count,
+                                                  const struct vault *vault, const struct report *report,
+                                                  struct convert_plan **ret_plan, struct error *reterr);

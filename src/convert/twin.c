@@ -1,0 +1,180 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/stat.h>
+
+#include "base/fault.h"
+#include "base/file.h"
+#include "base/interrupt.h"
+#include "convert/steps.h"
+#include "tree/attributes.h"
+
+/* A disk that gives back other bytes than it was given will not be mended by a fourth try. */
+enum { COMPARE_ROUNDS_MAXIMUM = 4 };
+
+/* Whether the twin's root has to be case-insensitive, which can only be set while it is empty. */
+static enum error_code match_root(int place_fd, int twin_fd, struct convert_directory *directory,
+                                  struct error *reterr)
+{
+    uint32_t flags, twin_flags;
+    enum error_code code = attributes_get_flags(place_fd, &flags, reterr);
+    if (!code)
+        code = attributes_get_flags(twin_fd, &twin_flags, reterr);
+    if (!code && (flags & FS_CASEFOLD_FL) != (twin_flags & FS_CASEFOLD_FL))
+        code = attributes_set_flags(twin_fd, twin_flags ^ FS_CASEFOLD_FL, reterr);
+    if (!code)
+        directory->root_flags = flags & ATTRIBUTE_FLAGS_SEALING;
+    return code;
+}
+
+static enum error_code give_policy(struct convert_work *work, int twin_fd,
+                                   struct convert_directory *directory, struct error *reterr)
+{
+    enum fscrypt_policy_state state;
+    struct fscrypt_identifier identifier;
+    enum error_code code = fscrypt_get_policy(twin_fd, &state, &identifier, reterr);
+    if (!code && state == FSCRYPT_PLAIN)
+        code = fscrypt_set_policy(twin_fd, &work->vault->identifier, reterr);
+    return code ? code : fscrypt_get_nonce(twin_fd, &directory->nonce, reterr);
+}
+
+static enum error_code make_twin(struct convert_work *work, struct convert_directory *directory,
+                                 struct error *reterr)
+{
+    _cleanup_(close_fdp) int place_fd = -1, twin_fd = -1;
+    char name[16];
+    enum error_code code = work_open_place(work, directory, &place_fd, reterr);
+    if (!code)
+        code = directory_make(work->work_fd, work_name(work, directory, name), 0700, &twin_fd, reterr);
+    (void)fault("convert.twin.made");
+    if (!code && work->journal.direction == CONVERT_PROTECT)
+        code = give_policy(work, twin_fd, directory, reterr);
+    if (!code && work->journal.direction == CONVERT_UNPROTECT)
+        code = fscrypt_get_nonce(place_fd, &directory->nonce, reterr);
+    if (!code)
+        code = match_root(place_fd, twin_fd, directory, reterr);
+    if (!code)
+        code = file_sync(twin_fd, "the twin", reterr);
+    if (code)
+        return error_prefix(reterr, "making the twin of %s", work_shown(work, directory)), code;
+    directory->has_twin = true;
+    return OK;
+}
+
+enum error_code step_make_twins(struct convert_work *work, struct error *reterr)
+{
+    enum error_code code = OK;
+    for (size_t i = 0; !code && i < work->journal.count; i++)
+        code = make_twin(work, &work->journal.directories[i], reterr);
+    return code;
+}
+
+/* An open pair of old tree and twin. */
+struct pair {
+    struct tree_pair tree;
+    int place_fd, twin_fd;
+    char shown[TREE_PATH_SIZE];
+};
+
+static void pair_close(struct pair *pair)
+{
+    close_fdp(&pair->place_fd);
+    close_fdp(&pair->twin_fd);
+}
+
+static enum error_code pair_open(struct convert_work *work, const struct convert_directory *directory,
+                                 struct pair *ret_pair, struct error *reterr)
+{
+    char name[16];
+    ret_pair->place_fd = ret_pair->twin_fd = -1;
+    enum error_code code = work_open_place(work, directory, &ret_pair->place_fd, reterr);
+    if (!code)
+        code = directory_open(work->work_fd, work_name(work, directory, name), &ret_pair->twin_fd, reterr);
+    if (code)
+        return code;
+    work_show(work, directory, ret_pair->shown);
+    ret_pair->tree = (struct tree_pair){.clone_fd = work->clone_fd,
+                                        .source_fd = ret_pair->place_fd,
+                                        .twin_fd = ret_pair->twin_fd,
+                                        .features = work->facts.project ? ATTRIBUTES_PROJECT : 0,
+                                        .records = work->records,
+                                        .report = &work->progress.report,
+                                        .shown_path = ret_pair->shown};
+    return OK;
+}
+
+/* What the plan counted, for the bar; zero where it did not. */
+static void totals(const struct convert_plan *plan, const struct convert_directory *directory,
+                   uint64_t *ret_files, uint64_t *ret_bytes)
+{
+    *ret_files = *ret_bytes = 0;
+    for (size_t i = 0; plan && i < plan->directory_count; i++)
+        if (!strcmp(plan->directories[i].path, directory->path)) {
+            *ret_files = plan->directories[i].files + plan->directories[i].others;
+            *ret_bytes = plan->directories[i].bytes;
+        }
+}
+
+static enum error_code copy_all(struct convert_work *work, const struct convert_plan *plan,
+                                struct error *reterr)
+{
+    enum error_code code = OK;
+    for (size_t i = 0; !code && i < work->journal.count; i++) {
+        const struct convert_directory *directory = &work->journal.directories[i];
+        _cleanup_(pair_close) struct pair pair = {.place_fd = -1, .twin_fd = -1};
+        uint64_t files, bytes;
+        totals(plan, directory, &files, &bytes);
+        progress_directory(&work->progress, directory->path);
+        report_stage(&work->progress.report, files, bytes, "copying %s", work_shown(work, directory));
+        code = pair_open(work, directory, &pair, reterr);
+        if (!code)
+            code = tree_copy(&pair.tree, reterr);
+    }
+    (void)fault("convert.copied");
+    return code ? code : work_sync(work, reterr);
+}
+
+static enum error_code compare_all(struct convert_work *work, const struct convert_plan *plan,
+                                   uint64_t *ret_mended, struct error *reterr)
+{
+    enum error_code code = OK;
+    *ret_mended = 0;
+    for (size_t i = 0; !code && i < work->journal.count; i++) {
+        const struct convert_directory *directory = &work->journal.directories[i];
+        _cleanup_(pair_close) struct pair pair = {.place_fd = -1, .twin_fd = -1};
+        uint64_t files, bytes, mended = 0;
+        totals(plan, directory, &files, &bytes);
+        progress_directory(&work->progress, directory->path);
+        report_stage(&work->progress.report, files, bytes, "verifying %s", work_shown(work, directory));
+        code = pair_open(work, directory, &pair, reterr);
+        if (!code)
+            code = tree_compare(&pair.tree, work->options->findings, &mended, reterr);
+        *ret_mended += mended;
+    }
+    (void)fault("convert.compared");
+    return code ? code : work_sync(work, reterr);
+}
+
+enum error_code step_fill_twins(struct convert_work *work, const struct convert_plan *plan,
+                                struct error *reterr)
+{
+    uint64_t mended = 1;
+    enum error_code code = work_open_records(work, reterr);
+    /* Everything the old trees hold is on disk first, so that extents are what they will be and times do not
+     * move any more. */
+    if (!code)
+        code = work_sync(work, reterr);
+    if (!code)
+        code = copy_all(work, plan, reterr);
+    for (unsigned round = 0; !code && mended > 0; round++) {
+        if (round == COMPARE_ROUNDS_MAXIMUM) {
+            code = error_set(reterr, ERR_FAILED, 0, "the copy differs from the original again and again");
+            error_remedy(
+                reterr,
+                "check the disk and its messages (dmesg); nothing was exchanged, the original is as it was");
+            break;
+        }
+        code = compare_all(work, plan, &mended, reterr);
+    }
+    return code;
+}

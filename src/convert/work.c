@@ -1,0 +1,212 @@
+#include "convert/work.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "base/fault.h"
+#include "base/file.h"
+#include "base/text.h"
+#include "tree/mount.h"
+#include "tree/remove.h"
+
+#define RECORDS_FILE "records"
+
+void work_close(struct convert_work *work)
+{
+    progress_done(&work->progress);
+    tree_records_free(work->records);
+    journal_done(&work->journal);
+    close_fdp(&work->clone_fd);
+    close_fdp(&work->husk_fd);
+    close_fdp(&work->convert_fd);
+    close_fdp(&work->work_fd);
+    close_fdp(&work->plaintext_fd);
+    close_fdp(&work->old_fd);
+    *work = (struct convert_work){
+        .clone_fd = -1, .husk_fd = -1, .convert_fd = -1, .work_fd = -1, .plaintext_fd = -1, .old_fd = -1};
+}
+
+enum error_code work_open(struct vault *vault, const struct convert_options *options,
+                          struct convert_work *ret_work, struct error *reterr)
+{
+    struct convert_work work = {.vault = vault,
+                                .options = options,
+                                .clone_fd = -1,
+                                .husk_fd = -1,
+                                .convert_fd = -1,
+                                .work_fd = -1,
+                                .plaintext_fd = -1,
+                                .old_fd = -1};
+    enum error_code code = filesystem_ext4_facts(vault->filesystem, &work.facts, reterr);
+    if (!code)
+        code = tree_clone_mount(vault->filesystem->root_fd, &work.clone_fd, reterr);
+    if (!code)
+        code = directory_make(work.clone_fd, HUSK_DIRECTORY, 0700, &work.husk_fd, reterr);
+    if (!code)
+        code = directory_make(work.husk_fd, CONVERT_DIRECTORY, 0700, &work.convert_fd, reterr);
+    if (!code)
+        code = directory_make(work.convert_fd, vault->name, 0700, &work.work_fd, reterr);
+    if (!code)
+        code = directory_make(work.husk_fd, PLAINTEXT_DIRECTORY, 0700, &work.plaintext_fd, reterr);
+    if (!code)
+        code = directory_make(work.plaintext_fd, vault->name, 0700, &work.old_fd, reterr);
+    if (code) {
+        work_close(&work);
+        return code;
+    }
+    *ret_work = work;
+    progress_init(&ret_work->progress, options->report, ret_work->work_fd);
+    return OK;
+}
+
+enum error_code work_open_records(struct convert_work *work, struct error *reterr)
+{
+    _cleanup_(close_fdp) int private_fd = -1;
+    if (work->records)
+        return OK;
+    enum error_code code = vault_open_private(work->vault, &private_fd, reterr);
+    return code ? code : tree_records_open(private_fd, RECORDS_FILE, &work->records, reterr);
+}
+
+enum error_code work_read_journal(struct convert_work *work, bool *ret_found, struct error *reterr)
+{
+    struct convert_journal journal;
+    struct error error = ERROR_NONE;
+    enum error_code code = journal_read(work->work_fd, &journal, &error);
+    if (code == ERR_NOT_FOUND) {
+        *ret_found = false;
+        return OK;
+    }
+    if (code) {
+        if (reterr)
+            *reterr = error;
+        return code;
+    }
+    if (memcmp(&journal.vault, &work->vault->id, sizeof(journal.vault))) {
+        journal_done(&journal);
+        error_set(reterr, ERR_CORRUPT, 0, "the journal of a conversion is of another vault than %s",
+                  work->vault->name);
+        return error_remedy(
+            reterr,
+            "look at .husk/convert/%s on that filesystem; its twins may hold the only copy of "
+            "nothing, the old trees are in place or in .husk/plaintext/%s",
+            work->vault->name, work->vault->name);
+    }
+    journal_done(&work->journal);
+    work->journal = journal;
+    *ret_found = true;
+    return OK;
+}
+
+enum error_code work_enter_state(struct convert_work *work, enum convert_state state, struct error *reterr)
+{
+    enum convert_state before = work->journal.state;
+    work->journal.state = state;
+    enum error_code code = journal_write(work->work_fd, &work->journal, reterr);
+    if (code)
+        work->journal.state = before;
+    return code;
+}
+
+const char *work_name(const struct convert_work *work, const struct convert_directory *directory,
+                      char name[16])
+{
+    snprintf(name, 16, "%u", (unsigned)(directory - work->journal.directories));
+    return name;
+}
+
+const char *work_show(const struct convert_work *work, const struct convert_directory *directory,
+                      char out[TREE_PATH_SIZE])
+{
+    const char *mount = work->vault->filesystem->mount_point;
+    snprintf(out, TREE_PATH_SIZE, "%s/%s", strcmp(mount, "/") ? text_shown(mount) : "",
+             text_shown(directory->path));
+    return out;
+}
+
+enum error_code work_open_place(const struct convert_work *work, const struct convert_directory *directory,
+                                int *ret_fd, struct error *reterr)
+{
+    return tree_open_directory(work->clone_fd, directory->path, ret_fd, reterr);
+}
+
+enum error_code work_open_parent(const struct convert_work *work, const struct convert_directory *directory,
+                                 int *ret_parent_fd, const char **ret_name, struct error *reterr)
+{
+    const char *slash = strrchr(directory->path, '/');
+    _cleanup_(freep) char *parent =
+        slash ? strndup(directory->path, (size_t)(slash - directory->path)) : strdup("");
+    if (!parent)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    enum error_code code = tree_open_directory(work->clone_fd, parent, ret_parent_fd, reterr);
+    if (!code)
+        *ret_name = slash ? slash + 1 : directory->path;
+    return code;
+}
+
+enum error_code work_is_encrypted_side(const struct convert_work *work,
+                                       const struct convert_directory *directory, int fd, bool *ret_is,
+                                       struct error *reterr)
+{
+    enum fscrypt_policy_state state;
+    struct fscrypt_identifier identifier;
+    struct fscrypt_nonce nonce;
+    enum error_code code = fscrypt_get_policy(fd, &state, &identifier, reterr);
+    if (code)
+        return code;
+    if (state != FSCRYPT_HUSK_POLICY || memcmp(&identifier, &work->vault->identifier, sizeof(identifier))) {
+        *ret_is = false;
+        return OK;
+    }
+    code = fscrypt_get_nonce(fd, &nonce, reterr);
+    if (!code)
+        *ret_is = !memcmp(&nonce, &directory->nonce, sizeof(nonce));
+    return code;
+}
+
+enum error_code work_sync(const struct convert_work *work, struct error *reterr)
+{
+    int injected = fault("convert.sync");
+    if (injected || syncfs(work->husk_fd) < 0)
+        return error_set(reterr, ERR_FAILED, injected ? injected : errno, "cannot write %s to disk",
+                         work->vault->filesystem->mount_point);
+    return OK;
+}
+
+static enum error_code remove_twin(const char *name, void *context, struct error *reterr)
+{
+    const struct convert_work *work = context;
+    if (!strcmp(name, "journal.json"))
+        return OK;
+    return tree_remove(work->work_fd, name, NULL, reterr);
+}
+
+static enum error_code remove_records(struct convert_work *work, struct error *reterr)
+{
+    _cleanup_(close_fdp) int private_fd = -1;
+    tree_records_free(work->records);
+    work->records = NULL;
+    enum error_code code = vault_open_private(work->vault, &private_fd, reterr);
+    return code ? code : file_remove_durable(private_fd, RECORDS_FILE, 0, reterr);
+}
+
+enum error_code work_clear(struct convert_work *work, struct error *reterr)
+{
+    enum vault_state state;
+    enum error_code code = vault_get_state(work->vault, &state, reterr);
+    /* Of a locked vault the records stay: the next conversion opens them, and finds none of its inodes in
+     * them. */
+    if (!code && state == VAULT_UNLOCKED)
+        code = remove_records(work, reterr);
+    if (!code)
+        code = directory_list(work->work_fd, remove_twin, work, reterr);
+    (void)fault("convert.clear");
+    if (!code)
+        code = file_remove_durable(work->work_fd, "journal.json", 0, reterr);
+    if (!code)
+        code = file_remove_durable(work->plaintext_fd, work->vault->name, AT_REMOVEDIR, reterr);
+    if (!code)
+        code = file_remove_durable(work->convert_fd, work->vault->name, AT_REMOVEDIR, reterr);
+    return code;
+}
