@@ -29,7 +29,8 @@ static void hkdf_done(struct hkdf *hkdf)
 /* RFC 5869 §2.2. A missing salt is HashLen zeros, for HMAC the same as an empty key. */
 static bool extract(struct hkdf *hkdf, const struct secret *key, const uint8_t *salt, size_t salt_length)
 {
-    return crypto_auth_hmacsha256_init(&hkdf->state, salt, salt_length) == 0 &&
+    static const uint8_t none[1]; /* the library may not be given NULL, however short it is */
+    return crypto_auth_hmacsha256_init(&hkdf->state, salt ? salt : none, salt_length) == 0 &&
            crypto_auth_hmacsha256_update(&hkdf->state, key->bytes, key->length) == 0 &&
            crypto_auth_hmacsha256_final(&hkdf->state, hkdf->extracted) == 0;
 }
