@@ -48,6 +48,25 @@ static void show_use(const struct busy_use *use, char shown[TEXT_SHOW_SIZE])
     text_show(shown, TEXT_SHOW_SIZE, length > 0 ? target : use->path);
 }
 
+/* Mounts inside protected directories keep files open as well; the other things told about mounts do not
+ * matter here. */
+static enum error_code name_mounts(const struct vault *vault, struct finding_list *findings,
+                                   struct error *reterr)
+{
+    struct finding_list found = {0};
+    enum error_code code = OK;
+    for (size_t i = 0; i < vault->directory_count && !code; i++)
+        code = filesystem_check_mounts(vault->filesystem, vault->directories[i].path, &found, reterr);
+    for (size_t i = 0; i < found.count && !code; i++) {
+        const struct finding *finding = &found.items[i];
+        if (!strncmp(finding->kind, "busy-", 5))
+            finding_add(findings, FINDING_TELLS, finding->kind, finding->subject, finding->remedy, "%s",
+                        finding->cause);
+    }
+    finding_list_done(&found);
+    return code;
+}
+
 static enum error_code name_users(const struct vault *vault, struct finding_list *findings,
                                   size_t *ret_inodes, struct error *reterr)
 {
@@ -69,8 +88,7 @@ static enum error_code name_users(const struct vault *vault, struct finding_list
             finding_add(findings, FINDING_TELLS, uses[i].kind, shown, uses[i].remedy, "%s", uses[i].what);
     }
     busy_set_free(set);
-    for (size_t i = 0; i < vault->directory_count && !code; i++)
-        code = filesystem_check_mounts(vault->filesystem, vault->directories[i].path, findings, reterr);
+    code = name_mounts(vault, findings, reterr);
     if (!code)
         *ret_inodes = inodes;
     return code;
