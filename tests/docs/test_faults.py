@@ -14,6 +14,7 @@ def fault_points():
     for path in files("src", "programs", ends=(".c", ".h")):
         text = re.sub(r"/\*.*?\*/", "", read(path), flags=re.S)
         found.update({name: path for name in LITERAL.findall(text)})
+    found.pop("base.self")  # the point that keeps the section from being empty
     return found
 
 
