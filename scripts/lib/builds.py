@@ -24,7 +24,7 @@ class Build:
         """Configure where needed, then compile; warnings are errors in every build."""
         ready = os.path.exists(os.path.join(self.directory, "build.ninja"))
         configure = "" if ready else f"CC={self.compiler} meson setup {self.directory} {' '.join(self.options)} && "
-        return ["sh", "-c", f"{configure}meson compile -C {self.directory}"]
+        return ["sh", "-c", f"{configure}meson compile -C {self.directory} --ninja-args=-k,0"]
 
 
 # What the cli and crash tiers run: as people get it, but with the fault points.

@@ -149,7 +149,7 @@ class Runner:
         lines += [f"      {note}" for note in outcome.notes]
         if outcome.failed and not self.stopping:
             lines += [f"      failed: {name}" for name in outcome.failed]
-            lines += ["    | " + line for line in log.splitlines()[-80:]]
+            lines += ["    | " + line for line in log.splitlines()[-60:]]
             lines += [f"      all of it: {os.path.relpath(step.log, self.root)}"]
         self.say("\n".join(lines))
 
