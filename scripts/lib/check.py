@@ -99,7 +99,9 @@ def make_scratch():
     if not parent:
         room = os.statvfs("/dev/shm") if os.path.isdir("/dev/shm") else None
         parent = "/dev/shm" if room and room.f_bavail * room.f_frsize >= 4 << 30 else tempfile.gettempdir()
-    return tempfile.mkdtemp(prefix="husk-check-", dir=parent)
+    scratch = tempfile.mkdtemp(prefix="husk-check-", dir=parent)
+    os.chmod(scratch, 0o711)  # some tests run programs as other users
+    return scratch
 
 
 def environment(scratch, options):
