@@ -3,9 +3,7 @@
 #include <errno.h>
 #include <ext2fs/ext2_fs.h>
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <signal.h>
-#include <sys/ioctl.h>
 #include <sys/wait.h>
 
 #include "base/cleanup.h"
@@ -13,11 +11,7 @@
 #include "base/text.h"
 #include "filesystem/device.h"
 #include "filesystem/filesystem.h"
-
-/* Since Linux 5.14; not in the uapi headers. */
-#ifndef EXT4_IOC_CHECKPOINT
-#define EXT4_IOC_CHECKPOINT _IOW('f', 43, uint32_t)
-#endif
+#include "filesystem/settle.h"
 
 static const char *find_tune2fs(void)
 {
@@ -112,31 +106,6 @@ static enum error_code run_tune2fs(const char *device, char *output, size_t outp
     return OK;
 }
 
-/*
- * tune2fs writes the superblock past the journal. A committed but not yet checkpointed transaction may hold
- * an older copy of that block, and replaying it after a power cut would take the feature off again, with
- * encrypted directories on the disk. So empty the journal now: every later copy has the feature.
- */
-static enum error_code settle_journal(const struct filesystem *filesystem, struct error *reterr)
-{
-    uint32_t flags = 0;
-    if (ioctl(filesystem->root_fd, EXT4_IOC_CHECKPOINT, &flags) == 0)
-        return OK;
-    if (errno == ENODEV || errno == EOPNOTSUPP) /* no journal */
-        return OK;
-    if (errno != ENOTTY)
-        return error_set(reterr, ERR_FAILED, errno, "cannot checkpoint the journal of %s",
-                         text_shown(filesystem->mount_point));
-    /* Before 5.14: freezing flushes the journal as well. */
-    if (syncfs(filesystem->root_fd) < 0 || ioctl(filesystem->root_fd, FIFREEZE, 0) < 0)
-        return error_set(reterr, ERR_FAILED, errno, "cannot flush the journal of %s",
-                         text_shown(filesystem->mount_point));
-    if (ioctl(filesystem->root_fd, FITHAW, 0) < 0)
-        return error_set(reterr, ERR_FAILED, errno, "cannot thaw %s; run: fsfreeze --unfreeze %s",
-                         text_shown(filesystem->mount_point), text_shown(filesystem->mount_point));
-    return OK;
-}
-
 static enum error_code is_enabled(const struct filesystem *filesystem, bool *ret_enabled,
                                   struct error *reterr)
 {
@@ -153,7 +122,7 @@ enum error_code filesystem_enable_encrypt(const struct filesystem *filesystem, s
     struct ext4_facts facts;
     enum error_code code = filesystem_ext4_facts(filesystem, &facts, reterr);
     if (!code && facts.encrypt)
-        return OK;
+        return journal_settle(filesystem, reterr);
     if (!code)
         code = device_path(filesystem, &device, reterr);
     if (code)
@@ -185,5 +154,5 @@ enum error_code filesystem_enable_encrypt(const struct filesystem *filesystem, s
                      text_shown(device.data));
         return ERR_FAILED;
     }
-    return settle_journal(filesystem, reterr);
+    return journal_settle(filesystem, reterr);
 }

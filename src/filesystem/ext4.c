@@ -23,7 +23,8 @@ static enum error_code refuse_other_types(const struct filesystem *filesystem, s
     error_set(reterr, ERR_UNSUPPORTED, 0, "%s is %s, not ext4", text_shown(filesystem->mount_point),
               text_shown(filesystem->type));
     error_subject(reterr, "%s", text_shown(filesystem->mount_point));
-    return error_remedy(reterr, "husk encrypts directories on ext4 filesystems only");
+    error_remedy(reterr, "husk encrypts directories on ext4 filesystems only");
+    return ERR_UNSUPPORTED;
 }
 
 /* True when the kernel counts or limits by this kind of quota on the filesystem now. */

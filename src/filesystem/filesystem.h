@@ -54,7 +54,9 @@ struct ext4_facts {
 must_check enum error_code filesystem_ext4_facts(const struct filesystem *filesystem,
                                                  struct ext4_facts *ret_facts, struct error *reterr);
 
-/* tune2fs -O encrypt on the mounted device, then checks that the feature is there. */
+/* tune2fs -O encrypt on the mounted device, then checks that the feature is there and makes it survive a
+ * power cut. To be called before the first policy is set, also where the feature is there already: somebody
+ * may have just set it by hand. Blocks on the disk. */
 must_check enum error_code filesystem_enable_encrypt(const struct filesystem *filesystem,
                                                      struct error *reterr);
 
