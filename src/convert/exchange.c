@@ -118,3 +118,27 @@ enum error_code step_exchange(struct convert_work *work, struct error *reterr)
         code = exchange_one(work, &work->journal.directories[i], reterr);
     return code;
 }
+
+enum error_code exchange_begun(struct convert_work *work, bool *ret_begun, struct error *reterr)
+{
+    enum error_code code = OK;
+    bool begun = false;
+    for (size_t i = 0; !code && !begun && i < work->journal.count; i++) {
+        _cleanup_(close_fdp) int place_fd = -1;
+        code = work_open_place(work, &work->journal.directories[i], &place_fd, reterr);
+        if (!code)
+            code = is_exchanged(work, &work->journal.directories[i], place_fd, &begun, reterr);
+    }
+    if (!code)
+        *ret_begun = begun;
+    return code;
+}
+
+enum error_code exchange_undo(struct convert_work *work, struct error *reterr)
+{
+    enum error_code code = OK;
+    for (size_t i = 0; !code && work->journal.direction == CONVERT_UNPROTECT && i < work->journal.count; i++)
+        code = vault_add_directory(work->vault, work->journal.directories[i].path,
+                                   &work->journal.directories[i].nonce, work->options->clock, reterr);
+    return code;
+}

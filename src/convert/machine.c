@@ -12,7 +12,8 @@
  * before it was overwritten. done          nothing of the conversion is left
  *
  *   planned → frozen → exchanging → scrubbing → done
- *      └────────┴──→ rolled back (--abort): twins and journal deleted; the directory was never touched
+ *      └────────┴──→ rolled back (--abort, until the first exchange): twins and journal deleted; the
+ * directory was never touched
  *
  * Each arrow is durable before the next step. A crash in a state is followed by that state's step from its
  * beginning.
@@ -259,6 +260,24 @@ enum error_code convert_unprotect(struct vault *vault, const struct convert_opti
     return code;
 }
 
+/* Going back is possible until the first exchange. */
+static enum error_code check_may_abort(struct convert_work *work, struct error *reterr)
+{
+    bool begun = work->journal.state > CONVERT_EXCHANGING;
+    enum error_code code = OK;
+    if (work->journal.state == CONVERT_EXCHANGING)
+        code = exchange_begun(work, &begun, reterr);
+    if (!code && begun) {
+        error_set(reterr, ERR_DENIED, 0, "the conversion of the vault %s is past going back",
+                  work->vault->name);
+        return error_remedy(reterr, "run the command that began it again to finish; husk %s goes back then",
+                            work->journal.direction == CONVERT_PROTECT ? "unprotect" : "protect");
+    }
+    if (!code && work->journal.state == CONVERT_EXCHANGING)
+        code = exchange_undo(work, reterr);
+    return code;
+}
+
 enum error_code convert_abort(struct vault *vault, const struct convert_options *options, bool *ret_changed,
                               struct error *reterr)
 {
@@ -268,11 +287,8 @@ enum error_code convert_abort(struct vault *vault, const struct convert_options 
     if (code)
         return code;
     code = work_read_journal(&work, &found, reterr);
-    if (!code && found && work.journal.state >= CONVERT_EXCHANGING) {
-        error_set(reterr, ERR_DENIED, 0, "the conversion of the vault %s is past going back", vault->name);
-        return error_remedy(reterr,
-                            "run the command that began it again to finish, then husk unprotect goes back");
-    }
+    if (!code && found)
+        code = check_may_abort(&work, reterr);
     if (!code && found)
         code = step_drop_twins(&work, reterr);
     if (!code)

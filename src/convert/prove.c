@@ -28,7 +28,8 @@ struct proof {
     enum proof_of what;
     const char *shown;
     struct busy_set *busy;
-    pthread_mutex_t mutex; /* of findings */
+    atomic_bool directory_in_use; /* whoever works in a directory can open anything below it at any time */
+    pthread_mutex_t mutex;        /* of findings */
     struct finding_list findings;
 };
 
@@ -112,6 +113,8 @@ static enum error_code judge(struct proof *proof, struct tree_directory *directo
     if (!good)
         tell_changed(proof, directory, name);
     const bool busy = is_busy(proof, directory, name, status->stx_ino);
+    if (busy && !name)
+        atomic_store(&proof->directory_in_use, true);
     if (S_ISREG(status->stx_mode)) {
         code = try_lease(directory, name, &available, reterr);
         if (!code && !available && !busy)
@@ -149,7 +152,7 @@ static enum error_code on_outside_link(const struct tree_directory *directory, c
 }
 
 static enum error_code prove_tree(struct convert_work *work, enum proof_of what, int tree_fd,
-                                  const struct convert_directory *directory, struct finding_list *findings,
+                                  struct convert_directory *directory, struct finding_list *findings,
                                   struct error *reterr)
 {
     char shown[TREE_PATH_SIZE];
@@ -168,6 +171,7 @@ static enum error_code prove_tree(struct convert_work *work, enum proof_of what,
         code = tree_links_outside(tree_fd, on_outside_link, &proof, reterr);
     busy_set_free(proof.busy);
     pthread_mutex_destroy(&proof.mutex);
+    directory->in_use = atomic_load(&proof.directory_in_use);
     finding_move_all(findings, &proof.findings);
     return code;
 }
@@ -183,7 +187,7 @@ enum error_code step_prove_unused(struct convert_work *work, struct error *reter
     struct finding_list findings = {0};
     enum error_code code = work_open_records(work, reterr);
     for (size_t i = 0; !code && i < work->journal.count; i++) {
-        const struct convert_directory *directory = &work->journal.directories[i];
+        struct convert_directory *directory = &work->journal.directories[i];
         _cleanup_(close_fdp) int place_fd = -1;
         report_stage(&work->progress.report, 0, 0, "making sure that nothing uses %s",
                      work_shown(work, directory));
@@ -205,7 +209,7 @@ enum error_code step_prove_old(struct convert_work *work, struct error *reterr)
 {
     enum error_code code = work_open_records(work, reterr);
     for (size_t i = 0; !code && i < work->journal.count; i++) {
-        const struct convert_directory *directory = &work->journal.directories[i];
+        struct convert_directory *directory = &work->journal.directories[i];
         _cleanup_(close_fdp) int old_fd = -1;
         char name[16];
         struct error error = ERROR_NONE;

@@ -71,6 +71,10 @@ static enum error_code scrub_one(struct convert_work *work, const struct convert
     work_name(work, directory, name);
     if (fstatat(work->old_fd, name, &status, AT_SYMLINK_NOFOLLOW) < 0)
         return errno == ENOENT ? OK : error_set(reterr, ERR_FAILED, errno, "cannot look at the old tree");
+    if (directory->in_use) { /* the proof has named who */
+        *ret_kept = true;
+        return OK;
+    }
     progress_directory(&work->progress, directory->path);
     if (work->journal.direction == CONVERT_PROTECT) {
         report_stage(&work->progress.report, 0, 0, "scrubbing the old plaintext of %s",

@@ -19,6 +19,13 @@ must_check enum error_code step_prove_unused(struct convert_work *work, struct e
  * exchange.c */
 must_check enum error_code step_exchange(struct convert_work *work, struct error *reterr);
 
+/* Whether any directory is at its new side already. exchange.c */
+must_check enum error_code exchange_begun(struct convert_work *work, bool *ret_begun, struct error *reterr);
+
+/* Undo what step_exchange does before its first exchange: put the directories back into the manifest.
+ * exchange.c */
+must_check enum error_code exchange_undo(struct convert_work *work, struct error *reterr);
+
 /* In scrubbing: give every inode of the old trees its verdict in the records (TREE_RECORD_PROVEN or kept with
  * a finding). prove.c */
 must_check enum error_code step_prove_old(struct convert_work *work, struct error *reterr);

@@ -2,11 +2,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <sys/stat.h>
 
 #include "base/fault.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "tree/attributes.h"
 #include "tree/mount.h"
 #include "tree/remove.h"
 
@@ -25,6 +27,16 @@ void work_close(struct convert_work *work)
     close_fdp(&work->old_fd);
     *work = (struct convert_work){
         .clone_fd = -1, .husk_fd = -1, .convert_fd = -1, .work_fd = -1, .plaintext_fd = -1, .old_fd = -1};
+}
+
+/* A project that is inherited from above would keep directories of another project from being moved here. */
+static enum error_code stop_inheriting(int fd, struct error *reterr)
+{
+    uint32_t flags;
+    enum error_code code = attributes_get_flags(fd, &flags, reterr);
+    if (code || !(flags & FS_PROJINHERIT_FL))
+        return code;
+    return attributes_set_flags(fd, flags & ~(uint32_t)FS_PROJINHERIT_FL, reterr);
 }
 
 enum error_code work_open(struct vault *vault, const struct convert_options *options,
@@ -51,6 +63,10 @@ enum error_code work_open(struct vault *vault, const struct convert_options *opt
         code = directory_make(work.husk_fd, PLAINTEXT_DIRECTORY, 0700, &work.plaintext_fd, reterr);
     if (!code)
         code = directory_make(work.plaintext_fd, vault->name, 0700, &work.old_fd, reterr);
+    if (!code)
+        code = stop_inheriting(work.work_fd, reterr);
+    if (!code)
+        code = stop_inheriting(work.old_fd, reterr);
     if (code) {
         work_close(&work);
         return code;

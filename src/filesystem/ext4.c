@@ -101,7 +101,8 @@ enum error_code filesystem_ext4_facts(const struct filesystem *filesystem, struc
     if (log_block_size > EXT2_MAX_BLOCK_LOG_SIZE - EXT2_MIN_BLOCK_LOG_SIZE)
         return error_set(reterr, ERR_CORRUPT, 0, "the superblock of %s has a wrong block size",
                          text_shown(filesystem->mount_point));
-    struct ext4_facts facts = {.block_size = EXT2_MIN_BLOCK_SIZE << log_block_size};
+    struct ext4_facts facts = {.block_size = EXT2_MIN_BLOCK_SIZE << log_block_size,
+                               .inode_size = le16toh(superblock.s_inode_size)};
     read_features(&superblock, &facts);
     read_mount_options(filesystem, &facts);
 

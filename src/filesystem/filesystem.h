@@ -46,6 +46,7 @@ struct ext4_facts {
     bool encrypt, verity, casefold, quota, project, inline_data, has_journal, bigalloc, dax_always;
     bool quota_active;    /* user, group or project quota is enforced or accounted now */
     uint32_t block_size;  /* bytes */
+    uint32_t inode_size;  /* bytes; with 128 there are no nanoseconds */
     uint64_t blocks_free; /* usable by root */
     uint64_t inodes_free;
     uint64_t journal_bytes;

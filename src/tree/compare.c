@@ -124,6 +124,16 @@ static enum error_code judge(struct tree_pass *pass, struct tree_directory *dire
     return code ? code : still_the_same(source, status, reterr);
 }
 
+static void count_mended(struct tree_pass *pass, const struct tree_directory *directory, const char *name,
+                         uint64_t count)
+{
+    if (count > 0 && atomic_fetch_add(&pass->mended, count) == 0) {
+        pthread_mutex_lock(&pass->mutex);
+        tree_path(directory, name, pass->example);
+        pthread_mutex_unlock(&pass->mutex);
+    }
+}
+
 /* Copy it anew, to be compared in the next round. */
 static enum error_code mend(struct tree_pass *pass, struct tree_directory *directory, const char *name,
                             const struct statx *status, bool layout, struct error *reterr)
@@ -140,7 +150,7 @@ static enum error_code mend(struct tree_pass *pass, struct tree_directory *direc
         if (!code)
             code = tree_records_put(pass->pair->records, status, &record, reterr);
     }
-    atomic_fetch_add(&pass->mended, 1);
+    count_mended(pass, directory, name, 1);
     return code;
 }
 
@@ -249,7 +259,7 @@ static enum error_code drop_foreign_names(struct tree_pass *pass, struct tree_di
     code = directory_list(directory->twin_fd, remove_foreign, &names, reterr);
     if (!code && names.seen - names.removed != atomic_load(&directory->names))
         code = error_set(reterr, ERR_CHANGED, 0, "names came or went while it was compared");
-    atomic_fetch_add(&pass->mended, names.removed);
+    count_mended(pass, directory, NULL, names.removed);
     return code;
 }
 
@@ -269,7 +279,7 @@ static enum error_code compare_directory(struct tree_pass *pass, struct tree_dir
                               (struct attribute_target){.fd = directory->twin_fd}, &twin_status,
                               pass->pair->features, tree_hold_back(directory), &difference, reterr);
     if (!code && difference) {
-        atomic_fetch_add(&pass->mended, 1);
+        count_mended(pass, directory, NULL, 1);
         code = tree_unseal(directory->twin_fd, reterr);
         return code ? code : tree_finish_directory(pass, directory, reterr);
     }
@@ -299,7 +309,7 @@ static enum error_code on_leave(struct tree_directory *directory, void *context,
 {
     struct tree_pass *pass = context;
     if (directory->twin_fresh)
-        atomic_fetch_add(&pass->mended, 1);
+        count_mended(pass, directory, NULL, 1);
     enum error_code code = compare_directory(pass, directory, reterr);
     return code ? tree_pass_blame(pass, directory, NULL, reterr) : OK;
 }
@@ -315,7 +325,9 @@ enum error_code tree_compare(const struct tree_pair *pair, struct finding_list *
     const struct tree_visitor visitor = {
         .enter = on_enter, .entry = on_entry, .leave = on_leave, .context = &pass};
     code = tree_walk(pair->source_fd, pass.threads, &visitor, reterr);
-    if (!code)
-        *ret_mended = atomic_load(&pass.mended);
+    if (!code) {
+        ret_mended->count = atomic_load(&pass.mended);
+        memcpy(ret_mended->example, pass.example, sizeof(ret_mended->example));
+    }
     return code;
 }

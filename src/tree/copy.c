@@ -7,6 +7,7 @@
 #include <sys/xattr.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/fault.h"
 #include "tree/content.h"
 #include "tree/entry.h"
@@ -15,7 +16,9 @@
 
 enum error_code tree_pass_init(struct tree_pass *pass, const struct tree_pair *pair, struct error *reterr)
 {
-    *pass = (struct tree_pass){.pair = pair, .threads = tree_walk_threads()};
+    const struct clock *clock = clock_system();
+    *pass = (struct tree_pass){
+        .pair = pair, .threads = tree_walk_threads(), .now_ns = clock->unix_ns(clock->context)};
     pass->buffers = aligned_alloc(4096, pass->threads * 2 * CONTENT_BUFFER_SIZE);
     if (!pass->buffers)
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
@@ -354,9 +357,18 @@ enum error_code tree_finish_directory(struct tree_pass *pass, struct tree_direct
     return code ? tree_pass_blame(pass, directory, NULL, reterr) : OK;
 }
 
+static void note_newest(struct tree_pass *pass, const struct statx *status)
+{
+    long long changed = tree_ns(status->stx_ctime), newest = atomic_load(&pass->newest_ns);
+    while (changed <= pass->now_ns && changed > newest &&
+           !atomic_compare_exchange_weak(&pass->newest_ns, &newest, changed))
+        ;
+}
+
 static enum error_code on_enter(struct tree_directory *directory, void *context, struct error *reterr)
 {
     struct tree_pass *pass = context;
+    note_newest(pass, &directory->status);
     enum error_code code = tree_enter_twin(pass, directory, reterr);
     if (!code && !directory->parent) {
         /* A twin root in which nothing was made yet is as good as new; it only has to be open. */
@@ -374,6 +386,7 @@ static enum error_code on_entry(struct tree_directory *directory, const char *na
                                 const struct statx *status, void *context, struct error *reterr)
 {
     struct tree_pass *pass = context;
+    note_newest(pass, status);
     enum error_code code = tree_copy_entry(pass, directory, name, status, reterr);
     if (!code)
         report_advance(pass->pair->report, 1, 0);
@@ -388,7 +401,7 @@ static enum error_code on_leave(struct tree_directory *directory, void *context,
     return tree_finish_directory(pass, directory, reterr);
 }
 
-enum error_code tree_copy(const struct tree_pair *pair, struct error *reterr)
+enum error_code tree_copy(const struct tree_pair *pair, int64_t *ret_newest_ns, struct error *reterr)
 {
     _cleanup_(tree_pass_done) struct tree_pass pass;
     enum error_code code = tree_pass_init(&pass, pair, reterr);
@@ -396,5 +409,8 @@ enum error_code tree_copy(const struct tree_pair *pair, struct error *reterr)
         return code;
     const struct tree_visitor visitor = {
         .enter = on_enter, .entry = on_entry, .leave = on_leave, .context = &pass};
-    return tree_walk(pair->source_fd, pass.threads, &visitor, reterr);
+    code = tree_walk(pair->source_fd, pass.threads, &visitor, reterr);
+    if (!code)
+        *ret_newest_ns = atomic_load(&pass.newest_ns);
+    return code;
 }

@@ -24,12 +24,19 @@ struct tree_pair {
 };
 
 /* Copy everything that is not there yet. The twin's root gets all but the sealing flags of the source's root.
- * Nothing is waited for: sync the filesystem afterwards. */
-must_check enum error_code tree_copy(const struct tree_pair *pair, struct error *reterr);
+ * Nothing is waited for: sync the filesystem afterwards. *ret_newest_ns is the latest ctime met that is not
+ * in the future: a change in the same tick of the clock would not show, so compare only when that tick is
+ * over. */
+must_check enum error_code tree_copy(const struct tree_pair *pair, int64_t *ret_newest_ns,
+                                     struct error *reterr);
 
 /* Compare everything that was not compared in this run, bytes past the page cache (sync before), and mend
- * what differs by copying it anew: *ret_mended tells how much. It has to be run (after a sync) until that is
- * 0; then every inode of the old tree has a record with TREE_RECORD_COMPARED. Layouts (holes, unwritten
- * extents) that cannot be made the same are findings that tell. */
+ * what differs by copying it anew: ret_mended tells how much, and one example. It has to be run (after a
+ * sync) until that is 0; then every inode of the old tree has a record with TREE_RECORD_COMPARED. Layouts
+ * (holes, unwritten extents) that cannot be made the same are findings that tell. */
+struct tree_mended {
+    uint64_t count;
+    char example[TREE_PATH_SIZE]; /* escaped */
+};
 must_check enum error_code tree_compare(const struct tree_pair *pair, struct finding_list *findings,
-                                        uint64_t *ret_mended, struct error *reterr);
+                                        struct tree_mended *ret_mended, struct error *reterr);

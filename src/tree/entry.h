@@ -8,6 +8,9 @@ struct tree_pass {
     const struct tree_pair *pair;
     uint8_t *buffers; /* per walk thread 2 * CONTENT_BUFFER_SIZE */
     unsigned threads;
+    atomic_llong newest_ns;        /* copying: see tree_copy */
+    int64_t now_ns;                /* when the pass began */
+    char example[TREE_PATH_SIZE];  /* comparing, under mutex */
     atomic_ulong mended;           /* comparing */
     pthread_mutex_t mutex;         /* of findings */
     struct finding_list *findings; /* comparing */
