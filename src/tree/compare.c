@@ -315,7 +315,7 @@ static enum error_code on_leave(struct tree_directory *directory, void *context,
 }
 
 enum error_code tree_compare(const struct tree_pair *pair, struct finding_list *findings,
-                             uint64_t *ret_mended, struct error *reterr)
+                             struct tree_mended *ret_mended, struct error *reterr)
 {
     _cleanup_(tree_pass_done) struct tree_pass pass;
     enum error_code code = tree_pass_init(&pass, pair, reterr);
