@@ -29,11 +29,10 @@ static enum error_code parse_keyfile(json_t *item, struct host_keyfile *keyfile,
     if (!code)
         code = json_get_bytes(item, "path", &path, reterr);
     if (!code && !path_is_valid(path.data ? path.data : ""))
-        code = error_set(reterr, ERR_CORRUPT, 0, "%s: \"%s\" is not the path of a key file", HOST_FILE_NAME,
+        code = error_set(reterr, ERR_CORRUPT, 0, "\"%s\" is not the path of a key file",
                          text_shown(path.data ? path.data : ""));
-    if (!code && json_object_size(item) != 2)
-        code = error_set(reterr, ERR_CORRUPT, 0, "%s: a key file has a member that does not belong there",
-                         HOST_FILE_NAME);
+    if (!code && json_object_size(item) > 2)
+        code = error_set(reterr, ERR_CORRUPT, 0, "a key file has a member that does not belong there");
     if (code)
         buffer_done(&path);
     else
@@ -44,10 +43,9 @@ static enum error_code parse_keyfile(json_t *item, struct host_keyfile *keyfile,
 static enum error_code parse_keyfiles(json_t *file, struct host_record *record, struct error *reterr)
 {
     json_t *array = NULL;
-    enum error_code code = json_check_version(file, HOST_FORMAT_VERSION, HOST_FILE_NAME, reterr);
-    if (!code && json_object_size(file) != 2)
-        code =
-            error_set(reterr, ERR_CORRUPT, 0, "%s has a member that does not belong there", HOST_FILE_NAME);
+    enum error_code code = OK;
+    if (json_object_size(file) > 2)
+        code = error_set(reterr, ERR_CORRUPT, 0, "the file has a member that does not belong there");
     if (!code)
         code = json_get_array(file, "keyfiles", HOST_KEYFILES_MAXIMUM, &array, reterr);
     if (code)
@@ -68,7 +66,9 @@ enum error_code host_record_parse(const char *text, size_t length, struct host_r
     struct host_record record = {0};
     enum error_code code = json_parse_object(text, length, HOST_FILE_NAME, &file, reterr);
     if (!code)
-        code = parse_keyfiles(file, &record, reterr);
+        code = json_check_version(file, HOST_FORMAT_VERSION, HOST_FILE_NAME, reterr);
+    if (!code && (code = parse_keyfiles(file, &record, reterr)))
+        error_prefix(reterr, "%s", HOST_FILE_NAME);
     if (code)
         host_record_done(&record);
     else

@@ -3,7 +3,7 @@
 #include "vault/vault.h"
 
 #define HOST_FORMAT_VERSION 1
-#define HOST_FILE_MAXIMUM ((size_t)1 << 20)
+#define HOST_FILE_MAXIMUM ((size_t)4 << 20)
 #define HOST_KEYFILES_MAXIMUM 64
 
 /* ERR_CORRUPT, ERR_TOO_NEW. Free with host_record_done. */
