@@ -26,6 +26,30 @@ static void finding_done(struct finding *finding)
     *finding = (struct finding){0};
 }
 
+static bool same(const struct finding *left, const struct finding *right)
+{
+    return left->blocks == right->blocks && !strcmp(left->subject, right->subject) &&
+           !strcmp(left->kind, right->kind) && !strcmp(left->cause, right->cause) &&
+           !strcmp(left->remedy, right->remedy);
+}
+
+/* Takes over a complete finding. */
+static void add_once(struct finding_list *list, struct finding finding)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        if (same(&list->items[i], &finding)) {
+            finding_done(&finding);
+            return;
+        }
+    }
+    if (has_room(list)) {
+        list->items[list->count++] = finding;
+        return;
+    }
+    finding_done(&finding);
+    list->dropped++;
+}
+
 void finding_add(struct finding_list *list, enum finding_weight weight, const char *kind, const char *subject,
                  const char *remedy, const char *cause_format, ...)
 {
@@ -41,8 +65,8 @@ void finding_add(struct finding_list *list, enum finding_weight weight, const ch
                               .cause = cause,
                               .remedy = strdup(remedy ? remedy : ""),
                               .blocks = weight == FINDING_BLOCKS};
-    if (finding.kind && finding.subject && finding.cause && finding.remedy && has_room(list)) {
-        list->items[list->count++] = finding;
+    if (finding.kind && finding.subject && finding.cause && finding.remedy) {
+        add_once(list, finding);
         return;
     }
     finding_done(&finding);
@@ -51,14 +75,8 @@ void finding_add(struct finding_list *list, enum finding_weight weight, const ch
 
 void finding_move_all(struct finding_list *list, struct finding_list *from)
 {
-    for (size_t i = 0; i < from->count; i++) {
-        if (has_room(list)) {
-            list->items[list->count++] = from->items[i];
-            continue;
-        }
-        finding_done(&from->items[i]);
-        list->dropped++;
-    }
+    for (size_t i = 0; i < from->count; i++)
+        add_once(list, from->items[i]);
     list->dropped += from->dropped;
     free(from->items);
     *from = (struct finding_list){0};

@@ -28,12 +28,12 @@ struct finding_list {
 
 enum finding_weight { FINDING_TELLS, FINDING_BLOCKS };
 
-/* Add a finding; the strings are copied. Where memory runs out the finding is counted in dropped. Not
- * thread-safe. */
+/* Add a finding; the strings are copied. One that is there already, word for word, is not added again. Where
+ * memory runs out the finding is counted in dropped. Not thread-safe. */
 void finding_add(struct finding_list *list, enum finding_weight weight, const char *kind, const char *subject,
                  const char *remedy, const char *cause_format, ...) __attribute__((format(printf, 6, 7)));
 
-/* Move all of from to the end of list. */
+/* Move all of from to the end of list, but for those that are there already. */
 void finding_move_all(struct finding_list *list, struct finding_list *from);
 
 /* How many of them block (dropped ones count as blocking). */
