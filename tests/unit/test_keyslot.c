@@ -530,7 +530,7 @@ static void one_wrong_letter_always_shows_and_its_group_is_named(void **state)
         char right = text[at];
         if (right == '-')
             continue;
-        char words[32];
+        char words[64];
         snprintf(words, sizeof(words), "mistyped in group %zu", at / 6 + 1);
         for (size_t i = 0; letters[i]; i++) {
             if (letters[i] == right)
@@ -561,7 +561,7 @@ static void two_letters_or_two_groups_swapped_always_show(void **state)
             }
     for (size_t i = 0; i < 13; i++)
         for (size_t j = i + 1; j < 13; j++) {
-            char held[5], words[48];
+            char held[5], words[64];
             memcpy(held, text + i * 6, 5);
             memcpy(text + i * 6, text + j * 6, 5);
             memcpy(text + j * 6, held, 5);
