@@ -369,24 +369,43 @@ static void only_a_blocking_finding_refuses(void **state)
     finding_list_done(&list);
 }
 
+static void a_finding_that_is_there_is_not_added_again(void **state)
+{
+    (void)state;
+    struct finding_list list = {0}, other = {0};
+    finding_add(&list, FINDING_TELLS, "k", "s", "r", "c");
+    finding_add(&list, FINDING_TELLS, "k", "s", "r", "c");
+    finding_add(&other, FINDING_TELLS, "k", "s", "r", "c");
+    finding_move_all(&list, &other);
+    assert_int_equal(list.count, 1);
+    assert_int_equal(list.dropped, 0);
+    /* Whatever differs makes it another one. */
+    finding_add(&list, FINDING_BLOCKS, "k", "s", "r", "c");
+    finding_add(&list, FINDING_TELLS, "k2", "s", "r", "c");
+    finding_add(&list, FINDING_TELLS, "k", "s2", "r", "c");
+    finding_add(&list, FINDING_TELLS, "k", "s", "r2", "c");
+    finding_add(&list, FINDING_TELLS, "k", "s", "r", "c2");
+    assert_int_equal(list.count, 6);
+    finding_list_done(&list);
+}
+
 static void findings_past_the_maximum_are_counted_and_block(void **state)
 {
     (void)state;
     struct finding_list list = {0}, other = {0};
     for (int i = 0; i < FINDING_MAXIMUM + 5; i++)
-        finding_add(&list, FINDING_TELLS, "k", "s", "", "c");
+        finding_add(&list, FINDING_TELLS, "k", "s", "", "cause %d", i);
     assert_int_equal(list.count, FINDING_MAXIMUM);
     assert_int_equal(list.dropped, 5);
     assert_int_equal(finding_count_blocking(&list), 5);
-    finding_add(&other, FINDING_TELLS, "k", "s", "", "c");
+    finding_add(&other, FINDING_TELLS, "k", "s", "", "another cause");
     other.dropped = 2;
     finding_move_all(&list, &other);
     assert_int_equal(list.count, FINDING_MAXIMUM);
     assert_int_equal(list.dropped, 8);
     assert_int_equal(other.count, 0);
     assert_null(other.items);
-    struct error error;
-    assert_int_not_equal(finding_refusal(&list, &error), OK);
+    assert_fails(ERR_NO_MEMORY, finding_refusal(&list, &error));
     finding_list_done(&list);
 }
 
@@ -525,6 +544,7 @@ int main(void)
         cmocka_unit_test(numbers_are_read_strictly),
         cmocka_unit_test(findings_are_kept_in_order_and_copied),
         cmocka_unit_test(only_a_blocking_finding_refuses),
+        cmocka_unit_test(a_finding_that_is_there_is_not_added_again),
         cmocka_unit_test(findings_past_the_maximum_are_counted_and_block),
         cmocka_unit_test(a_finding_that_gets_no_memory_is_not_lost_silently),
         cmocka_unit_test(a_report_reaches_the_program),
