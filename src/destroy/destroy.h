@@ -14,8 +14,8 @@ enum destroy_step {
     DESTROY_OVERWRITE, /* through the file with direct, synchronous I/O */
     DESTROY_REREAD,    /* past the cache, compared */
     DESTROY_DISCARD,   /* the extents */
-    DESTROY_UNLINK,    /* renamed, unlinked, directory synced */
     DESTROY_JOURNAL,   /* EXT4_IOC_CHECKPOINT with zero-out */
+    DESTROY_UNLINK,    /* renamed, unlinked, directory synced */
     DESTROY_STEPS
 };
 enum destroy_outcome { DESTROY_NOT_TRIED, DESTROY_DONE, DESTROY_NOT_SUPPORTED, DESTROY_FAILED };
@@ -28,35 +28,52 @@ struct destroy_result {
 /* "overwritten", "re-read", "discarded", "unlinked", "journal zeroed". Static storage. */
 const char *destroy_step_word(enum destroy_step step);
 
-/* Destroy one small file in place (design §3). ERR_FAILED when overwriting, re-reading or unlinking failed;
- * the other steps are told in the result. A missing file is OK with nothing tried. Blocks on the disk. */
+/* Destroy one small file in place (design §3). ERR_FAILED when overwriting, re-reading, renaming or unlinking
+ * failed; the other steps are told in the result, which is set on failure too. ERR_CORRUPT, with nothing
+ * tried, when it is not a regular file. A missing file is OK with nothing tried. Requests to stop are not
+ * heeded. Blocks on the disk. */
 must_check enum error_code destroy_file(int directory_fd, const char *name, struct destroy_result *ret_result,
                                         struct error *reterr);
 
-/* Zero the journal of the filesystem fd lies on. ERR_UNSUPPORTED before Linux 5.14 or without a journal. */
+/* Zero the journal of the filesystem fd lies on; without a journal there is nothing to do. ERR_UNSUPPORTED
+ * before Linux 5.14. Stops all writing to the filesystem while it lasts. */
 must_check enum error_code destroy_journal(int fd, struct error *reterr);
 
 /*
- * Overwrite and delete a whole plaintext tree below parent_fd/name. Resumable: run it again until it is gone.
- * In batches: overwrite every extent (unwritten ones too) with direct I/O, flush, rename the entries, unlink.
- * may_destroy is asked for every regular file, opened for writing, before its bytes are touched: anything but
- * OK keeps that file and adds a finding. NULL allows all. Directories that still hold kept files stay. Memory
- * does not grow with the tree. ERR_INCOMPLETE when something was kept. Blocks for as long as the disk takes.
+ * Overwrite and delete a whole plaintext tree below parent_fd/name, in batches. Resumable: run it again until
+ * it is gone. Memory does not grow with the tree. Blocks for as long as the disk takes; ERR_INTERRUPTED
+ * between two pieces. Symlinks are never followed, mount points never crossed, special files never opened.
+ *
+ * may_destroy is asked for every name of a regular file, from the calling thread, the file opened for
+ * reading and writing (under fs-verity for reading only) and its immutable and append-only flags taken away,
+ * before its bytes are touched. Anything but OK keeps that file as it was, flags included, and adds a
+ * finding "kept-file" with that error's words. A lease may be taken on the descriptor: it is held until the
+ * bytes are overwritten and re-read (the caller ignores SIGIO). shown_path begins with name. NULL allows all.
+ *
+ * ERR_INCOMPLETE when something was kept ("kept-file", "mount-point", "not-opened", "not-removed"), was
+ * removed without being overwritten for sure ("not-overwritten"), or came into the tree meanwhile
+ * ("left-over"). Directories that hold what is kept stay where they are.
+ *
+ * On the device afterwards, once destroy_journal ran too: no contents, no names (from Linux 5.13 on), no
+ * targets of short symlinks. Left to destroy_free_space: targets of 60 bytes and more and names on older
+ * kernels (they stand in blocks that nothing can write to before they are free). Not covered: extended
+ * attributes, sizes, times, owners.
  */
 struct destroy_tree_options {
     enum error_code (*may_destroy)(int file_fd, const struct stat *status, const char *shown_path,
                                    void *context, struct error *reterr);
     void *context;
-    const struct report *report;
-    struct finding_list *findings;
+    const struct report *report; /* advances by entries and by overwritten bytes; the stage is the caller's */
+    struct finding_list *findings; /* may be NULL */
 };
 must_check enum error_code destroy_tree(int parent_fd, const char *name,
                                         const struct destroy_tree_options *options, struct error *reterr);
 
-/* Overwrite free space of the filesystem below directory_fd (plain, private) down to a reserve of 1/64 of the
- * filesystem, at least 16 MiB, then give it back and FITRIM. *ret_overwritten_bytes says how much. Findings
- * tell what stayed. Idle I/O priority. A file it leaves after a crash (".free-space") is removed by the next
- * call. */
+/* Overwrite free space of the filesystem below directory_fd (plain, private), then give it back, FITRIM and
+ * zero the journal. What others may use never goes below a reserve of 1/64 of the filesystem, at least 16
+ * MiB. *ret_overwritten_bytes says how much was. Findings tell what stayed: "free-space-left",
+ * "free-space-stopped" (others needed it), "no-discard", "journal-not-zeroed". Idle I/O priority. Begins a
+ * stage. Leaves no file, however it ends. Not covered: free inodes. */
 must_check enum error_code destroy_free_space(int directory_fd, const struct report *report,
                                               struct finding_list *findings, uint64_t *ret_overwritten_bytes,
                                               struct error *reterr);
