@@ -1,0 +1,68 @@
+#include "destroy/extents.h"
+
+#include <errno.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+
+enum { EXTENTS_AT_ONCE = 64 };
+
+struct extent_page {
+    struct fiemap head;
+    struct fiemap_extent extents[EXTENTS_AT_ONCE];
+};
+
+/* Filesystems other than ext4 that keyslot files may stand on in a test or a rescue system. */
+static enum error_code each_of_size(int fd,
+                                    enum error_code (*each)(const struct extent *extent, void *context,
+                                                            struct error *reterr),
+                                    void *context, struct error *reterr)
+{
+    struct stat status;
+    if (fstat(fd, &status) < 0)
+        return error_set(reterr, ERR_FAILED, errno, "cannot stat a file to be overwritten");
+    const struct extent whole = {.kind = EXTENT_BLOCKS, .length_bytes = (uint64_t)status.st_size};
+    return status.st_size ? each(&whole, context, reterr) : OK;
+}
+
+static struct extent from_fiemap(const struct fiemap_extent *raw)
+{
+    enum { NOT_ON_DEVICE = FIEMAP_EXTENT_UNKNOWN | FIEMAP_EXTENT_DELALLOC | FIEMAP_EXTENT_DATA_INLINE };
+    return (struct extent){
+        .kind = raw->fe_flags & FIEMAP_EXTENT_DATA_INLINE ? EXTENT_INLINE : EXTENT_BLOCKS,
+        .offset_bytes = raw->fe_logical,
+        .physical_bytes = raw->fe_flags & NOT_ON_DEVICE ? 0 : raw->fe_physical,
+        .length_bytes = raw->fe_length,
+    };
+}
+
+enum error_code extents_each(int fd,
+                             enum error_code (*each)(const struct extent *extent, void *context,
+                                                     struct error *reterr),
+                             void *context, struct error *reterr)
+{
+    uint64_t start = 0;
+    for (;;) {
+        struct extent_page page = {.head = {.fm_start = start,
+                                            .fm_length = FIEMAP_MAX_OFFSET - start,
+                                            .fm_flags = FIEMAP_FLAG_SYNC,
+                                            .fm_extent_count = EXTENTS_AT_ONCE}};
+        if (ioctl(fd, FS_IOC_FIEMAP, &page) < 0) {
+            if (errno == EOPNOTSUPP || errno == ENOTTY)
+                return each_of_size(fd, each, context, reterr);
+            return error_set(reterr, ERR_FAILED, errno, "cannot list the extents of a file");
+        }
+        for (unsigned i = 0; i < page.head.fm_mapped_extents; i++) {
+            const struct extent extent = from_fiemap(&page.extents[i]);
+            enum error_code code = each(&extent, context, reterr);
+            if (code)
+                return code;
+            start = extent.offset_bytes + extent.length_bytes;
+            if (page.extents[i].fe_flags & FIEMAP_EXTENT_LAST)
+                return OK;
+        }
+        if (page.head.fm_mapped_extents == 0)
+            return OK;
+    }
+}
