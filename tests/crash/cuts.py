@@ -1,6 +1,6 @@
 """Runs a scenario through all power cuts: records it once, then checks every state a cut could have left.
 
-A Scenario prepares a disk, runs what is recorded, and checks a state: the mounted disk after the journal was replayed.
+A Scenario prepares a disk, runs what is recorded, and checks a state: the disk, mounted after its journal was replayed.
 try_all() divides the states among worker processes, says how far it is, and returns the failures.
 """
 
@@ -27,7 +27,7 @@ class Scenario:
         """Fill the disk `d`; what it needs later goes into attributes of self."""
 
     def run(self, d):
-        """What is recorded."""
+        """What is recorded; raises unless it ended well."""
 
     def check(self, d, state):
         """Raise unless the mounted disk `d` is as it must be after a cut, and after going on from there."""
@@ -60,8 +60,8 @@ def try_all(scenario, random_states, jobs=2, seed=1, only_flushes=None, stop_aft
     flushes = sum(state.seed < 0 for state in states)
     if only_flushes is not None and flushes > only_flushes:
         states = _thin(states, flushes, only_flushes)
-    say(f"{scenario.name}: recorded in {time.monotonic() - begun:.1f} s: {len(log.entries)} writes and flushes; "
-        f"{flushes} flushes and {sum(state.seed >= 0 for state in states)} random states to check, {len(states)} in all")
+    say(f"{scenario.name}: recorded in {time.monotonic() - begun:.1f} s: {len(log.entries)} writes and flushes; to check: "
+        f"{len(states)} states, {sum(state.seed >= 0 for state in states)} of them random")
     failures = _share_out(scenario, log, states, jobs, stop_after)
     say(f"{scenario.name}: {len(states)} states, {len(failures)} failures, {time.monotonic() - begun:.0f} s")
     return len(states), flushes, failures

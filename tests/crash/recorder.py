@@ -114,8 +114,8 @@ class State:
 
     def __str__(self):
         if self.seed < 0:
-            return f"all {self.flush} entries up to a flush"
-        return f"all {self.flush} entries up to a flush and part of the next {self.end - self.flush} (seed {self.seed})"
+            return f"{self.flush} entries up to a flush"
+        return f"{self.flush} entries up to a flush and part of the next {self.end - self.flush} (seed {self.seed})"
 
 
 class Replay:
@@ -175,7 +175,7 @@ class Replay:
                         self._apply(image, *piece)
 
     def _pieces(self, state):
-        """(entry, first sector, last sector) of what of the unflushed writes reached the disk, by the state's seed."""
+        """(entry, first sector, last sector) of the unflushed writes that reached the disk, by the state's seed."""
         dice = random.Random(state.seed)
         # Sometimes nearly all is there, sometimes nearly nothing, and sometimes time stopped at one write.
         share = dice.choice((0.05, 0.5, 0.95, 1.0))

@@ -50,13 +50,12 @@ class Done:
         return self
 
     def expect_error_line(self, *statuses):
-        """It failed with a status of these and one clear line on stderr; progress lines may stand before it."""
+        """It failed with a status of these, and one line "husk: MESSAGE" ends stderr, perhaps with what to do."""
         self.expect(*statuses)
-        lines = [line for line in self.err.splitlines() if line.strip()]
-        if not lines or not lines[-1].startswith("husk"):
-            raise Unexpected(f"no error line: {self}")
-        if len(lines) > 1 and lines[-2].startswith("husk: "):
-            raise Unexpected(f"more than one error line: {self}")
+        lines = self.err.splitlines()
+        at = [number for number, line in enumerate(lines) if line.startswith("husk: ")]
+        if len(at) != 1 or any(not line.startswith("  what to do: ") for line in lines[at[0] + 1:]):
+            raise Unexpected(f"not one error line, with at most what to do behind it: {self}")
         return self
 
     def __str__(self):

@@ -8,7 +8,7 @@
     python3 manifest.py --diff before after              # exit 1 and the differences
 
 Per entry: type, mode, owner, group, size, atime and mtime in ns, link count and hard link group, xattrs of all
-namespaces (ACLs and capabilities among them), the flags of chattr, project id, device number, symlink target, a hash of
+namespaces (ACLs and capabilities among them), flags of chattr, project id, device number, symlink target, a hash of
 the contents, runs of data, unwritten extents and holes in blocks, fs-verity digest. Not looked at: inode numbers,
 ctimes, birth times, and sizes and link counts of directories. Taking one changes no atime, crosses no mount point and
 works at any depth.
@@ -185,8 +185,7 @@ def _move(fd, name):
 
 def diff(old, new, ignore=()):
     """Lines that tell how `new` differs from `old`; `ignore` names fields that may."""
-    lines = [f"gone: {show(path)}" for path in old if path not in new]
-    lines += [f"new: {show(path)}" for path in new if path not in old]
+    lines = _tops("gone", old, new) + _tops("new", new, old)
     for path in old:
         before, after = old[path], new.get(path)
         if after is None or before == after:
@@ -199,6 +198,19 @@ def diff(old, new, ignore=()):
                 lines += _diff_xattrs(path, was or {}, is_ or {})
             else:
                 lines.append(f"{show(path)}: {field}: {show(was)} became {show(is_)}")
+    return lines
+
+
+def _tops(word, these, others):
+    """What is in one manifest only; of a directory that is, its name alone."""
+    lines, top, below = [], None, 0
+    for path in [path for path in these if path not in others] + [""]:
+        if top is not None and path.startswith(top + "/"):
+            below += 1
+            continue
+        if top is not None:
+            lines.append(f"{word}: {show(top)}" + (f" and {below} below it" if below else ""))
+        top, below = path, 0
     return lines
 
 

@@ -84,7 +84,7 @@ CHANGES = (
     ("a device's xattr", lambda t: os.removexattr(f"{t}/xattrs/null", "trusted.one"), "xattrs/null: xattr trusted"),
     ("a capability", lambda t: os.removexattr(f"{t}/xattrs/capable", "security.capability"), "security.capability"),
     ("an ACL", lambda t: os.removexattr(f"{t}/acls/fifo", "system.posix_acl_access"), "acls/fifo: xattr system."),
-    ("a default ACL", lambda t: os.removexattr(f"{t}/acls/default", "system.posix_acl_default"), "acls/default: xatt"),
+    ("a default ACL", lambda t: os.removexattr(f"{t}/acls/default", "system.posix_acl_default"), "acls/default: xa"),
     ("a flag", lambda t: sysc.add_flags(f"{t}/flags/flag-d", "A"), "flags/flag-d: flags: d became dA"),
     ("immutable", torture.unseal, "flags/immutable-directory: flags: i became None"),
     ("a link broken", lambda t: unlink_and_copy(f"{t}/links/b/other-file"), "links/b/other-file: hard link of"),

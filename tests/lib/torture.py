@@ -74,8 +74,8 @@ class Torture:
 
 def odd_names():
     names = [b"new\nline", b"\n", b"tab\t", b" lead", b"trail ", b" ", b"-rf", b"--", b"*", b"?", b"back\\slash",
-             b"...", b".hidden", b"quote'\"", b"$(id)", b"\x01\x1b[31m", b"\x7f", b"\xff\xfe", b"\xc3\x28", b"\xed\xa0\x80",
-             "e\u0301".encode(), "\u00e9".encode(), "\u540d".encode() * 85, b"lost+found", b"a", b"\x80" * 255]
+             b"...", b".hidden", b"quote'\"", b"$(id)", b"\x01\x1b[31m", b"\x7f", b"\xff\xfe", b"\xc3\x28",
+             b"\xed\xa0\x80", "e\u0301".encode(), "\u00e9".encode(), "\u540d".encode() * 85, b"lost+found", b"a", b"\x80" * 255]
     # Around the padding of encrypted names (16 and 32 bytes) and the longest there are.
     lengths = [2, 15, 16, 17, 31, 32, 33, 47, 48, 49, 149, 150, 223, 224, 239, 240, 253, 254, 255]
     return names + [b"n" * length for length in lengths]
@@ -207,8 +207,8 @@ def holes(t):
     """Sparse files. Each: size, then the blocks that hold data."""
     where, block = t.dir("holes"), t.block
     shapes = {"only": (1 << 20, []), "tail": (1 << 20, [0]), "head": (10 * block, [9]),
-              "middle": (30 * block, [0, 29]), "comb": (64 * block, range(0, 64, 2)), "odd-size": (20 * block + 7, [3, 20]),
-              "huge": (1 << 40, [0, 1 << 20]), "huge-empty": ((1 << 42) - 1, [])}
+              "middle": (30 * block, [0, 29]), "comb": (64 * block, range(0, 64, 2)),
+              "odd-size": (20 * block + 7, [3, 20]), "huge": (1 << 40, [0, 1 << 20]), "huge-empty": ((1 << 42) - 1, [])}
     for name, (size, blocks) in shapes.items():
         with open(os.path.join(where, name.encode()), "xb") as file:
             if not t.attempt(f"hole {name}", os.ftruncate, file.fileno(), size):
