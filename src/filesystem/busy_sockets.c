@@ -2,19 +2,16 @@
  * socket nobody listens on. */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/netlink.h>
-#include <linux/sock_diag.h>
-#include <linux/unix_diag.h>
 #include <pthread.h>
 #include <sched.h>
-#include <sys/socket.h>
-#include <sys/sysmacros.h>
 
-#include "base/cleanup.h"
+#include "base/file.h"
 #include "filesystem/busy_set.h"
 #include "filesystem/kept_namespaces.h"
+#include "filesystem/sock_diag.h"
 
 #define SOCKETS_MAXIMUM ((size_t)1 << 17)
+#define PROC_NET_UNIX_MAXIMUM ((size_t)16 << 20)
 
 /* One query of all network namespaces. It runs in a thread of its own, as entering a namespace is per thread.
  */
@@ -23,21 +20,22 @@ struct query {
     struct bound_sockets sockets;
     uint64_t *namespaces; /* owned; those asked already */
     size_t namespace_count;
+    int root_fd; /* where the paths of a namespace are looked up */
     enum error_code code;
     struct error error;
 };
 
-static enum error_code add_socket(struct query *query, uint64_t socket_inode, uint64_t inode)
+static enum error_code add_socket(uint64_t socket_inode, uint64_t inode, void *context, struct error *reterr)
 {
-    struct bound_sockets *sockets = &query->sockets;
+    struct bound_sockets *sockets = &((struct query *)context)->sockets;
     if (sockets->count == SOCKETS_MAXIMUM)
-        return error_set(&query->error, ERR_BUSY, 0, "more than %zu sockets are bound in this filesystem",
+        return error_set(reterr, ERR_BUSY, 0, "more than %zu sockets are bound in this filesystem",
                          SOCKETS_MAXIMUM);
     if (sockets->count == sockets->capacity) {
         size_t capacity = sockets->capacity ? sockets->capacity * 2 : 32;
         struct bound_socket *items = reallocarray(sockets->items, capacity, sizeof(*items));
         if (!items)
-            return error_set(&query->error, ERR_NO_MEMORY, 0, "no memory for the sockets");
+            return error_set(reterr, ERR_NO_MEMORY, 0, "no memory for the sockets");
         sockets->items = items;
         sockets->capacity = capacity;
     }
@@ -45,80 +43,29 @@ static enum error_code add_socket(struct query *query, uint64_t socket_inode, ui
     return OK;
 }
 
-/* The kernel gives its own form of a device number: the major one above 20 bits. */
-static bool is_on_device(const struct unix_diag_vfs *vfs, dev_t device)
+/* Without the kernel's own list of inodes: look the path up where a process of the namespace has its root. */
+static enum error_code add_path(uint64_t socket_inode, const char *path, void *context, struct error *reterr)
 {
-    return vfs->udiag_vfs_dev >> 20 == major(device) && (vfs->udiag_vfs_dev & 0xfffff) == minor(device);
-}
-
-static enum error_code read_message(struct query *query, const struct nlmsghdr *header)
-{
-    const struct unix_diag_msg *message = NLMSG_DATA(header);
-    if (header->nlmsg_len < NLMSG_LENGTH(sizeof(*message)))
+    struct query *query = context;
+    struct inode_key key;
+    const char *relative = path + strspn(path, "/");
+    if (!process_link(query->root_fd, relative, &key) || key.device != query->device || !S_ISSOCK(key.mode))
         return OK;
-    size_t left = header->nlmsg_len - NLMSG_LENGTH(sizeof(*message));
-    const char *at = (const char *)(message + 1);
-    while (left >= sizeof(struct nlattr)) {
-        struct nlattr attribute;
-        memcpy(&attribute, at, sizeof(attribute));
-        if (attribute.nla_len < sizeof(attribute) || attribute.nla_len > left)
-            break;
-        struct unix_diag_vfs vfs;
-        if (attribute.nla_type == UNIX_DIAG_VFS && attribute.nla_len >= NLA_HDRLEN + sizeof(vfs)) {
-            memcpy(&vfs, at + NLA_HDRLEN, sizeof(vfs));
-            if (is_on_device(&vfs, query->device))
-                return add_socket(query, message->udiag_ino, vfs.udiag_vfs_ino);
-        }
-        size_t step = NLA_ALIGN(attribute.nla_len);
-        if (step > left)
-            break;
-        at += step;
-        left -= step;
-    }
-    return OK;
+    return add_socket(socket_inode, key.inode, query, reterr);
 }
 
-/* OK with *ret_done set when the dump is complete. */
-static enum error_code read_messages(struct query *query, char *block, size_t length, bool *ret_done)
+/* Ask in the network namespace the thread is in. root is a path below directory_fd. */
+static enum error_code ask_here(struct query *query, int directory_fd, const char *root)
 {
-    enum error_code code = OK;
-    struct nlmsghdr *header = (struct nlmsghdr *)(void *)block;
-    for (; NLMSG_OK(header, length) && !code; header = NLMSG_NEXT(header, length)) {
-        if (header->nlmsg_type == NLMSG_DONE)
-            *ret_done = true;
-        else if (header->nlmsg_type == NLMSG_ERROR)
-            return error_set(&query->error, ERR_UNSUPPORTED,
-                             -((const struct nlmsgerr *)NLMSG_DATA(header))->error,
-                             "the kernel does not list unix sockets");
-        else if (header->nlmsg_type == SOCK_DIAG_BY_FAMILY)
-            code = read_message(query, header);
-    }
-    return code;
-}
-
-static enum error_code ask_kernel(struct query *query)
-{
-    _cleanup_(close_fdp) int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
-    struct {
-        struct nlmsghdr header;
-        struct unix_diag_req body;
-    } request = {.header = {.nlmsg_len = sizeof(request),
-                            .nlmsg_type = SOCK_DIAG_BY_FAMILY,
-                            .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
-                 .body = {.sdiag_family = AF_UNIX, .udiag_states = ~0U, .udiag_show = UDIAG_SHOW_VFS}};
-    if (fd < 0 || send(fd, &request, sizeof(request), 0) != (ssize_t)sizeof(request))
-        return error_set(&query->error, ERR_UNSUPPORTED, errno, "the kernel does not list unix sockets");
-    enum error_code code = OK;
-    for (bool done = false; !done && !code;) {
-        _Alignas(struct nlmsghdr) char block[32768];
-        ssize_t got = recv(fd, block, sizeof(block), 0);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return error_set(&query->error, ERR_FAILED, errno, "cannot read the list of unix sockets");
-        code = read_messages(query, block, (size_t)got, &done);
-    }
-    return code;
+    struct error *error = &query->error;
+    enum error_code code = sock_diag_each(query->device, add_socket, query, error);
+    if (code != ERR_UNSUPPORTED)
+        return code;
+    _cleanup_(close_fdp) int root_fd = openat(directory_fd, root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_(buffer_done) struct buffer text = {0};
+    query->root_fd = root_fd;
+    code = file_read(AT_FDCWD, "/proc/thread-self/net/unix", PROC_NET_UNIX_MAXIMUM, &text, error);
+    return code || root_fd < 0 ? code : unix_sockets_parse(text.data, add_path, query, error);
 }
 
 static bool is_asked(struct query *query, uint64_t namespace_inode)
@@ -150,7 +97,7 @@ static enum error_code ask_process(pid_t pid, int process_fd, void *context, str
     _cleanup_(close_fdp) int fd = openat(process_fd, "ns/net", O_RDONLY | O_CLOEXEC);
     if (code || fd < 0 || setns(fd, CLONE_NEWNET) < 0)
         return code;
-    return ask_kernel(query);
+    return ask_here(query, process_fd, "root");
 }
 
 /* "ip netns" keeps network namespaces by a mount. */
@@ -167,7 +114,7 @@ static enum error_code ask_kept(struct query *query)
         code = remember(query, inode);
         _cleanup_(close_fdp) int fd = open(table.items[i].mount_point, O_RDONLY | O_CLOEXEC);
         if (!code && fd >= 0 && setns(fd, CLONE_NEWNET) == 0)
-            code = ask_kernel(query);
+            code = ask_here(query, AT_FDCWD, "/");
     }
     mount_table_done(&table);
     return code;
@@ -177,7 +124,7 @@ static void *ask_all(void *context)
 {
     struct query *query = context;
     struct inode_key own;
-    query->code = ask_kernel(query); /* before any other namespace is entered */
+    query->code = ask_here(query, AT_FDCWD, "/"); /* before any other namespace is entered */
     if (!query->code && process_link(AT_FDCWD, "/proc/self/ns/net", &own))
         query->code = remember(query, own.inode);
     if (!query->code)

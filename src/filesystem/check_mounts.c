@@ -19,7 +19,7 @@ struct check {
     const char *relative_path;
     struct finding_list *findings;
     const struct mount_view *view; /* the one in hand, while mounts are looked at */
-    const char *exports_file;
+    const char *exports_file;      /* the one in hand */
 };
 
 static bool is_told(const struct finding_list *findings, const char *kind, const char *subject,
@@ -186,7 +186,10 @@ static enum error_code check_exports_file(struct check *check, const char *path,
     if (code == ERR_NOT_FOUND)
         return OK;
     check->exports_file = path;
-    return code ? code : exports_parse(text.data, check_export, check, reterr);
+    if (!code)
+        code = exports_parse(text.data, check_export, check, reterr);
+    check->exports_file = NULL;
+    return code;
 }
 
 /* /etc/exports.d/NAME.exports, as exportfs reads them. */

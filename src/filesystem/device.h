@@ -1,13 +1,13 @@
 /* The block device below a mounted filesystem: its node, and the ext4 superblock on it. Reads only. */
 #pragma once
-#include "base/buffer.h"
 #include "filesystem/filesystem.h"
 
 struct ext2_super_block;
 
-/* Append the path of a node in /dev whose device number is that of the filesystem. ERR_UNSUPPORTED when it
- * has none (no block device below, or no node for it). */
-must_check enum error_code device_path(const struct filesystem *filesystem, struct buffer *path,
+/* The path of a node in /dev whose device number is that of the filesystem. ERR_UNSUPPORTED when it has none
+ * (no block device below, or no node for it). */
+#define DEVICE_PATH_SIZE 256
+must_check enum error_code device_path(const struct filesystem *filesystem, char ret_path[DEVICE_PATH_SIZE],
                                        struct error *reterr);
 
 /* Read the ext4 superblock as it is now. ERR_CORRUPT without its magic number. */

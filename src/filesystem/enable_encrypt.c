@@ -118,13 +118,13 @@ static enum error_code is_enabled(const struct filesystem *filesystem, bool *ret
 
 enum error_code filesystem_enable_encrypt(const struct filesystem *filesystem, struct error *reterr)
 {
-    _cleanup_(buffer_done) struct buffer device = {0};
-    struct ext4_facts facts;
+    char device[DEVICE_PATH_SIZE];
+    struct ext4_facts facts = {0};
     enum error_code code = filesystem_ext4_facts(filesystem, &facts, reterr);
     if (!code && facts.encrypt)
         return journal_settle(filesystem, reterr);
     if (!code)
-        code = device_path(filesystem, &device, reterr);
+        code = device_path(filesystem, device, reterr);
     if (code)
         return code;
     if (filesystem->read_only)
@@ -133,10 +133,10 @@ enum error_code filesystem_enable_encrypt(const struct filesystem *filesystem, s
     int injected = fault("filesystem.enable-encrypt");
     if (injected)
         return error_set(reterr, ERR_FAILED, injected, "cannot set the ext4 feature \"encrypt\" on %s",
-                         text_shown(device.data));
-    char output[400];
+                         text_shown(device));
+    char output[400] = "";
     int status = 0;
-    code = run_tune2fs(device.data, output, sizeof(output), &status, reterr);
+    code = run_tune2fs(device, output, sizeof(output), &status, reterr);
     if (code)
         return code;
     (void)fault("filesystem.enable-encrypt.after");
@@ -146,12 +146,12 @@ enum error_code filesystem_enable_encrypt(const struct filesystem *filesystem, s
         return code;
     if (status != 0 || !enabled) {
         error_set(reterr, ERR_FAILED, 0, "tune2fs did not set the ext4 feature \"encrypt\" on %s: %s",
-                  text_shown(device.data), output[0] ? text_shown(output) : "it said nothing");
+                  text_shown(device), output[0] ? text_shown(output) : "it said nothing");
         error_subject(reterr, "%s", text_shown(filesystem->mount_point));
         error_remedy(reterr,
                      "do what tune2fs says (often: unmount, run e2fsck -f %s), then run the same "
                      "command again",
-                     text_shown(device.data));
+                     text_shown(device));
         return ERR_FAILED;
     }
     return journal_settle(filesystem, reterr);

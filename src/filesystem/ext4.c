@@ -31,7 +31,7 @@ static enum error_code refuse_other_types(const struct filesystem *filesystem, s
 static bool quota_is_on(const struct filesystem *filesystem, const char *device, int kind)
 {
     struct if_dqinfo info;
-    int command = QCMD(Q_GETINFO, kind);
+    unsigned command = (unsigned)Q_GETINFO << SUBCMDSHIFT | (unsigned)kind; /* QCMD overflows an int */
     if (syscall(SYS_quotactl_fd, filesystem->root_fd, command, 0, &info) == 0)
         return true;
     if (errno != ENOSYS)
@@ -113,10 +113,10 @@ enum error_code filesystem_ext4_facts(const struct filesystem *filesystem, struc
     facts.blocks_free = (uint64_t)space.f_bfree * space.f_frsize / facts.block_size;
     facts.inodes_free = space.f_ffree;
 
-    _cleanup_(buffer_done) struct buffer device = {0};
-    code = device_path(filesystem, &device, reterr);
+    char device[DEVICE_PATH_SIZE];
+    code = device_path(filesystem, device, reterr);
     for (int kind = 0; kind < QUOTA_KINDS && !code; kind++)
-        facts.quota_active |= quota_is_on(filesystem, device.data, kind);
+        facts.quota_active |= quota_is_on(filesystem, device, kind);
     if (!code)
         *ret_facts = facts;
     return code;

@@ -6,10 +6,7 @@
 
 #include "base/text.h"
 #include "filesystem/filesystem.h"
-
-/* FS_IOC_GET_ENCRYPTION_NONCE and everything husk's policy needs. */
-#define KERNEL_MAJOR 5
-#define KERNEL_MINOR 7
+#include "filesystem/kernel_release.h"
 
 static const char features_directory[] = "/sys/fs/ext4/features";
 
@@ -23,17 +20,14 @@ static bool kernel_has_feature(const char *name)
 
 static void check_kernel(const char *subject, struct finding_list *findings)
 {
-    struct utsname name;
-    int major_number = 0, minor_number = 0;
-    if (uname(&name) < 0 || sscanf(name.release, "%9d.%9d", &major_number, &minor_number) != 2)
-        finding_add(findings, FINDING_BLOCKS, "old-kernel", subject, "",
-                    "the release of the running kernel cannot be told");
-    else if (major_number < KERNEL_MAJOR || (major_number == KERNEL_MAJOR && minor_number < KERNEL_MINOR))
+    struct utsname name = {.release = "unknown"};
+    uname(&name);
+    if (!kernel_release_will_do(name.release))
         finding_add(findings, FINDING_BLOCKS, "old-kernel", subject,
                     "boot Linux 5.7 or later: Debian 11 (5.10), Ubuntu 20.04 with its HWE kernel (5.15) or "
                     "22.04, RHEL 9 (5.14)",
-                    "the running kernel is Linux %s; husk needs %d.%d", text_shown(name.release),
-                    KERNEL_MAJOR, KERNEL_MINOR);
+                    "the running kernel is Linux %s; husk needs %d.%d or later", text_shown(name.release),
+                    KERNEL_LEAST_MAJOR, KERNEL_LEAST_MINOR);
     if (!kernel_has_feature("encryption"))
         finding_add(findings, FINDING_BLOCKS, "no-kernel-encryption", subject,
                     "boot a kernel built with CONFIG_FS_ENCRYPTION=y, as the distributions' own are",

@@ -25,6 +25,9 @@ bool run_program(const char *program, ...)
     va_end(list);
     pid_t child = fork();
     if (child == 0) {
+        int null_fd = open("/dev/null", O_WRONLY); /* its errors stay to be seen */
+        if (null_fd >= 0)
+            dup2(null_fd, 1);
         execvp(program, arguments);
         _exit(127);
     }

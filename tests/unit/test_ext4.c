@@ -2,16 +2,13 @@
 #include <errno.h>
 #include <ext2fs/ext2_fs.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #include "base/clock.h"
@@ -394,6 +391,79 @@ static void five_thousand_open_files_are_found_quickly(void **state)
     assert_true(with_ns - without_ns < 100 * 1000000);
 }
 
+#ifdef HUSK_FAULTS
+static void an_error_while_the_feature_is_set_is_told_and_the_next_run_ends_it(void **state)
+{
+    (void)state;
+    struct loop_disk plain;
+    struct filesystem *found = NULL;
+    struct ext4_facts before = {0}, between = {0};
+    assert_true(loop_disk_make(&plain, "^encrypt", ""));
+    enum error_code codes[3] = {OK, OK, filesystem_of(plain.root_fd, &found, NULL)};
+    if (codes[2] == OK) {
+        setenv("HUSK_FAULT", "filesystem.enable-encrypt:eio,filesystem.settle:eio", 1);
+        codes[0] = filesystem_enable_encrypt(found, NULL);
+        codes[2] = filesystem_ext4_facts(found, &before, NULL);
+        codes[1] = filesystem_enable_encrypt(found, NULL);
+        unsetenv("HUSK_FAULT");
+        codes[2] |= filesystem_ext4_facts(found, &between, NULL);
+        codes[2] |= filesystem_enable_encrypt(found, NULL);
+    }
+    bool survives = feature_survives_a_power_cut(&plain);
+    filesystem_free(found);
+    loop_disk_remove(&plain);
+    assert_int_equal(codes[0], ERR_FAILED);
+    assert_int_equal(codes[1], ERR_FAILED);
+    assert_int_equal(codes[2], OK);
+    assert_false(before.encrypt);
+    assert_true(between.encrypt);
+    assert_true(survives);
+}
+
+static bool socket_is_busy(const char *name)
+{
+    struct stat status;
+    struct busy_set *set;
+    size_t count = 0;
+    bool found = false;
+    if (fstatat(disk.root_fd, name, &status, 0) < 0 || busy_set_new(filesystem->device, &set, NULL))
+        return false;
+    const struct busy_use *uses = busy_set_find(set, status.st_ino, &count);
+    for (size_t i = 0; i < count; i++)
+        found |= !strcmp(uses[i].kind, "busy-socket") && uses[i].pid;
+    busy_set_free(set);
+    return found;
+}
+
+static void bind_a_socket(void)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fchdir(disk.root_fd) < 0)
+        _exit(1);
+    /* An absolute path, as the kernel only remembers what was given to bind(). */
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s/socket", disk.mount_point);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || chdir("/") < 0)
+        _exit(1);
+}
+
+static void bound_sockets_are_found_also_without_the_kernel_s_list(void **state)
+{
+    (void)state;
+    struct user user = start_user(bind_a_socket);
+    bool with = socket_is_busy("socket");
+    setenv("HUSK_FAULT", "filesystem.sock-diag:eio", 1);
+    bool without = socket_is_busy("socket");
+    unsetenv("HUSK_FAULT");
+    end_user(&user);
+    bool after = socket_is_busy("socket");
+    assert_int_equal(unlinkat(disk.root_fd, "socket", 0), 0);
+    assert_true(with);
+    assert_true(without);
+    assert_false(after);
+}
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -407,6 +477,10 @@ int main(void)
         cmocka_unit_test(what_is_no_ext4_is_refused_by_its_name),
         cmocka_unit_test(a_read_only_mount_is_told),
         cmocka_unit_test(setting_the_feature_works_at_once_and_survives_a_power_cut),
+#ifdef HUSK_FAULTS
+        cmocka_unit_test(an_error_while_the_feature_is_set_is_told_and_the_next_run_ends_it),
+        cmocka_unit_test(bound_sockets_are_found_also_without_the_kernel_s_list),
+#endif
         cmocka_unit_test(five_thousand_open_files_are_found_quickly),
     };
     return cmocka_run_group_tests(tests, start, stop);

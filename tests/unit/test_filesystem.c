@@ -4,9 +4,11 @@
 
 #include "base/buffer.h"
 #include "filesystem/exports.h"
+#include "filesystem/kernel_release.h"
 #include "filesystem/mountinfo.h"
 #include "filesystem/overlay.h"
 #include "filesystem/processes.h"
+#include "filesystem/sock_diag.h"
 #include "filesystem/swaps.h"
 #include "unit.h"
 
@@ -267,6 +269,56 @@ static void only_numbers_are_process_directories(void **state)
     assert_int_equal(process_number("99999999999"), 0);
 }
 
+static void kernels_before_5_7_will_not_do(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *release;
+        bool will_do;
+    } cases[] = {
+        {"4.15.0-213-generic", false},
+        {"5.4.0-150-generic", false},
+        {"5.6.19", false},
+        {"5.7", true},
+        {"5.7.0", true},
+        {"5.10.0-28-amd64", true},
+        {"6.1.0-18", true},
+        {"10.0", true},
+        {"3.10.0-1160.el7", false},
+        {"unknown", false},
+        {"", false},
+        {"6", false},
+        {"6.", false},
+        {"99999999999999999999.1", false},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+        if (kernel_release_will_do(cases[i].release) != cases[i].will_do)
+            fail_msg("%s", cases[i].release);
+}
+
+static enum error_code collect_socket(uint64_t socket_inode, const char *path, void *context,
+                                      struct error *reterr)
+{
+    return buffer_printf(context, reterr, "%llu %s|", (unsigned long long)socket_inode, path);
+}
+
+static void sockets_with_a_path_are_listed(void **state)
+{
+    (void)state;
+    _cleanup_(buffer_done) struct buffer found = {0};
+    assert_ok(unix_sockets_parse("Num       RefCount Protocol Flags    Type St Inode Path\n"
+                                 "0000000000000000: 00000002 00000000 00010000 0001 01    42 /run/a\n"
+                                 "0000000000000000: 00000003 00000000 00000000 0001 03 12345\n"
+                                 "0000000000000000: 00000002 00000000 00010000 0001 01 43 @abstract\n"
+                                 "0000000000000000: 00000002 00000000 00010000 0001 01 44 relative\n"
+                                 "0000000000000000: 00000002 00000000 00010000 0002 01 45 /run/two words\n"
+                                 "0000000000000000: 00000002\n"
+                                 "\n"
+                                 "0000000000000000: 00000002 00000000 00010000 0001 01 46 /run/last",
+                                 collect_socket, &found, &error));
+    assert_string_equal(found.data, "42 /run/a|45 /run/two words|46 /run/last|");
+}
+
 static enum error_code parse_all(struct error *reterr)
 {
     struct mount_table table = {0};
@@ -308,6 +360,8 @@ int main(void)
         cmocka_unit_test(only_swap_files_count_as_such),
         cmocka_unit_test(layers_of_an_overlay_are_listed),
         cmocka_unit_test(escapes_in_layers_come_back),
+        cmocka_unit_test(kernels_before_5_7_will_not_do),
+        cmocka_unit_test(sockets_with_a_path_are_listed),
         cmocka_unit_test(only_numbers_are_process_directories),
         cmocka_unit_test(running_out_of_memory_is_told),
     };
