@@ -442,8 +442,8 @@ static void bind_a_socket(void)
     if (fchdir(disk.root_fd) < 0)
         _exit(1);
     /* An absolute path, as the kernel only remembers what was given to bind(). */
-    snprintf(address.sun_path, sizeof(address.sun_path), "%s/socket", disk.mount_point);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || chdir("/") < 0)
+    int length = snprintf(address.sun_path, sizeof(address.sun_path), "%.80s/socket", disk.mount_point);
+    if (fd < 0 || length != (int)strlen(disk.mount_point) + 7 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || chdir("/") < 0)
         _exit(1);
 }
 
