@@ -48,7 +48,7 @@ static enum error_code add_values(struct buffer *text, struct error *reterr)
         {"F", "mapfile -t COMPREPLY < <(compgen -f -- \"$current\"); compopt -o filenames 2> /dev/null"},
         {"DIR", "mapfile -t COMPREPLY < <(compgen -d -- \"$current\"); compopt -o filenames 2> /dev/null"},
         {"NAME", "mapfile -t COMPREPLY < <(compgen -W \"$(_husk_names)\" -- \"$current\")"},
-        {"WORD", ":"},
+        {"NAME|HOSTNAME", ":"},
     };
     enum error_code code = buffer_printf(text, reterr, "    case $previous in\n");
     for (size_t sort = 0; !code && sort < ARRAY_SIZE(sorts); sort++) {

@@ -65,5 +65,6 @@ const struct verb verb_help = {
     .text = "Without VERB all verbs are listed. With --json the whole table of verbs and their options is "
             "printed.",
     .needs = VERB_NEEDS_NOTHING,
+    .effect = VERB_READS,
     .act = act,
 };

@@ -3,6 +3,15 @@
 
 enum { WIDTH = 80, OPTION_COLUMN = 28 };
 
+/* The length of what stays on one line: a word, or what stands in brackets ("[--at DIR]"). */
+static size_t unit_length(const char *text)
+{
+    size_t length = 0, depth = 0;
+    for (; text[length] && (text[length] != ' ' || depth > 0); length++)
+        depth += (text[length] == '[') - (text[length] == ']' && depth > 0);
+    return length;
+}
+
 /* Append text broken into lines of at most WIDTH columns. The first line begins at column at, further ones at
  * indent. */
 static enum error_code add_wrapped(struct buffer *out, size_t at, size_t indent, const char *text,
@@ -11,7 +20,7 @@ static enum error_code add_wrapped(struct buffer *out, size_t at, size_t indent,
     enum error_code code = OK;
     bool line_is_empty = true;
     while (!code && *text) {
-        size_t length = strcspn(text, " ");
+        size_t length = unit_length(text);
         if (!line_is_empty && at + 1 + length > WIDTH) {
             code = buffer_printf(out, reterr, "\n%*s", (int)indent, "");
             at = indent;

@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "help.h"
 #include "run.h"
+#include "secret/secret.h"
 
 /* Descriptors 0 to 2 are there, so that no file is opened as one of them and written to by accident. Those
  * made up here fail on use. */
@@ -73,7 +74,8 @@ static enum error_code prepare(struct run *run, struct error *reterr)
         error_remedy(reterr, "run it with sudo");
         return ERR_DENIED;
     }
-    return resolve_at(run, reterr);
+    enum error_code code = resolve_at(run, reterr);
+    return code ? code : secret_start(reterr);
 }
 
 static enum error_code act(struct run *run, const char *const *words, size_t count, struct error *reterr)
@@ -92,6 +94,8 @@ static enum error_code act(struct run *run, const char *const *words, size_t cou
         run_result(run, "verbs", json_pack("[o]", help_json(run->verb)));
         return code;
     }
+    if (run->verb->effect == VERB_ACTS)
+        run_result(run, "truths", json_incref(run->truths));
     code = prepare(run, reterr);
     return code ? code : run->verb->act(run, reterr);
 }

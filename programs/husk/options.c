@@ -35,7 +35,7 @@ const struct option_spec option_specs[OPTIONS] = {
     [OPTION_ACCEPT_CHANGES] = {"accept-changes", NULL, OPTION_ONCE,
                                "open although the manifest does not fit, and record what is there now; needs "
                                "a passphrase or recovery key"},
-    [OPTION_CONFIRM] = {"confirm", "WORD", OPTION_ONCE,
+    [OPTION_CONFIRM] = {"confirm", "NAME|HOSTNAME", OPTION_ONCE,
                         "the name again, so that nothing happens by accident"},
     [OPTION_CERTIFICATE] = {"certificate", "F", OPTION_ONCE, "write the report to the new file F"},
 };

@@ -27,7 +27,7 @@ static size_t terminal_columns(void)
     return size.ws_col;
 }
 
-void progress_init(struct progress *progress)
+void progress_begin(struct progress *progress)
 {
     const char *terminal = getenv("TERM");
     bool can_redraw = isatty(STDERR_FILENO) && terminal && *terminal && strcmp(terminal, "dumb");

@@ -47,7 +47,7 @@ struct progress {
 };
 
 /* A bar where standard error is a terminal that can redraw a line. */
-void progress_init(struct progress *progress);
+void progress_begin(struct progress *progress);
 void progress_stage(struct progress *progress, const char *name, uint64_t total_files, uint64_t total_bytes);
 void progress_advance(struct progress *progress, uint64_t files, uint64_t bytes);
 /* Write a line of its own to standard error, the bar gets out of its way. */

@@ -51,7 +51,7 @@ enum error_code run_init(struct run *run, struct error *reterr)
 {
     *run = (struct run){.result = json_object(), .truths = json_array()};
     pthread_mutex_init(&run->truth_mutex, NULL);
-    progress_init(&run->progress);
+    progress_begin(&run->progress);
     run->report = (struct report){on_stage, on_advance, on_truth, on_warning, run};
     if (!run->result || !run->truths)
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");

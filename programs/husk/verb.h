@@ -54,6 +54,8 @@ struct verb_option {
     const char *help; /* NULL: the text of option_specs */
 };
 
+/* What acts tells also in JSON what is true now: result has a member "truths". */
+enum verb_effect { VERB_ACTS, VERB_READS };
 enum verb_needs { VERB_NEEDS_ROOT, VERB_NEEDS_NOTHING };
 
 struct verb {
@@ -65,6 +67,7 @@ struct verb {
     const char *text; /* paragraphs separated by empty lines, without line breaks of their own */
     const struct verb_option *options; /* up to OPTION_END; --at, --json and --help are every verb's */
     enum verb_needs needs;
+    enum verb_effect effect;
     /* Does it. What is to be shown goes through run (run.h). */
     enum error_code (*act)(struct run *run, struct error *reterr);
 };

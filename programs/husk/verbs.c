@@ -4,9 +4,22 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 
-extern const struct verb verb_help;
+extern const struct verb verb_check, verb_erase, verb_help, verb_keyslot_add, verb_keyslot_export,
+    verb_keyslot_list, verb_keyslot_remove, verb_lock, verb_protect, verb_status, verb_unlock, verb_unprotect;
 
+/* In the order help tells them. */
 const struct verb *const verbs[] = {
+    &verb_check,
+    &verb_protect,
+    &verb_unprotect,
+    &verb_unlock,
+    &verb_lock,
+    &verb_status,
+    &verb_keyslot_list,
+    &verb_keyslot_add,
+    &verb_keyslot_remove,
+    &verb_keyslot_export,
+    &verb_erase,
     &verb_help,
     NULL,
 };

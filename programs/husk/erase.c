@@ -1,0 +1,194 @@
+#include "erase/erase.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/mman.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/interrupt.h"
+#include "base/text.h"
+#include "held.h"
+#include "placement.h"
+
+struct erasing {
+    int certificate_fd;
+    char *certificate; /* resolved */
+    json_t *vaults, *reports;
+};
+
+/* The name of the host at --at: of a disk attached to another machine, what its /etc/hostname says. */
+static void get_host_name(const char *at, char name[HOST_NAME_MAX + 1])
+{
+    if (gethostname(name, HOST_NAME_MAX + 1) < 0)
+        snprintf(name, HOST_NAME_MAX + 1, "localhost");
+    name[HOST_NAME_MAX] = '\0';
+    if (!strcmp(at, "/"))
+        return;
+    _cleanup_(buffer_done) struct buffer text = {0};
+    _cleanup_(close_fdp) int at_fd = -1, etc_fd = -1;
+    if (directory_open(AT_FDCWD, at, &at_fd, NULL) || directory_open(at_fd, "etc", &etc_fd, NULL) ||
+        file_read(etc_fd, "hostname", HOST_NAME_MAX + 1, &text, NULL) || text.length == 0)
+        return;
+    size_t length = strcspn(text.data, " \t\r\n");
+    if (length > 0)
+        snprintf(name, HOST_NAME_MAX + 1, "%.*s", (int)length, text.data);
+}
+
+/* Nothing happens without the name typed a second time. */
+static enum error_code check_confirmed(const struct run *run, struct error *reterr)
+{
+    bool all = argument_given(&run->arguments, OPTION_ALL);
+    if (all == (run->arguments.operand_count > 0))
+        return error_set(reterr, ERR_USAGE, 0, "either the NAME of a vault or --all");
+    char host_name[HOST_NAME_MAX + 1];
+    get_host_name(run->at, host_name);
+    const char *wanted = all ? host_name : run->arguments.operands[0];
+    const char *given = argument_value(&run->arguments, OPTION_CONFIRM);
+    if (given && !strcmp(given, wanted))
+        return OK;
+    if (given)
+        error_set(reterr, ERR_USAGE, 0, "nothing is erased: --confirm %s is not %s", text_shown(given),
+                  text_shown(wanted));
+    else
+        error_set(reterr, ERR_USAGE, 0, "nothing is erased: it is not confirmed");
+    return error_remedy(reterr,
+                        "what cannot be undone has to be asked for in full: husk erase %s --confirm %s",
+                        all ? "--all" : text_shown(wanted), text_shown(wanted));
+}
+
+/* The report's file is made before anything is erased: afterwards it is too late to find that it cannot be.
+ */
+static enum error_code open_certificate(const struct run *run, struct erasing *erasing, struct error *reterr)
+{
+    const char *path = argument_value(&run->arguments, OPTION_CERTIFICATE);
+    if (!path)
+        return OK;
+    erasing->certificate_fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (erasing->certificate_fd < 0) {
+        int os_errno = errno;
+        error_set(reterr, os_errno == EEXIST ? ERR_EXISTS : ERR_FAILED, os_errno,
+                  "nothing is erased: cannot make %s", text_shown(path));
+        return error_remedy(reterr, "name a new file for the report");
+    }
+    erasing->certificate = realpath(path, NULL);
+    return erasing->certificate ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+}
+
+static enum error_code check_certificate_place(const struct vault *vault, const struct erasing *erasing,
+                                               struct error *reterr)
+{
+    if (!erasing->certificate)
+        return OK;
+    const struct placement_rules rules = {vault->filesystem, NULL, 0, &vault->identifier};
+    _cleanup_(freep) char *real = NULL;
+    enum placement placement;
+    enum error_code code = placement_find(&rules, erasing->certificate, &placement, &real, reterr);
+    if (!code && placement == PLACEMENT_INSIDE) {
+        code = error_set(reterr, ERR_DENIED, 0,
+                         "nothing is erased: the report %s would lie in the vault itself", text_shown(real));
+        error_remedy(reterr, "name a file outside the vault");
+    }
+    return code;
+}
+
+static void write_report(struct erasing *erasing, const struct buffer *report, struct error *reterr,
+                         enum error_code *code)
+{
+    struct error why = ERROR_NONE;
+    enum error_code written = OK;
+    if (erasing->certificate_fd >= 0 && report->length > 0) {
+        written = file_write_all(erasing->certificate_fd, report->data, report->length, &why);
+        if (!written)
+            written = file_write_all(erasing->certificate_fd, "\n", 1, &why);
+        if (!written)
+            written = file_sync(erasing->certificate_fd, "the report", &why);
+    }
+    if (written && !*code) {
+        error_prefix(&why, "the vault is erased, but its report could not be written");
+        *reterr = why;
+        *code = written;
+    }
+    json_t *parsed = report->length ? json_loadb(report->data, report->length, 0, NULL) : NULL;
+    if (parsed)
+        json_array_append_new(erasing->reports, parsed);
+}
+
+static void tell_verdicts(struct run *run, const struct vault *vault, const struct erase_result *result,
+                          struct erasing *erasing)
+{
+    const char *keys = erase_verdict_word(result->key_destruction);
+    const char *plaintext = erase_verdict_word(result->plaintext_before);
+    json_array_append_new(erasing->vaults, json_pack("{s:s, s:s, s:s}", "name", vault->name,
+                                                     "key_destruction", keys, "plaintext_before", plaintext));
+    report_truth(&run->report, "vault %s: key destruction %s; plaintext from before conversion %s",
+                 vault->name, keys, plaintext);
+}
+
+static enum error_code erase_one(struct run *run, struct vault *vault, void *context, struct error *reterr)
+{
+    struct erasing *erasing = context;
+    enum error_code code = check_certificate_place(vault, erasing, reterr);
+    if (code)
+        return code;
+    /* From here on it goes to its end: no hang-up, no Ctrl-C, no page of this program from the disk. */
+    interrupt_ignore();
+    if (mlockall(MCL_CURRENT | MCL_FUTURE) < 0)
+        finding_add(&run->findings, FINDING_TELLS, "memory-not-locked", vault->name,
+                    "raise the limit on locked memory", "husk could not be locked in memory: %s",
+                    strerror(errno));
+    struct erase_result result = {.key_destruction = ERASE_UNKNOWN, .plaintext_before = ERASE_UNKNOWN};
+    code = erase_vault(vault, run->at, clock_system(), &run->report, &result, &run->findings, reterr);
+    run->changed |= result.changed;
+    if (!code || code == ERR_INCOMPLETE) {
+        write_report(erasing, &result.report_json, reterr, &code);
+        tell_verdicts(run, vault, &result, erasing);
+    }
+    erase_result_done(&result);
+    return code;
+}
+
+static enum error_code act(struct run *run, struct error *reterr)
+{
+    enum error_code code = check_confirmed(run, reterr);
+    if (code)
+        return code;
+    struct erasing erasing = {.certificate_fd = -1, .vaults = json_array(), .reports = json_array()};
+    run_result(run, "vaults", erasing.vaults);
+    run_result(run, "reports", erasing.reports);
+    code = open_certificate(run, &erasing, reterr);
+    if (!code)
+        code = held_each(run, HELD_TO_ERASE, erase_one, &erasing, reterr);
+    if (erasing.certificate && json_array_size(erasing.reports) == 0)
+        unlink(erasing.certificate); /* nothing was written to it */
+    else if (erasing.certificate)
+        report_truth(&run->report, "the unsigned report is in %s", text_shown(erasing.certificate));
+    close_fdp(&erasing.certificate_fd);
+    free(erasing.certificate);
+    return code;
+}
+
+const struct verb verb_erase = {
+    .name = "erase",
+    .operands = "NAME|--all",
+    .operands_most = 1,
+    .summary = "Destroy the key of a vault for ever.",
+    .text =
+        "--confirm repeats the NAME of the vault, or with --all the name of the host. From the first step on "
+        "nothing opens the vault any more, and an interrupted erase is finished by the same command. The "
+        "keyslots "
+        "are destroyed in place, the key leaves the kernel, and a report says what was done and which key "
+        "copies "
+        "were not reached: exported keyslots, keyfiles, and snapshots that hold a local keyslot, for which "
+        "this "
+        "disk can do nothing.\n\nThe report is unsigned: it is this host's word. Its verdict on plaintext "
+        "from "
+        "before conversion is never COMPLETE for a vault whose directories were converted.",
+    .options = (const struct verb_option[]){{OPTION_CONFIRM, ROLE_CONFIRMING,
+                                             "NAME again, or with --all the name of the host"},
+                                            {OPTION_ALL, ROLE_IN_OPERANDS, "erase every vault of the host"},
+                                            {OPTION_CERTIFICATE, ROLE_OPTIONAL, NULL},
+                                            {OPTION_END}},
+    .act = act,
+};

@@ -1,0 +1,141 @@
+#include "held.h"
+
+#include "base/cleanup.h"
+#include "base/interrupt.h"
+#include "base/text.h"
+
+void held_done(struct held_vault *held)
+{
+    vault_free(held->vault);
+    close_fdp(&held->husk_fd);
+    close_fdp(&held->lock_fd);
+    held->vault = NULL;
+}
+
+static enum error_code read_again(const struct vault *found, const char *at, enum held_reading reading,
+                                  struct vault **ret_vault, struct error *reterr)
+{
+    if (reading == HELD_TO_ERASE)
+        return vault_find_to_erase(at, found->name, ret_vault, reterr);
+    return vault_read(found->filesystem, found->name, ret_vault, reterr);
+}
+
+enum error_code held_take_found(const struct vault *found, const char *at, enum held_reading reading,
+                                struct held_vault *ret_held, struct error *reterr)
+{
+    _cleanup_(held_done) struct held_vault held = HELD_NONE;
+    enum error_code code = OK;
+    if (!found->filesystem->read_only)
+        code = vault_take_lock(found->filesystem, VAULT_LOCK_EXISTING, &held.lock_fd, &held.husk_fd, reterr);
+    if (!code)
+        code = read_again(found, at, reading, &held.vault, reterr);
+    if (code)
+        return code;
+    *ret_held = held;
+    held = HELD_NONE;
+    return OK;
+}
+
+enum error_code held_take(struct run *run, const char *name, enum held_reading reading,
+                          struct held_vault *ret_held, struct error *reterr)
+{
+    _cleanup_(vault_freep) struct vault *found = NULL;
+    enum error_code code = vault_check_name(name, reterr);
+    if (!code)
+        code = reading == HELD_TO_ERASE ? vault_find_to_erase(run->at, name, &found, reterr)
+                                        : vault_find(run->at, name, &found, reterr);
+    return code ? code : held_take_found(found, run->at, reading, ret_held, reterr);
+}
+
+/* Without a name: the only vault there is. */
+static enum error_code check_only_one(const struct vault_list *list, const char *at, struct error *reterr)
+{
+    if (list->count == 1)
+        return OK;
+    if (list->count == 0)
+        return error_set(reterr, ERR_NOT_FOUND, 0, "there is no vault below %s", text_shown(at));
+    error_set(reterr, ERR_USAGE, 0, "there are %zu vaults: which one?", list->count);
+    char names[512] = "";
+    size_t used = 0;
+    for (size_t i = 0; i < list->count && used < sizeof(names); i++)
+        used +=
+            (size_t)snprintf(names + used, sizeof(names) - used, "%s%s", i ? ", " : "", list->items[i]->name);
+    return error_remedy(reterr, "name one of them, or all with --all: %s", names);
+}
+
+static enum error_code act_on(struct run *run, const struct vault *found, enum held_reading reading,
+                              enum error_code (*act)(struct run *run, struct vault *vault, void *context,
+                                                     struct error *reterr),
+                              void *context, struct error *reterr)
+{
+    _cleanup_(held_done) struct held_vault held = HELD_NONE;
+    enum error_code code = held_take_found(found, run->at, reading, &held, reterr);
+    return code ? code : act(run, held.vault, context, reterr);
+}
+
+/* What [NAME|--all] means, as a list. */
+static enum error_code select_vaults(struct run *run, enum held_reading reading, struct vault_list *ret_list,
+                                     struct error *reterr)
+{
+    bool all = argument_given(&run->arguments, OPTION_ALL);
+    if (all && run->arguments.operand_count > 0)
+        return error_set(reterr, ERR_USAGE, 0, "either NAME or --all");
+    _cleanup_(vault_list_done) struct vault_list list = {0};
+    enum error_code code = reading == HELD_TO_ERASE
+                               ? vault_list_to_erase(run->at, &list, &run->findings, reterr)
+                               : vault_list_below(run->at, &list, &run->findings, reterr);
+    if (!code && !all)
+        code = check_only_one(&list, run->at, reterr);
+    if (code)
+        return code;
+    *ret_list = list;
+    list = (struct vault_list){0};
+    return OK;
+}
+
+enum error_code held_each(struct run *run, enum held_reading reading,
+                          enum error_code (*act)(struct run *run, struct vault *vault, void *context,
+                                                 struct error *reterr),
+                          void *context, struct error *reterr)
+{
+    if (run->arguments.operand_count > 0 && !argument_given(&run->arguments, OPTION_ALL)) {
+        _cleanup_(held_done) struct held_vault held = HELD_NONE;
+        enum error_code code = held_take(run, run->arguments.operands[0], reading, &held, reterr);
+        return code ? code : act(run, held.vault, context, reterr);
+    }
+    _cleanup_(vault_list_done) struct vault_list list = {0};
+    size_t known = run->findings.count;
+    enum error_code code = select_vaults(run, reading, &list, reterr);
+    if (code)
+        return code;
+    size_t failed = run->findings.count - known; /* vaults that cannot be read */
+    if (list.count == 1 && failed == 0)
+        return act_on(run, list.items[0], reading, act, context, reterr);
+
+    size_t total = list.count + failed;
+    for (size_t i = 0; i < list.count; i++) {
+        struct error why = ERROR_NONE;
+        code = act_on(run, list.items[i], reading, act, context, &why);
+        if (!code)
+            continue;
+        failed++;
+        *reterr = why;
+        finding_add(&run->findings, FINDING_BLOCKS, "vault-failed", list.items[i]->name, why.remedy, "%s",
+                    why.message);
+        if (why.code == ERR_INTERRUPTED)
+            return why.code;
+    }
+    if (failed == 0)
+        return OK;
+    return error_set(reterr, ERR_INCOMPLETE, 0, "%zu of %zu vaults failed", failed, total);
+}
+
+enum error_code held_shown_path(const struct vault *vault, const char *path, struct buffer *text,
+                                struct error *reterr)
+{
+    const char *mount_point = vault->filesystem->mount_point;
+    enum error_code code = text_escape(text, mount_point, strlen(mount_point), reterr);
+    if (!code && strcmp(mount_point, "/") != 0)
+        code = buffer_append(text, "/", 1, reterr);
+    return code ? code : text_escape(text, path, strlen(path), reterr);
+}

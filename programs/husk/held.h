@@ -1,0 +1,37 @@
+/* Vaults that a verb works on: found by name, the lock of their filesystem taken, read again under it. */
+#pragma once
+#include "run.h"
+#include "vault/vault.h"
+
+struct held_vault {
+    struct vault *vault; /* owned */
+    int lock_fd, husk_fd;
+};
+#define HELD_NONE ((struct held_vault){.lock_fd = -1, .husk_fd = -1})
+
+/* Whether a damaged vault.json stops it. */
+enum held_reading { HELD_READABLE, HELD_TO_ERASE };
+
+/* Find the vault of that name below --at and hold it. ERR_BUSY while another husk has the lock. */
+must_check enum error_code held_take(struct run *run, const char *name, enum held_reading reading,
+                                     struct held_vault *ret_held, struct error *reterr);
+
+/* Hold this one. On a filesystem mounted read-only, where nothing can change, there is no lock to take. */
+must_check enum error_code held_take_found(const struct vault *found, const char *at,
+                                           enum held_reading reading, struct held_vault *ret_held,
+                                           struct error *reterr);
+void held_done(struct held_vault *held);
+
+/*
+ * What [NAME|--all] means: that vault, every vault, or the only one there is. Each of them is held while act
+ * works on it. With --all a failure does not stop the others: it becomes a finding, and the whole is
+ * ERR_INCOMPLETE.
+ */
+must_check enum error_code held_each(struct run *run, enum held_reading reading,
+                                     enum error_code (*act)(struct run *run, struct vault *vault,
+                                                            void *context, struct error *reterr),
+                                     void *context, struct error *reterr);
+
+/* An absolute path below the vault's mount point, for showing; appended to buffer. */
+must_check enum error_code held_shown_path(const struct vault *vault, const char *path, struct buffer *text,
+                                           struct error *reterr);

@@ -1,0 +1,34 @@
+/*
+ * Answers that open a vault: from the KEY options of the command line, from the key files the host records,
+ * or asked for on the terminal. Where nothing can be asked, the error names the options that answer.
+ */
+#pragma once
+#include "run.h"
+#include "unlock/unlock.h"
+
+/* The three options that carry keys, by what they are for. */
+struct key_options {
+    enum option_id keyfile, passphrase, recovery;
+};
+extern const struct key_options keys_plain; /* --keyfile ... */
+extern const struct key_options keys_with;  /* --with-keyfile ... */
+
+/* New: a key that is to become a keyslot. A passphrase asked for is asked for twice, and has to be long
+ * enough. */
+enum keys_use { KEYS_TO_OPEN, KEYS_NEW };
+
+/* Read what the options name into answers. Nothing given is OK and adds nothing. ERR_USAGE for keys of the
+ * wrong length, and for standard input used twice. */
+must_check enum error_code keys_read(const struct run *run, const struct key_options *options,
+                                     enum keys_use use, struct unlock_answers *answers, struct error *reterr);
+
+/*
+ * The secret of a vault: by the answers where any are given; else by the key files the host records; else, or
+ * when those do not open it, asked for on the terminal, three times at most. KEYS_NOT_RECORDED leaves the
+ * recorded ones out. *ret_kind is the kind of keyslot that opened. ERR_WRONG_KEY.
+ */
+enum keys_sources { KEYS_ANY_SOURCE, KEYS_NOT_RECORDED };
+must_check enum error_code keys_open(struct run *run, const struct vault *vault,
+                                     const struct key_options *options, const struct unlock_answers *answers,
+                                     enum keys_sources sources, struct secret **ret_vault_secret,
+                                     enum keyslot_kind *ret_kind, struct error *reterr);

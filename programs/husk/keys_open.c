@@ -1,0 +1,121 @@
+#include <sys/types.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "keys.h"
+
+enum { ASK_TIMES = 3 };
+
+/* Which kinds of keyslots there are to ask for. */
+struct kinds {
+    bool passphrase, recovery;
+};
+
+static enum error_code note_kind(const struct keyslot_id *id, const struct keyslot *keyslot,
+                                 const struct error *why, void *context, struct error *reterr)
+{
+    (void)id;
+    (void)why;
+    (void)reterr;
+    struct kinds *kinds = context;
+    if (keyslot) {
+        kinds->passphrase |= keyslot->kind == KEYSLOT_PASSPHRASE;
+        kinds->recovery |= keyslot->kind == KEYSLOT_RECOVERY;
+    }
+    return OK;
+}
+
+/* What was typed as what it may be: a passphrase, and a recovery key where it reads as one. */
+static enum error_code add_typed(struct unlock_answers *answers, const struct kinds *kinds,
+                                 struct secret *typed, struct error *reterr)
+{
+    _cleanup_(secret_freep) struct secret *text = typed;
+    struct error not_one = ERROR_NONE;
+    struct secret *recovery = NULL;
+    enum error_code code = OK;
+    if (kinds->recovery && !recovery_key_parse(text, &recovery, &not_one))
+        code = unlock_answers_add(answers, KEYSLOT_RECOVERY, recovery, "the recovery key", reterr);
+    else if (!kinds->passphrase)
+        fprintf(stderr, "%s\n", not_one.message);
+    if (!code && kinds->passphrase && text->length > 0)
+        code = unlock_answers_add(answers, KEYSLOT_PASSPHRASE, TAKE(text), "the passphrase", reterr);
+    return code;
+}
+
+static enum error_code ask_once(struct run *run, const struct vault *vault, const struct kinds *kinds,
+                                struct secret **ret_vault_secret, enum keyslot_kind *ret_kind,
+                                struct error *reterr)
+{
+    char prompt[128];
+    const char *what = !kinds->passphrase ? "recovery key"
+                       : kinds->recovery  ? "passphrase or recovery key"
+                                          : "passphrase";
+    snprintf(prompt, sizeof(prompt), "%s of vault %s: ", what, vault->name);
+    run_flush(run);
+    progress_end(&run->progress);
+    struct secret *typed = NULL;
+    enum error_code code = secret_ask(prompt, PASSPHRASE_MOST, &typed, reterr);
+    if (code)
+        return code;
+    _cleanup_(unlock_answers_done) struct unlock_answers answers = {0};
+    _cleanup_(finding_list_done) struct finding_list findings = {0};
+    code = add_typed(&answers, kinds, typed, reterr);
+    return code ? code : unlock_open(vault, &answers, ret_vault_secret, ret_kind, &findings, reterr);
+}
+
+static enum error_code ask(struct run *run, const struct vault *vault, const struct kinds *kinds,
+                           struct secret **ret_vault_secret, enum keyslot_kind *ret_kind,
+                           struct error *reterr)
+{
+    for (int i = 1;; i++) {
+        enum error_code code = ask_once(run, vault, kinds, ret_vault_secret, ret_kind, reterr);
+        if (code != ERR_WRONG_KEY || i == ASK_TIMES)
+            return code;
+        fprintf(stderr, "that does not open vault %s\n", vault->name);
+    }
+}
+
+/* Nothing was given that opens it and nothing can be asked: say what can be given. */
+static enum error_code say_options(const struct vault *vault, const struct key_options *options,
+                                   const struct error *tried, struct error *reterr)
+{
+    if (tried->code == ERR_WRONG_KEY)
+        *reterr = *tried;
+    else
+        error_set(reterr, ERR_WRONG_KEY, 0, "no key was given for vault %s", vault->name);
+    error_subject(reterr, "%s", vault->name);
+    return error_remedy(reterr, "give its key: --%s F, --%s F or --%s F", option_specs[options->keyfile].name,
+                        option_specs[options->passphrase].name, option_specs[options->recovery].name);
+}
+
+enum error_code keys_open(struct run *run, const struct vault *vault, const struct key_options *options,
+                          const struct unlock_answers *answers, enum keys_sources sources,
+                          struct secret **ret_vault_secret, enum keyslot_kind *ret_kind, struct error *reterr)
+{
+    if (answers->count > 0)
+        return unlock_open(vault, answers, ret_vault_secret, ret_kind, &run->findings, reterr);
+
+    _cleanup_(unlock_answers_done) struct unlock_answers recorded = {0};
+    struct error tried = ERROR_NONE;
+    enum error_code code = OK;
+    if (sources == KEYS_ANY_SOURCE)
+        code = unlock_answers_add_host(&recorded, run->at, vault, &run->findings, reterr);
+    if (code)
+        return code;
+    if (recorded.count > 0) {
+        code = unlock_open(vault, &recorded, ret_vault_secret, ret_kind, &run->findings, &tried);
+        if (code != ERR_WRONG_KEY) {
+            if (code)
+                *reterr = tried;
+            return code;
+        }
+    }
+
+    struct kinds kinds = {0};
+    code = vault_each_keyslot(vault, note_kind, &kinds, reterr);
+    if (code)
+        return code;
+    if (run_can_ask(run) && (kinds.passphrase || kinds.recovery))
+        return ask(run, vault, &kinds, ret_vault_secret, ret_kind, reterr);
+    return say_options(vault, options, &tried, reterr);
+}

@@ -1,0 +1,51 @@
+#include "held.h"
+
+/* A conversion that is under way needs the key: its machine holds the lock, so that lock is refused then. */
+static enum error_code lock_one(struct run *run, struct vault *vault, void *context, struct error *reterr)
+{
+    json_t *vaults = context;
+    bool changed = false;
+    enum error_code code = vault_lock(vault, &changed, &run->findings, reterr);
+    run->changed |= changed || code == ERR_BUSY;
+    if (code == ERR_BUSY) {
+        /* Not refused: the key is gone, only not all of it. */
+        error_set(reterr, ERR_INCOMPLETE, 0,
+                  "vault %s is locked only in part: files that are open stay readable until they are closed",
+                  vault->name);
+        error_subject(reterr, "%s", vault->name);
+        error_remedy(reterr, "end what the findings name, then run the same command again");
+        code = ERR_INCOMPLETE;
+    }
+    enum vault_state state;
+    if (!vault_get_state(vault, &state, NULL))
+        json_array_append_new(vaults,
+                              json_pack("{s:s, s:s}", "name", vault->name, "state", vault_state_word(state)));
+    if (!code)
+        report_truth(&run->report, changed ? "vault %s is locked" : "vault %s is locked already",
+                     vault->name);
+    return code;
+}
+
+static enum error_code act(struct run *run, struct error *reterr)
+{
+    json_t *vaults = json_array();
+    run_result(run, "vaults", vaults);
+    return held_each(run, HELD_READABLE, lock_one, vaults, reterr);
+}
+
+const struct verb verb_lock = {
+    .name = "lock",
+    .operands = "[NAME|--all]",
+    .operands_most = 1,
+    .summary = "Close a vault: its key leaves the kernel.",
+    .text =
+        "Without NAME the only vault of the host is meant. Where programs have files of the vault open, the "
+        "kernel keeps the keys of those files until they are closed. Exit status 5 then, and the findings "
+        "name "
+        "the programs. Run it again when they have ended.\n\nFreed memory is not cleared by the kernel "
+        "unless "
+        "it was booted with init_on_free=1.",
+    .options = (const struct verb_option[]){{OPTION_ALL, ROLE_IN_OPERANDS, "lock every vault of the host"},
+                                            {OPTION_END}},
+    .act = act,
+};

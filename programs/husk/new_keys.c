@@ -1,0 +1,186 @@
+#include "new_keys.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/text.h"
+
+static const char copies_keep[] =
+    "snapshots and backups of this disk that are taken while this keyslot exists "
+    "open with it, also after it is removed here";
+
+void new_keys_done(struct new_keys *keys)
+{
+    for (size_t i = 0; keys->keyfile_paths && i < keys->answers.count; i++)
+        free(keys->keyfile_paths[i]);
+    free(keys->keyfile_paths);
+    free(keys->recovery_out);
+    secret_free(keys->recovery_text);
+    unlock_answers_done(&keys->answers);
+    *keys = (struct new_keys){0};
+}
+
+static enum error_code refuse_inside(const char *what, const char *path, struct error *reterr)
+{
+    error_set(reterr, ERR_DENIED, 0,
+              "the %s %s lies inside the vault: it would be locked up with what it opens", what,
+              text_shown(path));
+    error_subject(reterr, "%s", text_shown(path));
+    return error_remedy(reterr, "keep it in another place, best on another disk");
+}
+
+static enum error_code check_keyfile(struct run *run, const struct placement_rules *rules, const char *path,
+                                     char **ret_real, struct error *reterr)
+{
+    _cleanup_(freep) char *real = NULL;
+    enum placement placement;
+    enum error_code code = placement_find(rules, path, &placement, &real, reterr);
+    if (code)
+        return code;
+    struct stat status;
+    if (stat(real, &status) < 0)
+        return error_set(reterr, ERR_FAILED, errno, "cannot stat %s", text_shown(real));
+    if (!S_ISREG(status.st_mode)) {
+        error_set(reterr, ERR_DENIED, 0, "the keyfile %s is no regular file", text_shown(real));
+        return error_remedy(reterr, "a keyfile has to be there again whenever the vault is to be opened");
+    }
+    if (placement == PLACEMENT_INSIDE)
+        return refuse_inside("keyfile", real, reterr);
+    if (placement == PLACEMENT_SAME_FILESYSTEM)
+        finding_add(
+            &run->findings, FINDING_TELLS, "keyfile-on-vault-filesystem", text_shown(real),
+            "keep the keyfile on another disk",
+            "the keyfile lies on the vault's own filesystem: every snapshot of this disk can open the "
+            "vault");
+    if (status.st_mode & 077)
+        finding_add(&run->findings, FINDING_TELLS, "keyfile-readable", text_shown(real),
+                    "chmod 600 that file", "others than root may read the keyfile (mode %04o)",
+                    status.st_mode & 07777);
+    *ret_real = TAKE(real);
+    return OK;
+}
+
+static enum error_code check_recovery_out(struct run *run, const struct placement_rules *rules,
+                                          const char *file, char **ret_real, struct error *reterr)
+{
+    if (!strcmp(file, "-")) {
+        if (!run->json && isatty(STDOUT_FILENO))
+            return OK;
+        error_set(reterr, ERR_USAGE, 0, "a recovery key is only shown on a terminal, and never in JSON");
+        return error_remedy(reterr, "name a new file for it: --recovery-out F");
+    }
+    _cleanup_(freep) char *real = NULL;
+    enum placement placement;
+    enum error_code code = placement_find(rules, file, &placement, &real, reterr);
+    if (code)
+        return code;
+    if (access(real, F_OK) == 0) {
+        error_set(reterr, ERR_EXISTS, 0, "%s is there already", text_shown(real));
+        return error_remedy(reterr, "name a new file for the recovery key");
+    }
+    if (placement == PLACEMENT_INSIDE)
+        return refuse_inside("recovery key", real, reterr);
+    if (placement == PLACEMENT_SAME_FILESYSTEM)
+        finding_add(
+            &run->findings, FINDING_TELLS, "recovery-key-on-vault-filesystem", text_shown(real),
+            "take it off the server, then destroy this file",
+            "while the recovery key lies on the vault's own filesystem, every snapshot of this disk can "
+            "open the vault");
+    *ret_real = TAKE(real);
+    return OK;
+}
+
+static enum error_code draw_recovery_key(struct new_keys *keys, struct error *reterr)
+{
+    struct secret *key = NULL;
+    enum error_code code = recovery_key_new(&key, reterr);
+    if (!code)
+        code = recovery_key_format(key, &keys->recovery_text, reterr);
+    if (code) {
+        secret_free(key);
+        return code;
+    }
+    return unlock_answers_add(&keys->answers, KEYSLOT_RECOVERY, key, "the recovery key", reterr);
+}
+
+enum error_code new_keys_read(struct run *run, const struct placement_rules *rules,
+                              enum new_keys_recovery recovery, struct new_keys *ret_keys,
+                              struct error *reterr)
+{
+    _cleanup_(new_keys_done) struct new_keys keys = {0};
+    if (argument_given(&run->arguments, OPTION_RECOVERY_KEY_FILE)) {
+        error_set(reterr, ERR_USAGE, 0, "--recovery-key-file opens a vault, it makes no keyslot");
+        return error_remedy(reterr, "a recovery key is drawn by husk: --recovery-out F");
+    }
+    enum error_code code = keys_read(run, &keys_plain, KEYS_NEW, &keys.answers, reterr);
+    const char *recovery_out =
+        recovery == NEW_KEYS_DRAW_RECOVERY ? argument_value(&run->arguments, OPTION_RECOVERY_OUT) : NULL;
+    if (!code && recovery_out)
+        code = check_recovery_out(run, rules, recovery_out, &keys.recovery_out, reterr);
+    if (!code && recovery_out)
+        code = draw_recovery_key(&keys, reterr);
+    if (code)
+        return code;
+    keys.keyfile_paths = calloc(keys.answers.count + 1, sizeof(*keys.keyfile_paths));
+    if (!keys.keyfile_paths)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    for (size_t i = 0; !code && i < keys.answers.count; i++)
+        if (keys.answers.items[i].kind == KEYSLOT_KEYFILE)
+            code = check_keyfile(run, rules, keys.answers.items[i].source, &keys.keyfile_paths[i], reterr);
+    if (code)
+        return code;
+    *ret_keys = keys;
+    keys = (struct new_keys){0};
+    return OK;
+}
+
+void new_keys_drop(struct new_keys *keys, size_t index)
+{
+    size_t behind = keys->answers.count - index - 1;
+    struct unlock_answer *item = &keys->answers.items[index];
+    secret_free(item->bytes);
+    free(item->source);
+    free(keys->keyfile_paths[index]);
+    memmove(item, item + 1, behind * sizeof(*item));
+    memmove(&keys->keyfile_paths[index], &keys->keyfile_paths[index + 1], behind * sizeof(char *));
+    keys->answers.count--;
+}
+
+enum error_code new_keys_make_slots(struct run *run, const struct new_keys *keys,
+                                    const struct vault_id *vault, const struct secret *vault_secret,
+                                    struct keyslot **ret_slots, struct error *reterr)
+{
+    uint64_t memory_bytes = 0;
+    enum error_code code = kdf_machine_memory(&memory_bytes, reterr);
+    if (code)
+        return code;
+    _cleanup_(freep) struct keyslot *slots = calloc(keys->answers.count + 1, sizeof(*slots));
+    if (!slots)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    for (size_t i = 0; !code && i < keys->answers.count; i++) {
+        const struct unlock_answer *answer = &keys->answers.items[i];
+        code = keyslot_new(answer->kind, vault, vault_secret, answer->bytes, memory_bytes, clock_system(),
+                           &slots[i], reterr);
+        if (!code)
+            finding_add(&run->findings, FINDING_TELLS, "local-keyslot", keyslot_kind_word(answer->kind),
+                        answer->kind == KEYSLOT_RECOVERY ? "keep the recovery key off this server" : "", "%s",
+                        copies_keep);
+    }
+    if (!code)
+        *ret_slots = TAKE(slots);
+    return code;
+}
+
+enum error_code new_keys_record_keyfile(struct run *run, const struct vault_id *vault, const char *real_path,
+                                        struct error *reterr)
+{
+    size_t length = strcmp(run->at, "/") != 0 ? strlen(run->at) : 0;
+    if (!strncmp(real_path, run->at, length) && real_path[length] == '/')
+        return host_add_keyfile(run->at, vault, real_path + length + 1, reterr);
+    finding_add(&run->findings, FINDING_TELLS, "keyfile-not-recorded", text_shown(real_path),
+                "name it with --keyfile when unlocking",
+                "the keyfile lies outside the host at %s and is not recorded there", text_shown(run->at));
+    return OK;
+}

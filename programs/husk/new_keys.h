@@ -1,0 +1,58 @@
+/*
+ * Keys that become keyslots: what they may be and where they may lie, the recovery key that is made, and what
+ * is said about each. Used where a vault is made and where a keyslot is added.
+ *
+ * The file of a recovery key must neither be lost nor exist for a vault that does not: it is written as
+ * F.new before the keyslot is, and gets its name after. A crash between the two leaves F.new, which the next
+ * run recognises by its opening the vault.
+ */
+#pragma once
+#include "keys.h"
+#include "placement.h"
+
+struct new_keys {
+    struct unlock_answers answers; /* keyfiles, passphrases and the recovery key */
+    char **keyfile_paths;          /* owned; resolved; one per answer, NULL for other kinds */
+    char *recovery_out;            /* owned; resolved path, NULL when shown on the terminal or not made */
+    struct secret *recovery_text;  /* NULL when none is made */
+    bool recovery_is_written;      /* as F.new */
+};
+
+/*
+ * Read the KEY options as new keys (and --recovery-out: draw a recovery key) and check where they lie.
+ * Refuses (ERR_DENIED) keyfiles and the file of the recovery key inside the vault, ERR_EXISTS when that file
+ * is there already; with NEW_KEYS_RECOVERY_IS_KEPT --recovery-out is left alone. Writes nothing. Findings say
+ * what is risky about them.
+ */
+enum new_keys_recovery { NEW_KEYS_DRAW_RECOVERY, NEW_KEYS_RECOVERY_IS_KEPT };
+must_check enum error_code new_keys_read(struct run *run, const struct placement_rules *rules,
+                                         enum new_keys_recovery recovery, struct new_keys *ret_keys,
+                                         struct error *reterr);
+
+/* Forget one of them. */
+void new_keys_drop(struct new_keys *keys, size_t index);
+
+/* Make the keyslots for a vault. The array (answers.count of them) is to be freed. Takes about a second for a
+ * passphrase. Tells in the findings what copies of the disk keep. */
+must_check enum error_code new_keys_make_slots(struct run *run, const struct new_keys *keys,
+                                               const struct vault_id *vault,
+                                               const struct secret *vault_secret, struct keyslot **ret_slots,
+                                               struct error *reterr);
+
+/* Before the keyslots are on disk: write the recovery key's text as F.new. */
+must_check enum error_code new_keys_write_recovery(struct new_keys *keys, struct error *reterr);
+/* After: give it its name, or show it on the terminal; record the keyfiles in host.json. */
+must_check enum error_code new_keys_publish(struct run *run, struct new_keys *keys,
+                                            const struct vault_id *vault, struct error *reterr);
+/* Instead of publishing, when the keyslots were not made: remove F.new. Nothing happens twice. */
+void new_keys_withdraw(struct new_keys *keys);
+void new_keys_done(struct new_keys *keys);
+
+/* Record in host.json where a keyfile of the vault lies; a finding where it lies outside the host. */
+must_check enum error_code new_keys_record_keyfile(struct run *run, const struct vault_id *vault,
+                                                   const char *real_path, struct error *reterr);
+
+/* What --recovery-out F left behind for this vault: *ret_kept is true where F holds a recovery key that opens
+ * it, after F.new was given its name if a crash had kept that from happening. */
+must_check enum error_code new_keys_find_recovery(struct run *run, const struct vault *vault,
+                                                  const char *file, bool *ret_kept, struct error *reterr);

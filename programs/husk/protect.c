@@ -1,0 +1,144 @@
+#include "protect.h"
+
+#include "base/cleanup.h"
+
+void protect_done(struct protect *protect)
+{
+    new_keys_done(&protect->keys);
+    convert_plan_free(protect->plan);
+    held_done(&protect->held);
+}
+
+static struct convert_options options_of(struct run *run)
+{
+    bool skip = argument_given(&run->arguments, OPTION_SKIP_FREE_SPACE);
+    return (struct convert_options){.clock = clock_system(),
+                                    .report = &run->report,
+                                    .findings = &run->findings,
+                                    .free_space = skip ? CONVERT_SKIP_FREE_SPACE : CONVERT_SCRUB_FREE_SPACE};
+}
+
+static bool is_done_already(const struct convert_plan *plan)
+{
+    for (size_t i = 0; i < plan->directory_count; i++)
+        if (plan->directories[i].action != CONVERT_NOTHING)
+            return false;
+    return true;
+}
+
+static enum error_code convert(struct protect *protect, struct error *reterr)
+{
+    struct run *run = protect->run;
+    const struct convert_options options = options_of(run);
+    bool changed = false;
+    enum error_code code = convert_protect(protect->held.vault, protect->plan, &options, &changed, reterr);
+    run->changed |= changed;
+    return code;
+}
+
+static enum error_code go(struct protect *protect, struct error *reterr)
+{
+    enum error_code code = protect_look(protect, reterr);
+    if (!code)
+        code = protect_find_vault(protect, reterr);
+    if (code)
+        return code;
+    if (protect->held.vault && is_done_already(protect->plan)) {
+        for (size_t i = 0; i < protect->plan->directory_count; i++)
+            report_truth(&protect->run->report, "%s is protected already",
+                         protect->plan->directories[i].shown_path);
+        return OK;
+    }
+    bool is_new = !protect->held.vault;
+    code = is_new ? protect_read_keys(protect, reterr) : OK;
+    if (!code)
+        code = protect_take_lock(protect, reterr);
+    if (!code)
+        code = is_new ? protect_make_vault(protect, reterr) : protect_open_vault(protect, reterr);
+    return code ? code : convert(protect, reterr);
+}
+
+/* Back to before: a vault that this conversion was the first of goes too. */
+static enum error_code abort_it(struct run *run, struct error *reterr)
+{
+    if (run->arguments.operand_count > 0) {
+        error_set(reterr, ERR_USAGE, 0, "--abort takes no PATH: it ends the whole conversion of a vault");
+        return error_remedy(reterr, "husk protect --abort --vault NAME");
+    }
+    _cleanup_(held_done) struct held_vault held = HELD_NONE;
+    enum error_code code =
+        held_take(run, argument_value(&run->arguments, OPTION_VAULT), HELD_READABLE, &held, reterr);
+    if (code)
+        return code;
+    const struct convert_options options = options_of(run);
+    code = convert_abort(held.vault, &options, &run->changed, reterr);
+    if (code)
+        return code;
+    if (!run->changed) {
+        report_truth(&run->report, "no conversion of vault %s is under way", held.vault->name);
+        return OK;
+    }
+    if (held.vault->directory_count > 0 || held.vault->protected_since_unix_s)
+        return OK;
+    code = vault_discard(held.vault, reterr);
+    if (!code)
+        code = host_forget_vault(run->at, &held.vault->id, reterr);
+    if (!code)
+        report_truth(&run->report, "vault %s protected nothing yet and is gone", held.vault->name);
+    return code;
+}
+
+static enum error_code act(struct run *run, struct error *reterr)
+{
+    struct protect protect = {
+        .run = run, .name = argument_value(&run->arguments, OPTION_VAULT), .held = HELD_NONE};
+    enum error_code code = vault_check_name(protect.name, reterr);
+    if (!code && argument_given(&run->arguments, OPTION_ABORT))
+        return abort_it(run, reterr);
+    if (!code && run->arguments.operand_count == 0) {
+        error_set(reterr, ERR_USAGE, 0, "husk protect needs PATH...");
+        code = error_remedy(reterr, "see husk help protect");
+    }
+    if (!code)
+        code = go(&protect, reterr);
+    protect_done(&protect);
+    return code;
+}
+
+const struct verb verb_protect = {
+    .name = "protect",
+    .operands = "PATH...",
+    .operands_most = VAULT_DIRECTORIES_MAXIMUM,
+    .key = "[KEY]...",
+    .summary = "Encrypt directories in place.",
+    .text =
+        "Each PATH is a directory that nothing uses, with only plain directories above it. It is copied into "
+        "an "
+        "encrypted twin, compared, exchanged with it, and the old one is overwritten and deleted. An empty "
+        "one "
+        "just gets the policy. Interrupted at any moment, the same command goes on where it was.\n\nA new "
+        "vault "
+        "is made with a keyslot for each KEY, and needs at least one. An existing one has to be unlocked, or "
+        "is "
+        "opened by KEY; its directories become more. husk check PATH... prints the same plan and changes "
+        "nothing.\n\nA keyfile has at least 32 bytes and may not lie in the vault. One on the vault's own "
+        "filesystem is allowed and warned of: every snapshot of this disk can open the vault then. Where it "
+        "lies "
+        "is recorded, so that unlock finds it. Any keyslot made here lives on in the snapshots and backups "
+        "taken "
+        "while it exists.\n\nSnapshots from before the conversion hold the data in the clear, for good.",
+    .options =
+        (const struct verb_option[]){
+            {OPTION_VAULT, ROLE_REQUIRED, "the vault: letters, digits, '.', '_' and '-'"},
+            {OPTION_KEYFILE, ROLE_KEY, NULL},
+            {OPTION_PASSPHRASE_FILE, ROLE_KEY, NULL},
+            {OPTION_RECOVERY_OUT, ROLE_KEY, NULL},
+            {OPTION_RECOVERY_KEY_FILE, ROLE_KEY,
+             "opens an existing vault: F holds the recovery key; - is standard "
+             "input, and asks on a terminal"},
+            {OPTION_ENABLE_FEATURE, ROLE_OPTIONAL, NULL},
+            {OPTION_SKIP_FREE_SPACE, ROLE_OPTIONAL, NULL},
+            {OPTION_ABORT, ROLE_OPTIONAL, "go back, as long as nothing was exchanged; takes no PATH"},
+            {OPTION_END}},
+    .act = act,
+};

@@ -1,0 +1,42 @@
+/*
+ * What protect goes through, one step after another:
+ *
+ *   look      take the lock where .husk is there already, plan, show the plan, refuse where findings block
+ *   find      the vault: is it there, and on this filesystem?
+ *   keys      read the new keys, or open the existing vault
+ *   change    set the encrypt feature, make .husk and the vault, convert
+ *
+ * Nothing is changed before the last step. What was planned without the lock is planned again under it.
+ */
+#pragma once
+#include "held.h"
+#include "new_keys.h"
+#include "render_plan.h"
+
+struct protect {
+    struct run *run;
+    const char *name;
+    struct held_vault held; /* vault NULL until it is found or made */
+    struct convert_plan *plan;
+    struct new_keys keys; /* of a new vault */
+    bool lacks_feature;   /* and it may be set */
+};
+void protect_done(struct protect *protect);
+
+/* Look. ERR_BUSY, ERR_DENIED for the refusals of the plan. */
+must_check enum error_code protect_look(struct protect *protect, struct error *reterr);
+
+/* Under the lock, making .husk where it is not there. Plans again if the lock was not held before. */
+must_check enum error_code protect_take_lock(struct protect *protect, struct error *reterr);
+
+/* Find the vault NAME: held.vault stays NULL where it is to be made. */
+must_check enum error_code protect_find_vault(struct protect *protect, struct error *reterr);
+
+/* Read and check the keys of the vault to be made. */
+must_check enum error_code protect_read_keys(struct protect *protect, struct error *reterr);
+
+/* Make the vault with these keys. */
+must_check enum error_code protect_make_vault(struct protect *protect, struct error *reterr);
+
+/* Open the vault that is there; keys that are given have to open it. */
+must_check enum error_code protect_open_vault(struct protect *protect, struct error *reterr);

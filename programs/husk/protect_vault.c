@@ -1,0 +1,185 @@
+#include <errno.h>
+#include <sys/random.h>
+
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "protect.h"
+
+enum error_code protect_find_vault(struct protect *protect, struct error *reterr)
+{
+    const struct filesystem *filesystem = protect->plan->filesystem;
+    _cleanup_(vault_freep) struct vault *vault = NULL;
+    enum error_code code = vault_find(protect->run->at, protect->name, &vault, reterr);
+    if (code == ERR_NOT_FOUND) {
+        *reterr = ERROR_NONE;
+        return OK;
+    }
+    if (code)
+        return code;
+    if (vault->filesystem->device != filesystem->device) {
+        error_set(reterr, ERR_DENIED, 0,
+                  "vault %s is on the filesystem at %s, the directories are on that at %s", vault->name,
+                  text_shown(vault->filesystem->mount_point), text_shown(filesystem->mount_point));
+        error_subject(reterr, "%s", vault->name);
+        return error_remedy(reterr, "a vault stays on one filesystem: use another name");
+    }
+    if (vault->mark != VAULT_ACTIVE) {
+        bool erased = vault->mark == VAULT_ERASED;
+        error_set(reterr, ERR_ERASED, 0, "vault %s is %s", vault->name, erased ? "erased" : "being erased");
+        error_subject(reterr, "%s", vault->name);
+        return error_remedy(reterr, erased ? "use another name" : "finish the erase, then use another name");
+    }
+    protect->held.vault = TAKE(vault);
+    return OK;
+}
+
+enum error_code protect_read_keys(struct protect *protect, struct error *reterr)
+{
+    const struct convert_plan *plan = protect->plan;
+    _cleanup_(freep) const char **directories = calloc(plan->directory_count + 1, sizeof(*directories));
+    if (!directories)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    for (size_t i = 0; i < plan->directory_count; i++)
+        directories[i] = plan->directories[i].path;
+    const struct placement_rules rules = {plan->filesystem, directories, plan->directory_count, NULL};
+    enum error_code code =
+        new_keys_read(protect->run, &rules, NEW_KEYS_DRAW_RECOVERY, &protect->keys, reterr);
+    if (code)
+        return code;
+    if (protect->keys.answers.count == 0) {
+        error_set(reterr, ERR_USAGE, 0, "vault %s is new and needs a key", protect->name);
+        return error_remedy(reterr,
+                            "give it one with --keyfile F, --passphrase-file F (- asks) or --recovery-out F");
+    }
+    if (!protect->keys.recovery_text)
+        finding_add(&protect->run->findings, FINDING_TELLS, "no-recovery-key", protect->name,
+                    "add one with --recovery-out F now or by husk keyslot add, and keep it off the server",
+                    "vault %s has no recovery key: if its keyfile or passphrase is lost, so is the data",
+                    protect->name);
+    return OK;
+}
+
+static enum error_code create(struct protect *protect, const struct vault_id *id,
+                              const struct secret *vault_secret, const struct keyslot *slots,
+                              struct error *reterr)
+{
+    struct filesystem *filesystem = NULL;
+    enum error_code code = filesystem_of(protect->plan->filesystem->root_fd, &filesystem, reterr);
+    if (!code)
+        code = vault_create(filesystem, protect->name, id, vault_secret, slots, protect->keys.answers.count,
+                            clock_system(), &protect->held.vault, reterr);
+    if (code)
+        filesystem_free(filesystem);
+    return code;
+}
+
+enum error_code protect_make_vault(struct protect *protect, struct error *reterr)
+{
+    struct run *run = protect->run;
+    struct vault_id id;
+    if (getrandom(&id, sizeof(id), 0) != (ssize_t)sizeof(id))
+        return error_set(reterr, ERR_FAILED, errno, "cannot draw random bytes");
+    _cleanup_(secret_freep) struct secret *vault_secret = NULL;
+    _cleanup_(freep) struct keyslot *slots = NULL;
+    enum error_code code = secret_new_random(VAULT_SECRET_SIZE, &vault_secret, reterr);
+    if (!code)
+        code = new_keys_make_slots(run, &protect->keys, &id, vault_secret, &slots, reterr);
+    if (!code)
+        code = new_keys_write_recovery(&protect->keys, reterr);
+    if (!code)
+        code = create(protect, &id, vault_secret, slots, reterr);
+    if (code) {
+        new_keys_withdraw(&protect->keys);
+        return code;
+    }
+    run->changed = true;
+    report_truth(&run->report, "vault %s is made on the filesystem at %s", protect->name,
+                 text_shown(protect->plan->filesystem->mount_point));
+    return new_keys_publish(run, &protect->keys, &id, reterr);
+}
+
+/* After a crash between making the vault and recording its keyfiles the same command records them. */
+static enum error_code record_keyfiles(struct run *run, const struct vault *vault,
+                                       const struct unlock_answers *answers, struct error *reterr)
+{
+    for (size_t i = 0; i < answers->count; i++) {
+        const struct unlock_answers one = {&answers->items[i], 1};
+        if (one.items->kind != KEYSLOT_KEYFILE)
+            continue;
+        _cleanup_(secret_freep) struct secret *vault_secret = NULL;
+        _cleanup_(finding_list_done) struct finding_list findings = {0};
+        _cleanup_(freep) char *real = realpath(one.items->source, NULL);
+        if (!real || unlock_open(vault, &one, &vault_secret, NULL, &findings, NULL))
+            continue;
+        enum error_code code = new_keys_record_keyfile(run, &vault->id, real, reterr);
+        if (code)
+            return code;
+    }
+    return OK;
+}
+
+static enum error_code note_recovery(const struct keyslot_id *id, const struct keyslot *keyslot,
+                                     const struct error *why, void *context, struct error *reterr)
+{
+    (void)id;
+    (void)why;
+    (void)reterr;
+    if (keyslot && keyslot->kind == KEYSLOT_RECOVERY)
+        *(bool *)context = true;
+    return OK;
+}
+
+/* --recovery-out with a vault that is there: what the interrupted command made counts, but no further keyslot
+ * is made. */
+static enum error_code check_recovery_out(struct run *run, const struct vault *vault, struct error *reterr)
+{
+    const char *file = argument_value(&run->arguments, OPTION_RECOVERY_OUT);
+    bool kept = false;
+    enum error_code code = OK;
+    if (file && strcmp(file, "-") != 0)
+        code = new_keys_find_recovery(run, vault, file, &kept, reterr);
+    if (code || !file || kept)
+        return code;
+    bool has_one = false;
+    code = vault_each_keyslot(vault, note_recovery, &has_one, reterr);
+    if (code)
+        return code;
+    if (has_one) {
+        finding_add(&run->findings, FINDING_TELLS, "recovery-key-made-before", vault->name,
+                    "where that key was not kept, remove its keyslot and add another",
+                    "vault %s has the keyslot of a recovery key that was written or shown before",
+                    vault->name);
+        return OK;
+    }
+    error_set(reterr, ERR_EXISTS, 0, "vault %s is there already, protect adds no keyslot to it", vault->name);
+    error_subject(reterr, "%s", vault->name);
+    return error_remedy(reterr,
+                        "leave --recovery-out away; add the recovery key by: husk keyslot add %s "
+                        "--recovery-out %s",
+                        vault->name, text_shown(file));
+}
+
+enum error_code protect_open_vault(struct protect *protect, struct error *reterr)
+{
+    struct run *run = protect->run;
+    struct vault *vault = protect->held.vault;
+    _cleanup_(unlock_answers_done) struct unlock_answers answers = {0};
+    _cleanup_(secret_freep) struct secret *vault_secret = NULL;
+    enum keyslot_kind kind;
+    enum vault_state state;
+    enum error_code code = vault_get_state(vault, &state, reterr);
+    if (!code)
+        code = check_recovery_out(run, vault, reterr);
+    if (!code)
+        code = keys_read(run, &keys_plain, KEYS_TO_OPEN, &answers, reterr);
+    if (code || (state == VAULT_UNLOCKED && answers.count == 0))
+        return code;
+    code = keys_open(run, vault, &keys_plain, &answers, KEYS_ANY_SOURCE, &vault_secret, &kind, reterr);
+    if (code == ERR_WRONG_KEY && answers.count > 0)
+        error_remedy(reterr,
+                     "protect adds no keyslot to a vault that is there; for that: husk keyslot add %s",
+                     vault->name);
+    if (!code && state != VAULT_UNLOCKED)
+        code = vault_unlock(vault, vault_secret, VAULT_ACCEPT_NOTHING, &run->findings, reterr);
+    return code ? code : record_keyfiles(run, vault, &answers, reterr);
+}

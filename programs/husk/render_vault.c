@@ -1,0 +1,196 @@
+#include "render_vault.h"
+
+#include "amount.h"
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "held.h"
+#include "json/json.h"
+
+const char *keyslot_id_text(char out[KEYSLOT_ID_TEXT_SIZE], const struct keyslot_id *id)
+{
+    text_format_hex(out, id->bytes, sizeof(id->bytes));
+    return out;
+}
+
+static json_t *time_json(int64_t unix_s)
+{
+    char text[CLOCK_TEXT_SIZE];
+    clock_format(unix_s, text);
+    return json_string(text);
+}
+
+struct keyslot_listing {
+    struct run *run;
+    const struct vault *vault;
+    const char *indent;
+    json_t *array;
+};
+
+static bool is_recorded(const struct vault *vault, const struct keyslot_id *id)
+{
+    for (size_t i = 0; i < vault->keyslot_count; i++)
+        if (!memcmp(&vault->keyslots[i], id, sizeof(*id)))
+            return true;
+    return false;
+}
+
+static enum error_code list_keyslot(const struct keyslot_id *id, const struct keyslot *keyslot,
+                                    const struct error *why, void *context, struct error *reterr)
+{
+    struct keyslot_listing *listing = context;
+    const char *id_text = keyslot_id_shown(id);
+    const char *kind = keyslot ? keyslot_kind_word(keyslot->kind) : "unreadable";
+    char created[CLOCK_TEXT_SIZE] = "";
+    if (keyslot)
+        clock_format(keyslot->created_unix_s, created);
+    bool recorded = is_recorded(listing->vault, id);
+    run_text(listing->run, "%s%s  %-10s  %s%s\n", listing->indent, id_text, kind, created,
+             recorded ? "" : "  not recorded");
+    if (!keyslot)
+        finding_add(&listing->run->findings, FINDING_TELLS, "keyslot-unreadable", id_text, why->remedy, "%s",
+                    why->message);
+    else if (!recorded)
+        finding_add(&listing->run->findings, FINDING_TELLS, "keyslot-unrecorded", id_text,
+                    "where nobody is adding it just now: husk keyslot remove",
+                    "the manifest of vault %s does not name this keyslot", listing->vault->name);
+    json_t *item = json_pack("{s:s, s:s, s:o}", "id", id_text, "kind", kind, "created",
+                             keyslot ? time_json(keyslot->created_unix_s) : json_null());
+    if (json_array_append_new(listing->array, item) < 0)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    return OK;
+}
+
+enum error_code vault_show_keyslots(struct run *run, const struct vault *vault, const char *indent,
+                                    json_t **ret_keyslots, struct error *reterr)
+{
+    struct keyslot_listing listing = {run, vault, indent, json_array()};
+    enum error_code code = vault_each_keyslot(vault, list_keyslot, &listing, reterr);
+    if (code) {
+        json_decref(listing.array);
+        return code;
+    }
+    *ret_keyslots = listing.array;
+    return OK;
+}
+
+static json_t *conversion_json(const struct convert_status *status)
+{
+    return json_pack("{s:s, s:o, s:I, s:I, s:I, s:I}", "state", status->state, "directory",
+                     status->directory ? json_text(status->directory) : json_null(), "files_done",
+                     (json_int_t)status->files_done, "files_total", (json_int_t)status->files_total,
+                     "bytes_done", (json_int_t)status->bytes_done, "bytes_total",
+                     (json_int_t)status->bytes_total);
+}
+
+static enum error_code show_conversion(struct run *run, const struct vault *vault, json_t **ret_conversion,
+                                       struct error *reterr)
+{
+    _cleanup_(convert_status_done) struct convert_status status = {0};
+    enum error_code code = convert_get_status(vault, &status, reterr);
+    if (code)
+        return code;
+    *ret_conversion = status.state ? conversion_json(&status) : json_null();
+    if (!status.state)
+        return OK;
+    run_text(run, "  %s under way: %s%s%s, %s of %s files, %s of %s\n",
+             status.direction == CONVERT_PROTECT ? "protect" : "unprotect", status.state,
+             status.directory ? " " : "", status.directory ? status.directory : "",
+             amount_count_shown(status.files_done), amount_count_shown(status.files_total),
+             amount_bytes_shown(status.bytes_done), amount_bytes_shown(status.bytes_total));
+    return OK;
+}
+
+static enum error_code show_directories(struct run *run, const struct vault *vault, json_t **ret_directories,
+                                        struct error *reterr)
+{
+    json_t *array = json_array();
+    enum error_code code = OK;
+    for (size_t i = 0; !code && i < vault->directory_count; i++) {
+        _cleanup_(buffer_done) struct buffer path = {0};
+        code = held_shown_path(vault, vault->directories[i].path, &path, reterr);
+        if (code)
+            break;
+        run_text(run, "  directory   %s\n", path.data);
+        if (json_array_append_new(array, json_text(path.data)) < 0)
+            code = error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    }
+    if (code) {
+        json_decref(array);
+        return code;
+    }
+    *ret_directories = array;
+    return OK;
+}
+
+static void show_heading(struct run *run, const struct vault *vault, enum vault_state state,
+                         const char *id_text)
+{
+    run_text(run, "vault %s: %s\n", vault->name, vault_state_word(state));
+    if (vault->damage.code)
+        run_text(run, "  damaged     %s\n", vault->damage.message);
+    else
+        run_text(run, "  id          %s\n", id_text);
+    run_text(run, "  filesystem  %s (%s)\n", text_shown(vault->filesystem->mount_point),
+             text_shown(vault->filesystem->source));
+    if (vault->protected_since_unix_s) {
+        char since[CLOCK_TEXT_SIZE];
+        clock_format(vault->protected_since_unix_s, since);
+        run_text(run, "  protected   since %s%s\n", since,
+                 vault->born_encrypted ? ", never held plaintext here" : ", held plaintext here before");
+    }
+}
+
+enum error_code vault_show(struct run *run, const struct vault *vault, json_t **ret_vault,
+                           struct error *reterr)
+{
+    enum vault_state state;
+    enum error_code code = vault_get_state(vault, &state, reterr);
+    if (code)
+        return code;
+    char id_text[33];
+    text_format_hex(id_text, vault->id.bytes, sizeof(vault->id.bytes));
+    show_heading(run, vault, state, id_text);
+    _cleanup_(json_freep) json_t *directories = NULL, *keyslots = NULL, *conversion = NULL;
+    code = show_directories(run, vault, &directories, reterr);
+    if (!code)
+        code = vault_show_keyslots(run, vault, "  keyslot     ", &keyslots, reterr);
+    if (!code)
+        code = show_conversion(run, vault, &conversion, reterr);
+    if (code)
+        return code;
+    json_t *item =
+        json_pack("{s:s, s:o, s:s, s:o, s:O, s:O, s:O, s:b, s:o}", "name", vault->name, "id",
+                  vault->damage.code ? json_null() : json_string(id_text), "state", vault_state_word(state),
+                  "filesystem", json_text(text_shown(vault->filesystem->mount_point)), "directories",
+                  directories, "keyslots", keyslots, "conversion", conversion, "born_encrypted",
+                  vault->born_encrypted, "protected_since",
+                  vault->protected_since_unix_s ? time_json(vault->protected_since_unix_s) : json_null());
+    if (!item)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    *ret_vault = item;
+    return OK;
+}
+
+static const char *outcome_word(enum destroy_outcome outcome)
+{
+    static const char *const words[] = {
+        [DESTROY_NOT_TRIED] = "not tried",
+        [DESTROY_DONE] = "done",
+        [DESTROY_NOT_SUPPORTED] = "not supported",
+        [DESTROY_FAILED] = "failed",
+    };
+    return words[outcome];
+}
+
+json_t *destroy_show(struct run *run, const struct destroy_result *result)
+{
+    json_t *array = json_array();
+    for (int step = 0; step < DESTROY_STEPS; step++) {
+        const char *word = outcome_word(result->outcome[step]);
+        const char *why = result->os_errno[step] ? strerror(result->os_errno[step]) : "";
+        run_text(run, "  %-16s%s%s%s\n", destroy_step_word(step), word, *why ? ": " : "", why);
+        json_array_append_new(array,
+                              json_pack("{s:s, s:s}", "step", destroy_step_word(step), "outcome", word));
+    }
+    return array;
+}

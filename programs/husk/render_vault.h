@@ -1,0 +1,20 @@
+/* What is known of a vault, as text and as JSON. JSON is NULL where memory ran out. */
+#pragma once
+#include "convert/convert.h"
+#include "run.h"
+
+#define KEYSLOT_ID_TEXT_SIZE 33
+const char *keyslot_id_text(char out[KEYSLOT_ID_TEXT_SIZE], const struct keyslot_id *id);
+#define keyslot_id_shown(id) keyslot_id_text((char[KEYSLOT_ID_TEXT_SIZE]){0}, (id))
+
+/* The keyslots of a vault: [{"id","kind","created"}]. Those that cannot be read have kind "unreadable",
+ * those that the manifest does not name are a finding. As text one line each. */
+must_check enum error_code vault_show_keyslots(struct run *run, const struct vault *vault, const char *indent,
+                                               json_t **ret_keyslots, struct error *reterr);
+
+/* One vault of husk.status/1. */
+must_check enum error_code vault_show(struct run *run, const struct vault *vault, json_t **ret_vault,
+                                      struct error *reterr);
+
+/* The steps of destroying a keyslot: [{"step","outcome"}], and a line of text. */
+json_t *destroy_show(struct run *run, const struct destroy_result *result);

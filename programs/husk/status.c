@@ -1,0 +1,56 @@
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "held.h"
+#include "render_vault.h"
+
+static enum error_code show(struct run *run, const struct vault *vault, json_t *vaults, struct error *reterr)
+{
+    json_t *item = NULL;
+    enum error_code code = vault_show(run, vault, &item, reterr);
+    if (!code && json_array_append_new(vaults, item) < 0)
+        code = error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    return code;
+}
+
+static enum error_code show_all(struct run *run, json_t *vaults, struct error *reterr)
+{
+    _cleanup_(vault_list_done) struct vault_list list = {0};
+    enum error_code code = vault_list_below(run->at, &list, &run->findings, reterr);
+    if (code)
+        return code;
+    size_t unreadable = run->findings.count;
+    for (size_t i = 0; !code && i < list.count; i++)
+        code = show(run, list.items[i], vaults, reterr);
+    if (!code && list.count == 0 && unreadable == 0)
+        run_text(run, "there is no vault below %s\n", text_shown(run->at));
+    if (!code && unreadable > 0)
+        code = error_set(reterr, ERR_INCOMPLETE, 0, "%zu vaults cannot be read", unreadable);
+    return code;
+}
+
+static enum error_code act(struct run *run, struct error *reterr)
+{
+    json_t *vaults = json_array();
+    run_result(run, "vaults", vaults);
+    if (run->arguments.operand_count == 0)
+        return show_all(run, vaults, reterr);
+    _cleanup_(vault_freep) struct vault *vault = NULL;
+    enum error_code code = vault_check_name(run->arguments.operands[0], reterr);
+    if (!code)
+        code = vault_find(run->at, run->arguments.operands[0], &vault, reterr);
+    return code ? code : show(run, vault, vaults, reterr);
+}
+
+const struct verb verb_status = {
+    .name = "status",
+    .operands = "[NAME]",
+    .operands_most = 1,
+    .summary = "Tell about the vaults of this host.",
+    .text =
+        "The state of each vault (unlocked, locked, busy, erasing, erased), its filesystem, directories and "
+        "keyslots, and a conversion that is under way. A vault is busy when its key is gone but programs "
+        "still "
+        "have files of it open. Reads only and waits for no other husk.",
+    .effect = VERB_READS,
+    .act = act,
+};

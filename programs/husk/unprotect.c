@@ -1,0 +1,55 @@
+#include "base/cleanup.h"
+#include "convert/convert.h"
+#include "held.h"
+#include "keys.h"
+
+/* The vault has to be unlocked; after a reboot in the middle this opens it again. */
+static enum error_code make_unlocked(struct run *run, struct vault *vault, struct error *reterr)
+{
+    enum vault_state state;
+    enum error_code code = vault_get_state(vault, &state, reterr);
+    if (code || state == VAULT_UNLOCKED)
+        return code;
+    _cleanup_(unlock_answers_done) struct unlock_answers answers = {0};
+    _cleanup_(secret_freep) struct secret *vault_secret = NULL;
+    enum keyslot_kind kind;
+    code = keys_read(run, &keys_plain, KEYS_TO_OPEN, &answers, reterr);
+    if (!code)
+        code = keys_open(run, vault, &keys_plain, &answers, KEYS_ANY_SOURCE, &vault_secret, &kind, reterr);
+    return code ? code : vault_unlock(vault, vault_secret, VAULT_ACCEPT_NOTHING, &run->findings, reterr);
+}
+
+static enum error_code act(struct run *run, struct error *reterr)
+{
+    const char *name = run->arguments.operands[0];
+    _cleanup_(held_done) struct held_vault held = HELD_NONE;
+    enum error_code code = held_take(run, name, HELD_READABLE, &held, reterr);
+    run_result(run, "vault", json_text(name));
+    if (!code)
+        code = make_unlocked(run, held.vault, reterr);
+    if (code)
+        return code;
+    const struct convert_options options = {.clock = clock_system(),
+                                            .report = &run->report,
+                                            .findings = &run->findings,
+                                            .free_space = CONVERT_SKIP_FREE_SPACE};
+    return convert_unprotect(held.vault, &options, &run->changed, reterr);
+}
+
+const struct verb verb_unprotect = {
+    .name = "unprotect",
+    .operands = "NAME",
+    .operands_least = 1,
+    .operands_most = 1,
+    .key = "[KEY]...",
+    .summary = "Take the encryption off all directories of a vault.",
+    .text = "The same machine as protect with plain twins: it is refused for the same reasons, and after an "
+            "interruption the same command goes on. The vault and its keyslots stay, with no directory; husk "
+            "erase "
+            "removes them. KEY is needed only while the vault is locked.",
+    .options = (const struct verb_option[]){{OPTION_KEYFILE, ROLE_KEY, NULL},
+                                            {OPTION_PASSPHRASE_FILE, ROLE_KEY, NULL},
+                                            {OPTION_RECOVERY_KEY_FILE, ROLE_KEY, NULL},
+                                            {OPTION_END}},
+    .act = act,
+};
