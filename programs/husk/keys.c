@@ -14,6 +14,11 @@ const struct key_options keys_with = {OPTION_WITH_KEYFILE, OPTION_WITH_PASSPHRAS
 
 enum { ASK_TIMES = 3 };
 
+const char *key_word(enum keyslot_kind kind)
+{
+    return kind == KEYSLOT_RECOVERY ? "recovery key" : keyslot_kind_word(kind);
+}
+
 static bool is_standard_input(const char *file)
 {
     return !strcmp(file, "-");

@@ -13,6 +13,9 @@ struct key_options {
 extern const struct key_options keys_plain; /* --keyfile ... */
 extern const struct key_options keys_with;  /* --with-keyfile ... */
 
+/* "keyfile", "passphrase", "recovery key": what opens a keyslot of that kind. Static storage. */
+const char *key_word(enum keyslot_kind kind);
+
 /* New: a key that is to become a keyslot. A passphrase asked for is asked for twice, and has to be long
  * enough. */
 enum keys_use { KEYS_TO_OPEN, KEYS_NEW };

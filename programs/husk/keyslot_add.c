@@ -50,8 +50,12 @@ static enum error_code drop_known(struct run *run, const struct vault *vault, st
             i++;
             continue;
         }
-        report_truth(&run->report, "vault %s has a keyslot for the %s %s already", vault->name,
-                     keyslot_kind_word(one.items->kind), text_shown(one.items->source));
+        if (one.items->kind == KEYSLOT_KEYFILE)
+            report_truth(&run->report, "vault %s has a keyslot for the keyfile %s already", vault->name,
+                         text_shown(one.items->source));
+        else
+            report_truth(&run->report, "vault %s has a keyslot for that %s already", vault->name,
+                         key_word(one.items->kind));
         if (keys->keyfile_paths[i]) {
             code = new_keys_record_keyfile(run, &vault->id, keys->keyfile_paths[i], reterr);
             if (code)

@@ -164,7 +164,7 @@ enum error_code new_keys_make_slots(struct run *run, const struct new_keys *keys
         code = keyslot_new(answer->kind, vault, vault_secret, answer->bytes, memory_bytes, clock_system(),
                            &slots[i], reterr);
         if (!code)
-            finding_add(&run->findings, FINDING_TELLS, "local-keyslot", keyslot_kind_word(answer->kind),
+            finding_add(&run->findings, FINDING_TELLS, "local-keyslot", key_word(answer->kind),
                         answer->kind == KEYSLOT_RECOVERY ? "keep the recovery key off this server" : "", "%s",
                         copies_keep);
     }

@@ -38,6 +38,8 @@ static enum error_code list_keyslot(const struct keyslot_id *id, const struct ke
                                     const struct error *why, void *context, struct error *reterr)
 {
     struct keyslot_listing *listing = context;
+    if (!keyslot && listing->vault->mark != VAULT_ACTIVE)
+        return OK; /* destroyed, as it should be */
     const char *id_text = keyslot_id_shown(id);
     const char *kind = keyslot ? keyslot_kind_word(keyslot->kind) : "unreadable";
     char created[CLOCK_TEXT_SIZE] = "";

@@ -14,8 +14,7 @@ static enum error_code check_acceptance(enum keyslot_kind kind, const struct vau
 {
     if (kind == KEYSLOT_PASSPHRASE || kind == KEYSLOT_RECOVERY)
         return OK;
-    error_set(reterr, ERR_DENIED, 0, "a %s cannot accept changes of vault %s", keyslot_kind_word(kind),
-              vault->name);
+    error_set(reterr, ERR_DENIED, 0, "a %s cannot accept changes of vault %s", key_word(kind), vault->name);
     error_subject(reterr, "%s", vault->name);
     return error_remedy(reterr, "accept them with --passphrase-file F or --recovery-key-file F");
 }
@@ -56,7 +55,7 @@ static enum error_code unlock_one(struct run *run, struct vault *vault, void *co
         if (code)
             return code;
         run->changed = true;
-        report_truth(&run->report, "vault %s is unlocked, by its %s", vault->name, keyslot_kind_word(kind));
+        report_truth(&run->report, "vault %s is unlocked, by its %s", vault->name, key_word(kind));
     }
     code = vault_get_state(vault, &after, reterr);
     if (!code)
