@@ -256,7 +256,7 @@ static void a_bar_fits_every_width(void **state)
     (void)state;
     char line[PROGRESS_LINE_SIZE];
     progress_format_bar(line, &half, 100);
-    assert_string_equal(line, "copying /srv/data [==============>               ] "
+    assert_string_equal(line, "copying /srv/data [===============>              ] "
                               "50 %, 50.0 MiB of 100 MiB, 5.0 MiB/s, 10 s left");
     for (size_t columns = 1; columns < 300; columns++) {
         progress_format_bar(line, &half, columns);
