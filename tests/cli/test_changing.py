@@ -1,0 +1,240 @@
+"""Trees that something changes while they are converted: nothing is lost, and what is uncertain is kept and named."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+
+import disk
+import husk
+import manifest
+
+SECRET = b"what lies outside the tree must never come into it\n"
+
+
+class ChangingTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        if not husk.list_faults():
+            raise unittest.SkipTest("no husk with fault points (meson option faults)")
+
+    def setUp(self):
+        self.disk = self.enterContext(disk.ext4(size_mib=96))
+        self.key = husk.keyfile(self.disk.directory)
+        self.tree = os.path.join(self.disk.path, "data")
+        self.kept = os.path.join(self.disk.path, ".husk/plaintext/v/0")
+        os.makedirs(os.path.join(self.tree, "below"))
+        for name in ("one", "below/two"):
+            self.write(name, os.urandom(300_000))
+
+    def protect(self, *more, **options):
+        return husk.run(*self.command(*more), **options)
+
+    def command(self, *more):
+        return ("protect", self.tree, "--vault", "v", "--keyfile", self.key, "--at", self.disk.path,
+                "--skip-free-space", *more)
+
+    def path(self, name):
+        return os.path.join(self.tree, name)
+
+    def write(self, name, content, mode="wb"):
+        with open(self.path(name), mode) as file:
+            file.write(content)
+
+    def read(self, name):
+        with open(self.path(name), "rb") as file:
+            return file.read()
+
+    def paused_protect(self, point, hit=1):
+        return husk.paused(point, *self.command(), hit=hit)
+
+    def finish_and_compare(self, before):
+        self.protect().expect(husk.DONE)
+        manifest.same(before, manifest.take(self.tree))
+
+    def refused_then_finished(self, paused):
+        """It said that something writes there; the tree is as the writer left it; the same command finishes."""
+        paused.done.expect_error_line(husk.REFUSED)
+        before = manifest.take(self.tree)
+        self.finish_and_compare(before)
+
+    def test_a_file_that_grows_while_it_is_copied_is_noticed(self):
+        with self.paused_protect("tree.content.write") as paused:
+            for name in ("one", "below/two"):
+                self.write(name, b"more", "ab")
+        self.refused_then_finished(paused)
+        self.assertTrue(self.read("one").endswith(b"more"))
+
+    def test_a_file_that_is_overwritten_while_it_is_copied_is_noticed(self):
+        with self.paused_protect("tree.content.write") as paused:
+            for name in ("one", "below/two"):
+                self.write(name, b"changed", "r+b")
+        self.refused_then_finished(paused)
+
+    def test_a_file_that_shrinks_while_it_is_copied_is_noticed(self):
+        with self.paused_protect("tree.content.read") as paused:
+            for name in ("one", "below/two"):
+                os.truncate(self.path(name), 10)
+        self.refused_then_finished(paused)
+
+    def test_a_file_that_vanishes_while_it_is_copied_is_noticed(self):
+        with self.paused_protect("tree.content.write") as paused:
+            os.unlink(self.path("one"))
+            os.unlink(self.path("below/two"))
+        self.refused_then_finished(paused)
+
+    def test_a_file_that_becomes_a_symlink_while_it_is_copied_is_noticed_and_not_followed(self):
+        outside = os.path.join(self.disk.path, "outside")
+        with open(outside, "wb") as file:
+            file.write(SECRET)
+        with self.paused_protect("tree.copy.create") as paused:
+            for name in ("one", "below/two"):
+                os.unlink(self.path(name))
+                os.symlink(outside, self.path(name))
+        self.refused_then_finished(paused)
+        self.assertTrue(os.path.islink(self.path("one")))
+
+    def change_between_comparing_and_the_proof(self, change):
+        with self.paused_protect("convert.compared") as paused:
+            change()
+        self.refused_then_finished(paused)
+
+    def test_a_file_written_after_comparing_is_noticed(self):
+        self.change_between_comparing_and_the_proof(lambda: self.write("one", b"late", "r+b"))
+
+    def test_a_mode_changed_after_comparing_is_noticed(self):
+        self.change_between_comparing_and_the_proof(lambda: os.chmod(self.path("one"), 0o600))
+
+    def test_a_file_made_after_comparing_is_noticed(self):
+        self.change_between_comparing_and_the_proof(lambda: self.write("below/new", b"late"))
+
+    def test_a_file_removed_after_comparing_is_noticed(self):
+        self.change_between_comparing_and_the_proof(lambda: os.unlink(self.path("below/two")))
+
+    def test_a_file_moved_after_comparing_is_noticed(self):
+        self.change_between_comparing_and_the_proof(lambda: os.rename(self.path("one"), self.path("below/one")))
+
+    def change_after_the_proof(self, change):
+        """The third journal entry is exchanging: the proof lies behind, the names are not exchanged yet."""
+        with self.paused_protect("convert.journal.written", hit=3) as paused:
+            change()
+        return paused.done.expect(husk.INCOMPLETE)
+
+    def test_a_file_written_after_the_proof_is_kept_and_named(self):
+        before = self.read("one")
+        done = self.change_after_the_proof(lambda: self.write("one", b"late", "r+b"))
+        self.assertIn(".husk/plaintext/v/0/one", done.out + done.err)
+        self.assertEqual(self.read("one"), before)
+        with open(os.path.join(self.kept, "one"), "rb") as file:
+            self.assertEqual(file.read(), b"late" + before[4:])
+        self.assertFalse(os.path.exists(os.path.join(self.kept, "below/two")))
+        self.protect().expect(husk.INCOMPLETE)
+        os.unlink(os.path.join(self.kept, "one"))
+        self.protect().expect(husk.DONE)
+        self.assertFalse(os.path.exists(self.kept))
+
+    def test_a_file_made_after_the_proof_is_kept_and_named(self):
+        done = self.change_after_the_proof(lambda: self.write("below/new", b"late"))
+        self.assertIn("below/new", done.out + done.err)
+        with open(os.path.join(self.kept, "below/new"), "rb") as file:
+            self.assertEqual(file.read(), b"late")
+        os.unlink(os.path.join(self.kept, "below/new"))
+        self.protect().expect(husk.DONE)
+
+    def test_a_file_opened_after_the_proof_is_kept_until_it_is_closed(self):
+        opened = []
+        done = self.change_after_the_proof(lambda: opened.append(open(self.path("one"), "r+b")))
+        before = self.read("one")
+        self.assertIn(f"(pid {os.getpid()})", done.out + done.err)
+        with opened[0] as file:
+            self.assertEqual(file.read(), before)
+        self.protect().expect(husk.DONE)
+        self.assertEqual(self.read("one"), before)
+
+    def test_a_file_mapped_after_the_proof_is_kept_until_it_is_unmapped(self):
+        import mmap
+        mapped = []
+
+        def map_it():
+            with open(self.path("one"), "r+b") as file:
+                mapped.append(mmap.mmap(file.fileno(), 0))
+
+        done = self.change_after_the_proof(map_it)
+        self.assertIn("one", done.out + done.err)
+        self.assertEqual(mapped[0][:], self.read("one"))
+        mapped[0].close()
+        self.protect().expect(husk.DONE)
+
+    def test_a_link_made_after_the_proof_keeps_the_file(self):
+        outside = os.path.join(self.disk.path, "outside")
+        before = self.read("one")
+        self.change_after_the_proof(lambda: os.link(self.path("one"), outside))
+        with open(outside, "rb") as file:
+            self.assertEqual(file.read(), before)
+
+    def test_an_old_tree_that_something_works_in_is_kept_whole(self):
+        shell = []
+
+        def enter():
+            shell.append(subprocess.Popen(["sleep", "600"], cwd=self.path("below")))
+
+        try:
+            done = self.change_after_the_proof(enter)
+            self.assertIn(f"(pid {shell[0].pid})", done.out + done.err)
+            self.assertTrue(os.path.exists(os.path.join(self.kept, "one")))
+            self.assertTrue(os.path.exists(os.path.join(self.kept, "below/two")))
+        finally:
+            shell[0].kill()
+            shell[0].wait()
+        self.protect().expect(husk.DONE)
+        self.assertFalse(os.path.exists(self.kept))
+
+    def test_a_user_who_races_symlinks_gets_nothing_from_outside(self):
+        """Files and directories turn into symlinks and back without end: what comes out holds nothing from outside."""
+        outside = os.path.join(self.disk.path, "outside")
+        os.mkdir(outside)
+        for name in ("one", "two"):
+            with open(os.path.join(outside, name), "wb") as file:
+                file.write(SECRET)
+        stop = threading.Event()
+
+        def race():
+            while not stop.is_set():
+                for name, target in (("one", os.path.join(outside, "one")), ("below", outside)):
+                    aside = self.path(name + ".aside")
+                    try:
+                        os.symlink(target, aside)
+                        os.rename(self.path(name), self.path(name + ".real"))
+                        os.rename(aside, self.path(name))
+                        os.unlink(self.path(name))
+                        os.rename(self.path(name + ".real"), self.path(name))
+                    except OSError:
+                        time.sleep(0.001)
+
+        thread = threading.Thread(target=race)
+        thread.start()
+        try:
+            limit = time.monotonic() + 15
+            while time.monotonic() < limit:
+                if self.protect().expect(husk.DONE, husk.FAILED, husk.REFUSED, husk.INCOMPLETE).status == husk.DONE:
+                    break
+        finally:
+            stop.set()
+            thread.join()
+        for directory, _, names in os.walk(self.disk.path):
+            for name in names:
+                path = os.path.join(directory, name)
+                if directory != outside and not os.path.islink(path) and os.path.isfile(path):
+                    with open(path, "rb") as file:
+                        self.assertNotIn(SECRET, file.read(), path)
+        for name in ("one", "two"):
+            with open(os.path.join(outside, name), "rb") as file:
+                self.assertEqual(file.read(), SECRET)
+
+
+if __name__ == "__main__":
+    unittest.main()
