@@ -35,10 +35,8 @@ static enum error_code add_use(struct scan *scan, struct process *process, uint6
         process_name(process->fd, process->name);
     char what[PROCESS_NAME_SIZE + 128], whole[128];
     snprintf(what, sizeof(what), "%s (pid %d) %s", process->name, process->pid, manner);
-    if (process->thread == process->pid)
-        snprintf(whole, sizeof(whole), "/proc/%d/%s", process->pid, path);
-    else
-        snprintf(whole, sizeof(whole), "/proc/%d/task/%d/%s", process->pid, process->thread, path);
+    /* Threads have directories in /proc by their own number as well. */
+    snprintf(whole, sizeof(whole), "/proc/%d/%s", process->thread, path);
     const struct busy_use use = {.inode = inode,
                                  .pid = process->pid,
                                  .kind = kind,

@@ -56,10 +56,28 @@ static const char *show_inside(const struct check *check, const char *inside, ch
     return text_show(text, text_size, whole);
 }
 
+/* "//deleted" stands behind the path of what has lost its name; no real path has two slashes. */
+static bool is_deleted(const char *root)
+{
+    size_t length = strlen(root);
+    return length >= 9 && !strcmp(root + length - 9, "//deleted");
+}
+
+/* What is mounted has lost the name it had, and has no other: it is not in the tree any more. */
+static bool is_gone(const struct check *check, const struct mount_entry *entry)
+{
+    if (!is_deleted(entry->root))
+        return false;
+    _cleanup_(close_fdp) int fd = mount_view_open(check->view, entry->mount_point);
+    struct stat status;
+    return fd < 0 || fstat(fd, &status) < 0 || status.st_dev != entry->device || S_ISDIR(status.st_mode) ||
+           status.st_nlink == 0;
+}
+
 static void check_bind(struct check *check, const struct mount_entry *entry)
 {
     if (entry->device != check->filesystem->device ||
-        !path_below(entry->root + (*entry->root == '/'), check->relative_path))
+        !path_below(entry->root + (*entry->root == '/'), check->relative_path) || is_gone(check, entry))
         return;
     char subject[TEXT_SHOW_SIZE], cause[TEXT_SHOW_SIZE + 32];
     snprintf(cause, sizeof(cause), "it is mounted at %s", text_shown(entry->mount_point));
@@ -72,7 +90,7 @@ static void check_inside(struct check *check, const struct mount_table *table,
                          const struct mount_entry *entry)
 {
     const struct mount_entry *parent = mount_table_find(table, entry->parent_id);
-    if (!parent || parent == entry || parent->device != check->filesystem->device)
+    if (!parent || parent == entry || parent->device != check->filesystem->device || is_deleted(parent->root))
         return;
     const char *below = path_below(entry->mount_point, parent->mount_point);
     if (!below)

@@ -56,9 +56,13 @@ enum error_code device_read_superblock(const struct filesystem *filesystem,
     if (code)
         return code;
     _cleanup_(close_fdp) int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return error_set(reterr, errno == EACCES || errno == EPERM ? ERR_DENIED : ERR_FAILED, errno,
-                         "cannot open %s", text_shown(path));
+    if (fd < 0) {
+        code = errno == EACCES || errno == EPERM ? ERR_DENIED : ERR_FAILED;
+        error_set(reterr, code, errno, "cannot open %s", text_shown(path));
+        if (code == ERR_DENIED)
+            error_remedy(reterr, "run husk as root, outside containers");
+        return code;
+    }
     struct ext2_super_block superblock;
     code = file_pread_all(fd, &superblock, sizeof(superblock), SUPERBLOCK_OFFSET_BYTES, reterr);
     if (code) {

@@ -2,16 +2,13 @@
 #include <errno.h>
 #include <ext2fs/ext2_fs.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
-#include <sys/wait.h>
 
-#include "base/clock.h"
 #include "base/file.h"
 #include "filesystem/filesystem.h"
 #include "filesystem/settle.h"
@@ -309,86 +306,28 @@ static void setting_the_feature_works_at_once_and_survives_a_power_cut(void **st
     }
 }
 
-/* A child that uses the filesystem, until it is told to end. */
-struct user {
-    pid_t pid;
-    int pipe_fd;
-};
-
-static struct user start_user(void (*doing)(void))
-{
-    int ends[2], ready[2];
-    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
-    assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
-    pid_t pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        close(ends[1]);
-        doing();
-        char byte = 0;
-        _exit(write(ready[1], "x", 1) == 1 && read(ends[0], &byte, 1) == 0 ? 0 : 1);
-    }
-    close(ends[0]);
-    close(ready[1]);
-    char byte;
-    ssize_t got = read(ready[0], &byte, 1);
-    close(ready[0]);
-    assert_int_equal(got, 1);
-    return (struct user){.pid = pid, .pipe_fd = ends[1]};
-}
-
-static void end_user(struct user *user)
-{
-    close(user->pipe_fd);
-    waitpid(user->pid, NULL, 0);
-}
-
-#define MANY_FILES 5000
-
-static void open_many_files(void)
-{
-    struct rlimit limit = {MANY_FILES + 100, MANY_FILES + 100};
-    if (setrlimit(RLIMIT_NOFILE, &limit) < 0 || mkdirat(disk.root_fd, "many", 0755) < 0)
-        _exit(1);
-    for (int i = 0; i < MANY_FILES; i++) {
-        char name[32];
-        snprintf(name, sizeof(name), "many/%d", i);
-        if (openat(disk.root_fd, name, O_RDWR | O_CREAT | O_CLOEXEC, 0600) < 0)
-            _exit(1);
-    }
-}
-
-static int64_t cpu_ns(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-    return time.tv_sec * CLOCK_NS_PER_S + time.tv_nsec;
-}
-
-/* Processor time, as the wall clock of a busy machine says little. */
-static int64_t time_busy_set(size_t *ret_count)
-{
-    struct busy_set *set;
-    int64_t begun = cpu_ns();
-    assert_ok(busy_set_new(filesystem->device, &set, &error));
-    int64_t taken = cpu_ns() - begun;
-    busy_set_all(set, ret_count);
-    busy_set_free(set);
-    return taken;
-}
-
-static void five_thousand_open_files_are_found_quickly(void **state)
+static void the_words_of_tune2fs_are_told_when_it_fails(void **state)
 {
     (void)state;
-    size_t before, with;
-    int64_t without_ns = time_busy_set(&before);
-    struct user user = start_user(open_many_files);
-    int64_t with_ns = time_busy_set(&with);
-    end_user(&user);
-    print_message("5,000 open files: %lld us more than %lld us\n", (long long)(with_ns - without_ns) / 1000,
-                  (long long)without_ns / 1000);
-    assert_true(with >= before + MANY_FILES);
-    assert_true(with_ns - without_ns < 100 * 1000000);
+    struct loop_disk plain;
+    struct filesystem *found = NULL;
+    struct error error = ERROR_NONE;
+    int on = 1, off = 0;
+    assert_true(loop_disk_make(&plain, "^encrypt", ""));
+    enum error_code code = filesystem_of(plain.root_fd, &found, &error);
+    int device = open(plain.device, O_RDONLY | O_CLOEXEC);
+    bool sealed = ioctl(device, BLKROSET, &on) == 0;
+    if (!code && sealed)
+        code = filesystem_enable_encrypt(found, &error);
+    ioctl(device, BLKROSET, &off);
+    close(device);
+    filesystem_free(found);
+    loop_disk_remove(&plain);
+    assert_true(sealed);
+    assert_int_equal(code, ERR_FAILED);
+    assert_non_null(strstr(error.message, "did not set the ext4 feature"));
+    assert_non_null(strstr(error.message, "while trying to open"));
+    assert_null(strstr(error.message, "\n"));
 }
 
 #ifdef HUSK_FAULTS
@@ -420,48 +359,6 @@ static void an_error_while_the_feature_is_set_is_told_and_the_next_run_ends_it(v
     assert_true(survives);
 }
 
-static bool socket_is_busy(const char *name)
-{
-    struct stat status;
-    struct busy_set *set;
-    size_t count = 0;
-    bool found = false;
-    if (fstatat(disk.root_fd, name, &status, 0) < 0 || busy_set_new(filesystem->device, &set, NULL))
-        return false;
-    const struct busy_use *uses = busy_set_find(set, status.st_ino, &count);
-    for (size_t i = 0; i < count; i++)
-        found |= !strcmp(uses[i].kind, "busy-socket") && uses[i].pid;
-    busy_set_free(set);
-    return found;
-}
-
-static void bind_a_socket(void)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fchdir(disk.root_fd) < 0)
-        _exit(1);
-    /* An absolute path, as the kernel only remembers what was given to bind(). */
-    int length = snprintf(address.sun_path, sizeof(address.sun_path), "%.80s/socket", disk.mount_point);
-    if (fd < 0 || length != (int)strlen(disk.mount_point) + 7 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || chdir("/") < 0)
-        _exit(1);
-}
-
-static void bound_sockets_are_found_also_without_the_kernel_s_list(void **state)
-{
-    (void)state;
-    struct user user = start_user(bind_a_socket);
-    bool with = socket_is_busy("socket");
-    setenv("HUSK_FAULT", "filesystem.sock-diag:eio", 1);
-    bool without = socket_is_busy("socket");
-    unsetenv("HUSK_FAULT");
-    end_user(&user);
-    bool after = socket_is_busy("socket");
-    assert_int_equal(unlinkat(disk.root_fd, "socket", 0), 0);
-    assert_true(with);
-    assert_true(without);
-    assert_false(after);
-}
 #endif
 
 int main(void)
@@ -477,11 +374,10 @@ int main(void)
         cmocka_unit_test(what_is_no_ext4_is_refused_by_its_name),
         cmocka_unit_test(a_read_only_mount_is_told),
         cmocka_unit_test(setting_the_feature_works_at_once_and_survives_a_power_cut),
+        cmocka_unit_test(the_words_of_tune2fs_are_told_when_it_fails),
 #ifdef HUSK_FAULTS
         cmocka_unit_test(an_error_while_the_feature_is_set_is_told_and_the_next_run_ends_it),
-        cmocka_unit_test(bound_sockets_are_found_also_without_the_kernel_s_list),
 #endif
-        cmocka_unit_test(five_thousand_open_files_are_found_quickly),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }
