@@ -126,6 +126,8 @@ int main(int argc, char **argv)
     }
     if (!done)
         code = act(&run, words, count, &error);
+    if (code == ERR_USAGE && run.verb)
+        error_remedy(&error, "see husk help %s", run.verb->name);
     int status = run_finish(&run, code, &error);
     run_done(&run);
     return status;

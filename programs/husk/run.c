@@ -183,8 +183,8 @@ int run_finish(struct run *run, enum error_code code, const struct error *error)
     if (run->json) {
         _cleanup_(buffer_done) struct buffer text = {0};
         output_code = make_document(run, code ? error : NULL, &text, &output_error);
-        if (!output_code)
-            fwrite(text.data, 1, text.length, stdout);
+        if (!output_code && fwrite(text.data, 1, text.length, stdout) != text.length)
+            run->output_errno = errno;
     } else {
         write_text(run);
     }
