@@ -196,6 +196,53 @@ static enum error_code make_room(struct vault *next, struct error *reterr)
                      VAULT_KEY_COPIES_MAXIMUM);
 }
 
+struct sweep {
+    const struct vault *vault;
+    int fd;
+};
+
+/* Whether a crash left the file: a keyslot whose removal was cut short and the temporary of a write hold a
+ * wrapped vault secret; an empty file is what is left of a destruction. Anything else someone put there. */
+static bool is_left_over(const struct sweep *sweep, const char *name)
+{
+    struct keyslot_id id;
+    struct stat status;
+    if (text_parse_hex(name, id.bytes, sizeof(id.bytes), NULL) == OK) {
+        const struct vault_key_copy *copy =
+            find_copy(sweep->vault->key_copies, sweep->vault->key_copy_count, &id);
+        return copy && copy->removed_unix_s != 0;
+    }
+    return name[0] == '.' ||
+           (fstatat(sweep->fd, name, &status, AT_SYMLINK_NOFOLLOW) == 0 && status.st_size == 0);
+}
+
+static enum error_code sweep_file(const char *name, void *context, struct error *reterr)
+{
+    const struct sweep *sweep = context;
+    struct destroy_result result;
+    return is_left_over(sweep, name) ? destroy_file(sweep->fd, name, &result, reterr) : OK;
+}
+
+static enum error_code sweep_keyslots(const struct vault *vault, int keyslots_fd, struct error *reterr)
+{
+    struct sweep sweep = {vault, keyslots_fd};
+    enum error_code code = directory_list(keyslots_fd, sweep_file, &sweep, reterr);
+    if (code)
+        error_prefix(reterr, "vault %s, what an earlier command left in %s", vault->name,
+                     VAULT_KEYSLOTS_NAME);
+    return code;
+}
+
+/* After a failed write either manifest may be the one on disk. */
+static bool disk_names(const struct vault *vault, const char *id)
+{
+    struct buffer text = {.maximum = VAULT_FILE_MAXIMUM};
+    bool named = file_read(vault->fd, VAULT_FILE_NAME, VAULT_FILE_MAXIMUM, &text, NULL) != OK ||
+                 (text.data && strstr(text.data, id));
+    buffer_done(&text);
+    return named;
+}
+
 enum error_code vault_add_keyslot(struct vault *vault, const struct keyslot *keyslot, struct error *reterr)
 {
     _cleanup_(close_fdp) int fd = -1;
@@ -217,6 +264,8 @@ enum error_code vault_add_keyslot(struct vault *vault, const struct keyslot *key
     if (!code)
         code = open_keyslots(vault, &fd, reterr);
     if (!code)
+        code = sweep_keyslots(vault, fd, reterr);
+    if (!code)
         code = vault_write_keyslot(fd, keyslot, reterr);
     if (code) {
         free(next.keyslots);
@@ -227,9 +276,9 @@ enum error_code vault_add_keyslot(struct vault *vault, const struct keyslot *key
     next.key_copies[next.key_copy_count++] = (struct vault_key_copy){
         .id = keyslot->id, .kind = keyslot->kind, .created_unix_s = keyslot->created_unix_s};
     code = write_keyslots(vault, &next, reterr);
-    if (code) {
+    if (code && !disk_names(vault, id_text(&keyslot->id, name))) {
         struct destroy_result result;
-        (void)!destroy_file(fd, id_text(&keyslot->id, name), &result, NULL);
+        (void)!destroy_file(fd, name, &result, NULL);
     }
     return code;
 }
@@ -303,9 +352,11 @@ enum error_code vault_remove_keyslot(struct vault *vault, const struct keyslot_i
         code = error_set(reterr, ERR_FAILED, injected, "cannot destroy the keyslot");
     if (!code)
         code = destroy_file(fd, id_text(id, name), ret_result, reterr);
-    if (code)
+    if (code) {
         error_prefix(reterr, "vault %s, keyslot %s", vault->name, id_text(id, name));
-    return code;
+        return code;
+    }
+    return sweep_keyslots(vault, fd, reterr);
 }
 
 enum error_code vault_record_export(struct vault *vault, const struct keyslot_id *id,
