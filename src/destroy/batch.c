@@ -45,6 +45,14 @@ bool batch_is_full(const struct batch *batch)
            batch->bytes >= BATCH_BYTES;
 }
 
+bool batch_holds(const struct batch *batch, ino_t inode)
+{
+    for (size_t i = 0; i < batch->count; i++)
+        if (batch->items[i].fd >= 0 && batch->items[i].inode == inode)
+            return true;
+    return false;
+}
+
 static struct directory *get_for_batch(struct batch *batch, struct directory *directory)
 {
     if (directory->batched++ == 0)

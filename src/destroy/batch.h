@@ -62,6 +62,9 @@ void batch_done(struct batch *batch);
 
 bool batch_is_full(const struct batch *batch);
 
+/* Whether a file of the batch is open under this inode: opening it again would break a lease held on it. */
+bool batch_holds(const struct batch *batch, ino_t inode);
+
 /* Add an entry that only has to go. There must be room. */
 must_check enum error_code batch_add_entry(struct batch *batch, struct directory *directory, const char *name,
                                            ino_t inode, struct error *reterr);

@@ -69,11 +69,11 @@ struct destroy_tree_options {
 must_check enum error_code destroy_tree(int parent_fd, const char *name,
                                         const struct destroy_tree_options *options, struct error *reterr);
 
-/* Overwrite free space of the filesystem below directory_fd (plain, private), then give it back, FITRIM and
- * zero the journal. What others may use never goes below a reserve of 1/64 of the filesystem, at least 16
- * MiB. *ret_overwritten_bytes says how much was. Findings tell what stayed: "free-space-left",
- * "free-space-stopped" (others needed it), "no-discard", "journal-not-zeroed". Idle I/O priority. Begins a
- * stage. Leaves no file, however it ends. Not covered: free inodes. */
+/* Overwrite free space of the filesystem below directory_fd (plain, private), then give it back and FITRIM.
+ * What others may use never goes below a reserve of 1/64 of the filesystem, at least 16 MiB.
+ * *ret_overwritten_bytes says how much was. Findings tell what stayed: "free-space-left",
+ * "free-space-stopped" (others needed it), "no-discard". Idle I/O priority. Begins a stage of its own. Leaves
+ * no file, however it ends. Not covered: free inodes; the journal (destroy_journal). */
 must_check enum error_code destroy_free_space(int directory_fd, const struct report *report,
                                               struct finding_list *findings, uint64_t *ret_overwritten_bytes,
                                               struct error *reterr);

@@ -239,10 +239,6 @@ static enum error_code after_release(int directory_fd, struct finding_list *find
                         ? "the device takes no discards: freed blocks were overwritten only (%s)"
                         : "discarding failed: freed blocks were overwritten only (%s)",
                     strerror(os_errno));
-    struct error error = ERROR_NONE;
-    if (destroy_journal(directory_fd, &error) != OK)
-        finding_add(findings, FINDING_TELLS, "journal-not-zeroed", "journal", error.remedy, "%s",
-                    error.message);
     return OK;
 }
 

@@ -50,10 +50,13 @@ static enum error_code add_opened(struct walk *walk, struct directory *directory
 }
 
 static enum error_code take_file(struct walk *walk, struct directory *directory, const char *name,
-                                 struct error *reterr)
+                                 ino_t inode, struct error *reterr)
 {
     struct opened_file file = {.fd = -1};
     struct error error = ERROR_NONE;
+    enum error_code code = batch_holds(&walk->batch, inode) ? batch_run(&walk->batch, reterr) : OK;
+    if (code)
+        return code;
     switch (open_for_destroying(directory->fd, name, &file, &error)) {
     case OK:
         return add_opened(walk, directory, name, &file, reterr);
@@ -97,7 +100,7 @@ static enum error_code take_other(struct walk *walk, struct directory *directory
         directory->kept = true;
         return OK;
     }
-    return type == DT_REG ? take_file(walk, directory, name, reterr)
+    return type == DT_REG ? take_file(walk, directory, name, inode, reterr)
                           : batch_add_entry(&walk->batch, directory, name, inode, reterr);
 }
 
