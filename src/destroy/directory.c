@@ -4,6 +4,7 @@
 #include <fcntl.h>
 
 #include "base/cleanup.h"
+#include "base/fault.h"
 #include "base/text.h"
 #include "destroy/open.h"
 
@@ -36,7 +37,10 @@ enum error_code directory_new(struct directory *parent, const char *name, int fd
 enum error_code directory_enter(struct directory *parent, const char *name, struct directory **ret_directory,
                                 struct error *reterr)
 {
-    int fd = open_beneath(parent->fd, name, OPEN_FLAGS);
+    int injected = fault("destroy.tree.enter");
+    int fd = injected ? -1 : open_beneath(parent->fd, name, OPEN_FLAGS);
+    if (injected)
+        return error_set(reterr, ERR_FAILED, injected, "cannot open the directory %s", text_shown(name));
     if (fd < 0 && errno == ENOENT) {
         *ret_directory = NULL;
         return OK;

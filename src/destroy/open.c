@@ -103,9 +103,10 @@ enum error_code open_for_destroying(int directory_fd, const char *name, struct o
                                     struct error *reterr)
 {
     struct opened_file file = {.fd = -1, .writable = true};
-    _cleanup_(close_fdp) int path_fd = open_beneath(directory_fd, name, O_PATH);
+    int injected = fault("destroy.open");
+    _cleanup_(close_fdp) int path_fd = injected ? -1 : open_beneath(directory_fd, name, O_PATH);
     if (path_fd < 0)
-        return describe_open(errno, name, reterr);
+        return describe_open(injected ? injected : errno, name, reterr);
     if (fstat(path_fd, &file.status) < 0)
         return error_set(reterr, ERR_FAILED, errno, "cannot stat %s", text_shown(name));
     if (!S_ISREG(file.status.st_mode))

@@ -28,9 +28,9 @@
  * aside are then ordinary ones of the tree.
  *
  * When entries came in between, or changed while they were looked at, a directory is not empty in the end:
- * all is done again, as long as that gets something done.
+ * all is done again, unless that got nothing done twice.
  */
-enum { ROUNDS = 16 };
+enum { ROUNDS = 16, IN_VAIN = 2 };
 
 static enum error_code sync_all(int parent_fd, struct error *reterr)
 {
@@ -97,11 +97,13 @@ static enum error_code round_once(struct walk *walk, int parent_fd, const char *
 static enum error_code rounds(struct walk *walk, int parent_fd, const char *name, struct error *reterr)
 {
     enum error_code code = OK;
-    for (unsigned i = 0; i < ROUNDS && !code; i++) {
+    unsigned in_vain = 0;
+    for (unsigned i = 0; i < ROUNDS && in_vain < IN_VAIN && !code; i++) {
         uint64_t removed_before = walk->tally.removed;
         code = round_once(walk, parent_fd, name, reterr);
-        if (!walk->tally.left_over || walk->tally.removed == removed_before)
+        if (!walk->tally.left_over)
             break;
+        in_vain = walk->tally.removed == removed_before ? in_vain + 1 : 0;
     }
     return code;
 }

@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import signal
+import stat
 import struct
 import subprocess
 import sys
@@ -308,7 +309,7 @@ class TreeTest(OnDisk):
 
     FAULTS = ("destroy.overwrite", "destroy.flush", "destroy.reread", "destroy.unlink", "destroy.rename",
               "destroy.remove-directory", "destroy.tree.batch", "destroy.tree.sync", "destroy.tree.top",
-              "destroy.tree.aside")
+              "destroy.tree.aside", "destroy.tree.enter", "destroy.open")
 
     def plant_for_faults(self):
         self.canaries = Canaries()
@@ -461,13 +462,73 @@ class AwkwardTest(OnDisk):
         with open(os.path.join(path, "stays"), "rb") as file:
             self.assertEqual(file.read(), b"stays")
 
-    def test_a_directory_moved_elsewhere_and_back_by_a_hostile_user_never_leads_outside(self):
-        """Directories of the tree are exchanged with symlinks to the outside as fast as can be."""
+    def exchanged_at(self, fault, old, new):
+        """Runs with two names exchanged at the moment the fault point is reached."""
+        process = start("tree", self.path, "tree", fault=fault)
+        wait_until_stopped(process)
+        sysc.exchange(self.at(old), self.at(new))
+        process.send_signal(signal.SIGCONT)
+        return finish(process)
+
+    def test_a_directory_exchanged_for_a_symlink_when_it_is_entered_does_not_lead_outside(self):
+        os.makedirs(self.at("outside"))
+        self.write("outside/file", b"stays")
+        outside = manifest.take(self.at("outside"))
+        os.makedirs(self.at("tree/victim"))
+        os.symlink(self.at("outside"), self.at("link"))
+        self.exchanged_at("destroy.tree.enter:pause:2", "tree/victim", "link").expect(0)
+        manifest.same(outside, manifest.take(self.at("outside")))
+        self.assertFalse(os.path.lexists(self.at("tree")))
+
+    def test_a_file_exchanged_for_something_else_when_it_is_opened_does_not_lead_outside(self):
+        self.write("outside", b"stays")
+        makers = {"symlink": lambda path: os.symlink(self.at("outside"), path), "fifo": os.mkfifo,
+                  "device": lambda path: os.mknod(path, 0o600 | stat.S_IFBLK, os.makedev(7, 63)), "directory": os.mkdir}
+        for kind, make in makers.items():
+            with self.subTest(kind):
+                os.makedirs(self.at("tree"))
+                self.write("tree/victim", b"goes")
+                make(self.at("other"))
+                self.exchanged_at("destroy.open:pause", "tree/victim", "other").expect(0)
+                self.assertFalse(os.path.lexists(self.at("tree")))
+                with open(self.at("other"), "rb") as file:
+                    self.assertEqual(file.read(), b"goes")
+                os.unlink(self.at("other"))
+        with open(self.at("outside"), "rb") as file:
+            self.assertEqual(file.read(), b"stays")
+
+    def test_what_takes_the_place_of_a_file_before_it_is_unlinked_is_looked_at_first(self):
+        os.makedirs(self.at("tree"))
+        self.write("tree/victim", self.canaries.content(5000))
+        self.write("other", self.canaries.content(5000))
+        process = start("tree", self.path, "tree", "keep", "nothing", fault="destroy.flush:pause")
+        wait_until_stopped(process)
+        sysc.exchange(self.at("tree/victim"), self.at("other"))
+        process.send_signal(signal.SIGCONT)
+        finish(process).expect(0)
+        # What came into the tree was overwritten before it went; what was moved out had been.
+        self.canaries.gone(self.disk)
+
+    def test_a_directory_moved_out_while_being_deep_inside_ends_it(self):
+        path = self.at("tree/a")
+        os.makedirs(path + "/d" * 100)
+        os.mkdir(self.at("outside"))
+        self.write("outside/file", b"stays")
+        process = start("tree", self.path, "tree", fault="destroy.tree.enter:pause:100")
+        wait_until_stopped(process)
+        os.rename(path + "/d", self.at("outside/d"))
+        process.send_signal(signal.SIGCONT)
+        self.assertIn("was moved", finish(process).expect(3).words["error"])
+        with open(self.at("outside/file"), "rb") as file:
+            self.assertEqual(file.read(), b"stays")
+        run("tree", self.path, "tree").expect(0)
+
+    def test_a_hostile_user_who_exchanges_directories_as_fast_as_can_be_never_leads_outside(self):
         os.makedirs(self.at("outside/victim"))
         for number in range(200):
             self.write(f"outside/victim/{number}", b"stays")
         outside = manifest.take(self.at("outside"))
-        for round_ in range(5):
+        for _round in range(3):
             for number in range(40):
                 os.makedirs(self.at(f"tree/{number}/victim"))
                 for name in range(5):
@@ -520,7 +581,7 @@ while True:
             where = os.open(str(number), os.O_RDONLY | os.O_NOFOLLOW, dir_fd=top)
         except OSError:
             continue
-        libc.renameat2(where, b"victim", where, b"link", 2)
+        libc.renameat2(where, b"victim", where, b"link", 2)  # RENAME_EXCHANGE
         os.close(where)
 """
 

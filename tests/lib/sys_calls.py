@@ -49,6 +49,11 @@ def fallocate(fd, mode, offset, length):
     _check(_libc.fallocate(fd, mode, ctypes.c_int64(offset), ctypes.c_int64(length)))
 
 
+def exchange(old, new):
+    """Exchange two names (RENAME_EXCHANGE)."""
+    _check(_libc.renameat2(AT_FDCWD, os.fsencode(old), AT_FDCWD, os.fsencode(new), 2))
+
+
 def clone_mount(path):
     """An O_RDONLY descriptor of directory `path` on a private, read-only clone of its mount, which updates no atimes
     and shows what mounts below hide. None where the kernel cannot (before 5.12)."""
