@@ -137,6 +137,8 @@ vault_each_keyslot(const struct vault *vault,
         struct keyslot keyslot;
         struct error why = ERROR_NONE;
         bool whole = read_keyslot(vault, fd, &list.items[i], &keyslot, &why) == OK;
+        if (vault->mark != VAULT_ACTIVE && why.code == ERR_NOT_FOUND)
+            continue; /* destroyed, as it should be */
         code = each(&list.items[i], whole ? &keyslot : NULL, whole ? NULL : &why, context, reterr);
     }
     free(list.items);
@@ -160,9 +162,7 @@ static enum error_code write_keyslots(struct vault *vault, struct vault *next, s
 {
     _cleanup_(secret_freep) struct secret *mac_key = NULL;
     struct vault old = *vault;
-    enum error_code code = vault_check_mark(vault, reterr);
-    if (!code)
-        code = vault_read_mac_key(vault, &mac_key, reterr);
+    enum error_code code = vault_take_mac_key(vault, &mac_key, reterr);
     if (!code) {
         *vault = *next;
         code = vault_write(vault, mac_key, reterr);

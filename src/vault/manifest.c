@@ -47,9 +47,7 @@ enum error_code vault_write_directories(struct vault *vault, struct vault *next,
 static enum error_code write_next(struct vault *vault, struct vault *next, struct error *reterr)
 {
     _cleanup_(secret_freep) struct secret *mac_key = NULL;
-    enum error_code code = vault_check_mark(vault, reterr);
-    if (!code)
-        code = vault_read_mac_key(vault, &mac_key, reterr);
+    enum error_code code = vault_take_mac_key(vault, &mac_key, reterr);
     if (code) {
         lists_done(next);
         return code;

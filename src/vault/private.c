@@ -133,6 +133,26 @@ enum error_code vault_ensure_private(int vault_fd, const struct fscrypt_identifi
     return code;
 }
 
+enum error_code vault_take_mac_key(const struct vault *vault, struct secret **ret_mac_key,
+                                   struct error *reterr)
+{
+    _cleanup_(secret_freep) struct secret *mac_key = NULL;
+    enum error_code code = vault_check_mark(vault, reterr);
+    if (!code)
+        code = vault_read_mac_key(vault, &mac_key, reterr);
+    if (code)
+        return code;
+    if (mac_verify(mac_key, vault->body.data, vault->body.length, vault->mac, NULL)) {
+        error_set(reterr, ERR_CHANGED, 0, "vault %s: %s is not as husk wrote it: its MAC does not fit",
+                  vault->name, VAULT_FILE_NAME);
+        error_subject(reterr, "%s", vault->name);
+        error_remedy(reterr, "husk lock %s, then unlock it: that names what changed", vault->name);
+        return ERR_CHANGED;
+    }
+    *ret_mac_key = TAKE(mac_key);
+    return OK;
+}
+
 enum error_code vault_check_manifest(const struct vault *vault, struct error *reterr)
 {
     _cleanup_(secret_freep) struct secret *mac_key = NULL;

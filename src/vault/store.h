@@ -41,6 +41,10 @@ must_check enum error_code vault_ensure_private(int vault_fd, const struct fscry
 /* The MAC key from private/. ERR_LOCKED. */
 must_check enum error_code vault_read_mac_key(const struct vault *vault, struct secret **ret_mac_key,
                                               struct error *reterr);
+/* The same for whoever is about to write the manifest: what stands there now must be right, or the new MAC
+ * would make a change of it good. ERR_ERASED, ERR_CHANGED. */
+must_check enum error_code vault_take_mac_key(const struct vault *vault, struct secret **ret_mac_key,
+                                              struct error *reterr);
 must_check enum error_code vault_derive_mac_key(const struct secret *vault_secret,
                                                 struct secret **ret_mac_key, struct error *reterr);
 
