@@ -11,7 +11,6 @@
 #include "base/text.h"
 #include "filesystem/device.h"
 #include "filesystem/filesystem.h"
-#include "filesystem/settle.h"
 
 static const char *find_tune2fs(void)
 {
@@ -122,7 +121,7 @@ enum error_code filesystem_enable_encrypt(const struct filesystem *filesystem, s
     struct ext4_facts facts = {0};
     enum error_code code = filesystem_ext4_facts(filesystem, &facts, reterr);
     if (!code && facts.encrypt)
-        return journal_settle(filesystem, reterr);
+        return filesystem_settle(filesystem, reterr);
     if (!code)
         code = device_path(filesystem, device, reterr);
     if (code)
@@ -154,5 +153,5 @@ enum error_code filesystem_enable_encrypt(const struct filesystem *filesystem, s
                      text_shown(device));
         return ERR_FAILED;
     }
-    return journal_settle(filesystem, reterr);
+    return filesystem_settle(filesystem, reterr);
 }

@@ -55,11 +55,15 @@ struct ext4_facts {
 must_check enum error_code filesystem_ext4_facts(const struct filesystem *filesystem,
                                                  struct ext4_facts *ret_facts, struct error *reterr);
 
-/* tune2fs -O encrypt on the mounted device, then checks that the feature is there and makes it survive a
- * power cut. To be called before the first policy is set, also where the feature is there already: somebody
- * may have just set it by hand. Blocks on the disk. */
+/* tune2fs -O encrypt on the mounted device, then checks that the feature is there and settles it. Nothing but
+ * the settling is done where it is there already. Blocks on the disk. */
 must_check enum error_code filesystem_enable_encrypt(const struct filesystem *filesystem,
                                                      struct error *reterr);
+
+/* Empty the journal, so that an older copy of the superblock in it cannot take a feature off again at a power
+ * cut. Needed before the first policy is set: somebody may have just run tune2fs by hand. Blocks on the disk.
+ */
+must_check enum error_code filesystem_settle(const struct filesystem *filesystem, struct error *reterr);
 
 /* Findings (blocking) where this kernel or filesystem cannot carry a vault: "not-ext4", "read-only",
  * "old-kernel" (below 5.7), "no-kernel-encryption", "block-size" (above the page size), "dax" (mounted so),

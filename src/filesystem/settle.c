@@ -13,7 +13,7 @@
 #define EXT4_IOC_CHECKPOINT _IOW('f', 43, uint32_t)
 #endif
 
-enum error_code journal_settle_by_freezing(const struct filesystem *filesystem, struct error *reterr)
+enum error_code filesystem_settle_by_freezing(const struct filesystem *filesystem, struct error *reterr)
 {
     if (syncfs(filesystem->root_fd) < 0 || ioctl(filesystem->root_fd, FIFREEZE, 0) < 0)
         return error_set(reterr, ERR_FAILED, errno, "cannot flush the journal of %s",
@@ -26,7 +26,7 @@ enum error_code journal_settle_by_freezing(const struct filesystem *filesystem, 
     return OK;
 }
 
-enum error_code journal_settle(const struct filesystem *filesystem, struct error *reterr)
+enum error_code filesystem_settle(const struct filesystem *filesystem, struct error *reterr)
 {
     if (filesystem->read_only)
         return OK;
@@ -38,7 +38,7 @@ enum error_code journal_settle(const struct filesystem *filesystem, struct error
     if (os_errno == ENODEV || os_errno == EOPNOTSUPP) /* no journal */
         return OK;
     if (os_errno == ENOTTY)
-        return journal_settle_by_freezing(filesystem, reterr);
+        return filesystem_settle_by_freezing(filesystem, reterr);
     return error_set(reterr, ERR_FAILED, os_errno, "cannot empty the journal of %s",
                      text_shown(filesystem->mount_point));
 }

@@ -6,10 +6,6 @@
 #pragma once
 #include "filesystem/filesystem.h"
 
-/* Empty the journal: by checkpoint, and before Linux 5.14 by freezing. Without a journal or on a read-only
- * mount there is nothing to do. Blocks until the disk has it. */
-must_check enum error_code journal_settle(const struct filesystem *filesystem, struct error *reterr);
-
-/* The second way, for itself: all writers wait for a moment. */
-must_check enum error_code journal_settle_by_freezing(const struct filesystem *filesystem,
-                                                      struct error *reterr);
+/* What filesystem_settle does before Linux 5.14, for itself: all writers wait for a moment. */
+must_check enum error_code filesystem_settle_by_freezing(const struct filesystem *filesystem,
+                                                         struct error *reterr);

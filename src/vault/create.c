@@ -167,7 +167,9 @@ enum error_code vault_create(struct filesystem *filesystem, const char *name, co
     if (code)
         return code;
     vault->filesystem = filesystem;
-    code = write_all(vault, vaults_fd, new_name, vault_secret, keyslots, keyslot_count, reterr);
+    code = filesystem_settle(filesystem, reterr); /* from here on encrypted directories need the feature */
+    if (!code)
+        code = write_all(vault, vaults_fd, new_name, vault_secret, keyslots, keyslot_count, reterr);
     if (!code)
         code = put_into_place(vaults_fd, new_name, name, reterr);
     if (code) {

@@ -276,7 +276,7 @@ static struct enabling enable_on(struct loop_disk *cut, bool by_freezing)
         if (!run_program("tune2fs", "-O", "encrypt", cut->device, NULL))
             result.code = ERR_FAILED;
         else
-            result.code = journal_settle_by_freezing(found, &result.error);
+            result.code = filesystem_settle_by_freezing(found, &result.error);
     } else if (!result.code) {
         result.code = filesystem_enable_encrypt(found, &result.error);
     }
