@@ -76,15 +76,29 @@ enum error_code filesystem_relative_path_in(const struct filesystem *filesystem,
     return buffer_append(buffer, relative, strlen(relative), reterr);
 }
 
+/* Other filesystems may know no handles. They are only looked at to be refused, so the name will do. */
+static enum error_code path_by_name(const struct filesystem *filesystem, int directory_fd,
+                                    struct buffer *buffer, struct error *reterr)
+{
+    char path[PATH_MAX];
+    enum error_code code = read_kernel_path(directory_fd, path, reterr);
+    if (code)
+        return code;
+    const char *relative = path_below(path, filesystem->mount_point);
+    if (!relative)
+        return error_set(reterr, ERR_UNSUPPORTED, 0, "the directory %s lies on %s, not on ext4",
+                         text_shown(path), text_shown(filesystem->type));
+    return buffer_append(buffer, relative, strlen(relative), reterr);
+}
+
 enum error_code filesystem_relative_path(int directory_fd, struct buffer *buffer, struct error *reterr)
 {
     struct filesystem *filesystem;
     enum error_code code = filesystem_of(directory_fd, &filesystem, reterr);
     if (code)
         return code;
-    if (filesystem->root_fd < 0)
-        code = error_set(reterr, ERR_UNSUPPORTED, 0, "the root of the filesystem under %s cannot be reached",
-                         text_shown(filesystem->mount_point));
+    if (strcmp(filesystem->type, "ext4"))
+        code = path_by_name(filesystem, directory_fd, buffer, reterr);
     else
         code = filesystem_relative_path_in(filesystem, directory_fd, buffer, reterr);
     filesystem_free(filesystem);
