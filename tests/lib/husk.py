@@ -21,6 +21,7 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROGRAM = os.environ.get("HUSK", os.path.join(ROOT, "build", "husk"))
 TIMEOUT_S = 120
+SHOWN = 2500
 
 DONE, FAILED, USAGE, REFUSED, NOT_NOW, INCOMPLETE = range(6)
 
@@ -59,7 +60,12 @@ class Done:
         return self
 
     def __str__(self):
-        return f"{' '.join(map(os.fsdecode, self.argv))}\n--- stdout\n{self.out}\n--- stderr\n{self.err}"
+        command = " ".join(map(os.fsdecode, self.argv))
+        return f"{command}\n--- stdout\n{_end(self.out)}\n--- stderr\n{_end(self.err)}"
+
+
+def _end(text):
+    return text if len(text) <= SHOWN else f"... {text[-SHOWN:]}"
 
 
 def _environment(fault, extra):
