@@ -10,6 +10,7 @@ there to be refused. Needs root.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -91,6 +92,19 @@ def unmount(path):
     raise RuntimeError(f"{path} stayed busy and was detached: {done.stderr.decode(errors='replace').strip()}")
 
 
+def wait_unused(device, timeout_s=60):
+    """A mount namespace somebody made while we were mounted keeps the filesystem alive until it ends."""
+    limit = time.monotonic() + timeout_s
+    while True:
+        try:
+            os.close(os.open(device, os.O_RDONLY | os.O_EXCL))
+            return
+        except OSError as busy:
+            if busy.errno != errno.EBUSY or time.monotonic() > limit:
+                raise RuntimeError(f"{device} is unmounted here and in use elsewhere: {busy}") from None
+        time.sleep(0.02)
+
+
 def attach(undo, image):
     """A loop device on `image` that goes with `undo`."""
     device = run("losetup", "--find", "--show", image).strip()
@@ -120,7 +134,10 @@ class Disk:
             raise Unsupported(f"{self.kind} {chosen}: {done.stderr.decode(errors='replace').splitlines()[0]}")
 
     def unmount(self):
+        """The filesystem is gone from the kernel, with its keys; not only from our sight."""
         unmount(self.path)
+        if self.device:
+            wait_unused(self.device)
 
     def remount(self, options=None):
         """Unmount and mount again: cached pages and fscrypt keys are gone afterwards."""
