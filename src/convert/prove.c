@@ -116,7 +116,10 @@ static enum error_code judge(struct proof *proof, struct tree_directory *directo
     if (busy && !name)
         atomic_store(&proof->directory_in_use, true);
     if (S_ISREG(status->stx_mode)) {
+        /* Another thread at another name of the same inode would be taken for something foreign. */
+        tree_records_lock(proof->work->records, status->stx_ino);
         code = try_lease(directory, name, &available, reterr);
+        tree_records_unlock(proof->work->records, status->stx_ino);
         if (!code && !available && !busy)
             add(proof, directory, name, "busy-lease", "something has it open that /proc does not show",
                 "find what uses it (another container, a kernel service), stop it, then run the same command "
