@@ -121,6 +121,8 @@ static enum error_code parse_object(json_t *object, struct convert_journal *jour
     if (!code)
         code = json_get_boolean(object, "proven", &journal->proven, reterr);
     if (!code)
+        code = json_get_boolean(object, "partly_overwritten", &journal->partly_overwritten, reterr);
+    if (!code)
         code = json_get_hex(object, "vault", journal->vault.bytes, sizeof(journal->vault.bytes), reterr);
     if (!code)
         code = json_get_array(object, "directories", VAULT_DIRECTORIES_MAXIMUM, &directories, reterr);
@@ -194,6 +196,8 @@ enum error_code journal_format(const struct convert_journal *journal, struct buf
         code = json_set_new(object, "direction", json_string(direction_words[journal->direction]), reterr);
     if (!code)
         code = json_set_new(object, "proven", json_boolean(journal->proven), reterr);
+    if (!code)
+        code = json_set_new(object, "partly_overwritten", json_boolean(journal->partly_overwritten), reterr);
     if (!code)
         code = json_set_hex(object, "vault", journal->vault.bytes, sizeof(journal->vault.bytes), reterr);
     if (code) {

@@ -45,18 +45,28 @@ static enum error_code may_remove(struct tree_directory *directory, const char *
     return code;
 }
 
-static enum error_code destroy_plaintext(struct convert_work *work, int directory_fd, const char *name,
-                                         bool checked, bool *ret_kept, struct error *reterr)
+static enum error_code exists(int directory_fd, const char *name, bool *ret_exists, struct error *reterr)
 {
-    const struct destroy_tree_options options = {.may_destroy = checked ? may_destroy : NULL,
-                                                 .context = work,
-                                                 .report = &work->progress.report,
-                                                 .findings = work->options->findings};
+    struct stat status;
+    *ret_exists = fstatat(directory_fd, name, &status, AT_SYMLINK_NOFOLLOW) == 0;
+    if (!*ret_exists && errno != ENOENT)
+        return error_set(reterr, ERR_FAILED, errno, "cannot look at the old tree");
+    return OK;
+}
+
+/* What was deleted without being overwritten is remembered, so that nobody is told otherwise later. */
+static enum error_code destroy_plaintext(struct convert_work *work, int directory_fd, const char *name,
+                                         const struct destroy_tree_options *options, bool *ret_kept,
+                                         struct error *reterr)
+{
     struct error error = ERROR_NONE;
-    enum error_code code = destroy_tree(directory_fd, name, &options, &error);
+    bool left = false;
+    enum error_code code = destroy_tree(directory_fd, name, options, &error);
     if (code == ERR_INCOMPLETE) {
-        *ret_kept = true;
-        return OK;
+        code = exists(directory_fd, name, &left, reterr);
+        *ret_kept |= left;
+        work->journal.partly_overwritten |= !left;
+        return code ? code : journal_write(work->work_fd, &work->journal, reterr);
     }
     if (code && reterr)
         *reterr = error;
@@ -67,10 +77,10 @@ static enum error_code scrub_one(struct convert_work *work, const struct convert
                                  bool *ret_kept, struct error *reterr)
 {
     char name[16];
-    struct stat status;
-    work_name(work, directory, name);
-    if (fstatat(work->old_fd, name, &status, AT_SYMLINK_NOFOLLOW) < 0)
-        return errno == ENOENT ? OK : error_set(reterr, ERR_FAILED, errno, "cannot look at the old tree");
+    bool there;
+    enum error_code code = exists(work->old_fd, work_name(work, directory, name), &there, reterr);
+    if (code || !there)
+        return code;
     if (directory->in_use) { /* the proof has named who */
         *ret_kept = true;
         return OK;
@@ -79,13 +89,16 @@ static enum error_code scrub_one(struct convert_work *work, const struct convert
     if (work->journal.direction == CONVERT_PROTECT) {
         report_stage(&work->progress.report, 0, 0, "scrubbing the old plaintext of %s",
                      work_shown(work, directory));
-        return destroy_plaintext(work, work->old_fd, name, true, ret_kept, reterr);
+        const struct destroy_tree_options options = {.may_destroy = may_destroy,
+                                                     .context = work,
+                                                     .report = &work->progress.report,
+                                                     .findings = work->options->findings};
+        return destroy_plaintext(work, work->old_fd, name, &options, ret_kept, reterr);
     }
     bool kept = false;
     report_stage(&work->progress.report, 0, 0, "deleting the old encrypted tree of %s",
                  work_shown(work, directory));
-    enum error_code code =
-        tree_remove_if(work->old_fd, name, may_remove, work, &work->progress.report, &kept, reterr);
+    code = tree_remove_if(work->old_fd, name, may_remove, work, &work->progress.report, &kept, reterr);
     *ret_kept |= !code && kept;
     return code;
 }
@@ -129,6 +142,8 @@ enum error_code step_scrub(struct convert_work *work, bool *ret_kept, struct err
 
 enum error_code step_drop_twins(struct convert_work *work, struct error *reterr)
 {
+    const struct destroy_tree_options options = {.report = &work->progress.report,
+                                                 .findings = work->options->findings};
     enum error_code code = OK;
     for (size_t i = 0; !code && i < work->journal.count; i++) {
         char name[16];
@@ -136,7 +151,7 @@ enum error_code step_drop_twins(struct convert_work *work, struct error *reterr)
         work_name(work, &work->journal.directories[i], name);
         /* A plain twin holds plaintext that nothing else has seen: it may all go. */
         if (work->journal.direction == CONVERT_UNPROTECT)
-            code = destroy_plaintext(work, work->work_fd, name, false, &kept, reterr);
+            code = destroy_plaintext(work, work->work_fd, name, &options, &kept, reterr);
         else
             code = tree_remove(work->work_fd, name, &work->progress.report, reterr);
         if (!code && kept)

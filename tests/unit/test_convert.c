@@ -2,7 +2,8 @@
 #include "unit.h"
 
 static const char sound[] =
-    "{\"version\":1,\"state\":\"frozen\",\"direction\":\"protect\",\"proven\":false,"
+    "{\"version\":1,\"state\":\"frozen\",\"direction\":\"protect\",\"proven\":false,\"partly_overwritten\":"
+    "false,"
     "\"vault\":\"000102030405060708090a0b0c0d0e0f\",\"directories\":[{\"path\":\"srv/data\","
     "\"has_twin\":true,\"nonce\":\"101112131415161718191a1b1c1d1e1f\",\"root_flags\":16}]}";
 
@@ -34,6 +35,7 @@ static void a_journal_comes_back_as_it_was_written(void **state)
     memset(&journal.vault, 7, sizeof(journal.vault));
     assert_ok(journal_add(&journal, "srv/data", &error));
     assert_ok(journal_add(&journal, "a\nname \xff\\x41", &error));
+    journal.partly_overwritten = true;
     journal.directories[1].has_twin = true;
     journal.directories[1].root_flags = 0x30;
     memset(&journal.directories[1].nonce, 9, sizeof(journal.directories[1].nonce));
@@ -42,6 +44,7 @@ static void a_journal_comes_back_as_it_was_written(void **state)
     assert_int_equal(again.state, CONVERT_SCRUBBING);
     assert_int_equal(again.direction, CONVERT_UNPROTECT);
     assert_true(again.proven);
+    assert_true(again.partly_overwritten);
     assert_memory_equal(&again.vault, &journal.vault, sizeof(journal.vault));
     assert_int_equal(again.count, 2);
     assert_string_equal(again.directories[1].path, "a\nname \xff\\x41");
