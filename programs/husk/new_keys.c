@@ -178,7 +178,7 @@ enum error_code new_keys_record_keyfile(struct run *run, const struct vault_id *
 {
     size_t length = strcmp(run->at, "/") != 0 ? strlen(run->at) : 0;
     if (!strncmp(real_path, run->at, length) && real_path[length] == '/')
-        return host_add_keyfile(run->at, vault, real_path + length + 1, reterr);
+        return host_add_keyfile(run->at, vault, real_path + length, reterr);
     finding_add(&run->findings, FINDING_TELLS, "keyfile-not-recorded", text_shown(real_path),
                 "name it with --keyfile when unlocking",
                 "the keyfile lies outside the host at %s and is not recorded there", text_shown(run->at));

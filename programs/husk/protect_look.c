@@ -4,37 +4,32 @@
 #include "base/text.h"
 #include "protect.h"
 
-/* Only the missing feature is in the way. */
-static bool lacks_only_feature(const struct finding_list *findings)
+/* The finding about the missing feature, if nothing else is in the way. */
+static const struct finding *find_only_feature(const struct finding_list *findings)
 {
-    bool lacks = false;
+    const struct finding *found = NULL;
     if (findings->dropped)
-        return false;
+        return NULL;
     for (size_t i = 0; i < findings->count; i++) {
-        if (!findings->items[i].blocks)
+        const struct finding *finding = &findings->items[i];
+        if (!finding->blocks)
             continue;
-        if (strcmp(findings->items[i].kind, "no-encrypt-feature") != 0)
-            return false;
-        lacks = true;
+        if (strcmp(finding->kind, "no-encrypt-feature") != 0)
+            return NULL;
+        found = finding;
     }
-    return lacks;
+    return found;
 }
 
-static enum error_code may_set_feature(struct protect *protect, bool *ret_may, struct error *reterr)
+static enum error_code may_set_feature(struct run *run, const struct finding *lacking, bool *ret_may,
+                                       struct error *reterr)
 {
-    struct run *run = protect->run;
     *ret_may = argument_given(&run->arguments, OPTION_ENABLE_FEATURE);
     if (*ret_may || !run_can_ask(run))
         return OK;
-    char question[1024];
-    snprintf(
-        question, sizeof(question),
-        "The ext4 filesystem on %s lacks the encrypt feature.\n"
-        "Setting it takes effect at once and cannot be undone by husk. A boot loader has to read this\n"
-        "filesystem still if it is the one with /boot: GRUB does from version 2.04 on. The version of the\n"
-        "package proves nothing: run grub-install again first, so that the one on the disk is new enough.\n"
-        "Set the feature now?",
-        text_shown(protect->plan->filesystem->source));
+    char question[1200];
+    snprintf(question, sizeof(question), "%s: %s\n  %s\nSet the feature now?", lacking->subject,
+             lacking->cause, lacking->remedy);
     return run_ask(run, question, ret_may, reterr);
 }
 
@@ -48,8 +43,9 @@ static enum error_code plan(struct protect *protect, struct error *reterr)
     if (code)
         return code;
     bool may_set = false;
-    if (lacks_only_feature(&protect->plan->findings))
-        code = may_set_feature(protect, &may_set, reterr);
+    const struct finding *lacking = find_only_feature(&protect->plan->findings);
+    if (lacking)
+        code = may_set_feature(run, lacking, &may_set, reterr);
     if (code)
         return code;
     protect->lacks_feature = may_set;

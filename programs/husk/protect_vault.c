@@ -175,10 +175,12 @@ enum error_code protect_open_vault(struct protect *protect, struct error *reterr
     if (code || (state == VAULT_UNLOCKED && answers.count == 0))
         return code;
     code = keys_open(run, vault, &keys_plain, &answers, KEYS_ANY_SOURCE, &vault_secret, &kind, reterr);
-    if (code == ERR_WRONG_KEY && answers.count > 0)
+    if (code == ERR_WRONG_KEY && answers.count > 0) {
+        reterr->remedy[0] = '\0';
         error_remedy(reterr,
                      "protect adds no keyslot to a vault that is there; for that: husk keyslot add %s",
                      vault->name);
+    }
     if (!code && state != VAULT_UNLOCKED)
         code = vault_unlock(vault, vault_secret, VAULT_ACCEPT_NOTHING, &run->findings, reterr);
     return code ? code : record_keyfiles(run, vault, &answers, reterr);

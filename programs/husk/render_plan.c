@@ -14,6 +14,10 @@ static const char *const action_words[] = {
 static void show_directory(struct run *run, const struct convert_plan_directory *directory)
 {
     run_text(run, "  %s: ", directory->shown_path);
+    if (directory->action == CONVERT_COPY && directory->directories == 0) {
+        run_text(run, "not looked at\n"); /* something above it is in the way */
+        return;
+    }
     switch (directory->action) {
     case CONVERT_COPY:
         run_text(run, "copy %s files, %s directories, %s others, %s; exchange; scrub the old ones\n",

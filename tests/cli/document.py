@@ -33,7 +33,7 @@ def check(done, verb):
     for finding in document["findings"]:
         demand(list(finding) == ["kind", "subject", "cause", "remedy"], "members of a finding", done)
         demand(all(isinstance(value, str) for value in finding.values()), "types of a finding", done)
-        demand(re.fullmatch(r"[a-z-]+", finding["kind"]) and finding["cause"], "a finding", done)
+        demand(re.fullmatch(r"[a-z0-9-]+", finding["kind"]) and finding["cause"], "a finding", done)
     error = document["error"]
     demand((error is None) == (done.status == 0), "error and exit status", done)
     if error is not None:
