@@ -42,7 +42,8 @@ class MainJobTest(Job):
         self.check_lock_and_unlock(recovery)
         self.check_keyslots()
         for path, was in before.items():
-            manifest.same(was, manifest.take(path))
+            manifest.same(was, manifest.take(path), ["atime"])  # the test has listed it
+            before[path] = manifest.take(path)
 
         self.assertTrue(self.json("unprotect", "v")["changed"])
         for path, was in before.items():
