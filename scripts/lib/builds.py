@@ -20,11 +20,17 @@ class Build:
     def husk(self):
         return os.path.join(self.directory, "husk")
 
+    def configure(self):
+        if os.path.exists(os.path.join(self.directory, "build.ninja")):
+            return "true"
+        return f"CC={self.compiler} meson setup {self.directory} {' '.join(self.options)}"
+
+    def configure_argv(self):
+        return ["sh", "-c", self.configure()]
+
     def argv(self):
         """Configure where needed, then compile; warnings are errors in every build."""
-        ready = os.path.exists(os.path.join(self.directory, "build.ninja"))
-        configure = "" if ready else f"CC={self.compiler} meson setup {self.directory} {' '.join(self.options)} && "
-        return ["sh", "-c", f"{configure}meson compile -C {self.directory} --ninja-args=-k,0"]
+        return ["sh", "-c", f"{self.configure()} && meson compile -C {self.directory} --ninja-args=-k,0"]
 
 
 # What the cli and crash tiers run: as people get it, but with the fault points.

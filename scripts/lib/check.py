@@ -37,38 +37,40 @@ def python_step(path, prefix="", environment=None, timeout_s=1200):
     return Step(name, argv, timeout_s, environment, count_python(result), alone)
 
 
-def unit(options):
+def unit(options, good):
     tests = []
-    for build in (builds.TEST, builds.CLANG, builds.SANITIZED):
+    for build in good:
         tests.append([Step(f"{build.name}: {name}", argv, 600, {**build.environment, "CMOCKA_MESSAGE_OUTPUT": "TAP"},
                            count_tap) for name, argv in builds.unit_tests(build)])
     return sum(tests, [])
 
 
-def cli(options):
-    tests = [python_step(path) for path in python_files("tests", "lib") + python_files("tests", "cli")]
-    for path in python_files("tests", "cli"):
+def cli(options, good):
+    files = python_files("tests", "cli")
+    tests = [python_step(path) for path in python_files("tests", "lib") + files] if builds.TEST in good else []
+    for path in files if builds.SANITIZED in good else []:
         if options.all or os.path.basename(path) in SANITIZED_CLI:
             tests.append(python_step(path, "sanitized ", builds.SANITIZED.environment, 2400))
     return tests
 
 
-def crash(options):
-    return [python_step(path, timeout_s=3600 if options.all else 1200) for path in python_files("tests", "crash")]
+def crash(options, good):
+    return [python_step(path, timeout_s=3600 if options.all else 1200)
+            for path in python_files("tests", "crash") if good]
 
 
-def vm(options):
-    return [python_step(path, timeout_s=3600) for path in python_files("tests", "vm")]
+def vm(options, good):
+    return [python_step(path, timeout_s=3600) for path in python_files("tests", "vm") if good]
 
 
-def fuzz(options):
+def fuzz(options, good):
     seconds = FUZZ_LONG_S if options.all else FUZZ_S
-    return [Step(name, argv, seconds + 300) for name, argv in builds.fuzz_targets(seconds)]
+    return [Step(name, argv, seconds + 300) for name, argv in builds.fuzz_targets(seconds) if good]
 
 
-# name: (builds it needs, its steps); in the order they run.
+# name: (builds it uses, its steps given those that went well); in the order they run.
 TIERS = {
-    "lint": ([builds.CLANG], lambda options: lint.steps(ROOT, python_step, python_files)),
+    "lint": ([], lambda options, good: lint.steps(ROOT, python_step, python_files)),
     "unit": ([builds.TEST, builds.CLANG, builds.SANITIZED], unit),
     "cli": ([builds.TEST, builds.SANITIZED], cli),
     "crash": ([builds.TEST], crash),
@@ -79,17 +81,17 @@ TIERS = {
 
 def run_tier(runner, tier, options, built):
     begun = time.monotonic()
-    needs, make_steps = TIERS[tier]
+    uses, make_steps = TIERS[tier]
     outcomes = []
-    for build in needs:
-        if build.name not in built:
-            built[build.name] = runner.run_one("build", Step(build.name, build.argv(), 900))
-            outcomes.append(built[build.name])
-    if all(not built[build.name].failed for build in needs):
-        steps = make_steps(options)
-        outcomes += runner.run_all(tier, steps)
-        if not steps:
-            outcomes.append(Outcome(failed=[f"{tier}: there are no tests in this tier"]))
+    for build in uses:
+        if build not in built:
+            built[build] = runner.run_one("build", Step(build.name, build.argv(), 900))
+            outcomes.append(built[build])
+    good = [build for build in uses if not built[build].failed]
+    steps = make_steps(options, good)
+    outcomes += runner.run_all(tier, steps)
+    if not steps:
+        outcomes.append(Outcome(failed=[f"{tier}: no tests were run in this tier"]))
     return outcomes, time.monotonic() - begun
 
 

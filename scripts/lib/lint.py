@@ -3,6 +3,7 @@
 import os
 import re
 
+import builds
 from steps import Step
 
 SKIPPED_DIRECTORIES = {".git", "__pycache__"}
@@ -34,12 +35,12 @@ def manual_pages(root):
     return [path for path in walk(root, ".") if re.search(r"\.[1-8]$", path)]
 
 
-def tidy_steps(root):
+def tidy_step(root):
     files = [path for path in c_files(root, ".c") if path.startswith(("src/", "programs/"))]
-    parts = [files[number::TIDY_JOBS] for number in range(TIDY_JOBS)]
-    return [Step(f"clang-tidy {number + 1} of {TIDY_JOBS}",
-                 ["clang-tidy-14", "--quiet", "-p", os.path.join(root, "build", "clang"), *part])
-            for number, part in enumerate(parts) if part]
+    # The build need not have been made, only configured: that writes compile_commands.json.
+    script = (f"{builds.CLANG.configure()} && "
+              f"printf '%s\\0' \"$@\" | xargs -0 -n 5 -P {TIDY_JOBS} clang-tidy-14 --quiet -p {builds.CLANG.directory}")
+    return Step("clang-tidy", ["sh", "-c", script, "sh", *files])
 
 
 def notes(log):
@@ -47,7 +48,7 @@ def notes(log):
 
 
 def steps(root, python_step, python_files):
-    chosen = tidy_steps(root)
+    chosen = [tidy_step(root)]
     chosen.append(Step("clang-format", ["clang-format-14", "--dry-run", "-Werror", *c_files(root, ".c", ".h")]))
     chosen.append(Step("shellcheck", ["shellcheck", "-x", *shell_scripts(root)]))
     if manual_pages(root):

@@ -112,7 +112,12 @@ class Runner:
             return Outcome()
         begun = time.monotonic()
         step.log = os.path.join(self.log_directory, re.sub(r"[^\w.+-]+", "_", f"{tier}-{step.name}") + ".log")
-        status = self._run_logged(tier, step)
+        try:
+            status = self._run_logged(tier, step)
+        except (OSError, ValueError) as error:
+            with open(step.log, "a") as file:
+                file.write(f"cannot run {step.argv[0]}: {error}\n")
+            status = "an error"
         with open(step.log, errors="replace") as file:
             log = file.read()
         outcome = step.count(step, status, log) if step.count else one_test(step, status)
