@@ -132,9 +132,11 @@ static enum error_code erase_one(struct run *run, struct vault *vault, void *con
     enum error_code code = check_certificate_place(vault, erasing, reterr);
     if (code)
         return code;
-    /* From here on it goes to its end: no hang-up, no Ctrl-C, no page of this program from the disk. */
+    /* From here on it goes to its end: no hang-up, no Ctrl-C, no page of this program from the disk. What is
+     * mapped later is locked when it is touched: read in at once, a file could not be re-read past the cache.
+     */
     interrupt_ignore();
-    if (mlockall(MCL_CURRENT | MCL_FUTURE) < 0)
+    if (mlockall(MCL_CURRENT) < 0 || mlockall(MCL_FUTURE | MCL_ONFAULT) < 0)
         finding_add(&run->findings, FINDING_TELLS, "memory-not-locked", vault->name,
                     "raise the limit on locked memory", "husk could not be locked in memory: %s",
                     strerror(errno));
