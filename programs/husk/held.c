@@ -130,6 +130,16 @@ enum error_code held_each(struct run *run, enum held_reading reading,
     return error_set(reterr, ERR_INCOMPLETE, 0, "%zu of %zu vaults failed", failed, total);
 }
 
+enum error_code held_check_active(const struct vault *vault, struct error *reterr)
+{
+    if (vault->mark == VAULT_ACTIVE)
+        return OK;
+    error_set(reterr, ERR_ERASED, 0, "vault %s is %s: nothing opens it any more", vault->name,
+              vault->mark == VAULT_ERASED ? "erased" : "being erased");
+    error_subject(reterr, "%s", vault->name);
+    return ERR_ERASED;
+}
+
 enum error_code held_shown_path(const struct vault *vault, const char *path, struct buffer *text,
                                 struct error *reterr)
 {

@@ -32,6 +32,9 @@ must_check enum error_code held_each(struct run *run, enum held_reading reading,
                                                             void *context, struct error *reterr),
                                      void *context, struct error *reterr);
 
+/* ERR_ERASED with a mark of an erase. */
+must_check enum error_code held_check_active(const struct vault *vault, struct error *reterr);
+
 /* An absolute path below the vault's mount point, for showing; appended to buffer. */
 must_check enum error_code held_shown_path(const struct vault *vault, const char *path, struct buffer *text,
                                            struct error *reterr);

@@ -15,13 +15,10 @@ enum error_code keyslot_hold(struct run *run, struct keyslot_work *ret_work, str
 {
     _cleanup_(held_done) struct held_vault held = HELD_NONE;
     enum error_code code = held_take(run, run->arguments.operands[0], HELD_READABLE, &held, reterr);
+    if (!code)
+        code = held_check_active(held.vault, reterr);
     if (code)
         return code;
-    if (held.vault->mark != VAULT_ACTIVE) {
-        code = error_set(reterr, ERR_ERASED, 0, "vault %s is %s", held.vault->name,
-                         held.vault->mark == VAULT_ERASED ? "erased" : "being erased");
-        return error_subject(reterr, "%s", held.vault->name);
-    }
     *ret_work = (struct keyslot_work){.held = held};
     held = HELD_NONE;
     return OK;

@@ -23,12 +23,8 @@ enum error_code protect_find_vault(struct protect *protect, struct error *reterr
         error_subject(reterr, "%s", vault->name);
         return error_remedy(reterr, "a vault stays on one filesystem: use another name");
     }
-    if (vault->mark != VAULT_ACTIVE) {
-        bool erased = vault->mark == VAULT_ERASED;
-        error_set(reterr, ERR_ERASED, 0, "vault %s is %s", vault->name, erased ? "erased" : "being erased");
-        error_subject(reterr, "%s", vault->name);
-        return error_remedy(reterr, erased ? "use another name" : "finish the erase, then use another name");
-    }
+    if (held_check_active(vault, reterr))
+        return error_remedy(reterr, "use another name for a new vault");
     protect->held.vault = TAKE(vault);
     return OK;
 }

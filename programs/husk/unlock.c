@@ -46,6 +46,9 @@ static enum error_code unlock_one(struct run *run, struct vault *vault, void *co
     bool all = argument_given(&run->arguments, OPTION_ALL);
     if (all && (before == VAULT_IS_ERASED || before == VAULT_IS_ERASING))
         return OK; /* --all means those there is something to unlock of */
+    code = held_check_active(vault, reterr);
+    if (code)
+        return code;
     enum keyslot_kind kind = 0;
     bool was_unlocked = before == VAULT_UNLOCKED && unlocking->accept == VAULT_ACCEPT_NOTHING;
     if (was_unlocked) {

@@ -26,6 +26,8 @@ static enum error_code act(struct run *run, struct error *reterr)
     enum error_code code = held_take(run, name, HELD_READABLE, &held, reterr);
     run_result(run, "vault", json_text(name));
     if (!code)
+        code = held_check_active(held.vault, reterr);
+    if (!code)
         code = make_unlocked(run, held.vault, reterr);
     if (code)
         return code;

@@ -1,0 +1,105 @@
+"""husk erase: nothing by accident, nothing left that opens, the report, files in use, resuming."""
+
+import json
+import os
+import signal
+import subprocess
+import unittest
+
+import document
+import husk
+from job import Job, needs_faults
+
+
+class EraseTest(Job):
+    def setUp(self):
+        super().setUp()
+        self.protect()
+
+    def erase(self, *words, expect=husk.DONE, **options):
+        return self.json("erase", "v", "--confirm", "v", *words, expect=expect, **options)
+
+    def opens_no_more(self):
+        for _ in range(2):
+            self.assertEqual(self.state(), "erased")
+            self.assertEqual(self.json("unlock", "v", "--keyfile", self.keyfile, expect=husk.REFUSED)["error"]["code"],
+                             "erased")
+            self.assertNotIn("file2", os.listdir(self.tree))
+            self.d.remount()
+        for verb, words in (("keyslot add", ("--keyfile", self.keyfile)), ("unprotect", ()),
+                            ("keyslot remove", ("abcd",)), ("keyslot export", ("abcd", self.beside("x")))):
+            self.assertEqual(self.json(verb, "v", *words, expect=husk.REFUSED)["error"]["code"], "erased", verb)
+
+    def test_unlocked(self):
+        found = self.erase()
+        self.assertTrue(found["changed"])
+        (report,) = found["result"]["reports"]
+        self.assertEqual(report["schema"], "husk.erase-report/1")
+        self.assertIs(report["signed"], False)
+        self.assertIn("key-copy-snapshot", document.kinds(found))
+        self.opens_no_more()
+
+    def test_locked_and_without_any_key(self):
+        self.lock()
+        os.remove(self.keyfile)
+        self.erase()
+        self.keyfile = husk.keyfile(self.d.directory)
+        self.opens_no_more()
+
+    def test_the_report_is_written_where_it_was_asked_for(self):
+        path = self.beside("report")
+        found = self.erase("--certificate", path)
+        with open(path) as file:
+            self.assertEqual(json.load(file), found["result"]["reports"][0])
+
+    def test_a_report_that_cannot_be_written_stops_it_before_it_begins(self):
+        for path, status in ((self.keyfile, husk.REFUSED), (self.beside("no/such"), husk.FAILED),
+                             (os.path.join(self.tree, "report"), husk.REFUSED)):
+            found = self.erase("--certificate", path, expect=status)
+            self.assertIn("nothing is erased", found["error"]["message"])
+            self.assertEqual(self.state(), "unlocked")
+        self.assertNotIn("report", os.listdir(self.tree))
+        self.assertEqual(os.stat(self.keyfile).st_size, 64)
+
+    def test_files_in_use_keep_their_keys_and_that_is_said(self):
+        with open(os.path.join(self.tree, "file2"), "rb"):
+            found = self.erase(expect=husk.INCOMPLETE)
+            self.assertIn(str(os.getpid()), json.dumps(found["findings"]))
+            self.assertEqual(self.state(), "erasing")
+            self.assertEqual(found["result"]["vaults"][0]["key_destruction"], "INCOMPLETE")
+            self.json("unlock", "v", "--keyfile", self.keyfile, expect=husk.REFUSED)
+        found = self.erase()
+        self.opens_no_more()
+
+    def test_a_damaged_header_does_not_stop_it(self):
+        with open(self.path(".husk/vaults/v/vault.json"), "w") as file:
+            file.write("{")
+        self.erase()
+        self.assertEqual(os.listdir(self.path(".husk/vaults/v/keyslots")), [])
+
+    @needs_faults
+    def test_hang_ups_and_control_c_do_not_stop_it(self):
+        with husk.paused("erase.mark", "erase", "v", "--confirm", "v", "--at", self.d.path) as paused:
+            for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+                os.kill(paused.pid, number)
+        paused.done.expect(husk.DONE)
+        self.opens_no_more()
+
+    @needs_faults
+    def test_it_is_locked_in_memory_before_it_begins(self):
+        with husk.paused("erase.mark", "erase", "v", "--confirm", "v", "--at", self.d.path) as paused:
+            with open(f"/proc/{paused.pid}/status") as file:
+                locked = {line.split()[0]: int(line.split()[1]) for line in file if line.startswith(("VmLck", "VmRSS"))}
+        self.assertGreaterEqual(locked["VmLck:"], locked["VmRSS:"] // 2)
+
+    @needs_faults
+    def test_the_same_command_finishes_it_after_a_crash(self):
+        for point in [name for name in husk.list_faults() if name.startswith("erase.")]:
+            with self.subTest(point):
+                self.call("erase", "v", "--confirm", "v", fault=f"{point}:crash")
+        self.erase()
+        self.opens_no_more()
+
+
+if __name__ == "__main__":
+    unittest.main()
