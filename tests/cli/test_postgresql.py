@@ -1,8 +1,10 @@
 """A real PostgreSQL cluster in a vault: converted while stopped, run, locked, run again."""
 
+import contextlib
 import glob
 import os
 import pwd
+import signal
 import subprocess
 import time
 import unittest
@@ -32,6 +34,7 @@ class Cluster:
 
     def __init__(self, directory, data):
         self.directory, self.data = directory, data
+        self.postmaster = None  # its pid while it runs
         self.log = os.path.join(directory, "log")
         user = pwd.getpwnam("postgres")
         for path in (directory, data):
@@ -56,22 +59,30 @@ class Cluster:
         return done
 
     def start(self):
-        return self.attempt("pg_ctl", "--pgdata", self.data, "--log", self.log, "--wait", "--timeout=60", "start",
+        done = self.attempt("pg_ctl", "--pgdata", self.data, "--log", self.log, "--wait", "--timeout=60", "start",
                             "--options", f"-p 5432 -k {self.directory} -c listen_addresses=''")
+        if done.returncode == 0:
+            with open(os.path.join(self.data, "postmaster.pid")) as file:
+                self.postmaster = int(file.readline())
+        return done
 
     def stop(self):
         self.run("pg_ctl", "--pgdata", self.data, "--wait", "--mode=fast", "stop")
+        self.postmaster = None
 
     def stop_if_running(self):
-        self.attempt("pg_ctl", "--pgdata", self.data, "--wait", "--mode=immediate", "stop")
+        """By its number: the file that holds it may be locked."""
+        if self.postmaster is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.postmaster, signal.SIGQUIT)
+            for _ in range(200):
+                os.kill(self.postmaster, 0)
+                time.sleep(0.05)
 
     def sql(self, text):
         return self.run("psql", "--host", self.directory, "--dbname", "postgres", "--no-psqlrc", "--tuples-only",
                         "--no-align", "--quiet", "--set", "ON_ERROR_STOP=1", "--command", text).strip()
-
-    def postmaster(self):
-        with open(os.path.join(self.data, "postmaster.pid")) as file:
-            return int(file.readline())
 
 
 @unittest.skipIf(husk.missing(), husk.missing())
@@ -108,7 +119,7 @@ class PostgresqlTest(unittest.TestCase):
 
     def assert_names_the_server(self, done):
         told = " ".join(" ".join(map(str, finding.values())) for finding in done.document["findings"])
-        self.assertIn(f"postgres (pid {self.cluster.postmaster()})", told)
+        self.assertIn(f"postgres (pid {self.cluster.postmaster})", told)
 
     def test_a_cluster_is_converted_and_runs_and_is_locked_and_runs_again(self):
         with self.subTest("running, it is refused by name"):
