@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <stdarg.h>
 
+#undef error_set /* the analyzer's (error.h) */
+
 /* One place says how each code leaves the program. */
 static const struct {
     const char *word;

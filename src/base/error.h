@@ -50,6 +50,11 @@ struct error {
 enum error_code error_set(struct error *reterr, enum error_code code, int os_errno, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
+#ifdef __clang_analyzer__
+/* The analyzer sees one file at a time; this tells it that error_set never returns OK. */
+#define error_set(...) (error_set(__VA_ARGS__) ?: ERR_FAILED)
+#endif
+
 /* Put what was being done in front of the message: "CONTEXT: message". Returns the code that is there;
  * ERR_FAILED where reterr is NULL, as do the two below: which code it was is then not known, but never OK. */
 enum error_code error_prefix(struct error *reterr, const char *format, ...)
