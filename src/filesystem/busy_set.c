@@ -1,5 +1,7 @@
 #include "filesystem/busy_set.h"
 
+#include "base/cleanup.h"
+
 /* So that memory stays bounded (about 80 bytes each). Uses of one inode beyond a few tell nothing new. */
 #define USES_MAXIMUM ((size_t)1 << 17)
 #define USES_PER_INODE 8
@@ -72,18 +74,50 @@ static void sort_uses(struct busy_set *set)
     set->count = kept;
 }
 
-static enum error_code make_room(struct busy_set *set, struct error *reterr)
+static void free_texts(struct text_block *texts)
 {
-    if (set->count < set->capacity)
-        return OK;
-    if (set->capacity == USES_MAXIMUM) {
-        sort_uses(set);
-        if (set->count <= USES_MAXIMUM / 2)
-            return OK;
+    while (texts) {
+        struct text_block *block = texts;
+        texts = block->next;
+        free(block);
+    }
+}
+
+/* The texts that the use in hand points to. False without memory. */
+static bool keep_texts(struct busy_set *set, struct busy_use *use)
+{
+    if (!set->last_what || strcmp(set->last_what, use->what))
+        set->last_what = keep_text(set, use->what);
+    use->what = set->last_what;
+    if (use->what && use->path && !(use->path = keep_text(set, use->path)))
+        return false;
+    return use->what;
+}
+
+/* When the array is full: drop what tells nothing new, and the texts of what was dropped. */
+static enum error_code compact(struct busy_set *set, struct error *reterr)
+{
+    sort_uses(set);
+    if (set->count > USES_MAXIMUM / 2) {
         error_set(reterr, ERR_BUSY, 0, "more than %zu files of this filesystem are in use", USES_MAXIMUM / 2);
         error_remedy(reterr, "stop the programs that have files of this filesystem open");
         return ERR_BUSY;
     }
+    struct text_block *old = TAKE(set->texts);
+    bool kept = true;
+    set->last_what = NULL;
+    for (size_t i = 0; i < set->count && kept; i++)
+        kept = keep_texts(set, &set->items[i]);
+    free_texts(old);
+    return kept ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "no memory for the files in use");
+}
+
+static enum error_code make_room(struct busy_set *set, struct error *reterr)
+{
+    if (set->count < set->capacity)
+        return OK;
+    if (set->capacity == USES_MAXIMUM)
+        return compact(set, reterr);
     size_t capacity = set->capacity ? set->capacity * 2 : 64;
     struct busy_use *items = reallocarray(set->items, capacity, sizeof(*items));
     if (!items)
@@ -99,12 +133,7 @@ enum error_code busy_set_add(struct busy_set *set, const struct busy_use *use, s
     if (code)
         return code;
     struct busy_use kept = *use;
-    if (!set->last_what || strcmp(set->last_what, use->what))
-        set->last_what = keep_text(set, use->what);
-    kept.what = set->last_what;
-    if (use->path)
-        kept.path = keep_text(set, use->path);
-    if (!kept.what || (use->path && !kept.path))
+    if (!keep_texts(set, &kept))
         return error_set(reterr, ERR_NO_MEMORY, 0, "no memory for the files in use");
     set->items[set->count++] = kept;
     return OK;
@@ -165,11 +194,7 @@ void busy_set_free(struct busy_set *set)
 {
     if (!set)
         return;
-    while (set->texts) {
-        struct text_block *block = set->texts;
-        set->texts = block->next;
-        free(block);
-    }
+    free_texts(set->texts);
     free(set->items);
     free(set);
 }

@@ -290,17 +290,20 @@ static void other_filesystems_do_not_matter(void **state)
 
 #define MANY_FILES 5000
 #define MANY_FILES_MS 100
+#define MEMORY_KIB (32 << 10)
 #ifdef __has_feature
 #if __has_feature(address_sanitizer) /* everything costs twice as much there */
 #undef MANY_FILES_MS
 #define MANY_FILES_MS 500
+#undef MEMORY_KIB
+#define MEMORY_KIB (256 << 10)
 #endif
 #endif
 
 static void open_many_files(void)
 {
     struct rlimit limit = {MANY_FILES + 100, MANY_FILES + 100};
-    if (setrlimit(RLIMIT_NOFILE, &limit) < 0 || mkdirat(disk.root_fd, "many", 0755) < 0)
+    if (setrlimit(RLIMIT_NOFILE, &limit) < 0 || (mkdirat(disk.root_fd, "many", 0755) < 0 && errno != EEXIST))
         _exit(1);
     for (int i = 0; i < MANY_FILES; i++) {
         char name[32];
@@ -317,16 +320,20 @@ static int64_t cpu_ns(void)
     return time.tv_sec * CLOCK_NS_PER_S + time.tv_nsec;
 }
 
-/* Processor time, as the wall clock of a busy machine says little. */
+/* Processor time, the least of three, as the wall clock of a busy machine says little. */
 static int64_t time_busy_set(size_t *ret_count)
 {
-    struct busy_set *set;
-    int64_t begun = cpu_ns();
-    assert_ok(busy_set_new(filesystem->device, &set, &error));
-    int64_t taken = cpu_ns() - begun;
-    busy_set_all(set, ret_count);
-    busy_set_free(set);
-    return taken;
+    int64_t least = INT64_MAX;
+    for (int i = 0; i < 3; i++) {
+        struct busy_set *set;
+        int64_t begun = cpu_ns();
+        assert_ok(busy_set_new(filesystem->device, &set, &error));
+        int64_t taken = cpu_ns() - begun;
+        busy_set_all(set, ret_count);
+        busy_set_free(set);
+        least = taken < least ? taken : least;
+    }
+    return least;
 }
 
 static void five_thousand_open_files_are_found_quickly(void **state)
@@ -342,6 +349,38 @@ static void five_thousand_open_files_are_found_quickly(void **state)
                   (long long)without_ns / 1000);
     assert_true(with >= before + MANY_FILES);
     assert_true(with_ns - without_ns < MANY_FILES_MS * 1000000);
+}
+
+/* Each file is open in 31 programs, so that a set cannot keep all of it. */
+static void share_many_files(void)
+{
+    open_many_files();
+    for (int i = 0; i < 30; i++)
+        if (fork() == 0)
+            user_wait();
+}
+
+static void memory_stays_bounded_however_often_files_are_open(void **state)
+{
+    (void)state;
+    struct rusage before, after;
+    size_t count = 0;
+    struct user user = start_user(share_many_files);
+    assert_true(user.pid);
+    getrusage(RUSAGE_SELF, &before);
+    struct busy_set *set;
+    enum error_code code = busy_set_new(filesystem->device, &set, NULL);
+    getrusage(RUSAGE_SELF, &after);
+    if (!code) {
+        busy_set_all(set, &count);
+        busy_set_free(set);
+    }
+    end_user(&user);
+    print_message("%zu uses kept of %d: %ld KiB more\n", count, 31 * MANY_FILES,
+                  after.ru_maxrss - before.ru_maxrss);
+    assert_int_equal(code, OK);
+    assert_in_range(count, MANY_FILES * 8, MANY_FILES * 8 + 16);
+    assert_true(after.ru_maxrss - before.ru_maxrss < MEMORY_KIB);
 }
 
 #ifdef HUSK_FAULTS
@@ -406,6 +445,7 @@ int main(void)
         cmocka_unit_test(a_file_open_everywhere_is_told_a_few_times_only),
         cmocka_unit_test(other_filesystems_do_not_matter),
         cmocka_unit_test(five_thousand_open_files_are_found_quickly),
+        cmocka_unit_test(memory_stays_bounded_however_often_files_are_open),
 #ifdef HUSK_FAULTS
         cmocka_unit_test(bound_sockets_are_found_also_without_the_kernel_s_list),
 #endif
