@@ -1,0 +1,81 @@
+"""What a conversion, a keyslot's removal and an erase leave in the blocks of the disk, searched byte by byte."""
+
+import glob
+import os
+import subprocess
+import unittest
+
+import husk
+from canary import Canaries
+from job import Job
+
+KEY_TOOL = os.path.join(os.path.dirname(husk.PROGRAM), "tests", "programs", "key_tool")
+
+
+def shreds(keyslot):
+    """Every 32-byte piece of a keyslot file but the first, which all keyslots of a kind have alike."""
+    return [keyslot[at:at + 32] for at in range(32, len(keyslot), 32) if any(keyslot[at:at + 32])]
+
+
+class PlaintextTest(Job):
+    def setUp(self):
+        super().setUp()
+        self.canaries = Canaries()
+        self.canaries.plant(os.path.join(self.tree, "canaries"))
+
+    def test_canaries_are_there_before_and_gone_after_scrubbing(self):
+        self.assertEqual(sorted(self.canaries.find(self.d)), ["content", "long symlink", "name", "short symlink"])
+        self.call("protect", self.tree, "--vault", "v", "--keyfile", self.keyfile, expect=husk.DONE)
+        self.canaries.gone(self.d)
+
+    def test_a_conversion_that_is_given_up_leaves_the_plaintext_and_nothing_else(self):
+        with husk.paused("convert.copied", *self.at("protect", self.tree, "--vault", "v", "--keyfile", self.keyfile)) as at:
+            at.process.kill()
+            at.go_on()
+        self.call("protect", "--abort", "--vault", "v", expect=husk.DONE)
+        self.assertIn("content", self.canaries.find(self.d))
+        self.assertEqual(glob.glob(self.path(".husk", "convert", "*")), [])
+
+
+class KeyTest(Job):
+    def setUp(self):
+        super().setUp()
+        self.protect()
+
+    def keyslot(self):
+        (path,) = glob.glob(self.path(".husk", "vaults", "v", "keyslots", "*"))
+        return path
+
+    def hidden(self, slot):
+        """The vault secret and all that is derived from it, whole and each half of it."""
+        told = subprocess.run([KEY_TOOL, slot, self.keyfile], check=True, stdout=subprocess.PIPE, text=True).stdout
+        keys = [bytes.fromhex(line.split()[1]) for line in told.splitlines()]
+        self.assertEqual([len(key) for key in keys], [32, 64, 32])
+        return [part for key in keys for part in (key[:16], key[-16:])]
+
+    def test_an_erase_leaves_no_byte_of_a_keyslot_and_no_key(self):
+        slot = self.keyslot()
+        with open(slot, "rb") as file:
+            pieces = shreds(file.read())
+        keys = self.hidden(slot)
+        self.assertEqual(len(self.d.find(pieces)), len(pieces))
+        self.assertEqual(self.d.find(keys), {})
+        self.json("erase", "v", "--confirm", "v")
+        self.assertEqual(self.d.find(pieces), {})
+        self.assertEqual(self.d.find(keys), {})
+
+    def test_a_removed_keyslot_leaves_no_byte(self):
+        second = husk.keyfile(self.d.directory, "second")
+        slot = self.keyslot()
+        with open(slot, "rb") as file:
+            pieces = shreds(file.read())
+        self.json("keyslot add", "v", "--keyfile", second, "--with-keyfile", self.keyfile)
+        self.assertEqual(len(self.d.find(pieces)), len(pieces))
+        self.json("keyslot remove", "v", os.path.basename(slot))
+        self.assertEqual(self.d.find(pieces), {})
+        self.lock()
+        self.call("unlock", "v", "--keyfile", second, expect=husk.DONE)
+
+
+if __name__ == "__main__":
+    unittest.main()
