@@ -16,6 +16,7 @@ from undo import Undo
 
 HUSK = os.environ.get("HUSK", os.path.join(ROOT, "build", "husk"))
 FILES_LEAST, BYTES_LEAST, BYTES_MOST = 20_000, 500 << 20, 650 << 20
+STAGES = ("looking", "copying", "verifying", "making", "scrubbing", "overwriting")
 COPY_GOAL, UNLOCK_GOAL, MEMORY_GOAL_MB = 0.6, 1 / 3, 64
 
 
@@ -27,20 +28,39 @@ def run(*argv):
     subprocess.run(argv, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
-def timed(argv, output=None):
-    """Run it; returns (seconds, peak memory in MB). posix_spawn, so that little of our own is in the time."""
-    null = os.open(os.devnull, os.O_RDWR)
-    out = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600) if output else null
-    actions = [(os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, out, 1)]
+def timed(argv):
+    """Run it; returns (seconds, peak memory in MB, [(seconds since its start, line of its stderr)])."""
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    mine, its = os.pipe()
+    actions = [(os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, null, 1), (os.POSIX_SPAWN_DUP2, its, 2)]
     begun = time.monotonic()
     pid = os.posix_spawnp(argv[0], argv, os.environ, file_actions=actions)
+    os.close(its)
+    lines = []
+    while piece := os.read(mine, 65536):
+        lines += [(time.monotonic() - begun, line) for line in piece.decode(errors="replace").splitlines()]
     _, status, usage = os.wait4(pid, 0)
     seconds = time.monotonic() - begun
-    for fd in {null, out}:
+    for fd in (null, mine):
         os.close(fd)
     if status != 0:
-        raise SystemExit(f"bench: {' '.join(argv)} ended with {os.waitstatus_to_exitcode(status)}")
-    return seconds, usage.ru_maxrss / 1024
+        told = "\n".join(line for _, line in lines[-20:])
+        raise SystemExit(f"bench: {' '.join(argv)} ended with {os.waitstatus_to_exitcode(status)}\n{told}")
+    return seconds, usage.ru_maxrss / 1024, lines
+
+
+def stages(lines, end):
+    """{first word of a stage of husk: seconds}. husk writes a line when a stage begins, and some as it goes on; the sync
+    that ends a stage is in it."""
+    told, name, since = {}, None, 0
+    for at, line in lines + [(end, "the end")]:
+        this = line.split(": ")[0]
+        if this != name:
+            if name and name.split()[0] in STAGES:
+                word = name.split()[0]
+                told[word] = told.get(word, 0) + at - since
+            name, since = this, at
+    return told
 
 
 class Numbers:
@@ -136,16 +156,13 @@ def keyfile(directory):
 
 
 def protect(d, directory, work, numbers=None):
-    """husk protect of a directory. Returns its peak memory; stage times go to numbers."""
-    argv = [HUSK, "protect", f"{d.path}/{directory}", "--vault", "bench", "--keyfile", keyfile(work), "--json",
-            "--at", d.path]
-    seconds, memory = timed(argv, f"{work}/json")
-    with open(f"{work}/json") as file:
-        stages = json.load(file)["result"].get("stages", [])
+    """husk protect of a directory. Returns its peak memory; the times of its stages go to numbers."""
+    argv = [HUSK, "protect", f"{d.path}/{directory}", "--vault", "bench", "--keyfile", keyfile(work), "--at", d.path]
+    seconds, memory, lines = timed(argv)
     if numbers is not None:
         numbers.add("husk protect, all of it", seconds)
-        for stage in stages:
-            numbers.add(f"husk: {stage['name'].split()[0]}", stage["seconds"])
+        for word, taken in stages(lines, seconds).items():
+            numbers.add(f"husk: {word}", taken)
     return memory
 
 
@@ -159,7 +176,7 @@ def copier(name, command):
         os.mkdir(f"{d.path}/copy")
         protect(d, "copy", work)
         script = f"cd {d.path} && {command} && sync -f {d.path}"
-        seconds, _ = timed(["sh", "-c", script])
+        seconds, _, _ = timed(["sh", "-c", script])
         numbers.add(name, seconds)
     return measure_copier
 
