@@ -76,19 +76,24 @@ static enum error_code open_certificate(const struct run *run, struct erasing *e
     return erasing->certificate ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
 }
 
-static enum error_code check_certificate_place(const struct vault *vault, const struct erasing *erasing,
+/* Nor may it lie in a vault: it could not be written once that is erased. */
+static enum error_code check_certificate_place(struct run *run, const struct erasing *erasing,
                                                struct error *reterr)
 {
-    if (!erasing->certificate)
-        return OK;
-    const struct placement_rules rules = {vault->filesystem, NULL, 0, &vault->identifier};
-    _cleanup_(freep) char *real = NULL;
-    enum placement placement;
-    enum error_code code = placement_find(&rules, erasing->certificate, &placement, &real, reterr);
-    if (!code && placement == PLACEMENT_INSIDE) {
-        code = error_set(reterr, ERR_DENIED, 0,
-                         "nothing is erased: the report %s would lie in the vault itself", text_shown(real));
-        error_remedy(reterr, "name a file outside the vault");
+    _cleanup_(vault_list_done) struct vault_list list = {0};
+    _cleanup_(finding_list_done) struct finding_list findings = {0};
+    enum error_code code = erasing->certificate ? vault_list_to_erase(run->at, &list, &findings, reterr) : OK;
+    for (size_t i = 0; !code && i < list.count; i++) {
+        const struct placement_rules rules = {list.items[i]->filesystem, NULL, 0, &list.items[i]->identifier};
+        _cleanup_(freep) char *real = NULL;
+        enum placement placement;
+        code = placement_find(&rules, erasing->certificate, &placement, &real, reterr);
+        if (code || placement != PLACEMENT_INSIDE)
+            continue;
+        code = ERR_DENIED;
+        error_set(reterr, code, 0, "nothing is erased: the report %s would lie in vault %s", text_shown(real),
+                  list.items[i]->name);
+        error_remedy(reterr, "name a file outside the vaults");
     }
     return code;
 }
@@ -129,9 +134,6 @@ static void tell_verdicts(struct run *run, const struct vault *vault, const stru
 static enum error_code erase_one(struct run *run, struct vault *vault, void *context, struct error *reterr)
 {
     struct erasing *erasing = context;
-    enum error_code code = check_certificate_place(vault, erasing, reterr);
-    if (code)
-        return code;
     /* From here on it goes to its end: no hang-up, no Ctrl-C, no page of this program from the disk. What is
      * mapped later is locked when it is touched: read in at once, a file could not be re-read past the cache.
      */
@@ -141,7 +143,8 @@ static enum error_code erase_one(struct run *run, struct vault *vault, void *con
                     "raise the limit on locked memory", "husk could not be locked in memory: %s",
                     strerror(errno));
     struct erase_result result = {.key_destruction = ERASE_UNKNOWN, .plaintext_before = ERASE_UNKNOWN};
-    code = erase_vault(vault, run->at, clock_system(), &run->report, &result, &run->findings, reterr);
+    enum error_code code =
+        erase_vault(vault, run->at, clock_system(), &run->report, &result, &run->findings, reterr);
     run->changed |= result.changed;
     if (!code || code == ERR_INCOMPLETE) {
         write_report(erasing, &result.report_json, reterr, &code);
@@ -160,6 +163,8 @@ static enum error_code act(struct run *run, struct error *reterr)
     run_result(run, "vaults", erasing.vaults);
     run_result(run, "reports", erasing.reports);
     code = open_certificate(run, &erasing, reterr);
+    if (!code)
+        code = check_certificate_place(run, &erasing, reterr);
     if (!code)
         code = held_each(run, HELD_TO_ERASE, erase_one, &erasing, reterr);
     if (erasing.certificate && json_array_size(erasing.reports) == 0)

@@ -53,10 +53,10 @@ static enum error_code read_file(const char *path, size_t least, size_t most, st
     if (fd < 0 && errno == EPERM)
         fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     if (fd < 0) {
-        int os_errno = errno;
-        error_set(reterr, os_errno == ENOENT ? ERR_NOT_FOUND : ERR_FAILED, os_errno, "cannot open %s",
-                  text_shown(path));
-        return error_subject(reterr, "%s", text_shown(path));
+        enum error_code code = errno == ENOENT ? ERR_NOT_FOUND : ERR_FAILED;
+        error_set(reterr, code, errno, "cannot open %s", text_shown(path));
+        error_subject(reterr, "%s", text_shown(path));
+        return code;
     }
     return secret_read_fd(fd, least, most, text_shown(path), ret_secret, reterr);
 }

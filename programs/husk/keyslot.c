@@ -112,6 +112,7 @@ enum error_code keyslot_find(const struct vault *vault, const char *text, struct
 enum error_code keyslot_tell_all(struct run *run, const struct vault *vault, struct error *reterr)
 {
     json_t *keyslots = NULL;
+    run_text(run, "keyslots of vault %s:\n", vault->name);
     enum error_code code = vault_show_keyslots(run, vault, "  ", &keyslots, reterr);
     if (code)
         return code;

@@ -56,11 +56,8 @@ static enum error_code drop_known(struct run *run, const struct vault *vault, st
         else
             report_truth(&run->report, "vault %s has a keyslot for that %s already", vault->name,
                          key_word(one.items->kind));
-        if (keys->keyfile_paths[i]) {
-            code = new_keys_record_keyfile(run, &vault->id, keys->keyfile_paths[i], reterr);
-            if (code)
-                return code;
-        }
+        if (keys->keyfile_paths[i])
+            new_keys_record_keyfile(run, &vault->id, keys->keyfile_paths[i]);
         new_keys_drop(keys, i);
     }
     return OK;

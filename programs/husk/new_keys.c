@@ -173,14 +173,16 @@ enum error_code new_keys_make_slots(struct run *run, const struct new_keys *keys
     return code;
 }
 
-enum error_code new_keys_record_keyfile(struct run *run, const struct vault_id *vault, const char *real_path,
-                                        struct error *reterr)
+void new_keys_record_keyfile(struct run *run, const struct vault_id *vault, const char *real_path)
 {
     size_t length = strcmp(run->at, "/") != 0 ? strlen(run->at) : 0;
-    if (!strncmp(real_path, run->at, length) && real_path[length] == '/')
-        return host_add_keyfile(run->at, vault, real_path + length, reterr);
-    finding_add(&run->findings, FINDING_TELLS, "keyfile-not-recorded", text_shown(real_path),
-                "name it with --keyfile when unlocking",
-                "the keyfile lies outside the host at %s and is not recorded there", text_shown(run->at));
-    return OK;
+    struct error why = ERROR_NONE;
+    enum error_code code = OK;
+    if (strncmp(real_path, run->at, length) != 0 || real_path[length] != '/')
+        code = error_set(&why, ERR_DENIED, 0, "the keyfile lies outside the host at %s", text_shown(run->at));
+    else
+        code = host_add_keyfile(run->at, vault, real_path + length, &why);
+    if (code)
+        finding_add(&run->findings, FINDING_TELLS, "keyfile-not-recorded", text_shown(real_path),
+                    "name it with --keyfile when unlocking", "its place is not recorded: %s", why.message);
 }

@@ -48,9 +48,9 @@ must_check enum error_code new_keys_publish(struct run *run, struct new_keys *ke
 void new_keys_withdraw(struct new_keys *keys);
 void new_keys_done(struct new_keys *keys);
 
-/* Record in host.json where a keyfile of the vault lies; a finding where it lies outside the host. */
-must_check enum error_code new_keys_record_keyfile(struct run *run, const struct vault_id *vault,
-                                                   const char *real_path, struct error *reterr);
+/* Record in host.json where a keyfile of the vault lies. Where that cannot be, as outside the host, it is a
+ * finding: the vault opens all the same with --keyfile. */
+void new_keys_record_keyfile(struct run *run, const struct vault_id *vault, const char *real_path);
 
 /* What --recovery-out F left behind for this vault: *ret_kept is true where F holds a recovery key that opens
  * it, after F.new was given its name if a crash had kept that from happening. */

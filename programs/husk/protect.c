@@ -58,7 +58,19 @@ static enum error_code go(struct protect *protect, struct error *reterr)
     return code ? code : convert(protect, reterr);
 }
 
-/* Back to before: a vault that this conversion was the first of goes too. */
+static enum error_code discard(struct run *run, struct vault *vault, struct error *reterr)
+{
+    enum error_code code = vault_discard(vault, reterr);
+    if (!code)
+        code = host_forget_vault(run->at, &vault->id, reterr);
+    if (code)
+        return code;
+    run->changed = true;
+    report_truth(&run->report, "vault %s protected nothing yet and is gone", vault->name);
+    return OK;
+}
+
+/* Back to before: a vault that protects nothing yet goes too. */
 static enum error_code abort_it(struct run *run, struct error *reterr)
 {
     if (run->arguments.operand_count > 0) {
@@ -74,18 +86,11 @@ static enum error_code abort_it(struct run *run, struct error *reterr)
     code = convert_abort(held.vault, &options, &run->changed, reterr);
     if (code)
         return code;
-    if (!run->changed) {
+    if (held.vault->directory_count == 0 && !held.vault->protected_since_unix_s)
+        return discard(run, held.vault, reterr);
+    if (!run->changed)
         report_truth(&run->report, "no conversion of vault %s is under way", held.vault->name);
-        return OK;
-    }
-    if (held.vault->directory_count > 0 || held.vault->protected_since_unix_s)
-        return OK;
-    code = vault_discard(held.vault, reterr);
-    if (!code)
-        code = host_forget_vault(run->at, &held.vault->id, reterr);
-    if (!code)
-        report_truth(&run->report, "vault %s protected nothing yet and is gone", held.vault->name);
-    return code;
+    return OK;
 }
 
 static enum error_code act(struct run *run, struct error *reterr)

@@ -95,8 +95,7 @@ enum error_code protect_make_vault(struct protect *protect, struct error *reterr
 }
 
 /* After a crash between making the vault and recording its keyfiles the same command records them. */
-static enum error_code record_keyfiles(struct run *run, const struct vault *vault,
-                                       const struct unlock_answers *answers, struct error *reterr)
+static void record_keyfiles(struct run *run, const struct vault *vault, const struct unlock_answers *answers)
 {
     for (size_t i = 0; i < answers->count; i++) {
         const struct unlock_answers one = {&answers->items[i], 1};
@@ -105,13 +104,9 @@ static enum error_code record_keyfiles(struct run *run, const struct vault *vaul
         _cleanup_(secret_freep) struct secret *vault_secret = NULL;
         _cleanup_(finding_list_done) struct finding_list findings = {0};
         _cleanup_(freep) char *real = realpath(one.items->source, NULL);
-        if (!real || unlock_open(vault, &one, &vault_secret, NULL, &findings, NULL))
-            continue;
-        enum error_code code = new_keys_record_keyfile(run, &vault->id, real, reterr);
-        if (code)
-            return code;
+        if (real && !unlock_open(vault, &one, &vault_secret, NULL, &findings, NULL))
+            new_keys_record_keyfile(run, &vault->id, real);
     }
-    return OK;
 }
 
 static enum error_code note_recovery(const struct keyslot_id *id, const struct keyslot *keyslot,
@@ -179,5 +174,7 @@ enum error_code protect_open_vault(struct protect *protect, struct error *reterr
     }
     if (!code && state != VAULT_UNLOCKED)
         code = vault_unlock(vault, vault_secret, VAULT_ACCEPT_NOTHING, &run->findings, reterr);
-    return code ? code : record_keyfiles(run, vault, &answers, reterr);
+    if (!code)
+        record_keyfiles(run, vault, &answers);
+    return code;
 }

@@ -69,11 +69,10 @@ enum error_code new_keys_write_recovery(struct new_keys *keys, struct error *ret
 
 void new_keys_withdraw(struct new_keys *keys)
 {
-    struct place place;
+    _cleanup_(place_done) struct place place = {.fd = -1};
     if (!keys->recovery_is_written || place_open(keys->recovery_out, &place, NULL))
         return;
     unlinkat(place.fd, place.new_name, 0);
-    place_done(&place);
     keys->recovery_is_written = false;
 }
 
@@ -120,7 +119,7 @@ enum error_code new_keys_publish(struct run *run, struct new_keys *keys, const s
     }
     for (size_t i = 0; !code && i < keys->answers.count; i++)
         if (keys->keyfile_paths[i])
-            code = new_keys_record_keyfile(run, vault, keys->keyfile_paths[i], reterr);
+            new_keys_record_keyfile(run, vault, keys->keyfile_paths[i]);
     return code;
 }
 

@@ -43,9 +43,11 @@ static enum error_code unlock_one(struct run *run, struct vault *vault, void *co
     enum error_code code = vault_get_state(vault, &before, reterr);
     if (code)
         return code;
-    bool all = argument_given(&run->arguments, OPTION_ALL);
-    if (all && (before == VAULT_IS_ERASED || before == VAULT_IS_ERASING))
-        return OK; /* --all means those there is something to unlock of */
+    if (argument_given(&run->arguments, OPTION_ALL) && vault->mark != VAULT_ACTIVE) {
+        /* --all means those there is something to unlock of. */
+        report_truth(&run->report, "vault %s is %s", vault->name, vault_state_word(before));
+        return OK;
+    }
     code = held_check_active(vault, reterr);
     if (code)
         return code;
