@@ -5,6 +5,7 @@ import os
 import subprocess
 import unittest
 
+import disk
 import husk
 from canary import Canaries
 from job import Job
@@ -18,8 +19,12 @@ def shreds(keyslot):
 
 
 class PlaintextTest(Job):
+    """With blocks of 4 KiB: a device discards no less at once, and smaller free blocks may be what stays as reserve."""
+
     def setUp(self):
-        super().setUp()
+        self.d = self.enterContext(disk.ext4(size_mib=64, mkfs=("-b", "4096")))
+        self.keyfile = husk.keyfile(self.d.directory)
+        self.tree = self.make_tree("srv/data")
         self.canaries = Canaries()
         self.canaries.plant(os.path.join(self.tree, "canaries"))
 
