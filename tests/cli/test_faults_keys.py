@@ -1,0 +1,28 @@
+"""The fault points of unlocking, keyslots and erasing. See tests/lib/faults.py."""
+
+import os
+import sys
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+
+import faults
+import scenarios
+
+
+class FaultTest(faults.FaultTest):
+    def test_unlock(self):
+        self.survives(scenarios.Unlock, "fscrypt.")
+
+    def test_keyslot_add(self):
+        self.survives(scenarios.KeyslotAdd, "vault.keyslot")
+
+    def test_keyslot_remove(self):
+        self.survives(scenarios.KeyslotRemove, "vault.keyslot")
+
+    def test_erase(self):
+        self.survives(scenarios.Erase, "erase.")
+
+
+if __name__ == "__main__":
+    unittest.main()
