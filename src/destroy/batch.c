@@ -189,7 +189,7 @@ static enum error_code flush_buffered_item(struct batch_item *item, const struct
                                            struct error *reterr)
 {
     (void)worker;
-    return item->overwrite.way == OVERWRITE_BUFFERED ? overwrite_flush(&item->overwrite, reterr) : OK;
+    return item->overwrite.way == OVERWRITE_DIRECT ? OK : overwrite_flush(&item->overwrite, reterr);
 }
 
 static enum error_code reread_item(struct batch_item *item, const struct overwrite_worker *worker,

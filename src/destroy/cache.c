@@ -9,11 +9,11 @@
 
 #include "destroy/journal.h"
 
-enum { WINDOW_PAGES = 65536 };
+enum { WINDOW_PAGES = 8192 };
 
 static bool window_is_cached(int fd, off_t offset, size_t length, size_t page_size)
 {
-    static _Thread_local unsigned char resident[WINDOW_PAGES];
+    unsigned char resident[WINDOW_PAGES];
     void *mapped = mmap(NULL, length, PROT_READ, MAP_SHARED, fd, offset);
     if (mapped == MAP_FAILED)
         return true;

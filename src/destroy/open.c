@@ -122,9 +122,10 @@ enum error_code open_for_destroying(int directory_fd, const char *name, struct o
 
 static void fill_name(char *name, size_t length)
 {
-    static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789";
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz234567"; /* 32 of them */
+    randombytes_buf(name, length);
     for (size_t i = 0; i < length; i++)
-        name[i] = letters[randombytes_uniform(sizeof(letters) - 1)];
+        name[i] = letters[(unsigned char)name[i] % 32];
     name[length] = '\0';
 }
 

@@ -34,16 +34,17 @@ void overwrite_worker_done(struct overwrite_worker *worker)
     worker->buffer = NULL;
 }
 
-/* The kernel may accept O_DIRECT and then buffer in silence: from 6.1 on it tells, before that the flags do.
- */
-static bool takes_direct(int fd)
+/* From Linux 6.1 on the kernel tells; before that it may accept O_DIRECT and buffer in silence, mostly by the
+ * flags of the file. */
+static enum overwrite_way way_of(int fd)
 {
     struct statx status;
     if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &status) == 0 && status.stx_mask & STATX_DIOALIGN)
-        return status.stx_dio_offset_align != 0;
+        return status.stx_dio_offset_align ? OVERWRITE_DIRECT : OVERWRITE_BUFFERED;
     int flags = 0;
     enum { BUFFERED_FLAGS = FS_JOURNAL_DATA_FL | FS_INLINE_DATA_FL | FS_ENCRYPT_FL | FS_VERITY_FL };
-    return ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0 || !(flags & BUFFERED_FLAGS);
+    return ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 && flags & BUFFERED_FLAGS ? OVERWRITE_BUFFERED
+                                                                             : OVERWRITE_UNCERTAIN;
 }
 
 static int set_direct(int fd, enum overwrite_way way)
@@ -51,17 +52,15 @@ static int set_direct(int fd, enum overwrite_way way)
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0)
         return -1;
-    return fcntl(fd, F_SETFL, way == OVERWRITE_DIRECT ? flags | O_DIRECT : flags & ~O_DIRECT);
+    return fcntl(fd, F_SETFL, way == OVERWRITE_BUFFERED ? flags & ~O_DIRECT : flags | O_DIRECT);
 }
 
 void overwrite_begin(struct overwrite *overwrite, int fd, const struct stat *status)
 {
-    *overwrite = (struct overwrite){.fd = fd,
-                                    .inode = status->st_ino,
-                                    .size_bytes = (uint64_t)status->st_size,
-                                    .way = OVERWRITE_BUFFERED};
-    if (takes_direct(fd) && set_direct(fd, OVERWRITE_DIRECT) == 0)
-        overwrite->way = OVERWRITE_DIRECT;
+    *overwrite = (struct overwrite){
+        .fd = fd, .inode = status->st_ino, .size_bytes = (uint64_t)status->st_size, .way = way_of(fd)};
+    if (set_direct(fd, overwrite->way) < 0)
+        overwrite->way = OVERWRITE_BUFFERED;
 }
 
 /* One write or read of the whole piece; a filesystem that refuses direct I/O only now gets it buffered. */
@@ -74,7 +73,7 @@ static int write_piece(struct overwrite *overwrite, const uint8_t *bytes, size_t
         ssize_t done = pwrite(overwrite->fd, bytes, length, (off_t)offset);
         if (done < 0 && errno == EINTR)
             continue;
-        if (done < 0 && errno == EINVAL && overwrite->way == OVERWRITE_DIRECT) {
+        if (done < 0 && errno == EINVAL && overwrite->way != OVERWRITE_BUFFERED) {
             overwrite->way = OVERWRITE_BUFFERED;
             if (set_direct(overwrite->fd, OVERWRITE_BUFFERED) == 0)
                 continue;
@@ -208,7 +207,8 @@ static enum error_code reread_extent(const struct extent *extent, void *context,
     if (extent->kind == EXTENT_INLINE)
         return error_set(reterr, ERR_UNSUPPORTED, 0, "data inside an inode cannot be re-read past the cache");
     uint64_t end = extent->offset_bytes + extent->length_bytes;
-    if (cache_drop(walk->overwrite->fd, extent->offset_bytes, end) == CACHE_STAYS)
+    if (walk->overwrite->way != OVERWRITE_DIRECT &&
+        cache_drop(walk->overwrite->fd, extent->offset_bytes, end) == CACHE_STAYS)
         return error_set(reterr, ERR_UNSUPPORTED, 0, "the kernel keeps the file in memory");
     return overwrite_reread_range(walk->overwrite, walk->worker, extent->offset_bytes, end, reterr);
 }

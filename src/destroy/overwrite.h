@@ -17,8 +17,9 @@
 #include "destroy/pattern.h"
 
 enum overwrite_way {
-    OVERWRITE_DIRECT,  /* O_DIRECT */
-    OVERWRITE_BUFFERED /* inline data, data journalling, encrypted: the kernel takes no direct I/O */
+    OVERWRITE_DIRECT,    /* O_DIRECT, and the kernel says that it means it */
+    OVERWRITE_UNCERTAIN, /* O_DIRECT, but the kernel may buffer in silence */
+    OVERWRITE_BUFFERED   /* inline data, data journalling, encrypted: the kernel takes no direct I/O */
 };
 
 struct overwrite {
