@@ -66,3 +66,24 @@ enum error_code extents_each(int fd,
             return OK;
     }
 }
+
+enum error_code extents_last(int fd, uint64_t offset, uint64_t length, struct extent *ret_extent,
+                             struct error *reterr)
+{
+    uint64_t end = offset + length;
+    struct extent last = {0};
+    for (uint64_t start = offset; start < end;) {
+        struct extent_page page = {
+            .head = {.fm_start = start, .fm_length = end - start, .fm_extent_count = EXTENTS_AT_ONCE}};
+        if (ioctl(fd, FS_IOC_FIEMAP, &page) < 0)
+            return error_set(reterr, ERR_FAILED, errno, "cannot list the extents of a file");
+        if (page.head.fm_mapped_extents == 0)
+            break;
+        last = from_fiemap(&page.extents[page.head.fm_mapped_extents - 1]);
+        start = last.offset_bytes + last.length_bytes;
+    }
+    if (last.physical_bytes == 0)
+        return error_set(reterr, ERR_FAILED, 0, "a block that was written has no place on the device");
+    *ret_extent = last;
+    return OK;
+}

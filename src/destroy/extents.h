@@ -23,3 +23,8 @@ must_check enum error_code extents_each(int fd,
                                         enum error_code (*each)(const struct extent *extent, void *context,
                                                                 struct error *reterr),
                                         void *context, struct error *reterr);
+
+/* The last extent that overlaps length bytes from offset on, which are written out already. ERR_FAILED when
+ * there is none on the device. */
+must_check enum error_code extents_last(int fd, uint64_t offset, uint64_t length, struct extent *ret_extent,
+                                        struct error *reterr);

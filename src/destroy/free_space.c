@@ -7,18 +7,19 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/interrupt.h"
 #include "destroy/discard.h"
-#include "destroy/overwrite.h"
+#include "destroy/free_rest.h"
 
 /*
  * Files without a name (O_TMPFILE) take the free space, a step at a time, and are overwritten:
  *
  *   filling    as before, with free blocks held by nameless files, some of them overwritten
  *   re-read    all blocks that could be had hold random bytes, durable
- *   released   the blocks are free again, then discarded, then the journal is zeroed
+ *   rest       what had been left for others is overwritten too, while they get blocks that were overwritten
+ *              (free_rest.c)
+ *   released   the blocks are free again, then discarded
  *
  * Whatever ends the process gives the space back at once; after a power cut the kernel does when it mounts
  * the filesystem again (nameless files are on ext4's orphan list). Nothing is left to be removed, and a later
@@ -27,41 +28,15 @@
  * Others must not run out of space: what they may use (not what only root may) never goes below the reserve
  * by our doing, and when they take half of the reserve themselves all is given back at once.
  */
-enum { FILES_MAXIMUM = 64, SAMPLES = 256 };
+enum { SAMPLES = 256 };
 #define STEP_BYTES (UINT64_C(64) << 20)
 #define STRIDE_BYTES (UINT64_C(4) << 20) /* between two looks at what others need */
 #define RESERVE_MINIMUM_BYTES (UINT64_C(16) << 20)
 
-struct filler {
-    struct overwrite file;
-    uint64_t length_bytes; /* of it that is overwritten */
-};
-
-struct filling {
-    int directory_fd; /* borrowed */
-    struct filler files[FILES_MAXIMUM];
-    size_t count;
-    uint64_t block_bytes;
-    uint64_t reserve_bytes;
-    uint64_t overwritten_bytes;
-    struct overwrite_worker worker;
-    enum { FILLING, FULL, OTHERS_NEED_SPACE } state;
-};
-
-static enum error_code available(const struct filling *filling, uint64_t *ret_bytes, struct error *reterr)
+static enum error_code free_altogether(int directory_fd, uint64_t *ret_bytes, struct error *reterr)
 {
     struct statvfs space;
-    if (fstatvfs(filling->directory_fd, &space) < 0)
-        return error_set(reterr, ERR_FAILED, errno, "cannot ask for the free space");
-    *ret_bytes = (uint64_t)space.f_bavail * space.f_frsize;
-    return OK;
-}
-
-static enum error_code free_altogether(const struct filling *filling, uint64_t *ret_bytes,
-                                       struct error *reterr)
-{
-    struct statvfs space;
-    if (fstatvfs(filling->directory_fd, &space) < 0)
+    if (fstatvfs(directory_fd, &space) < 0)
         return error_set(reterr, ERR_FAILED, errno, "cannot ask for the free space");
     *ret_bytes = (uint64_t)space.f_bfree * space.f_frsize;
     return OK;
@@ -76,30 +51,7 @@ static enum error_code prepare(struct filling *filling, struct error *reterr)
     filling->reserve_bytes = (uint64_t)space.f_blocks * space.f_frsize / 64;
     if (filling->reserve_bytes < RESERVE_MINIMUM_BYTES)
         filling->reserve_bytes = RESERVE_MINIMUM_BYTES;
-    return OK;
-}
-
-static enum error_code add_file(struct filling *filling, struct error *reterr)
-{
-    if (filling->count == FILES_MAXIMUM) {
-        filling->state = FULL;
-        return OK;
-    }
-    int injected = fault("destroy.free-space.create");
-    int fd = injected ? -1 : openat(filling->directory_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    struct stat status;
-    if (fd < 0 || fstat(fd, &status) < 0)
-        return error_set(reterr, ERR_FAILED, injected ? injected : errno,
-                         "cannot make a file to overwrite the free space with");
-    overwrite_begin(&filling->files[filling->count++].file, fd, &status);
-    return OK;
-}
-
-static void release(struct filling *filling)
-{
-    for (size_t i = 0; i < filling->count; i++)
-        close(filling->files[i].file.fd);
-    filling->count = 0;
+    return overwrite_worker_init(&filling->worker, reterr);
 }
 
 /* Allocate up to want bytes behind what is there. Returns what was got, 0 when nothing can be had;
@@ -127,14 +79,14 @@ static enum error_code fill(struct filling *filling, struct filler *filler, uint
                             struct error *reterr)
 {
     uint64_t end = filler->length_bytes + length;
-    while (filler->length_bytes < end && filling->state == FILLING) {
+    while (filler->length_bytes < end && filling->state == FILLING_GOES_ON) {
         uint64_t stride_end = filler->length_bytes + STRIDE_BYTES;
         stride_end = stride_end < end ? stride_end : end;
         struct error error = ERROR_NONE;
         enum error_code code =
             overwrite_write_range(&filler->file, &filling->worker, filler->length_bytes, stride_end, &error);
         if (code == ERR_NO_SPACE) {
-            filling->state = OTHERS_NEED_SPACE;
+            filling->state = FILLING_OTHERS_NEED_SPACE;
             return OK;
         }
         if (code) {
@@ -145,39 +97,32 @@ static enum error_code fill(struct filling *filling, struct filler *filler, uint
         filling->overwritten_bytes += stride_end - filler->length_bytes;
         filler->length_bytes = stride_end;
         uint64_t left = 0;
-        code = available(filling, &left, reterr);
+        code = filling_available(filling, &left, reterr);
         if (code)
             return code;
-        if (left < filling->reserve_bytes / 2)
-            filling->state = OTHERS_NEED_SPACE;
     }
     return OK;
 }
 
-static enum error_code fill_step(struct filling *filling, struct error *reterr)
+static enum error_code fill_step(struct filling *filling, struct filler **filler, struct error *reterr)
 {
     uint64_t left = 0;
-    enum error_code code = available(filling, &left, reterr);
-    if (code)
+    enum error_code code = filling_available(filling, &left, reterr);
+    if (code || filling->state != FILLING_GOES_ON)
         return code;
-    if (left < filling->reserve_bytes + filling->block_bytes) {
-        filling->state = FULL;
-        return OK;
-    }
-    uint64_t want = left - filling->reserve_bytes;
-    want = want < STEP_BYTES ? want : STEP_BYTES;
-    struct filler *filler = &filling->files[filling->count - 1];
+    uint64_t want = left > filling->reserve_bytes ? left - filling->reserve_bytes : 0;
+    want = (want < STEP_BYTES ? want : STEP_BYTES) / filling->block_bytes * filling->block_bytes;
     int os_errno = 0;
-    uint64_t got = allocate(filling, filler, want / filling->block_bytes * filling->block_bytes, &os_errno);
+    uint64_t got = allocate(filling, *filler, want, &os_errno);
     if (got)
-        return fill(filling, filler, got, reterr);
-    if (os_errno == EFBIG && filler->length_bytes > 0)
-        return add_file(filling, reterr);
-    if (os_errno == ENOSPC || os_errno == EDQUOT || os_errno == 0) {
-        filling->state = FULL;
-        return OK;
-    }
-    return os_errno == EINTR ? OK : error_set(reterr, ERR_FAILED, os_errno, "cannot allocate the free space");
+        return fill(filling, *filler, got, reterr);
+    if (os_errno == EFBIG && (*filler)->length_bytes > 0)
+        return filling_add_file(filling, filler, reterr);
+    if (os_errno == 0 || os_errno == ENOSPC || os_errno == EDQUOT)
+        filling->state = FILLING_FULL;
+    else if (os_errno != EINTR)
+        return error_set(reterr, ERR_FAILED, os_errno, "cannot allocate the free space");
+    return OK;
 }
 
 static enum error_code reread_samples(const struct filling *filling, const struct filler *filler,
@@ -196,33 +141,67 @@ static enum error_code reread_samples(const struct filling *filling, const struc
 
 static enum error_code fill_all(struct filling *filling, struct error *reterr)
 {
-    enum error_code code = add_file(filling, reterr);
-    while (!code && filling->state == FILLING) {
+    struct filler *filler = NULL;
+    enum error_code code = filling_add_file(filling, &filler, reterr);
+    while (!code && filling->state == FILLING_GOES_ON) {
         code = interrupt_check(reterr);
         if (!code)
-            code = fill_step(filling, reterr);
+            code = fill_step(filling, &filler, reterr);
     }
-    for (size_t i = 0; i < filling->count && !code && filling->state == FULL; i++) {
+    for (size_t i = 0; i < filling->count && !code && filling->state == FILLING_FULL; i++) {
         code = overwrite_flush(&filling->files[i].file, reterr);
         if (!code)
             code = reread_samples(filling, &filling->files[i], reterr);
     }
-    if (code)
-        error_prefix(reterr, "overwriting the free space");
     return code;
 }
 
-static void tell_left(const struct filling *filling, uint64_t left_bytes, struct finding_list *findings)
+/* What was not overwritten. */
+struct left {
+    uint64_t free_bytes;
+    uint64_t withheld_bytes; /* preallocated in memory only: free, but in no map of what can be had */
+};
+
+static enum error_code overwrite_rest(struct filling *filling, struct left *ret_left, struct error *reterr)
 {
-    if (filling->state == OTHERS_NEED_SPACE)
+    struct left left = {0};
+    struct free_map rest = {0};
+    struct error error = ERROR_NONE;
+    enum error_code code = free_altogether(filling->directory_fd, &left.free_bytes, reterr);
+    if (!code && filling->state == FILLING_FULL)
+        code = free_map_read(filling->directory_fd, &rest, &error);
+    if (!code && filling->state == FILLING_FULL) {
+        uint64_t mapped = rest.bytes + rest.unlisted_bytes;
+        left.withheld_bytes = left.free_bytes > mapped ? left.free_bytes - mapped : 0;
+        code = free_rest_overwrite(filling, &rest, &error);
+        left.free_bytes = rest.bytes + rest.unlisted_bytes;
+        free_map_done(&rest);
+    }
+    *ret_left = left;
+    if (code && code != ERR_UNSUPPORTED && reterr)
+        *reterr = error;
+    return code == ERR_UNSUPPORTED ? OK : code;
+}
+
+static void tell_left(const struct filling *filling, const struct left *left, struct finding_list *findings)
+{
+    if (filling->state == FILLING_OTHERS_NEED_SPACE) {
         finding_add(findings, FINDING_TELLS, "free-space-stopped", "free space",
                     "run it again when less is being written",
                     "others needed space: stopped after %llu bytes were overwritten",
                     (unsigned long long)filling->overwritten_bytes);
-    else
+        return;
+    }
+    if (left->free_bytes > 0)
         finding_add(findings, FINDING_TELLS, "free-space-left", "free space", "",
-                    "%llu bytes of free space were not overwritten: they are what others may need meanwhile",
-                    (unsigned long long)left_bytes);
+                    "%llu bytes of free space could not be overwritten",
+                    (unsigned long long)left->free_bytes);
+    if (left->withheld_bytes > 0)
+        finding_add(findings, FINDING_TELLS, "free-space-withheld", "free space",
+                    "mount the filesystem anew, then run it again",
+                    "%llu bytes of free space were not overwritten: the kernel keeps them for files being "
+                    "written",
+                    (unsigned long long)left->withheld_bytes);
 }
 
 /* What can be done once the blocks are free again; what cannot is told. */
@@ -249,6 +228,23 @@ static int swap_priority(int priority)
     return before < 0 ? 0 : before; /* 0: no class of its own */
 }
 
+static enum error_code hold_and_overwrite(struct filling *filling, struct left *ret_left,
+                                          struct error *reterr)
+{
+    int before = swap_priority(IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0));
+    enum error_code code = fill_all(filling, reterr);
+    if (!code)
+        code = overwrite_rest(filling, ret_left, reterr);
+    /* The files' own extent and indirect blocks took free blocks too; written out they have other content. */
+    if (!code && syncfs(filling->directory_fd) < 0)
+        code = error_set(reterr, ERR_FAILED, errno, "cannot write the filesystem to disk");
+    filling_done(filling);
+    swap_priority(before);
+    if (code)
+        error_prefix(reterr, "overwriting the free space");
+    return code;
+}
+
 enum error_code destroy_free_space(int directory_fd, const struct report *report,
                                    struct finding_list *findings, uint64_t *ret_overwritten_bytes,
                                    struct error *reterr)
@@ -257,28 +253,21 @@ enum error_code destroy_free_space(int directory_fd, const struct report *report
     struct filling filling = {
         .directory_fd = directory_fd,
         .worker = {.pattern = &pattern, .report = report, .stopping = OVERWRITE_STOPPABLE}};
-    uint64_t left_bytes = 0;
+    uint64_t total_bytes = 0;
+    struct left left = {0};
     enum error_code code = pattern_init(&pattern, reterr);
     if (!code)
+        code = free_altogether(directory_fd, &total_bytes, reterr);
+    if (!code)
         code = prepare(&filling, reterr);
-    if (!code)
-        code = available(&filling, &left_bytes, reterr);
-    if (!code)
-        code = overwrite_worker_init(&filling.worker, reterr);
     if (code)
         return code;
-    report_stage(report, 0, left_bytes > filling.reserve_bytes ? left_bytes - filling.reserve_bytes : 0,
-                 "overwriting free space");
-    int before = swap_priority(IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0));
-    code = fill_all(&filling, reterr);
-    if (!code)
-        code = free_altogether(&filling, &left_bytes, reterr);
-    release(&filling);
-    swap_priority(before);
+    report_stage(report, 0, total_bytes, "overwriting free space");
+    code = hold_and_overwrite(&filling, &left, reterr);
     overwrite_worker_done(&filling.worker);
     if (code)
         return code;
-    tell_left(&filling, left_bytes, findings);
+    tell_left(&filling, &left, findings);
     code = after_release(directory_fd, findings, reterr);
     if (!code)
         *ret_overwritten_bytes = filling.overwritten_bytes;
