@@ -86,27 +86,28 @@ static void check_bind(struct check *check, const struct mount_entry *entry)
 }
 
 /* Where in the filesystem the mount point lies: the root of the mount it lies on, and the way from there. */
-static void check_inside(struct check *check, const struct mount_table *table,
-                         const struct mount_entry *entry)
+static enum error_code check_inside(struct check *check, const struct mount_table *table,
+                                    const struct mount_entry *entry, struct error *reterr)
 {
     const struct mount_entry *parent = mount_table_find(table, entry->parent_id);
     if (!parent || parent == entry || parent->device != check->filesystem->device || is_deleted(parent->root))
-        return;
+        return OK;
     const char *below = path_below(entry->mount_point, parent->mount_point);
     if (!below)
-        return;
+        return OK;
     _cleanup_(freep) char *inside = NULL;
     const char *root = !strcmp(parent->root, "/") ? "" : parent->root;
     if (asprintf(&inside, "%s%s%s", root, *below ? "/" : "", below) < 0)
-        return;
+        return error_set(reterr, ERR_NO_MEMORY, 0, "no memory to look at mounts");
     const char *relative = inside + (*inside == '/');
     if (!path_below(relative, check->relative_path))
-        return;
+        return OK;
     char subject[TEXT_SHOW_SIZE], cause[TEXT_SHOW_SIZE * 2];
     snprintf(cause, sizeof(cause), "%s (%s) is mounted on it", text_shown(entry->source),
              text_shown(entry->type));
     tell(check, "busy-mount", show_inside(check, relative, subject, sizeof(subject)),
          mount_view_is_own(check->view) ? "unmount it" : foreign_remedy, cause);
+    return OK;
 }
 
 static enum error_code check_view(struct check *check, struct error *reterr)
@@ -115,12 +116,12 @@ static enum error_code check_view(struct check *check, struct error *reterr)
     enum error_code code = mount_view_table(check->view, &table, reterr);
     if (code)
         return code == ERR_NOT_FOUND ? OK : code;
-    for (size_t i = 0; i < table.count; i++) {
+    for (size_t i = 0; i < table.count && !code; i++) {
         check_bind(check, &table.items[i]);
-        check_inside(check, &table, &table.items[i]);
+        code = check_inside(check, &table, &table.items[i], reterr);
     }
     mount_table_done(&table);
-    return OK;
+    return code;
 }
 
 /* Layers inside the directory are found by their inode; here those that the directory lies in. */

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <ext2fs/ext2_fs.h>
 #include <fcntl.h>
+#include <linux/dqblk_xfs.h>
 #include <linux/quota.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
@@ -13,8 +14,6 @@
 #include "filesystem/device.h"
 #include "filesystem/filesystem.h"
 #include "filesystem/mountinfo.h"
-
-#define QUOTA_KINDS 3 /* user, group, project */
 
 static enum error_code refuse_other_types(const struct filesystem *filesystem, struct error *reterr)
 {
@@ -27,16 +26,15 @@ static enum error_code refuse_other_types(const struct filesystem *filesystem, s
     return ERR_UNSUPPORTED;
 }
 
-/* True when the kernel counts or limits by this kind of quota on the filesystem now. */
-static bool quota_is_on(const struct filesystem *filesystem, const char *device, int kind)
+/* True when the kernel enforces limits of any kind now. Counting alone is no obstacle. */
+static bool enforces_quota(const struct filesystem *filesystem, const char *device)
 {
-    struct if_dqinfo info;
-    unsigned command = (unsigned)Q_GETINFO << SUBCMDSHIFT | (unsigned)kind; /* QCMD overflows an int */
-    if (syscall(SYS_quotactl_fd, filesystem->root_fd, command, 0, &info) == 0)
-        return true;
-    if (errno != ENOSYS)
-        return false;
-    return syscall(SYS_quotactl, command, device, 0, &info) == 0;
+    struct fs_quota_statv state = {.qs_version = FS_QSTATV_VERSION1};
+    unsigned command = (unsigned)Q_XGETQSTATV << SUBCMDSHIFT; /* QCMD overflows an int */
+    if (syscall(SYS_quotactl_fd, filesystem->root_fd, command, 0, &state) < 0 &&
+        (errno != ENOSYS || syscall(SYS_quotactl, command, device, 0, &state) < 0))
+        return false; /* no quota on this filesystem, or in this kernel */
+    return state.qs_flags & (FS_QUOTA_UDQ_ENFD | FS_QUOTA_GDQ_ENFD | FS_QUOTA_PDQ_ENFD);
 }
 
 /* The options of the superblock, as text owned by the caller; NULL without memory or mount. */
@@ -55,15 +53,10 @@ static char *read_super_options(dev_t device)
 
 static void read_mount_options(const struct filesystem *filesystem, struct ext4_facts *facts)
 {
-    static const char *const quota_options[] = {"quota",    "usrquota",  "grpquota",
-                                                "prjquota", "usrjquota", "grpjquota"};
     _cleanup_(freep) char *options = read_super_options(filesystem->device);
     if (!options)
         return;
     size_t length;
-    for (size_t i = 0; i < ARRAY_SIZE(quota_options); i++)
-        if (mount_option_find(options, quota_options[i], &length))
-            facts->quota_active = true;
     /* "dax" alone is how kernels before 5.8 say "dax=always". */
     const char *dax = mount_option_find(options, "dax", &length);
     if (dax && (length == 0 || (length == 6 && !strncmp(dax, "always", 6))))
@@ -82,6 +75,7 @@ static void read_features(const struct ext2_super_block *superblock, struct ext4
     facts->quota = ro_compat & EXT4_FEATURE_RO_COMPAT_QUOTA;
     facts->project = ro_compat & EXT4_FEATURE_RO_COMPAT_PROJECT;
     facts->bigalloc = ro_compat & EXT4_FEATURE_RO_COMPAT_BIGALLOC;
+    facts->has_errors = le16toh(superblock->s_state) & EXT2_ERROR_FS;
     facts->has_journal = compat & EXT3_FEATURE_COMPAT_HAS_JOURNAL;
     if (facts->has_journal && superblock->s_jnl_backup_type == EXT3_JNL_BACKUP_BLOCKS)
         facts->journal_bytes =
@@ -115,9 +109,9 @@ enum error_code filesystem_ext4_facts(const struct filesystem *filesystem, struc
 
     char device[DEVICE_PATH_SIZE];
     code = device_path(filesystem, device, reterr);
-    for (int kind = 0; kind < QUOTA_KINDS && !code; kind++)
-        facts.quota_active |= quota_is_on(filesystem, device, kind);
-    if (!code)
-        *ret_facts = facts;
-    return code;
+    if (code)
+        return code;
+    facts.quota_active = enforces_quota(filesystem, device);
+    *ret_facts = facts;
+    return OK;
 }

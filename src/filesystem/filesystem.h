@@ -44,7 +44,8 @@ must_check enum error_code filesystem_relative_path(int directory_fd, struct buf
 /* ext4 facts read from the superblock of the mounted device. */
 struct ext4_facts {
     bool encrypt, verity, casefold, quota, project, inline_data, has_journal, bigalloc, dax_always;
-    bool quota_active;    /* user, group or project quota is enforced or accounted now */
+    bool has_errors;      /* the kernel or e2fsck has noted that it is damaged */
+    bool quota_active;    /* limits by user, group or project are enforced now */
     uint32_t block_size;  /* bytes */
     uint32_t inode_size;  /* bytes; with 128 there are no nanoseconds */
     uint64_t blocks_free; /* usable by root */
@@ -67,7 +68,8 @@ must_check enum error_code filesystem_settle(const struct filesystem *filesystem
 
 /* Findings (blocking) where this kernel or filesystem cannot carry a vault: "not-ext4", "read-only",
  * "old-kernel" (below 5.7), "no-kernel-encryption", "block-size" (above the page size), "dax" (mounted so),
- * "no-encrypted-casefold", and "no-encrypt-feature", whose remedy explains GRUB and --enable-feature. */
+ * "damaged", "no-encrypted-casefold", and "no-encrypt-feature", whose remedy explains GRUB and
+ * --enable-feature. */
 must_check enum error_code filesystem_check_vault(const struct filesystem *filesystem,
                                                   struct finding_list *findings, struct error *reterr);
 

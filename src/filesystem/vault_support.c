@@ -70,6 +70,10 @@ static void check_features(const struct filesystem *filesystem, const struct ext
     if (facts->dax_always)
         finding_add(findings, FINDING_BLOCKS, "dax", subject, "mount it with dax=never or dax=inode",
                     "it is mounted with DAX, which encrypted files cannot have");
+    if (facts->has_errors)
+        finding_add(findings, FINDING_BLOCKS, "damaged", subject,
+                    "unmount it and run e2fsck -f (for the root: boot with fsck.mode=force)",
+                    "errors were found on it and not mended yet");
     if (facts->casefold && !kernel_has_feature("encrypted_casefold"))
         finding_add(
             findings, FINDING_BLOCKS, "no-encrypted-casefold", subject, "boot Linux 5.13 or later",

@@ -94,6 +94,17 @@ class FilesystemTest(unittest.TestCase):
         d.remount("ro")
         self.refused(d, "read-only", "read-only")
 
+    def test_a_damaged_filesystem_is_refused_until_it_is_mended(self):
+        d = self.make(disk.ext4())
+        d.unmount()
+        disk.run("tune2fs", "-E", "force_fsck", d.device)  # notes errors
+        d.mount()
+        self.refused(d, "damaged", "errors were found", "e2fsck -f")
+        d.unmount()
+        disk.run("e2fsck", "-fy", d.device, accept=(0, 1))
+        d.mount()
+        husk.ok("check", self.tree, "--at", d.path)
+
     def test_blocks_smaller_than_pages_are_fine(self):
         d = self.make(disk.ext4("1k"))
         husk.ok(*self.protect(d))
@@ -104,7 +115,7 @@ class FilesystemTest(unittest.TestCase):
         os.mkdir(alone)
         disk.run("mount", "--bind", self.tree, alone)
         self.undo.push(disk.unmount, alone)
-        d.unmount()
+        disk.run("umount", d.path)
         done = husk.run("check", alone, "--at", alone, json=True).expect(husk.REFUSED)
         self.assertEqual(done.document["error"]["code"], "unsupported")
         self.assertIn("mount the whole filesystem", done.document["error"]["remedy"])
