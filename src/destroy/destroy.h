@@ -29,9 +29,9 @@ struct destroy_result {
 const char *destroy_step_word(enum destroy_step step);
 
 /* Destroy one small file in place (design §3). ERR_FAILED when overwriting, re-reading, renaming or unlinking
- * failed; the other steps are told in the result, which is set on failure too. ERR_CORRUPT, with nothing
- * tried, when it is not a regular file. A missing file is OK with nothing tried. Requests to stop are not
- * heeded. Blocks on the disk. */
+ * failed; after a failed overwriting the file stays, for the same call to try again; the other steps are told
+ * in the result, which is set on failure too. ERR_CORRUPT, with nothing tried, when it is not a regular file.
+ * A missing file is OK with nothing tried. Requests to stop are not heeded. Blocks on the disk. */
 must_check enum error_code destroy_file(int directory_fd, const char *name, struct destroy_result *ret_result,
                                         struct error *reterr);
 

@@ -22,6 +22,9 @@
  *   unlink     nothing, perhaps the random name again
  *   sync       nothing
  *
+ * Where overwriting failed the file stays under its name, with its blocks: freed, they could not be reached again. The journal is
+ * zeroed all the same, and the same call tries all of it again.
+ *
  * Up to the journal the same call does it again from the start. After the rename the caller's name is gone
  * and so are the bytes; an empty file may be left under a random name.
  */
@@ -90,10 +93,14 @@ static enum error_code destroy_opened(int directory_fd, const char *name, const 
     overwrite_begin(&destruction->overwrite, file->fd, &file->status);
     overwrite_and_reread(destruction);
     struct destroy_result *result = destruction->result;
-    result->outcome[DESTROY_DISCARD] = discard_file(file->fd, &result->os_errno[DESTROY_DISCARD]);
+    const bool overwritten = result->outcome[DESTROY_OVERWRITE] == DESTROY_DONE;
+    if (overwritten)
+        result->outcome[DESTROY_DISCARD] = discard_file(file->fd, &result->os_errno[DESTROY_DISCARD]);
     struct error error = ERROR_NONE;
     enum error_code code = destroy_journal(directory_fd, &error);
     note(destruction, DESTROY_JOURNAL, code, &error);
+    if (!overwritten)
+        return destruction->first_code;
     error = ERROR_NONE;
     code = rename_and_unlink(directory_fd, name, &error);
     note(destruction, DESTROY_UNLINK, code, &error);
