@@ -7,6 +7,9 @@
 
 In unittest: d = self.enterContext(disk.ext4()). VARIANTS names the kinds of ext4. xfs(), tmpfs() and overlay() are
 there to be refused. Needs root.
+
+A process that imports this has a mount namespace of its own from then on: tests that run at the same time do not keep
+each other's filesystems alive, and what a killed one had mounted goes with it.
 """
 
 import contextlib
@@ -18,6 +21,7 @@ import subprocess
 import tempfile
 import time
 
+import sys_calls
 from undo import Undo
 
 BLKFLSBUF = 0x1261
@@ -53,6 +57,18 @@ def run(*argv, accept=(0,), **options):
     if done.returncode not in accept:
         raise RuntimeError(f"{' '.join(map(os.fsdecode, argv))}: exit {done.returncode}: {text.strip()}")
     return text
+
+
+def _isolate():
+    """A mount namespace of our own, without the filesystems on loop devices that others have mounted just now."""
+    sys_calls.unshare_mounts()
+    run("mount", "--make-rprivate", "/")
+    with open("/proc/self/mounts") as mounts:
+        fields = [line.split() for line in mounts]
+    for device, path in reversed([(line[0], line[1]) for line in fields]):
+        if device.startswith("/dev/loop"):
+            path = path.encode().decode("unicode_escape").encode("latin-1")
+            subprocess.run(["umount", "-l", path], stderr=subprocess.DEVNULL)
 
 
 def scratch_parent():
@@ -106,9 +122,11 @@ def wait_unused(device, timeout_s=60):
 
 
 def attach(undo, image):
-    """A loop device on `image` that goes with `undo`."""
+    """A loop device on `image` that goes with `undo`, and with this process, however it ends."""
     device = run("losetup", "--find", "--show", image).strip()
-    undo.push(run, "losetup", "--detach", device)
+    held = os.open(device, os.O_RDONLY)
+    sys_calls.set_autoclear(held)
+    undo.push(os.close, held)
     return device
 
 
@@ -274,3 +292,7 @@ def supported(variant):
             return None
     except Unsupported as reason:
         return str(reason)
+
+
+if os.geteuid() == 0:
+    _isolate()

@@ -16,6 +16,11 @@ MOUNT_ATTR_NOATIME = 0x10
 MOUNT_ATTR_ATIME_MASK = 0x70
 _NR_OPEN_TREE, _NR_MOUNT_SETATTR = 428, 442
 
+CLONE_NEWNS = 0x20000
+LOOP_SET_STATUS64, LOOP_GET_STATUS64 = 0x4C04, 0x4C05
+LOOP_INFO64_SIZE, LOOP_INFO64_FLAGS = 232, 52  # the whole struct loop_info64, and where lo_flags is
+LO_FLAGS_AUTOCLEAR = 4
+
 FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE = 1, 2, 16
 
 FS_IOC_GETFLAGS = 0x80086601
@@ -67,6 +72,18 @@ def clone_mount(path):
         return os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=tree)
     finally:
         os.close(tree)
+
+
+def unshare_mounts():
+    _check(_libc.unshare(CLONE_NEWNS))
+
+
+def set_autoclear(loop_fd):
+    """The loop device is gone with its last user, and this descriptor is one."""
+    status = bytearray(fcntl.ioctl(loop_fd, LOOP_GET_STATUS64, bytes(LOOP_INFO64_SIZE)))
+    flags = struct.unpack_from("<I", status, LOOP_INFO64_FLAGS)[0]
+    struct.pack_into("<I", status, LOOP_INFO64_FLAGS, flags | LO_FLAGS_AUTOCLEAR)
+    fcntl.ioctl(loop_fd, LOOP_SET_STATUS64, bytes(status))
 
 
 def get_flags(fd):

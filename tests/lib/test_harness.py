@@ -210,25 +210,45 @@ class CanaryTest(unittest.TestCase):
                              {b"needle-needle": [(8 << 20) - 5]})
 
 
+def attached():
+    """The files behind all loop devices."""
+    return subprocess.run(["losetup", "--list", "--noheadings", "--output", "BACK-FILE"],
+                          stdout=subprocess.PIPE, check=True).stdout.decode()
+
+
 class UndoTest(unittest.TestCase):
     PROGRAM = ("import sys, time; sys.path.insert(0, %r); import disk\n"
                "with disk.ext4() as d:\n"
                "    print(d.device, d.path, flush=True)\n"
                "    time.sleep(60)\n" % HERE)
 
-    def test_a_killed_test_leaves_no_mount_and_no_loop_device(self):
+    def begin(self):
+        process = subprocess.Popen([sys.executable, "-c", self.PROGRAM], stdout=subprocess.PIPE,
+                                   stderr=subprocess.DEVNULL)
+        self.addCleanup(process.stdout.close)
+        path = process.stdout.readline().decode().split()[1]
+        directory = os.path.dirname(path)
+        self.assertIn(directory, attached())
+        return process, directory
+
+    def test_a_test_that_is_told_to_end_leaves_nothing(self):
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             with self.subTest(number):
-                process = subprocess.Popen([sys.executable, "-c", self.PROGRAM], stdout=subprocess.PIPE,
-                                           stderr=subprocess.DEVNULL)
-                device, path = process.stdout.readline().decode().split()
-                self.assertTrue(os.path.ismount(path))
+                process, directory = self.begin()
                 process.send_signal(number)
-                process.communicate(timeout=30)
-                self.assertFalse(os.path.exists(path))
-                attached = subprocess.run(["losetup", "--list", "--noheadings", "--output", "BACK-FILE"],
-                                          stdout=subprocess.PIPE, check=True).stdout.decode()
-                self.assertNotIn(os.path.dirname(path), attached, device)
+                process.wait(timeout=30)
+                self.assertFalse(os.path.exists(directory))
+                self.assertNotIn(directory, attached())
+
+    def test_a_killed_test_leaves_files_but_no_loop_device(self):
+        process, directory = self.begin()
+        process.kill()
+        process.wait(timeout=30)
+        limit = time.monotonic() + 20
+        while directory in attached() and time.monotonic() < limit:
+            time.sleep(0.05)
+        self.assertNotIn(directory, attached())
+        shutil.rmtree(directory)
 
 
 class HuskTest(unittest.TestCase):
