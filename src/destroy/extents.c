@@ -8,10 +8,19 @@
 
 enum { EXTENTS_AT_ONCE = 64 };
 
-struct extent_page {
+/* A request and room for its answer. */
+union extent_page {
     struct fiemap head;
-    struct fiemap_extent extents[EXTENTS_AT_ONCE];
+    char room[sizeof(struct fiemap) + EXTENTS_AT_ONCE * sizeof(struct fiemap_extent)];
 };
+
+static int read_page(int fd, union extent_page *page, uint64_t start, uint64_t length, uint32_t flags)
+{
+    memset(page, 0, sizeof(*page));
+    page->head = (struct fiemap){
+        .fm_start = start, .fm_length = length, .fm_flags = flags, .fm_extent_count = EXTENTS_AT_ONCE};
+    return ioctl(fd, FS_IOC_FIEMAP, page);
+}
 
 /* Filesystems other than ext4 that keyslot files may stand on in a test or a rescue system. */
 static enum error_code each_of_size(int fd,
@@ -44,22 +53,19 @@ enum error_code extents_each(int fd,
 {
     uint64_t start = 0;
     for (;;) {
-        struct extent_page page = {.head = {.fm_start = start,
-                                            .fm_length = FIEMAP_MAX_OFFSET - start,
-                                            .fm_flags = FIEMAP_FLAG_SYNC,
-                                            .fm_extent_count = EXTENTS_AT_ONCE}};
-        if (ioctl(fd, FS_IOC_FIEMAP, &page) < 0) {
+        union extent_page page;
+        if (read_page(fd, &page, start, FIEMAP_MAX_OFFSET - start, FIEMAP_FLAG_SYNC) < 0) {
             if (errno == EOPNOTSUPP || errno == ENOTTY)
                 return each_of_size(fd, each, context, reterr);
             return error_set(reterr, ERR_FAILED, errno, "cannot list the extents of a file");
         }
         for (unsigned i = 0; i < page.head.fm_mapped_extents; i++) {
-            const struct extent extent = from_fiemap(&page.extents[i]);
+            const struct extent extent = from_fiemap(&page.head.fm_extents[i]);
             enum error_code code = each(&extent, context, reterr);
             if (code)
                 return code;
             start = extent.offset_bytes + extent.length_bytes;
-            if (page.extents[i].fe_flags & FIEMAP_EXTENT_LAST)
+            if (page.head.fm_extents[i].fe_flags & FIEMAP_EXTENT_LAST)
                 return OK;
         }
         if (page.head.fm_mapped_extents == 0)
@@ -73,13 +79,12 @@ enum error_code extents_last(int fd, uint64_t offset, uint64_t length, struct ex
     uint64_t end = offset + length;
     struct extent last = {0};
     for (uint64_t start = offset; start < end;) {
-        struct extent_page page = {
-            .head = {.fm_start = start, .fm_length = end - start, .fm_extent_count = EXTENTS_AT_ONCE}};
-        if (ioctl(fd, FS_IOC_FIEMAP, &page) < 0)
+        union extent_page page;
+        if (read_page(fd, &page, start, end - start, 0) < 0)
             return error_set(reterr, ERR_FAILED, errno, "cannot list the extents of a file");
         if (page.head.fm_mapped_extents == 0)
             break;
-        last = from_fiemap(&page.extents[page.head.fm_mapped_extents - 1]);
+        last = from_fiemap(&page.head.fm_extents[page.head.fm_mapped_extents - 1]);
         start = last.offset_bytes + last.length_bytes;
     }
     if (last.physical_bytes == 0)

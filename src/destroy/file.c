@@ -57,6 +57,7 @@ static void note(struct destruction *destruction, enum destroy_step step, enum e
     if (destruction->result->outcome[step] == DESTROY_FAILED && needed && !destruction->first_code) {
         destruction->first_code = ERR_FAILED;
         destruction->first_error = *error;
+        destruction->first_error.code = ERR_FAILED;
     }
 }
 
@@ -119,21 +120,21 @@ enum error_code destroy_file(int directory_fd, const char *name, struct destroy_
     }
     if (code)
         return code;
-    _cleanup_(close_fdp) int fd = file.fd;
     struct pattern pattern;
     struct destruction destruction = {.result = &result,
                                       .worker = {.pattern = &pattern, .stopping = OVERWRITE_TO_THE_END}};
     code = pattern_init(&pattern, reterr);
     if (!code)
         code = overwrite_worker_init(&destruction.worker, reterr);
-    if (code)
-        return code;
-    code = destroy_opened(directory_fd, name, &file, &destruction);
-    overwrite_worker_done(&destruction.worker);
-    if (code && reterr) {
-        *reterr = destruction.first_error;
-        error_prefix(reterr, "%s was not destroyed completely", text_shown(name));
+    if (!code) {
+        code = destroy_opened(directory_fd, name, &file, &destruction);
+        if (code && reterr) {
+            *reterr = destruction.first_error;
+            error_prefix(reterr, "%s was not destroyed completely", text_shown(name));
+        }
+        *ret_result = result;
     }
-    *ret_result = result;
+    overwrite_worker_done(&destruction.worker);
+    close_fdp(&file.fd);
     return code;
 }
