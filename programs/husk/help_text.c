@@ -124,11 +124,11 @@ enum error_code help_verb(const struct verb *verb, struct buffer *text, struct e
 
 enum error_code help_overview(struct buffer *text, struct error *reterr)
 {
-    enum error_code code = buffer_printf(
-        text, reterr,
-        "husk %s: encrypts directories of a running system in place, and destroys their key when they\n"
-        "are given up.\n\nusage: husk VERB ...\n\n",
-        HUSK_VERSION);
+    enum error_code code =
+        buffer_printf(text, reterr,
+                      "husk %s: encrypt directories of a running server in place, and destroy\n"
+                      "their key when they are given up.\n\nusage: husk VERB ...\n\n",
+                      HUSK_VERSION);
     for (size_t i = 0; !code && verbs[i]; i++) {
         code = buffer_printf(text, reterr, "  %-16s", verbs[i]->name);
         if (!code)

@@ -24,6 +24,8 @@ static bool is_standard_input(const char *file)
     return !strcmp(file, "-");
 }
 
+#define file_shown(file) (is_standard_input(file) ? "standard input" : text_shown(file))
+
 /* Standard input ends once it was read: only one option can have it. */
 static enum error_code check_standard_input(const struct arguments *arguments, struct error *reterr)
 {
@@ -70,9 +72,10 @@ static void cut_newline(struct secret *secret)
 static enum error_code check_passphrase(const struct secret *passphrase, enum keys_use use,
                                         struct error *reterr)
 {
-    size_t least = use == KEYS_NEW ? PASSPHRASE_LEAST : 1;
-    if (passphrase->length < least)
-        return error_set(reterr, ERR_USAGE, 0, "a passphrase has at least %zu bytes", least);
+    if (passphrase->length == 0)
+        return error_set(reterr, ERR_USAGE, 0, "the passphrase is empty");
+    if (use == KEYS_NEW && passphrase->length < PASSPHRASE_LEAST)
+        return error_set(reterr, ERR_USAGE, 0, "a new passphrase has at least %d bytes", PASSPHRASE_LEAST);
     if (passphrase->length > PASSPHRASE_MOST)
         return error_set(reterr, ERR_USAGE, 0, "a passphrase has at most %d bytes", PASSPHRASE_MOST);
     return OK;
@@ -116,7 +119,7 @@ static enum error_code read_passphrase(const char *path, enum keys_use use, stru
     cut_newline(passphrase);
     code = check_passphrase(passphrase, use, reterr);
     if (code)
-        return error_prefix(reterr, "%s", text_shown(path));
+        return error_prefix(reterr, "%s", file_shown(path));
     *ret_secret = TAKE(passphrase);
     return OK;
 }
@@ -133,7 +136,7 @@ static enum error_code read_recovery_key(const char *path, enum keys_use use, st
         return code;
     cut_newline(text);
     code = recovery_key_parse(text, ret_secret, reterr);
-    return code ? error_prefix(reterr, "%s", text_shown(path)) : OK;
+    return code ? error_prefix(reterr, "%s", file_shown(path)) : OK;
 }
 
 static enum error_code read_keyfile(const char *path, enum keys_use use, struct secret **ret_secret,

@@ -81,12 +81,14 @@ static void add_numbers(struct line *line, const struct progress_view *view)
         add(line, "%s of %s files", amount_count_shown(view->files_done),
             amount_count_shown(view->files_total));
     else
-        add(line, "%s files, %s", amount_count_shown(view->files_done), amount_bytes_shown(view->bytes_done));
+        add(line, "%s files", amount_count_shown(view->files_done));
+    if (!view->files_total && !view->bytes_total && view->bytes_done)
+        add(line, ", %s", amount_bytes_shown(view->bytes_done));
     uint64_t rate = bytes_per_s(view);
     if (rate)
         add(line, ", %s/s", amount_bytes_shown(rate));
     int64_t left = progress_seconds_left(view);
-    if (left >= 0)
+    if (left > 0)
         add(line, ", %s left", amount_seconds_shown((uint64_t)left));
 }
 

@@ -20,9 +20,12 @@ static void show_directory(struct run *run, const struct convert_plan_directory 
     }
     switch (directory->action) {
     case CONVERT_COPY:
-        run_text(run, "copy %s files, %s directories, %s others, %s; exchange; scrub the old ones\n",
-                 amount_count_shown(directory->files), amount_count_shown(directory->directories),
-                 amount_count_shown(directory->others), amount_bytes_shown(directory->bytes));
+        run_text(run, "copy %s %s, %s %s, %s %s, %s; exchange; scrub the old ones\n",
+                 amount_count_shown(directory->files), directory->files == 1 ? "file" : "files",
+                 amount_count_shown(directory->directories),
+                 directory->directories == 1 ? "directory" : "directories",
+                 amount_count_shown(directory->others), directory->others == 1 ? "other" : "others",
+                 amount_bytes_shown(directory->bytes));
         break;
     case CONVERT_SET_POLICY:
         run_text(run, "set the policy, it is empty\n");

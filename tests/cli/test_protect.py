@@ -42,7 +42,7 @@ class PlanTest(Job):
     def test_the_text_of_both_is_the_same(self):
         checked = self.call("check", self.tree, "--vault", "v", expect=husk.DONE).out
         self.assertIn(f"plan for vault v on {self.d.path} ({self.d.device}):", checked)
-        self.assertIn(f"  {self.tree}: copy 31 files, 2 directories, 1 others, ", checked)
+        self.assertIn(f"  {self.tree}: copy 31 files, 2 directories, 1 other, ", checked)
         self.assertIn("  space: needs ", checked)
         plan = [line for line in checked.splitlines() if "space" not in line]
         done = self.protect()
