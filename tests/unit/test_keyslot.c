@@ -3,6 +3,7 @@
 #include <sodium.h>
 #include <stdio.h>
 
+#include "base/text.h"
 #include "keyslot/keyslot.h"
 #include "unit.h"
 
@@ -80,6 +81,49 @@ static void a_keyslot_of_each_kind_gives_the_vault_secret_back(void **state)
         assert_ok(keyslot_finish(&read, made.answer, &opened, &error));
         assert_int_equal(opened->length, VAULT_SECRET_SIZE);
         assert_memory_equal(opened->bytes, made.vault_secret->bytes, VAULT_SECRET_SIZE);
+    }
+}
+
+/* Made once with the answer and the secret below, and opened by another implementation of the format: whoever
+ * changes a label, an offset or a parameter of format 1 locks people out, and this shows it. */
+static const struct {
+    enum keyslot_kind kind;
+    const char *head; /* bytes 0 to 199 */
+} kept[] = {
+    {KEYSLOT_KEYFILE,
+     "4855534b534c4f54010000000100000002000000000000000000000000000000e29a7e62cf1b33d2199727e9be626d58"
+     "74686520736565647327207661756c749d5e7f0d3b339353725ff0e82abb0dc892bd4e29172ae3af240c112f2bd614ea"
+     "e314056b000000000000000000000000000000000000000000000000000000003d27c24913c8cce1c23832a085c0de98"
+     "e220d6477c815622bafb49e6019741742fd13b59e8b09570bceee72eece867263677c5e6d631269be5ebcd4179ee90ad"
+     "f5dcd6ee40d5b424"},
+    {KEYSLOT_PASSPHRASE,
+     "4855534b534c4f54010000000100000003000000030000000000000400000000707f15fe2131ce4b6fdb751b11efa054"
+     "74686520736565647327207661756c740e4403f2feacac88c7e37123021812bb6630a4c2be555e4021fb7daa190b0be1"
+     "e314056b0000000000000000000000000000000000000000000000000000000076fd58f9234ad20519b4f8a7648cc9c0"
+     "83e46a08b721c23a2dbe1cdbdcda1c2e66217aa643b27f6cc3547e6f17fbb6a5687683ee002533ee3cdcaab31bb664fa"
+     "ce753871e0d40d5f"},
+    {KEYSLOT_RECOVERY,
+     "4855534b534c4f540100000001000000040000000000000000000000000000006d6cd59fa3580574dc1599a19f665768"
+     "74686520736565647327207661756c741932fbd87d8348aabe13d700abd1fb4d6a278b847f190e3ad5dd17963c4dbd5d"
+     "e414056b00000000000000000000000000000000000000000000000000000000b0427421905d0adf1303f36f76184c3a"
+     "f1d4d5aca0a859a8211015d3d7b2760cd1c61ab591c7e71902e4f90264c176b0053455a4952601b75867bae768e63d33"
+     "df051e00c445c85c"},
+};
+
+static void keyslots_made_earlier_still_open(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(kept); i++) {
+        uint8_t file[KEYSLOT_FILE_SIZE] = {0};
+        struct keyslot keyslot;
+        _cleanup_(secret_freep) struct secret *answer = secret_of("the answer of the seeds, 32 byte", 32);
+        _cleanup_(secret_freep) struct secret *opened = NULL;
+        assert_ok(text_parse_hex(kept[i].head, file, 200, &error));
+        assert_ok(keyslot_parse(file, sizeof(file), &keyslot, &error));
+        assert_int_equal(keyslot.kind, kept[i].kind);
+        assert_memory_equal(keyslot.vault.bytes, "the seeds' vault", 16);
+        assert_ok(keyslot_finish(&keyslot, answer, &opened, &error));
+        assert_memory_equal(opened->bytes, "the vault secret of the seeds...", VAULT_SECRET_SIZE);
     }
 }
 
@@ -616,6 +660,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_keyslot_of_each_kind_gives_the_vault_secret_back),
+        cmocka_unit_test(keyslots_made_earlier_still_open),
         cmocka_unit_test(a_keyslot_says_what_it_asks_for),
         cmocka_unit_test(kinds_have_the_words_of_the_design),
         cmocka_unit_test(an_authority_keyslot_has_no_answer_on_this_side),
