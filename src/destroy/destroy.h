@@ -1,7 +1,8 @@
 /*
  * Making bytes on this disk unreadable, as far as software above the block layer can: overwrite, re-read,
- * discard, zero the journal. Every step runs even if an earlier one failed; the result lists each. Says what
- * it did, never more. It does not reach snapshots, backups or a device's spare cells, and the callers say so.
+ * discard, zero the journal. Says what it did, never more: the result lists each step, and a failed one does
+ * not keep the others from running, but for one: what could not be overwritten is not discarded and unlinked
+ * by destroy_file. It does not reach snapshots, backups or a device's spare cells, and the callers say so.
  */
 #pragma once
 #include <stdint.h>

@@ -22,8 +22,8 @@
  *   unlink     nothing, perhaps the random name again
  *   sync       nothing
  *
- * Where overwriting failed the file stays under its name, with its blocks: freed, they could not be reached again. The journal is
- * zeroed all the same, and the same call tries all of it again.
+ * Where overwriting failed the file stays under its name, with its blocks: freed, they could not be reached
+ * again. The journal is zeroed all the same, and the same call tries all of it again.
  *
  * Up to the journal the same call does it again from the start. After the rename the caller's name is gone
  * and so are the bytes; an empty file may be left under a random name.

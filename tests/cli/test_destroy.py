@@ -150,16 +150,27 @@ class FileTest(OnDisk):
         run("file", self.path, "keyslot").expect(0)
         self.canaries.gone(self.disk)
 
-    def test_every_step_runs_though_an_earlier_one_fails(self):
-        for fault, step in (("destroy.overwrite", "overwritten"), ("destroy.flush", "overwritten"),
-                            ("destroy.reread", "re-read")):
+    def test_what_could_not_be_overwritten_stays_for_the_next_call(self):
+        for fault in ("destroy.overwrite", "destroy.flush"):
             with self.subTest(fault):
-                self.write("keyslot", b"k" * 4096)
+                canaries = Canaries()
+                self.write("keyslot", canaries.content(4096))
+                canaries.find(self.disk)
                 done = run("file", self.path, "keyslot", fault=fault + ":eio").expect(1)
-                self.assertEqual(done.steps[step], "failed")
+                self.assertEqual([done.steps[step] for step in ("overwritten", "discarded", "unlinked")],
+                                 ["failed", "not tried", "not tried"])
                 self.assertEqual(done.steps["journal zeroed"], "done")
-                self.assertEqual(done.steps["unlinked"], "done")
+                self.assertTrue(os.path.exists(self.at("keyslot")))
+                run("file", self.path, "keyslot").expect(0)
                 self.assertFalse(os.path.exists(self.at("keyslot")))
+                canaries.gone(self.disk)
+
+    def test_a_failed_re_reading_is_an_error_but_all_else_is_done(self):
+        self.write("keyslot", b"k" * 4096)
+        done = run("file", self.path, "keyslot", fault="destroy.reread:eio").expect(1)
+        self.assertEqual([done.steps[step] for step in ("overwritten", "re-read", "journal zeroed", "unlinked")],
+                         ["done", "failed", "done", "done"])
+        self.assertFalse(os.path.exists(self.at("keyslot")))
 
     def test_a_failed_journal_or_discard_is_told_and_no_error(self):
         for fault, step in (("destroy.journal", "journal zeroed"), ("destroy.discard", "discarded")):
