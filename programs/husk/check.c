@@ -23,7 +23,7 @@ const struct verb verb_check = {
             "the space that takes, and the findings. Exit status 0 means that protect would go ahead, 3 that "
             "findings are in the way.",
     .options = (const struct verb_option[]){{OPTION_VAULT, ROLE_OPTIONAL, "plan for joining this vault"},
-                                            {OPTION_END}},
+                                            {.id = OPTION_END}},
     .effect = VERB_READS,
     .act = act,
 };

@@ -196,6 +196,6 @@ const struct verb verb_erase = {
                                              "NAME again, or with --all the name of the host"},
                                             {OPTION_ALL, ROLE_IN_OPERANDS, "erase every vault of the host"},
                                             {OPTION_CERTIFICATE, ROLE_OPTIONAL, NULL},
-                                            {OPTION_END}},
+                                            {.id = OPTION_END}},
     .act = act,
 };

@@ -137,6 +137,6 @@ const struct verb verb_keyslot_add = {
                                             {OPTION_WITH_KEYFILE, ROLE_OPTIONAL, NULL},
                                             {OPTION_WITH_PASSPHRASE_FILE, ROLE_OPTIONAL, NULL},
                                             {OPTION_WITH_RECOVERY_KEY_FILE, ROLE_OPTIONAL, NULL},
-                                            {OPTION_END}},
+                                            {.id = OPTION_END}},
     .act = act,
 };

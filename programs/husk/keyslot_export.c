@@ -104,6 +104,6 @@ const struct verb verb_keyslot_export = {
     .options = (const struct verb_option[]){{OPTION_WITH_KEYFILE, ROLE_OPTIONAL, NULL},
                                             {OPTION_WITH_PASSPHRASE_FILE, ROLE_OPTIONAL, NULL},
                                             {OPTION_WITH_RECOVERY_KEY_FILE, ROLE_OPTIONAL, NULL},
-                                            {OPTION_END}},
+                                            {.id = OPTION_END}},
     .act = act,
 };

@@ -46,6 +46,6 @@ const struct verb verb_lock = {
         "unless "
         "it was booted with init_on_free=1.",
     .options = (const struct verb_option[]){{OPTION_ALL, ROLE_IN_OPERANDS, "lock every vault of the host"},
-                                            {OPTION_END}},
+                                            {.id = OPTION_END}},
     .act = act,
 };

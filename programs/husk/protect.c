@@ -144,6 +144,6 @@ const struct verb verb_protect = {
             {OPTION_ENABLE_FEATURE, ROLE_OPTIONAL, NULL},
             {OPTION_SKIP_FREE_SPACE, ROLE_OPTIONAL, NULL},
             {OPTION_ABORT, ROLE_OPTIONAL, "go back, as long as nothing was exchanged; takes no PATH"},
-            {OPTION_END}},
+            {.id = OPTION_END}},
     .act = act,
 };

@@ -103,6 +103,6 @@ const struct verb verb_unlock = {
                                             {OPTION_RECOVERY_KEY_FILE, ROLE_KEY, NULL},
                                             {OPTION_ALL, ROLE_IN_OPERANDS, "unlock every vault of the host"},
                                             {OPTION_ACCEPT_CHANGES, ROLE_OPTIONAL, NULL},
-                                            {OPTION_END}},
+                                            {.id = OPTION_END}},
     .act = act,
 };

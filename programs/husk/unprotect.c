@@ -52,6 +52,6 @@ const struct verb verb_unprotect = {
     .options = (const struct verb_option[]){{OPTION_KEYFILE, ROLE_KEY, NULL},
                                             {OPTION_PASSPHRASE_FILE, ROLE_KEY, NULL},
                                             {OPTION_RECOVERY_KEY_FILE, ROLE_KEY, NULL},
-                                            {OPTION_END}},
+                                            {.id = OPTION_END}},
     .act = act,
 };

@@ -274,16 +274,8 @@ static void hexadecimal_is_read_strictly(void **state)
     assert_memory_equal(bytes, "\x00\xff\xa9", 3);
     text_format_hex(text, bytes, 3);
     assert_string_equal(text, "00ffa9");
-    static const char *const bad[] = {"",
-                                      "00ff",
-                                      "00ffa",
-                                      "00ffa9a",
-                                      "00ffa9a9",
-                                      "00ffag",
-                                      " 0ffa9",
-                                      "0x00ff",
-                                      "00ff\xff"
-                                      "9"};
+    static const char *const bad[] = {"",       "00ff",   "00ffa",  "00ffa9a",     "00ffa9a9",
+                                      "00ffag", " 0ffa9", "0x00ff", "00ff\xff\x39"};
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
         assert_fails(ERR_CORRUPT, text_parse_hex(bad[i], bytes, 3, &error));
     assert_memory_equal(bytes, "\x00\xff\xa9", 3);
