@@ -5,6 +5,7 @@ import os
 import subprocess
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+JOBS = os.cpu_count() or 1
 SANITIZERS = {
     "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=1:detect_stack_use_after_return=1",
     "UBSAN_OPTIONS": "halt_on_error=1:abort_on_error=1:print_stacktrace=1",
@@ -30,7 +31,7 @@ class Build:
 
     def argv(self):
         """Configure where needed, then compile; warnings are errors in every build."""
-        return ["sh", "-c", f"{self.configure()} && meson compile -C {self.directory} --ninja-args=-k,0"]
+        return ["sh", "-c", f"{self.configure()} && meson compile -C {self.directory} --jobs {JOBS} --ninja-args=-k,0"]
 
 
 # What the cli and crash tiers run: as people get it, but with the fault points.

@@ -72,7 +72,8 @@ def vm(options, good):
 
 def fuzz(options, good):
     seconds = FUZZ_LONG_S if options.all else FUZZ_S
-    return [Step(name, argv, seconds + 300) for name, argv in builds.fuzz_targets(seconds) if good]
+    return [Step(name, argv, seconds + 300, builds.FUZZ.environment)
+            for name, argv in builds.fuzz_targets(seconds) if good]
 
 
 # name: (builds it uses, its steps given those that went well); in the order they run.
@@ -148,21 +149,17 @@ def main():
     scratch = make_scratch()
     runner = Runner(ROOT, LOGS, min(os.cpu_count() or 1, 2), environment(scratch, options))
 
-    def stop(number, _frame):
-        raise KeyboardInterrupt
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGHUP, stop)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda _number, _frame: runner.stop())
 
     outcomes, tier_seconds, built = [], {}, {}
     try:
         for tier in TIERS:
-            if not options.only or tier in options.only:
+            if (not options.only or tier in options.only) and not runner.stopping_since:
                 told, tier_seconds[tier] = run_tier(runner, tier, options, built)
                 outcomes += told
-    except KeyboardInterrupt:
-        print("check: stopping", flush=True)
-        runner.stop()
-        outcomes.append(Outcome(failed=["stopped before its end"]))
+        if runner.stopping_since:
+            outcomes.append(Outcome(failed=["stopped before its end"]))
     finally:
         found = left_behind(scratch, os.getpid())
         outcomes.append(Outcome(0 if found else 1, [f"left behind: {what}" for what, _ in found]))

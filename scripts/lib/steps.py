@@ -5,6 +5,7 @@ scratch directory and the mark in the environment they all get, named, counted a
 """
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import re
@@ -93,7 +94,7 @@ class Runner:
         self.environment = environment
         self.processes = {}
         self.lock = threading.Lock()
-        self.stopping = False
+        self.stopping_since = None
 
     def say(self, text):
         with self.lock:
@@ -108,7 +109,7 @@ class Runner:
         return outcomes
 
     def run_one(self, tier, step):
-        if self.stopping:
+        if self.stopping_since:
             return Outcome()
         begun = time.monotonic()
         step.log = os.path.join(self.log_directory, re.sub(r"[^\w.+-]+", "_", f"{tier}-{step.name}") + ".log")
@@ -131,52 +132,56 @@ class Runner:
         with open(step.log, "wb") as log:
             process = subprocess.Popen(step.argv, cwd=self.root, env=environment, stdin=subprocess.DEVNULL, stdout=log,
                                        stderr=subprocess.STDOUT, start_new_session=True)
-            with self.lock:
-                self.processes[process.pid] = process
+            self.processes[process.pid] = process
             try:
                 return self._wait(tier, step, process, log)
             finally:
-                with self.lock:
-                    del self.processes[process.pid]
+                del self.processes[process.pid]
 
     def _wait(self, tier, step, process, log):
-        for waited_s in range(HEARTBEAT_S, step.timeout_s + 1, HEARTBEAT_S):
-            try:
-                return process.wait(HEARTBEAT_S)
-            except subprocess.TimeoutExpired:
-                self.say(f"{tier:<6}{step.name} is still running ({waited_s} s)")
-        log.write(f"\nnot done after {step.timeout_s} s: ended\n".encode())
-        end_group(process)
-        return "a timeout"
+        begun = told = time.monotonic()
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(1)
+            now = time.monotonic()
+            if now - begun > step.timeout_s:
+                log.write(f"\nnot done after {step.timeout_s} s: ended\n".encode())
+                end_group(process)
+                return "a timeout"
+            if self.stopping_since and now - self.stopping_since > GRACE_S:
+                end_group(process)
+            if now - told > HEARTBEAT_S and not self.stopping_since:
+                told = now
+                self.say(f"{tier:<6}{step.name} is still running ({now - begun:.0f} s)")
 
     def _tell(self, tier, step, outcome, log):
         lines = [f"{tier:<6}{step.name:<44} {str(outcome):<30} {outcome.seconds:7.1f} s"]
         lines += [f"      {note}" for note in outcome.notes]
-        if outcome.failed and not self.stopping:
+        if outcome.failed and not self.stopping_since:
             lines += [f"      failed: {name}" for name in outcome.failed]
             lines += ["    | " + line for line in log.splitlines()[-60:]]
             lines += [f"      all of it: {os.path.relpath(step.log, self.root)}"]
         self.say("\n".join(lines))
 
     def stop(self):
-        """End what runs, and start nothing more."""
-        self.stopping = True
-        with self.lock:
-            running = list(self.processes.values())
-        for process in running:
-            end_group(process)
+        """Start nothing more, and end what runs; for a signal handler, so without a lock."""
+        self.stopping_since = self.stopping_since or time.monotonic()
+        for process in list(self.processes.values()):
+            signal_group(process, signal.SIGTERM)
+
+
+def signal_group(process, number):
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
 
 
 def end_group(process):
     """SIGTERM, so that tests undo what they made; SIGKILL for what is then still there."""
-    for number, patience_s in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, 5)):
-        try:
-            os.killpg(process.pid, number)
-            process.wait(patience_s)
-        except ProcessLookupError:
-            return
-        except subprocess.TimeoutExpired:
-            continue
+    signal_group(process, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE_S)
+    signal_group(process, signal.SIGKILL)
+    process.wait()
 
 
 def left_behind(scratch, mark):

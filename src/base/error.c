@@ -3,7 +3,10 @@
 #include <errno.h>
 #include <stdarg.h>
 
-#undef error_set /* the analyzer's (error.h) */
+#undef error_set /* these four are the analyzer's (error.h) */
+#undef error_prefix
+#undef error_subject
+#undef error_remedy
 
 /* One place says how each code leaves the program. */
 static const struct {

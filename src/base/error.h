@@ -50,11 +50,6 @@ struct error {
 enum error_code error_set(struct error *reterr, enum error_code code, int os_errno, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-#ifdef __clang_analyzer__
-/* The analyzer sees one file at a time; this tells it that error_set never returns OK. */
-#define error_set(...) (error_set(__VA_ARGS__) ?: ERR_FAILED)
-#endif
-
 /* Put what was being done in front of the message: "CONTEXT: message". Returns the code that is there;
  * ERR_FAILED where reterr is NULL, as do the two below: which code it was is then not known, but never OK. */
 enum error_code error_prefix(struct error *reterr, const char *format, ...)
@@ -68,6 +63,14 @@ enum error_code error_subject(struct error *reterr, const char *format, ...)
 /* Set the remedy, unless one is already there. Returns the code that is there. */
 enum error_code error_remedy(struct error *reterr, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+
+#ifdef __clang_analyzer__
+/* The analyzer sees one file at a time; this tells it that none of these ever returns OK. */
+#define error_set(...) (error_set(__VA_ARGS__) ?: ERR_FAILED)
+#define error_prefix(...) (error_prefix(__VA_ARGS__) ?: ERR_FAILED)
+#define error_subject(...) (error_subject(__VA_ARGS__) ?: ERR_FAILED)
+#define error_remedy(...) (error_remedy(__VA_ARGS__) ?: ERR_FAILED)
+#endif
 
 /* The wire and JSON word of a code, e.g. "wrong-key". Static storage. */
 const char *error_word(enum error_code code);
