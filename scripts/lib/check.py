@@ -149,6 +149,8 @@ def main():
     scratch = make_scratch()
     runner = Runner(ROOT, LOGS, min(os.cpu_count() or 1, 2), environment(scratch, options))
 
+    # A shell that starts us in the background ignores it, and our children would inherit that.
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda _number, _frame: runner.stop())
 
