@@ -117,7 +117,7 @@ enum error_code run_ask(struct run *run, const char *question, bool *ret_yes, st
     fprintf(stderr, "%s [y/N] ", question);
     for (;;) {
         char byte;
-        ssize_t got = read(STDIN_FILENO, &byte, 1);
+        ssize_t got = interrupt_wait_readable(STDIN_FILENO) ? read(STDIN_FILENO, &byte, 1) : -1;
         if (got < 0 && errno == EINTR && !interrupt_requested())
             continue;
         if (got <= 0) {

@@ -1,5 +1,7 @@
 #include "base/interrupt.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <signal.h>
 
 static volatile sig_atomic_t requested;
@@ -32,6 +34,26 @@ void interrupt_ignore(void)
 bool interrupt_requested(void)
 {
     return requested != 0;
+}
+
+/* The signals are let through only inside ppoll, so that none falls between asking for the flag and waiting.
+ */
+bool interrupt_wait_readable(int fd)
+{
+    sigset_t ours, before;
+    struct pollfd ready = {.fd = fd, .events = POLLIN};
+    sigemptyset(&ours);
+    for (unsigned i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+        sigaddset(&ours, signals[i]);
+    sigprocmask(SIG_BLOCK, &ours, &before);
+    int count = -1;
+    while (!requested && count <= 0) {
+        count = ppoll(&ready, 1, NULL, &before);
+        if (count < 0 && errno != EINTR)
+            break; /* the read that follows tells what is wrong */
+    }
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return requested == 0;
 }
 
 enum error_code interrupt_check(struct error *reterr)

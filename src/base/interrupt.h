@@ -16,5 +16,9 @@ void interrupt_ignore(void);
 /* True once a signal came. Cheap. */
 bool interrupt_requested(void);
 
+/* Wait until fd can be read. False once a signal came, also one that comes just before the waiting begins: a
+ * read(2) alone would then wait for ever. */
+bool interrupt_wait_readable(int fd);
+
 /* OK, or ERR_INTERRUPTED filled in once a signal came. */
 must_check enum error_code interrupt_check(struct error *reterr);
