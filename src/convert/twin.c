@@ -10,7 +10,7 @@
 #include "convert/steps.h"
 #include "tree/attributes.h"
 
-/* A disk that gives back other bytes than it was given will not be mended by a fourth try. */
+/* A disk that gives back other bytes than it was given will not be differences by a fourth try. */
 enum { COMPARE_ROUNDS_MAXIMUM = 4 };
 
 /* Whether the twin's root has to be case-insensitive, which can only be set while it is empty. */
@@ -156,24 +156,24 @@ static enum error_code copy_all(struct convert_work *work, const struct convert_
 }
 
 static enum error_code compare_all(struct convert_work *work, const struct convert_plan *plan,
-                                   struct tree_mended *ret_mended, struct error *reterr)
+                                   struct tree_differences *ret_differences, struct error *reterr)
 {
     enum error_code code = OK;
-    *ret_mended = (struct tree_mended){0};
+    *ret_differences = (struct tree_differences){0};
     for (size_t i = 0; !code && i < work->journal.count; i++) {
         const struct convert_directory *directory = &work->journal.directories[i];
         _cleanup_(pair_close) struct pair pair = {.place_fd = -1, .twin_fd = -1};
-        struct tree_mended mended = {0};
+        struct tree_differences differences = {0};
         uint64_t files, bytes;
         totals(plan, directory, &files, &bytes);
         progress_directory(&work->progress, directory->path);
         report_stage(&work->progress.report, files, bytes, "verifying %s", work_shown(work, directory));
         code = pair_open(work, directory, &pair, reterr);
         if (!code)
-            code = tree_compare(&pair.tree, work->options->findings, &mended, reterr);
-        if (mended.count > 0) {
-            mended.count += ret_mended->count;
-            *ret_mended = mended;
+            code = tree_compare(&pair.tree, work->options->findings, &differences, reterr);
+        if (differences.count > 0) {
+            differences.count += ret_differences->count;
+            *ret_differences = differences;
         }
     }
     (void)fault("convert.compared");
@@ -183,21 +183,21 @@ static enum error_code compare_all(struct convert_work *work, const struct conve
 enum error_code step_fill_twins(struct convert_work *work, const struct convert_plan *plan,
                                 struct error *reterr)
 {
-    struct tree_mended mended = {.count = 1};
+    struct tree_differences differences = {.count = 1};
     enum error_code code = work_open_records(work, reterr);
     /* Everything the old trees hold is on disk first, so that extents are what they will be and times do not
      * move any more. */
     if (!code)
         code = work_sync(work, reterr);
-    if (!code)
-        code = copy_all(work, plan, reterr);
-    for (unsigned round = 0; !code && mended.count > 0; round++) {
+    for (unsigned round = 0; !code && differences.count > 0; round++) {
         if (round < COMPARE_ROUNDS_MAXIMUM) {
-            code = compare_all(work, plan, &mended, reterr);
+            code = copy_all(work, plan, reterr);
+            if (!code)
+                code = compare_all(work, plan, &differences, reterr);
             continue;
         }
         code = error_set(reterr, ERR_FAILED, 0, "the copy of %s comes out different again and again",
-                         mended.example);
+                         differences.example);
         error_remedy(reterr, "make sure that nothing writes there, and look for disk errors (dmesg); the "
                              "original is untouched");
     }

@@ -13,9 +13,6 @@
 /* The verdict on one entry. */
 enum verdict { VERDICT_SAME, VERDICT_DIFFERS, VERDICT_LAYOUT };
 
-/* A layout that differed was copied anew once already. */
-enum { RECORD_LAYOUT_TRIED = 8 };
-
 static void add_finding(struct tree_pass *pass, const char *kind, const struct tree_directory *directory,
                         const char *name, const char *cause)
 {
@@ -124,34 +121,23 @@ static enum error_code judge(struct tree_pass *pass, struct tree_directory *dire
     return code ? code : still_the_same(source, status, reterr);
 }
 
-static void count_mended(struct tree_pass *pass, const struct tree_directory *directory, const char *name,
-                         uint64_t count)
+static void count_differences(struct tree_pass *pass, const struct tree_directory *directory,
+                              const char *name, uint64_t count)
 {
-    if (count > 0 && atomic_fetch_add(&pass->mended, count) == 0) {
+    if (count > 0 && atomic_fetch_add(&pass->differences, count) == 0) {
         pthread_mutex_lock(&pass->mutex);
         tree_path(directory, name, pass->example);
         pthread_mutex_unlock(&pass->mutex);
     }
 }
 
-/* Copy it anew, to be compared in the next round. */
-static enum error_code mend(struct tree_pass *pass, struct tree_directory *directory, const char *name,
-                            const struct statx *status, bool layout, struct error *reterr)
+/* The inode counts as not copied, so that the next copying makes it anew, for all its names. */
+static enum error_code forget(struct tree_pass *pass, const struct tree_directory *directory,
+                              const char *name, const struct statx *status, bool layout, struct error *reterr)
 {
-    enum error_code code = tree_unseal(directory->twin_fd, reterr);
-    if (!code)
-        code = tree_remove(directory->twin_fd, name, NULL, reterr);
-    if (!code)
-        code = tree_copy_entry(pass, directory, name, status, reterr);
-    if (!code && layout) {
-        struct tree_record record;
-        code = tree_records_get(pass->pair->records, status, &record, reterr);
-        record.flags |= RECORD_LAYOUT_TRIED;
-        if (!code)
-            code = tree_records_put(pass->pair->records, status, &record, reterr);
-    }
-    count_mended(pass, directory, name, 1);
-    return code;
+    count_differences(pass, directory, name, 1);
+    return tree_records_flag(pass->pair->records, status, layout ? TREE_RECORD_LAYOUT_TRIED : 0,
+                             TREE_RECORD_COPIED | TREE_RECORD_COMPARED, reterr);
 }
 
 static enum error_code compare_locked(struct tree_pass *pass, struct tree_directory *directory,
@@ -164,13 +150,13 @@ static enum error_code compare_locked(struct tree_pass *pass, struct tree_direct
         code = judge(pass, directory, name, status, &record, &verdict, reterr);
     if (code)
         return code;
-    if (verdict == VERDICT_LAYOUT && (record.flags & RECORD_LAYOUT_TRIED)) {
+    if (verdict == VERDICT_LAYOUT && (record.flags & TREE_RECORD_LAYOUT_TRIED)) {
         add_finding(pass, "layout-differs", directory, name,
                     "its holes or preallocated extents are not kept exactly");
         verdict = VERDICT_SAME;
     }
     if (verdict != VERDICT_SAME)
-        return mend(pass, directory, name, status, verdict == VERDICT_LAYOUT, reterr);
+        return forget(pass, directory, name, status, verdict == VERDICT_LAYOUT, reterr);
     record.flags |= TREE_RECORD_COMPARED;
     record.run = pass->pair->records->run;
     return tree_records_put(pass->pair->records, status, &record, reterr);
@@ -259,7 +245,7 @@ static enum error_code drop_foreign_names(struct tree_pass *pass, struct tree_di
     code = directory_list(directory->twin_fd, remove_foreign, &names, reterr);
     if (!code && names.seen - names.removed != atomic_load(&directory->names))
         code = error_set(reterr, ERR_CHANGED, 0, "names came or went while it was compared");
-    count_mended(pass, directory, NULL, names.removed);
+    count_differences(pass, directory, NULL, names.removed);
     return code;
 }
 
@@ -279,9 +265,8 @@ static enum error_code compare_directory(struct tree_pass *pass, struct tree_dir
                               (struct attribute_target){.fd = directory->twin_fd}, &twin_status,
                               pass->pair->features, tree_hold_back(directory), &difference, reterr);
     if (!code && difference) {
-        count_mended(pass, directory, NULL, 1);
-        code = tree_unseal(directory->twin_fd, reterr);
-        return code ? code : tree_finish_directory(pass, directory, reterr);
+        count_differences(pass, directory, NULL, 1);
+        return OK; /* copying gives every directory its attributes */
     }
     struct tree_record record = {.flags = TREE_RECORD_COPIED | TREE_RECORD_COMPARED,
                                  .run = pass->pair->records->run,
@@ -289,8 +274,8 @@ static enum error_code compare_directory(struct tree_pass *pass, struct tree_dir
     return code ? code : tree_records_put(pass->pair->records, &directory->status, &record, reterr);
 }
 
-/* Where the directory's twin is missing or no directory, making it is part of mending: nothing may be made
- * below a sealed parent. Only then is the parent unsealed, and its flags come back when it is left. */
+/* Where the directory's twin is missing or no directory it is made, so that the walk can go on: nothing may
+ * be made below a sealed parent. Only then is the parent unsealed; the next copying puts its flags back. */
 static enum error_code on_enter(struct tree_directory *directory, void *context, struct error *reterr)
 {
     struct tree_pass *pass = context;
@@ -309,13 +294,13 @@ static enum error_code on_leave(struct tree_directory *directory, void *context,
 {
     struct tree_pass *pass = context;
     if (directory->twin_fresh)
-        count_mended(pass, directory, NULL, 1);
+        count_differences(pass, directory, NULL, 1);
     enum error_code code = compare_directory(pass, directory, reterr);
     return code ? tree_pass_blame(pass, directory, NULL, reterr) : OK;
 }
 
 enum error_code tree_compare(const struct tree_pair *pair, struct finding_list *findings,
-                             struct tree_mended *ret_mended, struct error *reterr)
+                             struct tree_differences *ret_differences, struct error *reterr)
 {
     _cleanup_(tree_pass_done) struct tree_pass pass;
     enum error_code code = tree_pass_init(&pass, pair, reterr);
@@ -326,8 +311,8 @@ enum error_code tree_compare(const struct tree_pair *pair, struct finding_list *
         .enter = on_enter, .entry = on_entry, .leave = on_leave, .context = &pass};
     code = tree_walk(pair->source_fd, pass.threads, &visitor, reterr);
     if (!code) {
-        ret_mended->count = atomic_load(&pass.mended);
-        memcpy(ret_mended->example, pass.example, sizeof(ret_mended->example));
+        ret_differences->count = atomic_load(&pass.differences);
+        memcpy(ret_differences->example, pass.example, sizeof(ret_differences->example));
     }
     return code;
 }

@@ -80,9 +80,9 @@ union handle {
 
 enum { EXT4_HANDLE_TYPE = 1, EXT4_HANDLE_SIZE = 8 };
 
-/* Remember where the twin is. */
-static enum error_code record_twin(struct tree_pass *pass, const struct statx *status, int twin_fd,
-                                   struct error *reterr)
+/* Remember where the twin is; before is what was remembered of it until now. */
+static enum error_code record_twin(struct tree_pass *pass, const struct statx *status,
+                                   const struct tree_record *before, int twin_fd, struct error *reterr)
 {
     union handle handle = {.head = {.handle_bytes = EXT4_HANDLE_SIZE}};
     int mount_id;
@@ -90,7 +90,7 @@ static enum error_code record_twin(struct tree_pass *pass, const struct statx *s
         return error_set(reterr, ERR_FAILED, errno, "cannot get the twin's handle");
     if (handle.head.handle_type != EXT4_HANDLE_TYPE || handle.head.handle_bytes != EXT4_HANDLE_SIZE)
         return error_set(reterr, ERR_UNSUPPORTED, 0, "file handles of an unknown form");
-    struct tree_record record = {.flags = TREE_RECORD_COPIED};
+    struct tree_record record = {.flags = TREE_RECORD_COPIED | (before->flags & TREE_RECORD_LAYOUT_TRIED)};
     memcpy(&record.twin_inode, handle.head.f_handle, 4);
     memcpy(&record.twin_generation, handle.head.f_handle + 4, 4);
     return tree_records_put(pass->pair->records, status, &record, reterr);
@@ -134,7 +134,8 @@ static enum error_code link_twin(struct tree_pass *pass, const struct tree_recor
 }
 
 static enum error_code copy_regular(struct tree_pass *pass, struct tree_directory *directory,
-                                    const char *name, const struct statx *status, struct error *reterr)
+                                    const char *name, const struct statx *status,
+                                    const struct tree_record *before, struct error *reterr)
 {
     _cleanup_(close_fdp) int source =
         openat(directory->fd, name, O_RDONLY | O_NOFOLLOW | O_NOATIME | O_NONBLOCK | O_CLOEXEC);
@@ -164,7 +165,7 @@ static enum error_code copy_regular(struct tree_pass *pass, struct tree_director
                                 (struct attribute_target){.fd = twin}, pass->pair->features, 0, reterr);
     if (!code)
         code = check_unchanged(source, status, reterr);
-    return code ? code : record_twin(pass, status, twin, reterr);
+    return code ? code : record_twin(pass, status, before, twin, reterr);
 }
 
 static enum error_code make_special(struct tree_directory *directory, const char *name,
@@ -190,7 +191,8 @@ static enum error_code make_special(struct tree_directory *directory, const char
 
 /* Symlinks, FIFOs, sockets, devices: never opened but with O_PATH. */
 static enum error_code copy_special(struct tree_pass *pass, struct tree_directory *directory,
-                                    const char *name, const struct statx *status, struct error *reterr)
+                                    const char *name, const struct statx *status,
+                                    const struct tree_record *before, struct error *reterr)
 {
     _cleanup_(close_fdp) int source = openat(directory->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     if (source < 0)
@@ -208,7 +210,7 @@ static enum error_code copy_special(struct tree_pass *pass, struct tree_director
                             reterr);
     if (!code)
         code = check_unchanged(source, status, reterr);
-    return code ? code : record_twin(pass, status, twin, reterr);
+    return code ? code : record_twin(pass, status, before, twin, reterr);
 }
 
 /* What stands where the twin is to be: keep it when it is the whole twin of this very inode, else take it
@@ -248,12 +250,12 @@ static enum error_code copy_locked(struct tree_pass *pass, struct tree_directory
         report_advance(pass->pair->report, 0, S_ISREG(status->stx_mode) ? status->stx_size : 0);
         return OK;
     }
-    return S_ISREG(status->stx_mode) ? copy_regular(pass, directory, name, status, reterr)
-                                     : copy_special(pass, directory, name, status, reterr);
+    return S_ISREG(status->stx_mode) ? copy_regular(pass, directory, name, status, &record, reterr)
+                                     : copy_special(pass, directory, name, status, &record, reterr);
 }
 
-enum error_code tree_copy_entry(struct tree_pass *pass, struct tree_directory *directory, const char *name,
-                                const struct statx *status, struct error *reterr)
+static enum error_code copy_entry(struct tree_pass *pass, struct tree_directory *directory, const char *name,
+                                  const struct statx *status, struct error *reterr)
 {
     bool shared = status->stx_nlink > 1;
     if (shared)
@@ -347,16 +349,6 @@ enum error_code tree_enter_twin(struct tree_pass *pass, struct tree_directory *d
     return code ? tree_pass_blame(pass, directory, NULL, reterr) : OK;
 }
 
-enum error_code tree_finish_directory(struct tree_pass *pass, struct tree_directory *directory,
-                                      struct error *reterr)
-{
-    enum error_code code =
-        attributes_apply((struct attribute_target){.fd = directory->fd}, &directory->status,
-                         (struct attribute_target){.fd = directory->twin_fd}, pass->pair->features,
-                         tree_hold_back(directory), reterr);
-    return code ? tree_pass_blame(pass, directory, NULL, reterr) : OK;
-}
-
 static void note_newest(struct tree_pass *pass, const struct statx *status)
 {
     long long changed = tree_ns(status->stx_ctime), newest = atomic_load(&pass->newest_ns);
@@ -387,7 +379,7 @@ static enum error_code on_entry(struct tree_directory *directory, const char *na
 {
     struct tree_pass *pass = context;
     note_newest(pass, status);
-    enum error_code code = tree_copy_entry(pass, directory, name, status, reterr);
+    enum error_code code = copy_entry(pass, directory, name, status, reterr);
     if (!code)
         report_advance(pass->pair->report, 1, 0);
     (void)fault("tree.copy.entry");
@@ -398,7 +390,11 @@ static enum error_code on_leave(struct tree_directory *directory, void *context,
 {
     struct tree_pass *pass = context;
     (void)fault("tree.copy.leave");
-    return tree_finish_directory(pass, directory, reterr);
+    enum error_code code =
+        attributes_apply((struct attribute_target){.fd = directory->fd}, &directory->status,
+                         (struct attribute_target){.fd = directory->twin_fd}, pass->pair->features,
+                         tree_hold_back(directory), reterr);
+    return code ? tree_pass_blame(pass, directory, NULL, reterr) : OK;
 }
 
 enum error_code tree_copy(const struct tree_pair *pair, int64_t *ret_newest_ns, struct error *reterr)

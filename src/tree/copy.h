@@ -30,13 +30,14 @@ struct tree_pair {
 must_check enum error_code tree_copy(const struct tree_pair *pair, int64_t *ret_newest_ns,
                                      struct error *reterr);
 
-/* Compare everything that was not compared in this run, bytes past the page cache (sync before), and mend
- * what differs by copying it anew: ret_mended tells how much, and one example. It has to be run (after a
- * sync) until that is 0; then every inode of the old tree has a record with TREE_RECORD_COMPARED. Layouts
- * (holes, unwritten extents) that cannot be made the same are findings that tell. */
-struct tree_mended {
+/* Compare everything that was not compared in this run, bytes past the page cache (sync before). What differs
+ * loses TREE_RECORD_COPIED, so that the next tree_copy makes it anew: ret_differences tells how much, and one
+ * example. Copy, sync and compare until that is 0; then every inode of the old tree has a record with
+ * TREE_RECORD_COMPARED. Layouts (holes, unwritten extents) that cannot be made the same are findings that
+ * tell. */
+struct tree_differences {
     uint64_t count;
     char example[TREE_PATH_SIZE]; /* escaped */
 };
 must_check enum error_code tree_compare(const struct tree_pair *pair, struct finding_list *findings,
-                                        struct tree_mended *ret_mended, struct error *reterr);
+                                        struct tree_differences *ret_differences, struct error *reterr);

@@ -11,7 +11,7 @@ struct tree_pass {
     atomic_llong newest_ns;        /* copying: see tree_copy */
     int64_t now_ns;                /* when the pass began */
     char example[TREE_PATH_SIZE];  /* comparing, under mutex */
-    atomic_ulong mended;           /* comparing */
+    atomic_ulong differences;      /* comparing */
     pthread_mutex_t mutex;         /* of findings */
     struct finding_list *findings; /* comparing */
 };
@@ -30,18 +30,9 @@ void tree_pass_advance(uint64_t bytes, void *context);
 enum error_code tree_pass_blame(const struct tree_pass *pass, const struct tree_directory *directory,
                                 const char *name, struct error *reterr);
 
-/* Make the twin of one entry that is no directory, taking away what stands in its place. */
-must_check enum error_code tree_copy_entry(struct tree_pass *pass, struct tree_directory *directory,
-                                           const char *name, const struct statx *status,
-                                           struct error *reterr);
-
 /* Open or make the twin of a directory that the walk enters; sets twin_fd and twin_fresh. */
 must_check enum error_code tree_enter_twin(struct tree_pass *pass, struct tree_directory *directory,
                                            struct error *reterr);
-
-/* Attributes of a directory, when all below is done. */
-must_check enum error_code tree_finish_directory(struct tree_pass *pass, struct tree_directory *directory,
-                                                 struct error *reterr);
 
 /* The flags of this directory that are not put on its twin: the root's sealing ones. */
 uint32_t tree_hold_back(const struct tree_directory *directory);

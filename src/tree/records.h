@@ -15,9 +15,10 @@
 #include "base/error.h"
 
 enum tree_record_flags {
-    TREE_RECORD_COPIED = 1,   /* the twin was made whole */
+    TREE_RECORD_COPIED = 1,   /* the twin is whole, as far as is known */
     TREE_RECORD_COMPARED = 2, /* in run `run`, every byte and attribute */
     TREE_RECORD_PROVEN = 4, /* after the exchange: nothing else can reach this inode and it is as compared */
+    TREE_RECORD_LAYOUT_TRIED = 8, /* it was copied anew because its layout came out different */
 };
 
 struct tree_record {
