@@ -107,15 +107,14 @@ static enum error_code scrub_one(struct convert_work *work, const struct convert
 static enum error_code scrub_free_space(struct convert_work *work, struct error *reterr)
 {
     struct finding_list *findings = work->options->findings;
-    const char *mount = text_shown(work->vault->filesystem->mount_point);
     uint64_t overwritten = 0;
     if (work->options->free_space == CONVERT_SKIP_FREE_SPACE) {
-        finding_add(findings, FINDING_TELLS, "free-space-kept", mount,
+        finding_add(findings, FINDING_TELLS, "free-space-kept",
+                    text_shown(work->vault->filesystem->mount_point),
                     "run the command without --skip-free-space to overwrite it",
                     "free space was not overwritten: earlier deleted files may still lie there in plaintext");
         return OK;
     }
-    report_stage(&work->progress.report, 0, 0, "overwriting free space of %s", mount);
     return destroy_free_space(work->husk_fd, &work->progress.report, findings, &overwritten, reterr);
 }
 

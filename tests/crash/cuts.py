@@ -90,12 +90,13 @@ def _share_out(scenario, log, states, jobs, stop_after):
                for at in range(0, len(states), share)]
     for worker in workers:
         worker.start()
+    failures = None
     try:
-        return _collect(scenario, results, workers, len(states), stop_after)
+        failures = _collect(scenario, results, workers, len(states), stop_after)
+        return failures
     finally:
-        for worker in workers:
-            if worker.is_alive():
-                worker.terminate()
+        for worker in workers if failures is None or len(failures) >= stop_after else []:
+            worker.terminate()
         for worker in workers:
             worker.join()
 
