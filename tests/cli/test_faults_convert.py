@@ -14,6 +14,9 @@ class FaultTest(faults.FaultTest):
     def test_protect(self):
         self.survives(scenarios.Protect, "convert.")
 
+    def test_abort(self):
+        self.survives(scenarios.Abort, "tree.")
+
     def test_join(self):
         self.survives(scenarios.Join, "convert.")
 
