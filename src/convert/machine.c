@@ -148,13 +148,17 @@ static enum error_code run_new(struct convert_work *work, const struct convert_p
     return code ? code : run(work, plan, reterr);
 }
 
-/* An empty directory just gets the policy. */
-static enum error_code protect_empty(struct convert_work *work,
-                                     const struct convert_plan_directory *directory, struct error *reterr)
+/* An empty directory just gets the policy; one that has it already is only recorded. From before there is a
+ * policy the manifest tells that the vault protects something, so that nobody gives the vault up whatever
+ * happens before the directory is recorded. */
+static enum error_code protect_as_it_is(struct convert_work *work,
+                                        const struct convert_plan_directory *directory, struct error *reterr)
 {
     _cleanup_(close_fdp) int fd = -1;
     struct fscrypt_nonce nonce;
     enum error_code code = tree_open_directory(work->clone_fd, directory->path, &fd, reterr);
+    if (!code)
+        code = vault_begin_protecting(work->vault, work->options->clock, reterr);
     if (!code)
         code = fscrypt_set_policy(fd, &work->vault->identifier, reterr);
     if (!code)
@@ -165,8 +169,8 @@ static enum error_code protect_empty(struct convert_work *work,
     if (!code)
         code = vault_add_directory(work->vault, directory->path, &nonce, work->options->clock, reterr);
     if (!code)
-        report_truth(work->options->report, "%s is encrypted under the vault %s (it was empty)",
-                     directory->shown_path, work->vault->name);
+        report_truth(work->options->report, "%s is encrypted under the vault %s%s", directory->shown_path,
+                     work->vault->name, directory->action == CONVERT_SET_POLICY ? " (it was empty)" : "");
     return code;
 }
 
@@ -184,10 +188,12 @@ static enum error_code protect_rest(struct convert_work *work, const struct conv
     enum error_code code = OK;
     for (size_t i = 0; !code && i < plan->directory_count; i++) {
         const struct convert_plan_directory *directory = &plan->directories[i];
-        if (directory->action == CONVERT_SET_POLICY && !recorded(work->vault, directory->path)) {
+        if (recorded(work->vault, directory->path))
+            continue;
+        if (directory->action == CONVERT_SET_POLICY || directory->action == CONVERT_RECORD) {
             *ret_changed = true;
-            code = protect_empty(work, directory, reterr);
-        } else if (directory->action == CONVERT_COPY && !recorded(work->vault, directory->path)) {
+            code = protect_as_it_is(work, directory, reterr);
+        } else if (directory->action == CONVERT_COPY) {
             code = journal_add(&work->journal, directory->path, reterr);
         }
     }

@@ -390,6 +390,57 @@ class InterruptedTest(Job):
 
 
 @needs_faults
+class EmptyDirectoryTest(Job):
+    """It has the policy before the manifest names it: a crash in between loses nothing that is put there later."""
+
+    def setUp(self):
+        super().setUp()
+        self.empty = self.path("empty")
+        os.mkdir(self.empty)
+
+    def crash_and_fill(self):
+        done = self.protect(self.empty, fault="convert.empty:crash", expect=None)
+        self.assertTrue(done.crashed, done)
+        self.assertEncrypted(self.empty)
+        with open(os.path.join(self.empty, "file"), "wb") as file:
+            file.write(b"precious")
+
+    def content(self):
+        with open(os.path.join(self.empty, "file"), "rb") as file:
+            return file.read()
+
+    def test_the_same_command_has_the_manifest_name_it(self):
+        self.crash_and_fill()
+        plan = self.json("check", self.empty, "--vault", "v")["result"]["directories"]
+        self.assertEqual([entry["action"] for entry in plan], ["record"])
+        self.assertEqual(self.status()["directories"], [])
+        self.protect(self.empty, expect=husk.DONE)
+        self.assertEqual(self.status()["directories"], [self.empty])
+        self.assertFalse(self.json("protect", self.empty, "--vault", "v")["changed"])
+        self.assertEqual(self.content(), b"precious")
+
+    def test_abort_does_not_give_up_the_vault_of_what_is_in_it(self):
+        self.crash_and_fill()
+        self.call("protect", "--abort", "--vault", "v", expect=husk.DONE)
+        self.d.remount()
+        self.call("unlock", "v", "--keyfile", self.keyfile, expect=husk.DONE)
+        self.assertEqual(self.content(), b"precious")
+
+    def test_what_lies_in_a_protected_directory_is_not_recorded_by_itself(self):
+        self.protect()
+        below = os.path.join(self.tree, "below")
+        self.assertFalse(self.json("protect", below, "--vault", "v")["changed"])
+        self.assertEqual(self.status()["directories"], [self.tree])
+
+    def test_a_directory_that_was_moved_is_recorded_where_it_is_now(self):
+        self.protect()
+        moved = self.path("moved")
+        os.rename(self.tree, moved)
+        self.json("protect", moved, "--vault", "v")
+        self.assertEqual(self.status()["directories"], sorted([self.tree, moved]))
+
+
+@needs_faults
 class RecoveryFileTest(Job):
     """A crash must not lose a recovery key nor leave one for a vault that is not there."""
 
