@@ -87,10 +87,11 @@ static void tell_truths(const struct convert_work *work)
             continue;
         }
         report_truth(report, "%s is encrypted under the vault %s", shown, work->vault->name);
-        report_truth(report,
-                     work->journal.partly_overwritten
-                         ? "its old plaintext was deleted, but not all of it could be overwritten in place"
-                         : "its old plaintext was overwritten in place and deleted");
+        report_truth(
+            report,
+            work->journal.partly_overwritten
+                ? "its old plaintext is not there any more, but not all of it could be overwritten in place"
+                : "its old plaintext was overwritten in place and deleted");
     }
     if (work->journal.direction == CONVERT_PROTECT)
         report_truth(report, "snapshots and backups made before now still hold the plaintext");
@@ -108,7 +109,7 @@ static enum error_code run(struct convert_work *work, const struct convert_plan 
         tell_truths(work);
     if (!code && work->journal.partly_overwritten)
         code = error_set(reterr, ERR_INCOMPLETE, 0,
-                         "some plaintext was deleted that could not be overwritten in place");
+                         "some plaintext was deleted or moved away before it could be overwritten in place");
     if (code == ERR_INTERRUPTED)
         error_remedy(reterr, "run the same command again to go on, or with --abort to go back");
     return code;

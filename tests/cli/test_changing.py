@@ -12,11 +12,12 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import disk
 import husk
 import manifest
+import sys_calls
 
 SECRET = b"what lies outside the tree must never come into it\n"
 
 
-class ChangingTest(unittest.TestCase):
+class Changing(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         if not husk.list_faults():
@@ -62,6 +63,8 @@ class ChangingTest(unittest.TestCase):
         before = manifest.take(self.tree)
         self.finish_and_compare(before)
 
+
+class ChangingTest(Changing):
     def test_a_file_that_grows_while_it_is_copied_is_noticed(self):
         with self.paused_protect("tree.content.write") as paused:
             for name in ("one", "below/two"):
@@ -234,6 +237,37 @@ class ChangingTest(unittest.TestCase):
         for name in ("one", "two"):
             with open(os.path.join(outside, name), "rb") as file:
                 self.assertEqual(file.read(), SECRET)
+
+
+    def change_before_the_exchange(self, change):
+        """The last look at the top of the tree lies behind: what changes now shows only afterwards."""
+        with self.paused_protect("convert.exchange") as paused:
+            change()
+        done = paused.done.expect(husk.INCOMPLETE)
+        self.assertNotIn("its old plaintext was overwritten in place and deleted", done.out)
+        return done
+
+    def test_a_file_moved_out_of_the_tree_is_not_called_overwritten(self):
+        for name in ("one", "below/two"):
+            with self.subTest(name):
+                self.setUp()
+                before, outside = self.read(name), os.path.join(self.disk.path, "outside")
+                done = self.change_before_the_exchange(lambda: os.rename(self.path(name), outside))
+                self.assertIn("moved elsewhere or deleted", done.out)
+                self.assertEqual(self.read(name), before)
+                with open(outside, "rb") as file:
+                    self.assertEqual(file.read(), before)
+
+    def test_a_tree_whose_name_was_given_to_another_directory_is_not_called_overwritten(self):
+        before, outside = manifest.take(self.tree), os.path.join(self.disk.path, "outside")
+
+        def exchange():
+            os.rename(self.tree, outside)
+            os.mkdir(self.tree)
+
+        done = self.change_before_the_exchange(exchange)
+        self.assertIn(".husk/plaintext/v/0", done.out)
+        manifest.same(before, manifest.take(outside))
 
 
 if __name__ == "__main__":
