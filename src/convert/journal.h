@@ -16,6 +16,7 @@ struct convert_directory {
     char *path;                 /* owned; raw bytes, relative to the root of the filesystem */
     bool has_twin;              /* the twin was made; for protect its nonce is below */
     struct fscrypt_nonce nonce; /* of the encrypted side: the twin (protect) or the old tree (unprotect) */
+    bool exchanged;             /* not in the file: its place holds the new side (exchange_look) */
     bool in_use; /* not in the file: something works in the old tree, so none of it is destroyed now */
     uint32_t
         root_flags; /* immutable and append-only of the old root, put on the new one after the exchange */

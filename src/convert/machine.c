@@ -8,17 +8,20 @@
  *   frozen      + every twin has its policy. Twins hold any part of the copy. The directory is
  *               untouched, and was found unused.
  *   exchanging  Every twin is complete, on disk, compared with its directory byte for byte after
- *               its last change, and the directory was proven unused. Each directory is at its
- *               place as old tree or as twin: its own policy tells.
+ *               its last change, and the directory was proven unused, in this run. Each directory
+ *               is at its place as old tree or as twin: its own policy tells.
  *   scrubbing   Every twin is at its place and named by the manifest. Old trees, whole or in part,
  *               in .husk/plaintext/NAME; what is missing of them was proven to be in the twin
  *               before it was overwritten.
  *   done        nothing of the conversion is left
  *
- *   planned → frozen → exchanging → scrubbing → done
+ *   planned → frozen ⇄ exchanging → scrubbing → done
  *      ↑         │
  *      └─────────┤ --abort, until the first exchange: from planned on twins and journal are deleted;
  *                  the directory was never touched
+ *
+ * A run that finds the state exchanging goes back to frozen with the directories that are not exchanged yet:
+ * what was proven of them is not true any more.
  *
  * Each arrow is durable before the next step. A crash in a state is followed by that state's step from its
  * beginning.
@@ -45,6 +48,37 @@ static enum error_code scrub(struct convert_work *work, bool *ret_kept, struct e
     return code ? code : step_scrub(work, ret_kept, reterr);
 }
 
+/* Compared byte for byte, and proven to be used by nothing, in this run. */
+static enum error_code freeze(struct convert_work *work, const struct convert_plan *plan,
+                              struct error *reterr)
+{
+    size_t exchanged;
+    enum error_code code = exchange_look(work, &exchanged, reterr);
+    if (!code)
+        code = step_fill_twins(work, plan, reterr);
+    if (!code)
+        code = step_prove_unused(work, reterr);
+    if (code)
+        return code;
+    work->proven_unused = true;
+    return work_enter_state(work, CONVERT_EXCHANGING, reterr);
+}
+
+/* What an earlier run proved of directories that it did not exchange says nothing any more: they have been
+ * in use since then, for days maybe, and their twins are old. */
+static enum error_code exchange(struct convert_work *work, struct error *reterr)
+{
+    size_t exchanged;
+    enum error_code code = work->proven_unused ? OK : exchange_look(work, &exchanged, reterr);
+    if (!code && !work->proven_unused && exchanged < work->journal.count) {
+        code = exchange_undo(work, reterr);
+        return code ? code : work_enter_state(work, CONVERT_FROZEN, reterr);
+    }
+    if (!code)
+        code = step_exchange(work, reterr);
+    return code ? code : work_enter_state(work, CONVERT_SCRUBBING, reterr);
+}
+
 static enum error_code step(struct convert_work *work, const struct convert_plan *plan, struct error *reterr)
 {
     bool kept = false;
@@ -54,13 +88,9 @@ static enum error_code step(struct convert_work *work, const struct convert_plan
         code = step_make_twins(work, reterr);
         return code ? code : work_enter_state(work, CONVERT_FROZEN, reterr);
     case CONVERT_FROZEN:
-        code = step_fill_twins(work, plan, reterr);
-        if (!code)
-            code = step_prove_unused(work, reterr);
-        return code ? code : work_enter_state(work, CONVERT_EXCHANGING, reterr);
+        return freeze(work, plan, reterr);
     case CONVERT_EXCHANGING:
-        code = step_exchange(work, reterr);
-        return code ? code : work_enter_state(work, CONVERT_SCRUBBING, reterr);
+        return exchange(work, reterr);
     case CONVERT_SCRUBBING:
         code = scrub(work, &kept, reterr);
         if (!code && kept) {
@@ -282,10 +312,11 @@ enum error_code convert_unprotect(struct vault *vault, const struct convert_opti
 static enum error_code check_may_abort(struct convert_work *work, struct error *reterr)
 {
     bool begun = work->journal.state > CONVERT_EXCHANGING;
+    size_t exchanged = 0;
     enum error_code code = OK;
-    if (work->journal.state == CONVERT_EXCHANGING)
-        code = exchange_begun(work, &begun, reterr);
-    if (!code && begun) {
+    if (work->journal.state == CONVERT_FROZEN || work->journal.state == CONVERT_EXCHANGING)
+        code = exchange_look(work, &exchanged, reterr);
+    if (!code && (begun || exchanged > 0)) {
         error_set(reterr, ERR_DENIED, 0, "the conversion of the vault %s is past going back",
                   work->vault->name);
         return error_remedy(reterr, "run the command that began it again to finish; husk %s goes back then",

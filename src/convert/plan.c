@@ -238,10 +238,16 @@ static enum error_code choose_action(struct planner *planner, struct convert_pla
     return code;
 }
 
-/* From exchanging on the place holds the twin, and what uses it is no obstacle. */
-static bool past_freezing(const struct planner *planner, const struct convert_plan_directory *directory)
+/* Once exchanged the place holds the twin, and what uses it is no obstacle. In exchanging the machine itself
+ * looks what is not exchanged yet. */
+static bool past_freezing(const struct planner *planner, const struct convert_plan_directory *directory,
+                          int fd)
 {
-    return directory->action == CONVERT_CONTINUE && planner->journal.state >= CONVERT_EXCHANGING;
+    enum fscrypt_policy_state state;
+    struct fscrypt_identifier identifier;
+    return directory->action == CONVERT_CONTINUE &&
+           (planner->journal.state >= CONVERT_EXCHANGING ||
+            (fscrypt_get_policy(fd, &state, &identifier, NULL) == OK && state == FSCRYPT_HUSK_POLICY));
 }
 
 static enum error_code plan_directory(struct planner *planner, struct convert_plan_directory *directory,
@@ -255,7 +261,7 @@ static enum error_code plan_directory(struct planner *planner, struct convert_pl
     enum error_code code = tree_open_directory(planner->clone_fd, directory->path, &fd, reterr);
     if (!code)
         code = choose_action(planner, directory, fd, reterr);
-    if (code || directory->action == CONVERT_NOTHING || past_freezing(planner, directory))
+    if (code || directory->action == CONVERT_NOTHING || past_freezing(planner, directory, fd))
         return code;
     code = check_parent(planner, directory, reterr);
     if (code || directory->action == CONVERT_RECORD)

@@ -218,6 +218,8 @@ enum error_code step_prove_unused(struct convert_work *work, struct error *reter
     for (size_t i = 0; !code && i < work->journal.count; i++) {
         struct convert_directory *directory = &work->journal.directories[i];
         _cleanup_(close_fdp) int place_fd = -1;
+        if (directory->exchanged)
+            continue;
         report_stage(&work->progress.report, 0, 0, "making sure that nothing uses %s",
                      work_shown(work, directory));
         code = work_open_place(work, directory, &place_fd, reterr);

@@ -269,6 +269,99 @@ class ChangingTest(Changing):
         self.assertIn(".husk/plaintext/v/0", done.out)
         manifest.same(before, manifest.take(outside))
 
+    def refused_before_the_exchange(self, change):
+        with self.paused_protect("convert.journal.written", hit=3) as paused:
+            change()
+        self.refused_then_finished(paused)
+
+    def test_the_top_of_the_tree_changed_after_the_proof_is_noticed_before_the_exchange(self):
+        self.refused_before_the_exchange(lambda: os.chmod(self.tree, 0o700))
+        self.assertEqual(os.stat(self.tree).st_mode & 0o777, 0o700)
+
+    def test_a_file_moved_out_of_the_top_after_the_proof_is_noticed_before_the_exchange(self):
+        self.refused_before_the_exchange(lambda: os.rename(self.path("one"), os.path.join(self.disk.path, "outside")))
+        self.assertFalse(os.path.exists(self.path("one")))
+
+    def test_another_tree_in_its_place_after_the_proof_is_noticed_before_the_exchange(self):
+        def exchange():
+            os.rename(self.tree, os.path.join(self.disk.path, "outside"))
+            os.mkdir(self.tree)
+            self.write("other", b"another")
+
+        self.refused_before_the_exchange(exchange)
+        self.assertEqual(self.read("other"), b"another")
+
+
+class ResumedTest(Changing):
+    """Between a run that was cut short while it exchanged and the next one the directories are in use."""
+
+    def setUp(self):
+        super().setUp()
+        self.other = os.path.join(self.disk.path, "other")
+        os.mkdir(self.other)
+        for name in ("kept", "changed", "removed"):
+            with open(os.path.join(self.other, name), "wb") as file:
+                file.write(name.encode() * 1000)
+
+    def command(self, *more):
+        return super().command(*more)[:2] + (self.other,) + super().command(*more)[2:]
+
+    def use(self):
+        with open(os.path.join(self.other, "changed"), "ab") as file:
+            file.write(b"since then")
+        with open(os.path.join(self.other, "new"), "wb") as file:
+            file.write(b"since then")
+        os.unlink(os.path.join(self.other, "removed"))
+        os.chmod(self.other, 0o700)
+        return manifest.take(self.other)
+
+    def cut_short(self, fault):
+        done = self.protect(fault=fault)
+        self.assertNotEqual(done.status, husk.DONE)
+        self.assertTrue(sys_calls.is_encrypted(self.tree))
+        self.assertFalse(sys_calls.is_encrypted(self.other))
+
+    def test_what_was_written_meanwhile_is_there_after_the_exchange(self):
+        for fault in ("convert.exchange:eio:2", "convert.exchange:crash:2", "convert.recorded:crash:1"):
+            with self.subTest(fault):
+                self.setUp()
+                before = manifest.take(self.tree)
+                self.cut_short(fault)
+                used = self.use()
+                self.finish_and_compare(before)
+                manifest.same(used, manifest.take(self.other))
+                self.assertTrue(sys_calls.is_encrypted(self.other))
+                self.assertFalse(os.path.exists(self.kept))
+
+    def test_what_uses_a_directory_meanwhile_keeps_it_from_being_exchanged(self):
+        self.cut_short("convert.exchange:crash:2")
+        before = manifest.take(self.tree)
+        with open(os.path.join(self.other, "changed"), "ab") as file:
+            done = self.protect().expect_error_line(husk.REFUSED)
+            self.assertIn(f"(pid {os.getpid()})", done.out)
+            self.assertFalse(sys_calls.is_encrypted(self.other))
+            husk.run("protect", "--abort", "--vault", "v", "--at", self.disk.path).expect_error_line(husk.REFUSED)
+            file.write(b"more")
+        used = self.use()
+        self.finish_and_compare(before)
+        manifest.same(used, manifest.take(self.other))
+
+    def test_unprotect(self):
+        self.protect().expect(husk.DONE)
+        unprotect = ("unprotect", "v", "--at", self.disk.path)
+        self.assertTrue(husk.run(*unprotect, fault="convert.exchange:crash:2").crashed)
+        used = self.use()
+        husk.ok(*unprotect)
+        manifest.same(used, manifest.take(self.other))
+        self.assertFalse(sys_calls.is_encrypted(self.other) or sys_calls.is_encrypted(self.tree))
+
+    def test_going_back_leaves_a_sealed_directory_sealed(self):
+        disk.run("chattr", "+i", self.tree)
+        self.assertTrue(self.protect(fault="convert.exchange:crash").crashed)
+        husk.ok("protect", "--abort", "--vault", "v", "--at", self.disk.path)
+        self.assertIn("i", disk.run("lsattr", "-d", self.tree).split()[0])
+        disk.run("chattr", "-i", self.tree)
+
 
 if __name__ == "__main__":
     unittest.main()
