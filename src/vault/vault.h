@@ -147,6 +147,19 @@ enum vault_state { VAULT_UNLOCKED, VAULT_LOCKED, VAULT_BUSY, VAULT_IS_ERASING, V
 /* From the marks and the kernel's key status. BUSY: the key is gone but open files keep theirs. */
 must_check enum error_code vault_get_state(const struct vault *vault, enum vault_state *ret_state,
                                            struct error *reterr);
+/*
+ * The keys a vault may be under: the one vault.json names and the one private/ is encrypted under. They are
+ * the same unless vault.json was changed, which nobody has noticed while it was not authenticated: so whoever
+ * says that the key is gone asks for both.
+ */
+enum { VAULT_IDENTIFIERS_MAXIMUM = 2 };
+void vault_find_identifiers(const struct vault *vault,
+                            struct fscrypt_identifier ret_identifiers[VAULT_IDENTIFIERS_MAXIMUM],
+                            size_t *ret_count);
+/* What the kernel says of them: present if one is, absent if all are. */
+must_check enum error_code vault_key_state(const struct vault *vault, enum fscrypt_key_state *ret_state,
+                                           struct error *reterr);
+
 /* "unlocked", "locked", "busy", "erasing", "erased". Static storage. */
 const char *vault_state_word(enum vault_state state);
 
