@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -240,6 +241,24 @@ class NewKeyTest(Job):
         found = self.json("keyslot add", "v", "--keyfile", inside, "--with-keyfile", self.keyfile, expect=husk.REFUSED)
         self.assertIn("locked up", found["error"]["message"])
         self.assertEqual(list(self.keyslots()), ["keyfile"])
+
+    def test_a_keyfile_inside_of_a_directory_that_joins_the_vault(self):
+        second = self.make_tree("second")
+        recorded = husk.keyfile(second, "recorded")
+        self.protect(key=("--keyfile", recorded), expect=husk.DONE)
+        given = husk.keyfile(self.make_tree("third"), "given")
+        self.call("keyslot", "add", "v", "--keyfile", given, "--with-keyfile", recorded, expect=husk.DONE)
+        os.symlink(second, self.path("link"))
+        for words in ((second,), (self.path("link"),), (os.path.dirname(given),),
+                      (os.path.dirname(given), "--keyfile", given)):
+            done = self.json("protect", *words, "--vault", "v", expect=husk.REFUSED)
+            self.assertIn("locked up", done["error"]["message"])
+            self.assertFalse(done["changed"])
+        os.remove(self.path(".husk/host.json"))
+        done = self.json("protect", second, "--vault", "v", "--keyfile", recorded, expect=husk.REFUSED)
+        self.assertIn("locked up", done["error"]["message"])
+        shutil.move(recorded, self.beside("moved"))
+        self.json("protect", second, "--vault", "v", "--keyfile", self.beside("moved"))
 
     def test_a_keyfile_on_the_same_disk_is_warned_of_and_found_again(self):
         os.mkdir(self.path("root"))
