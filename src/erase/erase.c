@@ -300,6 +300,16 @@ static enum error_code repeat(struct erasure *erasure, struct buffer *text, stru
     return code ? code : file_read(vault->fd, VAULT_MARK_ERASED, BUFFER_DEFAULT_MAXIMUM, text, reterr);
 }
 
+/* The vault is erased, but not all that was to be gone is. */
+static enum error_code tell_plaintext(const struct vault *vault, struct error *reterr)
+{
+    error_set(reterr, ERR_INCOMPLETE, 0, "nothing opens the vault %s any more, but plaintext of it is left",
+              vault->name);
+    error_subject(reterr, "%s", vault->name);
+    error_remedy(reterr, "destroy what the findings name, then run the same command again");
+    return ERR_INCOMPLETE;
+}
+
 /* The mark as it is on disk now: the vault may have been read before the lock was taken. */
 static enum error_code read_mark(struct vault *vault, struct error *reterr)
 {
@@ -333,6 +343,8 @@ enum error_code erase_vault(struct vault *vault, const char *at, const struct cl
         if (!code)
             code = conclude(&erasure, &text, reterr);
     }
+    if (!code && erasure.outcome.facts.plaintext_left)
+        code = tell_plaintext(vault, reterr);
     finding_move_all(findings, &found);
     erase_progress_done(&erasure.progress);
     if (code && code != ERR_INCOMPLETE) {

@@ -409,6 +409,22 @@ class InterruptedTest(Job):
 
 
 @needs_faults
+class CutShortTest(Job):
+    def test_lock_tells_that_plaintext_is_still_there(self):
+        self.protect()
+        self.lock()
+        second = self.make_tree("second")
+        for fault in ("convert.copied:crash", "convert.proven-old:crash"):
+            done = self.protect(second, fault=fault, expect=None)
+            self.assertTrue(done.crashed, done)
+            for _ in range(2):
+                self.assertIn("conversion-under-way", document.kinds(self.json("lock", "v")))
+            self.assertEqual(self.state(), "locked")
+        self.protect(second, expect=husk.DONE)
+        self.assertEqual(self.json("lock", "v")["findings"], [])
+
+
+@needs_faults
 class EmptyDirectoryTest(Job):
     """It has the policy before the manifest names it: a crash in between loses nothing that is put there later."""
 
