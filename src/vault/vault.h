@@ -222,6 +222,12 @@ must_check enum error_code vault_record_export(struct vault *vault, const struct
  * that cannot be told because the vault is not unlocked. */
 must_check enum error_code vault_check_manifest(const struct vault *vault, struct error *reterr);
 
+/* Destroy what a crash left of vaults being made on the filesystems at and below DIR: of the one of that
+ * name, or with NULL of all. Takes the lock of each filesystem where there is something. *ret_count tells how
+ * many there were. ERR_BUSY while one is really being made. */
+must_check enum error_code vault_destroy_all_unfinished(const char *at, const char *name, size_t *ret_count,
+                                                        struct error *reterr);
+
 /* Destroy what a crash left of a vault of the same name being made. The lock must be held. */
 must_check enum error_code vault_destroy_unfinished(const struct vault *vault, struct error *reterr);
 

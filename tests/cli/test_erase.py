@@ -105,6 +105,19 @@ class EraseTest(Job):
         self.assertEqual(self.state("w"), "erased")
         self.assertEqual(self.json("erase", "w", "--confirm", "w")["result"]["reports"], report)
 
+    @needs_faults
+    def test_what_is_left_of_a_vault_that_was_being_made_is_destroyed(self):
+        vaults, other = self.path(".husk/vaults"), self.make_tree("other")
+        for words in (("w", "--confirm", "w"), ("--all", "--confirm", os.uname().nodename)):
+            made = self.call("protect", other, "--vault", "w", "--keyfile", self.keyfile, fault="vault.create.rename:crash")
+            self.assertTrue(made.crashed)
+            self.assertIn("w.new", os.listdir(vaults))
+            found = self.json("erase", *words)
+            self.assertTrue(found["changed"])
+            self.assertNotIn("w.new", os.listdir(vaults))
+            self.assertEqual(self.state(), "unlocked" if words[0] == "w" else "erased")
+        self.json("erase", "w", "--confirm", "w", expect=husk.FAILED)
+
     def test_a_damaged_header_does_not_stop_it(self):
         with open(self.path(".husk/vaults/v/vault.json"), "w") as file:
             file.write("{")
