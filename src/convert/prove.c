@@ -189,7 +189,8 @@ static enum error_code prove_tree(struct convert_work *work, enum proof_of what,
     char name[16];
     if (what != PROOF_BEFORE_EXCHANGE)
         snprintf(shown, sizeof(shown), "%s/" HUSK_DIRECTORY "/" PLAINTEXT_DIRECTORY "/%s/%s",
-                 work->vault->filesystem->mount_point, work->vault->name, work_name(work, directory, name));
+                 text_shown(work->vault->filesystem->mount_point), work->vault->name,
+                 work_name(work, directory, name));
     else
         work_show(work, directory, shown);
     enum error_code code = busy_set_new(work->vault->filesystem->device, &proof.busy, reterr);

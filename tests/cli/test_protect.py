@@ -425,6 +425,27 @@ class CutShortTest(Job):
 
 
 @needs_faults
+class MountPointTest(Job):
+    def test_control_characters_in_a_mount_point_are_shown_escaped(self):
+        odd = self.beside("m\x1b[31m")
+        os.mkdir(odd)
+        disk.run("mount", "--bind", self.d.path, odd)
+        self.addCleanup(disk.unmount, odd)
+        disk.unmount(self.d.path)
+        words = ("protect", os.path.join(odd, "srv/data"), "--vault", "v", "--keyfile", self.keyfile, "--at", odd,
+                 "--skip-free-space")
+        done = husk.run(*words, fault="convert.sync:eio").expect_error_line(husk.FAILED)
+        self.assertNotIn("\x1b", done.out + done.err)
+        with husk.paused("convert.exchanged", *words) as paused:
+            opened = open(os.path.join(odd, ".husk/convert/v/0/file2"), "rb")
+        opened.close()
+        done = paused.done.expect(husk.INCOMPLETE)
+        self.assertIn("m\\x1b[31m/.husk/plaintext/v/0/file2", done.out)
+        self.assertNotIn("\x1b", done.out + done.err)
+        husk.ok(*words)
+
+
+@needs_faults
 class EmptyDirectoryTest(Job):
     """It has the policy before the manifest names it: a crash in between loses nothing that is put there later."""
 
