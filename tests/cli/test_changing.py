@@ -292,6 +292,19 @@ class ChangingTest(Changing):
         self.assertEqual(self.read("other"), b"another")
 
 
+class DeletedTest(Changing):
+    def test_a_deleted_file_that_is_open_is_named_where_free_space_is_overwritten(self):
+        scrubbing = [word for word in self.command() if word != "--skip-free-space"]
+        with open(self.path("deleted"), "wb") as file:
+            file.write(SECRET * 100)
+            file.flush()
+            os.unlink(self.path("deleted"))
+            found = husk.run(*scrubbing, json=True).expect(husk.DONE).document["findings"]
+        (finding,) = [finding for finding in found if finding["kind"] == "deleted-file-open"]
+        self.assertTrue(finding["subject"].endswith("/deleted (deleted)"), finding)
+        self.assertIn(f"(pid {os.getpid()})", finding["cause"])
+
+
 class ResumedTest(Changing):
     """Between a run that was cut short while it exchanged and the next one the directories are in use."""
 
