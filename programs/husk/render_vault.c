@@ -99,6 +99,9 @@ static enum error_code show_conversion(struct run *run, const struct vault *vaul
              status.directory ? " " : "", status.directory ? status.directory : "",
              amount_count_shown(status.files_done), amount_count_shown(status.files_total),
              amount_bytes_shown(status.bytes_done), amount_bytes_shown(status.bytes_total));
+    run_text(run, "    if it was interrupted: run the same command again to go on%s%s\n",
+             status.may_abort ? ", or back with husk protect --abort --vault " : "",
+             status.may_abort ? vault->name : "");
     return OK;
 }
 
@@ -116,6 +119,8 @@ static enum error_code show_directories(struct run *run, const struct vault *vau
         if (json_array_append_new(array, json_text(path.data)) < 0)
             code = error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     }
+    if (!code && vault->directory_count == 0)
+        run_text(run, "  directory   none\n");
     if (code) {
         json_decref(array);
         return code;

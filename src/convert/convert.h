@@ -87,6 +87,7 @@ must_check enum error_code convert_abort(struct vault *vault, const struct conve
  * nothing is under way. */
 struct convert_status {
     const char *state; /* static */
+    bool may_abort;    /* nothing was exchanged yet */
     enum convert_direction direction;
     char *directory; /* owned; shown path of the one being worked on, may be NULL */
     uint64_t files_done, files_total, bytes_done, bytes_total;

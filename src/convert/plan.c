@@ -225,14 +225,15 @@ static enum error_code choose_action(struct planner *planner, struct convert_pla
         return OK;
     }
     if (ours || state != FSCRYPT_PLAIN) {
+        const struct fscrypt_identifier *whose = state == FSCRYPT_HUSK_POLICY ? &identifier : NULL;
         directory->action =
             ours && !is_recorded(planner->vault, directory->path) ? CONVERT_RECORD : CONVERT_NOTHING;
-        if (!ours)
-            block(planner, directory, "encrypted-already", "leave it out, or take its encryption off first",
-                  "is encrypted already, under another key");
-        return OK;
+        return ours ? OK : others_check_encrypted(planner->plan, directory, whose, reterr);
     }
-    code = directory_list(fd, not_empty, &emptiness, reterr);
+    code = others_check_converting(planner->plan, directory, planner->vault ? planner->vault->name : NULL,
+                                   reterr);
+    if (!code)
+        code = directory_list(fd, not_empty, &emptiness, reterr);
     if (!code)
         directory->action = emptiness.empty ? CONVERT_SET_POLICY : CONVERT_COPY;
     return code;

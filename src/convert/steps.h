@@ -43,3 +43,16 @@ must_check enum error_code step_drop_twins(struct convert_work *work, struct err
 must_check enum error_code convert_plan_unprotect(const char *const *paths, size_t path_count,
                                                   const struct vault *vault, const struct report *report,
                                                   struct convert_plan **ret_plan, struct error *reterr);
+
+/* The directory has a policy that is not this vault's: say in the plan whose it is. identifier is NULL where
+ * the policy is none that husk makes. others.c */
+must_check enum error_code others_check_encrypted(struct convert_plan *plan,
+                                                  const struct convert_plan_directory *directory,
+                                                  const struct fscrypt_identifier *identifier,
+                                                  struct error *reterr);
+
+/* Block the plan where an active vault other than own_name (may be NULL) is in the middle of converting the
+ * directory, something below it or above it: two conversions would undo each other. others.c */
+must_check enum error_code others_check_converting(struct convert_plan *plan,
+                                                   const struct convert_plan_directory *directory,
+                                                   const char *own_name, struct error *reterr);
