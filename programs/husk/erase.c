@@ -127,6 +127,8 @@ static void tell_verdicts(struct run *run, const struct vault *vault, const stru
     const char *plaintext = erase_verdict_word(result->plaintext_before);
     json_array_append_new(erasing->vaults, json_pack("{s:s, s:s, s:s}", "name", vault->name,
                                                      "key_destruction", keys, "plaintext_before", plaintext));
+    if (!result->changed)
+        report_truth(&run->report, "vault %s was erased before", vault->name);
     report_truth(&run->report, "vault %s: key destruction %s; plaintext from before conversion %s",
                  vault->name, keys, plaintext);
 }
@@ -134,6 +136,13 @@ static void tell_verdicts(struct run *run, const struct vault *vault, const stru
 static enum error_code erase_one(struct run *run, struct vault *vault, void *context, struct error *reterr)
 {
     struct erasing *erasing = context;
+    if (vault->filesystem->read_only) {
+        error_set(reterr, ERR_DENIED, 0, "nothing is erased: the filesystem at %s is mounted read-only",
+                  text_shown(vault->filesystem->mount_point));
+        error_subject(reterr, "%s", vault->name);
+        return error_remedy(reterr, "mount it writable: mount -o remount,rw %s",
+                            text_shown(vault->filesystem->mount_point));
+    }
     /* From here on it goes to its end: no hang-up, no Ctrl-C, no page of this program from the disk. What is
      * mapped later is locked when it is touched: read in at once, a file could not be re-read past the cache.
      */

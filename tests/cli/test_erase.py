@@ -67,6 +67,21 @@ class EraseTest(Job):
         self.assertNotIn("report", os.listdir(self.tree))
         self.assertEqual(os.stat(self.keyfile).st_size, 64)
 
+    def test_on_a_read_only_filesystem_it_is_refused(self):
+        self.d.remount("ro")
+        found = self.erase(expect=husk.REFUSED)
+        self.assertIn("mounted read-only", found["error"]["message"])
+        self.assertIn("mount -o remount,rw", found["error"]["remedy"])
+
+    def test_a_second_time_it_says_so(self):
+        self.erase()
+        self.assertIn("vault v was erased before", self.call("erase", "v", "--confirm", "v", expect=husk.DONE).out)
+
+    def test_an_unprotect_that_was_refused_is_no_conversion(self):
+        with open(os.path.join(self.tree, "file2")):
+            self.json("unprotect", "v", expect=husk.REFUSED)
+        self.assertNotIn("conversion-left", document.kinds(self.erase()))
+
     def test_files_in_use_keep_their_keys_and_that_is_said(self):
         with open(os.path.join(self.tree, "file2"), "rb"):
             found = self.erase(expect=husk.INCOMPLETE)
