@@ -143,7 +143,7 @@ static enum error_code scrub_free_space(struct convert_work *work, struct error 
     if (work->options->free_space == CONVERT_SKIP_FREE_SPACE) {
         finding_add(findings, FINDING_TELLS, "free-space-kept",
                     text_shown(work->vault->filesystem->mount_point),
-                    "run the command without --skip-free-space to overwrite it",
+                    "the next protect of a directory on it without --skip-free-space overwrites it",
                     "free space was not overwritten: earlier deleted files may still lie there in plaintext");
         return OK;
     }

@@ -198,7 +198,7 @@ static void tell_left(const struct filling *filling, const struct left *left, st
                     (unsigned long long)left->free_bytes);
     if (left->withheld_bytes > 0)
         finding_add(findings, FINDING_TELLS, "free-space-withheld", "free space",
-                    "mount the filesystem anew, then run it again",
+                    "mount the filesystem anew; the next protect on it overwrites them",
                     "%llu bytes of free space were not overwritten: the kernel keeps them for files being "
                     "written",
                     (unsigned long long)left->withheld_bytes);
