@@ -142,8 +142,12 @@ static enum error_code read_recovery_key(const char *path, enum keys_use use, st
 static enum error_code read_keyfile(const char *path, enum keys_use use, struct secret **ret_secret,
                                     struct error *reterr)
 {
-    (void)use;
-    return read_file(path, KEYFILE_LEAST, KEYFILE_MOST, ret_secret, reterr);
+    enum error_code code = read_file(path, KEYFILE_LEAST, KEYFILE_MOST, ret_secret, reterr);
+    if (code == ERR_NOT_FOUND && use == KEYS_NEW)
+        error_remedy(reterr, "make it first: head -c 64 /dev/urandom > %s", text_shown(path));
+    else if (code == ERR_NOT_FOUND)
+        error_remedy(reterr, "put the keyfile back, or give another key");
+    return code;
 }
 
 enum error_code keys_read(const struct run *run, const struct key_options *options, enum keys_use use,

@@ -77,13 +77,16 @@ static enum error_code ask(struct run *run, const struct vault *vault, const str
 
 /* Nothing was given that opens it and nothing can be asked: say what can be given. */
 static enum error_code say_options(const struct vault *vault, const struct key_options *options,
-                                   const struct error *tried, struct error *reterr)
+                                   enum keys_sources sources, const struct error *tried, struct error *reterr)
 {
     if (tried->code == ERR_WRONG_KEY)
-        *reterr = *tried;
+        error_set(reterr, ERR_WRONG_KEY, 0, "no keyfile that this host records opens vault %s", vault->name);
     else
         error_set(reterr, ERR_WRONG_KEY, 0, "no key was given for vault %s", vault->name);
     error_subject(reterr, "%s", vault->name);
+    if (sources == KEYS_NOT_RECORDED)
+        return error_remedy(reterr, "give its key: --%s F or --%s F", option_specs[options->passphrase].name,
+                            option_specs[options->recovery].name);
     return error_remedy(reterr, "give its key: --%s F, --%s F or --%s F", option_specs[options->keyfile].name,
                         option_specs[options->passphrase].name, option_specs[options->recovery].name);
 }
@@ -117,5 +120,5 @@ enum error_code keys_open(struct run *run, const struct vault *vault, const stru
         return code;
     if (run_can_ask(run) && (kinds.passphrase || kinds.recovery))
         return ask(run, vault, &kinds, ret_vault_secret, ret_kind, reterr);
-    return say_options(vault, options, &tried, reterr);
+    return say_options(vault, options, sources, &tried, reterr);
 }

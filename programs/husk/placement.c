@@ -24,8 +24,9 @@ static enum error_code open_directory_of(const char *path, char **ret_real, int 
     }
     if (!real) {
         int os_errno = errno;
-        return error_set(reterr, os_errno == ENOENT ? ERR_NOT_FOUND : ERR_FAILED, os_errno, "cannot find %s",
-                         text_shown(path));
+        error_set(reterr, os_errno == ENOENT ? ERR_NOT_FOUND : ERR_FAILED, os_errno,
+                  "cannot find the directory of %s", text_shown(path));
+        return error_remedy(reterr, "make that directory first, or name another file");
     }
     _cleanup_(freep) char *parent = strndup(real, (size_t)(strrchr(real, '/') - real) + 1);
     int fd = parent ? open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;

@@ -47,11 +47,14 @@ enum error_code protect_read_keys(struct protect *protect, struct error *reterr)
         return error_remedy(reterr,
                             "give it one with --keyfile F, --passphrase-file F (- asks) or --recovery-out F");
     }
-    if (!protect->keys.recovery_text)
-        finding_add(&protect->run->findings, FINDING_TELLS, "no-recovery-key", protect->name,
-                    "add one with --recovery-out F now or by husk keyslot add, and keep it off the server",
-                    "vault %s has no recovery key: if its keyfile or passphrase is lost, so is the data",
-                    protect->name);
+    if (protect->keys.recovery_text)
+        return OK;
+    char remedy[VAULT_NAME_MAXIMUM + 128];
+    snprintf(remedy, sizeof(remedy),
+             "add one and keep it off the server: husk keyslot add %s --recovery-out F", protect->name);
+    finding_add(&protect->run->findings, FINDING_TELLS, "no-recovery-key", protect->name, remedy,
+                "vault %s has no recovery key: if its keyfile or passphrase is lost, so is the data",
+                protect->name);
     return OK;
 }
 
@@ -209,8 +212,11 @@ enum error_code protect_open_vault(struct protect *protect, struct error *reterr
                      "protect adds no keyslot to a vault that is there; for that: husk keyslot add %s",
                      vault->name);
     }
-    if (!code && state != VAULT_UNLOCKED)
+    if (!code && state != VAULT_UNLOCKED) {
         code = vault_unlock(vault, vault_secret, VAULT_ACCEPT_NOTHING, &run->findings, reterr);
+        if (!code)
+            report_truth(&run->report, "vault %s is unlocked, by its %s", vault->name, key_word(kind));
+    }
     if (!code)
         record_keyfiles(run, vault, &answers);
     return code;

@@ -16,7 +16,13 @@ static enum error_code make_unlocked(struct run *run, struct vault *vault, struc
     code = keys_read(run, &keys_plain, KEYS_TO_OPEN, &answers, reterr);
     if (!code)
         code = keys_open(run, vault, &keys_plain, &answers, KEYS_ANY_SOURCE, &vault_secret, &kind, reterr);
-    return code ? code : vault_unlock(vault, vault_secret, VAULT_ACCEPT_NOTHING, &run->findings, reterr);
+    if (!code)
+        code = vault_unlock(vault, vault_secret, VAULT_ACCEPT_NOTHING, &run->findings, reterr);
+    if (code)
+        return code;
+    run->changed = true;
+    report_truth(&run->report, "vault %s is unlocked, by its %s", vault->name, key_word(kind));
+    return OK;
 }
 
 static enum error_code act(struct run *run, struct error *reterr)
@@ -35,7 +41,10 @@ static enum error_code act(struct run *run, struct error *reterr)
                                             .report = &run->report,
                                             .findings = &run->findings,
                                             .free_space = CONVERT_SKIP_FREE_SPACE};
-    return convert_unprotect(held.vault, &options, &run->changed, reterr);
+    bool changed = false;
+    code = convert_unprotect(held.vault, &options, &changed, reterr);
+    run->changed |= changed;
+    return code;
 }
 
 const struct verb verb_unprotect = {
@@ -48,7 +57,8 @@ const struct verb verb_unprotect = {
     .text = "The same machine as protect with plain twins: it is refused for the same reasons, and after an "
             "interruption the same command goes on. The vault and its keyslots stay, with no directory; husk "
             "erase "
-            "removes them. KEY is needed only while the vault is locked.",
+            "destroys them. husk protect --abort --vault NAME goes back, as long as nothing was exchanged. "
+            "KEY is needed only while the vault is locked.",
     .options = (const struct verb_option[]){{OPTION_KEYFILE, ROLE_KEY, NULL},
                                             {OPTION_PASSPHRASE_FILE, ROLE_KEY, NULL},
                                             {OPTION_RECOVERY_KEY_FILE, ROLE_KEY, NULL},

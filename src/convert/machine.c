@@ -141,7 +141,7 @@ static enum error_code run(struct convert_work *work, const struct convert_plan 
         code = error_set(reterr, ERR_INCOMPLETE, 0,
                          "some plaintext was deleted or moved away before it could be overwritten in place");
     if (code == ERR_INTERRUPTED)
-        error_remedy(reterr, "run the same command again to go on, or with --abort to go back");
+        error_remedy(reterr, "run the same command again to go on");
     return code;
 }
 
@@ -304,6 +304,8 @@ enum error_code convert_unprotect(struct vault *vault, const struct convert_opti
     code = finish_present(&work, CONVERT_UNPROTECT, NULL, &changed, reterr);
     if (!code)
         code = unprotect_all(&work, &changed, reterr);
+    if (!code && !changed)
+        report_truth(options->report, "the vault %s protects no directory", vault->name);
     *ret_changed = changed;
     return code;
 }

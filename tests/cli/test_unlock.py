@@ -95,6 +95,42 @@ class UnlockTest(Job):
                 self.assertNotIn(form, done.out + done.err)
 
 
+class RecordedKeyfileTest(Job):
+    def setUp(self):
+        super().setUp()
+        self.keyfile = husk.keyfile(self.d.path)
+        self.protect()
+
+    def test_one_that_is_lost_or_another(self):
+        self.lock()
+        os.remove(self.keyfile)
+        error = self.json("unlock", "v", "--keyfile", self.keyfile, expect=husk.FAILED)["error"]
+        self.assertIn("put the keyfile back", error["remedy"])
+        self.keyfile = husk.keyfile(self.d.path)
+        error = self.json("unlock", "v", expect=husk.REFUSED)["error"]
+        self.assertEqual(error["message"], "no keyfile that this host records opens vault v")
+        self.assertIn("--recovery-key-file", error["remedy"])
+
+    def test_an_unprotect_that_is_refused_says_that_it_unlocked(self):
+        self.lock()
+        user = subprocess.Popen(["sleep", "60"], cwd=self.tree)
+        try:
+            found = self.json("unprotect", "v", expect=husk.REFUSED)
+        finally:
+            user.kill()
+            user.wait()
+        self.assertTrue(found["changed"])
+        self.assertEqual(found["result"]["truths"], ["vault v is unlocked, by its keyfile"])
+        self.assertEqual(self.state(), "unlocked")
+
+    def test_an_unprotect_without_directories_says_so(self):
+        self.json("unprotect", "v")
+        found = self.json("unprotect", "v")
+        self.assertFalse(found["changed"])
+        self.assertEqual(found["result"]["truths"], ["the vault v protects no directory"])
+        self.assertIn("  directory   none\n", self.call("status", "v").out)
+
+
 class LockTest(Job):
     def setUp(self):
         super().setUp()
