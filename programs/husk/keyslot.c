@@ -93,7 +93,9 @@ enum error_code keyslot_find(const struct vault *vault, const char *text, struct
 {
     struct search search = {.text = text, .length = strlen(text)};
     if (search.length < 4)
-        return error_set(reterr, ERR_USAGE, 0, "a keyslot's id, or at least its first four digits");
+        return error_set(reterr, ERR_USAGE, 0,
+                         "%s is too short for a keyslot's id: give at least its first four digits",
+                         text_shown(text));
     enum error_code code = vault_each_keyslot(vault, match_on_disk, &search, reterr);
     for (size_t i = 0; !code && i < vault->key_copy_count; i++)
         match(&search, &vault->key_copies[i].id);

@@ -58,6 +58,8 @@ static enum error_code remove_it(struct run *run, struct vault *vault, const str
         return refuse_last(vault, id, reterr);
 
     struct destroy_result result = {0};
+    const struct vault_key_copy *copy = find_copy(vault, id);
+    const bool exported = copy && copy->exported_unix_s;
     const char *id_text = keyslot_id_shown(id);
     run_text(run, "destroying keyslot %s:\n", id_text);
     code = vault_remove_keyslot(vault, id, clock_system(), &result, reterr);
@@ -72,6 +74,10 @@ static enum error_code remove_it(struct run *run, struct vault *vault, const str
         &run->findings, FINDING_TELLS, "keyslot-in-snapshots", id_text, "",
         "snapshots and backups of this disk that were taken while the keyslot existed still open with "
         "its key");
+    if (exported)
+        finding_add(&run->findings, FINDING_TELLS, "key-copy-export", id_text, "destroy the exported file",
+                    "the keyslot was exported: with its key that file still opens the vault in any copy of "
+                    "the disk");
     return others.keyfiles == 0 ? host_forget_vault(run->at, &vault->id, reterr) : OK;
 }
 

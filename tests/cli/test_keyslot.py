@@ -144,6 +144,13 @@ class ExportTest(KeyslotTest):
         erased = self.json("erase", "v", "--confirm", "v")
         self.assertIn("key-copy-export", document.kinds(erased))
 
+    def test_removing_it_names_the_file_that_stays(self):
+        self.add_second()
+        first, second = self.ids()
+        self.json("keyslot export", "v", first, self.beside("exported"))
+        self.assertIn("key-copy-export", document.kinds(self.json("keyslot remove", "v", first,
+                                                                  "--with-keyfile", self.keyfile)))
+
     def test_no_file_is_overwritten(self):
         (slot,) = self.ids()
         self.assertEqual(self.json("keyslot export", "v", slot, self.keyfile, expect=husk.REFUSED)["error"]["code"],
