@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import unittest
 
+import disk
 import document
 import husk
 
@@ -221,6 +222,14 @@ class CompletionTest(unittest.TestCase):
             self.assertEqual(self.complete("lock", "--at", f"{host}/.husk/va"), [f"{host}/.husk/vaults"])
             self.assertEqual(self.complete("unlock", "--keyfile", f"{host}/.husk/vaults/data/v"),
                              [f"{host}/.husk/vaults/data/vault.json"])
+
+    def test_names_of_vaults_on_a_filesystem_mounted_below(self):
+        with disk.ext4(size_mib=16) as d:
+            os.makedirs(f"{d.path}/.husk/vaults/far")
+            open(f"{d.path}/.husk/vaults/far/vault.json", "w").close()
+            for at in (os.path.dirname(d.path), d.path, d.path + "/"):
+                self.assertEqual(self.complete("lock", "--at", at, ""), ["far"], at)
+            self.assertEqual(self.complete("lock", "--at", d.path[:-1], ""), [])
 
 
 class OutputTest(unittest.TestCase):
