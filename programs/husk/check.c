@@ -9,7 +9,11 @@ static enum error_code act(struct run *run, struct error *reterr)
     if (!code)
         code = convert_plan_new(run->arguments.operands, run->arguments.operand_count, vault_name,
                                 &run->report, &plan, reterr);
-    return code ? code : plan_show(run, plan, vault_name, reterr);
+    if (!code)
+        code = plan_show(run, plan, vault_name, reterr);
+    if (!code)
+        run_text(run, "nothing is in the way: husk protect would go ahead\n");
+    return code;
 }
 
 const struct verb verb_check = {

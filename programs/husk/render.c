@@ -2,13 +2,24 @@
 
 #include "run.h"
 
-static enum error_code one_finding(const struct finding *finding, struct buffer *text, struct error *reterr)
+/* The remedy is said once for findings in a row that have the same. */
+static enum error_code one_finding(const struct finding *finding, const struct finding *next,
+                                   struct buffer *text, struct error *reterr)
 {
     enum error_code code = buffer_printf(text, reterr, "  %s%s%s\n", finding->subject,
                                          *finding->subject ? ": " : "", finding->cause);
-    if (!code && *finding->remedy)
+    if (!code && *finding->remedy && !(next && !strcmp(finding->remedy, next->remedy)))
         code = buffer_printf(text, reterr, "    what to do: %s\n", finding->remedy);
     return code;
+}
+
+/* The next one that blocks, or does not. */
+static const struct finding *find_from(const struct finding_list *findings, size_t first, bool blocks)
+{
+    for (size_t i = first; i < findings->count; i++)
+        if (findings->items[i].blocks == blocks)
+            return &findings->items[i];
+    return NULL;
 }
 
 static enum error_code some_findings(const struct finding_list *findings, size_t first, bool blocks,
@@ -22,7 +33,7 @@ static enum error_code some_findings(const struct finding_list *findings, size_t
             code = buffer_printf(text, reterr, "%s\n", heading);
         heading = NULL;
         if (!code)
-            code = one_finding(&findings->items[i], text, reterr);
+            code = one_finding(&findings->items[i], find_from(findings, i + 1, blocks), text, reterr);
     }
     return code;
 }

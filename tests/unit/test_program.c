@@ -282,6 +282,20 @@ static void a_bar_fits_every_width(void **state)
     }
 }
 
+static void a_remedy_is_told_once_for_findings_in_a_row(void **state)
+{
+    (void)state;
+    _cleanup_(finding_list_done) struct finding_list findings = {0};
+    finding_add(&findings, FINDING_BLOCKS, "b", "/a", "end it", "is busy");
+    finding_add(&findings, FINDING_TELLS, "b", "/t", "end it", "is odd");
+    finding_add(&findings, FINDING_BLOCKS, "b", "/b", "end it", "is busy");
+    finding_add(&findings, FINDING_BLOCKS, "b", "/c", "", "is odd");
+    _cleanup_(buffer_done) struct buffer text = {0};
+    assert_ok(render_findings_text(&findings, 0, &text, &error));
+    assert_string_equal(text.data, "in the way:\n  /a: is busy\n  /b: is busy\n    what to do: end it\n"
+                                   "  /c: is odd\nto know:\n  /t: is odd\n    what to do: end it\n");
+}
+
 static void findings_are_told_by_weight(void **state)
 {
     (void)state;
@@ -326,6 +340,7 @@ int main(void)
         cmocka_unit_test(time_left_is_no_guess),
         cmocka_unit_test(a_bar_fits_every_width),
         cmocka_unit_test(findings_are_told_by_weight),
+        cmocka_unit_test(a_remedy_is_told_once_for_findings_in_a_row),
         cmocka_unit_test(a_message_cut_inside_a_letter_is_still_json),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
