@@ -1,4 +1,4 @@
-"""The builds scripts/check makes below build/, and what is in them."""
+"""What scripts/check makes below build/ before it tests, and what is in it."""
 
 import json
 import os
@@ -43,6 +43,18 @@ SANITIZED = Build("sanitized", "sanitized", "clang-14",
 FUZZ = Build("fuzz", "fuzz", "clang-14",
              ["--buildtype=debugoptimized", "-Dfuzz=true", "-Dtests=disabled", "-Dstatic=false", "-Db_lundef=false"],
              SANITIZERS)
+
+
+class Guest:
+    """The image that the vm tests boot, for as long as its recipe does not change."""
+    name = "guest image"
+
+    @staticmethod
+    def argv():
+        return [os.path.join(ROOT, "tests", "vm", "guest-image")]
+
+
+GUEST = Guest()
 
 
 def unit_tests(build):

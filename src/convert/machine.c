@@ -268,7 +268,7 @@ static enum error_code plan_unprotect(struct convert_work *work, struct convert_
         }
     if (!code)
         code = convert_plan_unprotect((const char *const *)paths, vault->directory_count, vault,
-                                      &work->progress.report, ret_plan, reterr);
+                                      work->options->report, ret_plan, reterr);
     for (size_t i = 0; paths && i < vault->directory_count; i++)
         free(paths[i]);
     return code;
@@ -280,14 +280,16 @@ static enum error_code unprotect_all(struct convert_work *work, bool *ret_change
     if (work->vault->directory_count == 0)
         return work_clear(work, reterr);
     enum error_code code = plan_unprotect(work, &plan, reterr);
-    if (code)
-        return code;
-    code = finding_refusal(&plan->findings, reterr);
-    finding_move_all(work->options->findings, &plan->findings);
+    if (!code) {
+        code = finding_refusal(&plan->findings, reterr);
+        finding_move_all(work->options->findings, &plan->findings);
+    }
     for (size_t i = 0; !code && i < plan->directory_count; i++)
         code = journal_add(&work->journal, plan->directories[i].path, reterr);
-    if (code)
+    if (code) {
+        (void)!work_clear(work, NULL); /* nothing was begun, and nothing is to look as if it had been */
         return code;
+    }
     work->journal.direction = CONVERT_UNPROTECT;
     *ret_changed = true;
     return run_new(work, plan, reterr);

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "convert/steps.h"
+#include "tree/attributes.h"
 #include "tree/links.h"
 #include "tree/mount.h"
 
@@ -159,7 +160,7 @@ static void check_place(struct planner *planner, const struct convert_plan_direc
 
 /* The parent must let the names be exchanged, and must itself be plain. */
 static enum error_code check_parent(struct planner *planner, const struct convert_plan_directory *directory,
-                                    struct error *reterr)
+                                    int directory_fd, struct error *reterr)
 {
     const char *slash = strrchr(directory->path, '/');
     _cleanup_(freep) char *parent =
@@ -179,7 +180,14 @@ static enum error_code check_parent(struct planner *planner, const struct conver
     if (status.stx_attributes & STATX_ATTR_ENCRYPTED)
         block(planner, directory, "encrypted-ancestor", "protect the outermost directory only",
               "lies inside a directory that is encrypted already");
-    return OK;
+    bool moves = true;
+    if (directory->action == CONVERT_COPY || directory->action == CONVERT_CONTINUE)
+        code = attributes_may_move(directory_fd, fd, &moves, reterr);
+    if (!code && !moves)
+        block(planner, directory, "project-differs",
+              "give both the same project (chattr -p), or clear the flag of the one above (chattr -P)",
+              "the directory above hands its project down and has another one: no twin can be moved there");
+    return code;
 }
 
 struct emptiness {
@@ -264,7 +272,7 @@ static enum error_code plan_directory(struct planner *planner, struct convert_pl
         code = choose_action(planner, directory, fd, reterr);
     if (code || directory->action == CONVERT_NOTHING || past_freezing(planner, directory, fd))
         return code;
-    code = check_parent(planner, directory, reterr);
+    code = check_parent(planner, directory, fd, reterr);
     if (code || directory->action == CONVERT_RECORD)
         return code;
     return survey_tree(planner, directory, fd, reterr);

@@ -175,6 +175,17 @@ static enum error_code get_project(int fd, struct fsxattr *ret_attributes, struc
     return OK;
 }
 
+enum error_code attributes_may_move(int fd, int directory_fd, bool *ret_may, struct error *reterr)
+{
+    struct fsxattr own = {0}, above = {0};
+    enum error_code code = get_project(fd, &own, reterr);
+    if (!code)
+        code = get_project(directory_fd, &above, reterr);
+    if (!code)
+        *ret_may = !(above.fsx_xflags & FS_XFLAG_PROJINHERIT) || own.fsx_projid == above.fsx_projid;
+    return code;
+}
+
 static enum error_code apply_project(int source, int twin, struct error *reterr)
 {
     struct fsxattr from = {0}, to = {0};

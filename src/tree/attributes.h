@@ -30,6 +30,10 @@ uint32_t attributes_kept_flags(void);
 must_check enum error_code attributes_get_flags(int fd, uint32_t *ret_flags, struct error *reterr);
 must_check enum error_code attributes_set_flags(int fd, uint32_t flags, struct error *reterr);
 
+/* Whether the kernel moves what has fd's project into this directory: one that hands its own down takes no
+ * other. Both are ordinary descriptors. */
+must_check enum error_code attributes_may_move(int fd, int directory_fd, bool *ret_may, struct error *reterr);
+
 /* Apply all of source's (as status says, the rest read from source) to twin, which is new and owned by root.
  * Flags in hold_back are left out. */
 must_check enum error_code attributes_apply(struct attribute_target source, const struct statx *status,

@@ -116,6 +116,22 @@ class BusyTest(unittest.TestCase):
     def path(self, *names):
         return os.path.join(self.tree, *names)
 
+    # Unprotecting
+
+    def test_a_refused_unprotect_leaves_nothing_that_looks_like_a_conversion(self):
+        at = ["--at", self.disk.path]
+        husk.ok("protect", self.tree, "--vault", "v", "--keyfile", self.keyfile, "--skip-free-space", *at)
+        own = os.path.join(self.disk.path, ".husk")
+        before = manifest.take(own)
+        user = self.users.python(self.tree, "held = open(tree + '/file')")
+        done = husk.run("unprotect", "v", *at, json=True).expect(husk.REFUSED)
+        self.assertFalse(done.document["changed"])
+        self.assertIn("busy-process", [finding["kind"] for finding in done.document["findings"]])
+        manifest.same(before, manifest.take(own), ["atime", "mtime"], "what is husk's own")
+        self.users.end(user)
+        erased = husk.ok("erase", "v", "--confirm", "v", *at, json=True).document
+        self.assertNotIn("conversion-left", [finding["kind"] for finding in erased["findings"]])
+
     # Programs
 
     def test_an_open_file_is_named_with_program_and_pid(self):
