@@ -17,8 +17,6 @@ LOGS = os.path.join(ROOT, "build", "check")
 # Whole commands under the sanitizers, beside the unit tests: the main job and what reads bytes from the disk.
 SANITIZED_CLI = ("test_protect.py", "test_unlock.py", "test_keyslot.py", "test_erase.py")
 FUZZ_S, FUZZ_LONG_S = 30, 600
-# Conversions killed at every fault point, and cut at every flush: these run with --all.
-LONG_FORMS = ("test_faults_convert.py", "test_power_cut.py")
 
 
 def python_files(*parts):
@@ -29,11 +27,7 @@ def python_files(*parts):
                   if name.startswith("test_") and name.endswith(".py"))
 
 
-def chosen(files, options):
-    return [path for path in files if options.all or os.path.basename(path) not in LONG_FORMS]
-
-
-def python_step(path, prefix="", environment=None, timeout_s=1200):
+def python_step(path, prefix="", environment=None, timeout_s=2400):
     """A file of tests. One that says "# runs alone" has the machine to itself."""
     name = prefix + os.path.basename(path)
     result = os.path.join(LOGS, name.replace(" ", "_") + ".json")
@@ -52,17 +46,17 @@ def unit(options, good):
 
 
 def cli(options, good):
-    files = chosen(python_files("tests", "cli"), options)
+    files = python_files("tests", "cli")
     tests = [python_step(path) for path in python_files("tests", "lib") + files] if builds.TEST in good else []
     for path in files if builds.SANITIZED in good else []:
         if options.all or os.path.basename(path) in SANITIZED_CLI:
-            tests.append(python_step(path, "sanitized ", builds.SANITIZED.environment, 2400))
+            tests.append(python_step(path, "sanitized ", builds.SANITIZED.environment, 3600))
     return tests
 
 
 def crash(options, good):
-    return [python_step(path, timeout_s=3600 if options.all else 1200)
-            for path in chosen(python_files("tests", "crash"), options) if good]
+    return [python_step(path, timeout_s=7200 if options.all else 2400)
+            for path in python_files("tests", "crash") if good]
 
 
 def vm(options, good):

@@ -2,18 +2,23 @@
  * The machine of a conversion whose directories nothing uses. What is on disk in each state (protect;
  * unprotect is the same with a plain twin and an encrypted old tree, and nothing to overwrite):
  *
- *   (none)        the directory is plain, as the user left it
- *   planned       + journal. Twins may be there, with or without their policy. The directory is untouched.
- *   frozen        + every twin has its policy. Twins hold any part of the copy. The directory is untouched,
- * and was found unused. exchanging    Every twin is complete, on disk, compared with its directory byte for
- * byte after its last change, and the directory was proven unused. Each directory is at its place as old tree
- * or as twin: its own policy tells. scrubbing     Every twin is at its place and named by the manifest. Old
- * trees, whole or in part, in .husk/plaintext/NAME; what is missing of them was proven to be in the twin
- * before it was overwritten. done          nothing of the conversion is left
+ *   (none)      the directory is plain, as the user left it
+ *   planned     + journal. Twins may be there, with or without their policy, whole or in part.
+ *               The directory is untouched.
+ *   frozen      + every twin has its policy. Twins hold any part of the copy. The directory is
+ *               untouched, and was found unused.
+ *   exchanging  Every twin is complete, on disk, compared with its directory byte for byte after
+ *               its last change, and the directory was proven unused. Each directory is at its
+ *               place as old tree or as twin: its own policy tells.
+ *   scrubbing   Every twin is at its place and named by the manifest. Old trees, whole or in part,
+ *               in .husk/plaintext/NAME; what is missing of them was proven to be in the twin
+ *               before it was overwritten.
+ *   done        nothing of the conversion is left
  *
  *   planned → frozen → exchanging → scrubbing → done
- *      └────────┴──→ rolled back (--abort, until the first exchange): twins and journal deleted; the
- * directory was never touched
+ *      ↑         │
+ *      └─────────┤ --abort, until the first exchange: from planned on twins and journal are deleted;
+ *                  the directory was never touched
  *
  * Each arrow is durable before the next step. A crash in a state is followed by that state's step from its
  * beginning.
@@ -284,6 +289,14 @@ static enum error_code check_may_abort(struct convert_work *work, struct error *
     return code;
 }
 
+/* From here on no twin has to be there: what goes on after a crash, aborting or protecting, begins anew. */
+static enum error_code enter_planned(struct convert_work *work, struct error *reterr)
+{
+    for (size_t i = 0; i < work->journal.count; i++)
+        work->journal.directories[i].has_twin = false;
+    return work_enter_state(work, CONVERT_PLANNED, reterr);
+}
+
 enum error_code convert_abort(struct vault *vault, const struct convert_options *options, bool *ret_changed,
                               struct error *reterr)
 {
@@ -295,6 +308,8 @@ enum error_code convert_abort(struct vault *vault, const struct convert_options 
     code = work_read_journal(&work, &found, reterr);
     if (!code && found)
         code = check_may_abort(&work, reterr);
+    if (!code && found)
+        code = enter_planned(&work, reterr);
     if (!code && found)
         code = step_drop_twins(&work, reterr);
     if (!code)

@@ -28,6 +28,12 @@ enum error_code tree_unlink(int directory_fd, const char *name, struct error *re
             openat(directory_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
         if (fd >= 0 && !tree_unseal(fd, NULL) && unlinkat(directory_fd, name, 0) == 0)
             return OK;
+        if (fd < 0 && errno == ENOKEY) {
+            error_set(reterr, ERR_LOCKED, 0,
+                      "cannot remove %s: it is immutable or append-only, and its vault is locked",
+                      text_shown(name));
+            return error_remedy(reterr, "unlock the vault (husk unlock), then run the same command again");
+        }
         errno = EPERM;
     }
     return error_set(reterr, ERR_FAILED, injected ? injected : errno, "cannot remove %s", text_shown(name));

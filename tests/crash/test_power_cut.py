@@ -37,6 +37,9 @@ class PowerCutTest(unittest.TestCase):
     def test_protect(self):
         self.survives(scenarios.Protect, 200)
 
+    def test_abort(self):
+        self.survives(scenarios.Abort, 40, 20)
+
     def test_join(self):
         self.survives(scenarios.Join, 20, 20)
 

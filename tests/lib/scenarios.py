@@ -143,14 +143,52 @@ class Protect(Scenario):
         self.go_on(d)
 
     def abort(self, d):
-        """Going back from here leaves the plain trees."""
-        husk.run("protect", "--vault", "v", "--abort", *self.at(d)).expect(husk.DONE, husk.FAILED)
+        """Going back from here leaves the plain trees. There may be no vault yet; a locked one holds sealed twins."""
+        husk.run("protect", "--vault", "v", "--abort", *self.at(d)).expect(husk.DONE, husk.FAILED, husk.REFUSED)
         self.all_are(d, encrypted=False)
 
     def finished(self, d, gone=KINDS):
         self.all_are(d, encrypted=True)
         d.unmount()
         self.canaries.gone(d, gone)
+        clean(d)
+
+
+class Abort(Protect):
+    """A conversion whose twins are complete is given up; from wherever that is interrupted, protecting works too."""
+    name = "abort"
+
+    def prepare(self, d):
+        super().prepare(d)
+        if not husk.run(*self.protect(d), fault="convert.compared:crash").crashed:
+            raise AssertionError("the conversion was not interrupted")
+
+    def command(self, d):
+        return ("protect", "--vault", "v", "--abort", *self.at(d))
+
+    def attempt(self, d, fault=None):
+        self.unlock(d)  # sealed twins of a locked vault cannot be removed
+        done = super().attempt(d, fault)
+        if not os.path.exists(os.path.join(d.path, ".husk", "vaults", "v")):
+            done.status = husk.DONE  # the interruption came after the last step
+        return done
+
+    def complete(self, d):
+        self.all_are(d, encrypted=False)
+
+    def check(self, d, state=None):
+        self.complete(d)
+        if state and state.seed % 2:
+            husk.run(*self.protect(d)).expect(husk.DONE)
+            super().finished(d)
+        else:
+            self.go_on(d)
+
+    def finished(self, d, gone=KINDS):
+        self.all_are(d, encrypted=False)
+        left = os.listdir(os.path.join(d.path, ".husk", "convert"))
+        if left:
+            raise AssertionError(f"husk said it went back, and left {left}")
         clean(d)
 
 
@@ -280,4 +318,4 @@ class Erase(Unprotect):
         clean(d)
 
 
-ALL = (Protect, Join, Unprotect, Unlock, KeyslotAdd, KeyslotRemove, Erase)
+ALL = (Protect, Abort, Join, Unprotect, Unlock, KeyslotAdd, KeyslotRemove, Erase)

@@ -1,4 +1,4 @@
-"""The fault points of conversions, and back. See tests/lib/faults.py."""
+"""The fault points of taking the encryption off. See tests/lib/faults.py."""
 
 import os
 import sys
@@ -11,12 +11,6 @@ import scenarios
 
 
 class FaultTest(faults.FaultTest):
-    def test_protect(self):
-        self.survives(scenarios.Protect, "convert.")
-
-    def test_join(self):
-        self.survives(scenarios.Join, "convert.")
-
     def test_unprotect(self):
         self.survives(scenarios.Unprotect, "convert.")
 
