@@ -188,8 +188,7 @@ enum error_code handle_heartbeat(struct clerk *clerk, struct job *job, struct ho
 enum error_code handle_poll(struct clerk *clerk, struct job *job, struct host *host, struct error *reterr)
 {
     uint8_t boot[POLICY_TOKEN_SIZE];
-    const struct presence_host *known = presence_find(&clerk->presence, host->id);
-    const bool is_first = !job->wait_until_ns;
+    struct presence_host *known = presence_find(&clerk->presence, host->id);
     enum error_code code = message_get_boot(job, boot, reterr);
     if (!code)
         code = message_get_wait(clerk, job, POLL_MOST_S, reterr);
@@ -198,8 +197,9 @@ enum error_code handle_poll(struct clerk *clerk, struct job *job, struct host *h
     job->result = json_pack("{s:[]}", "orders");
     if (!job->result)
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
-    if (is_first || job->has_waited)
-        message_note_boot(clerk, host, boot);
+    message_note_boot(clerk, host, boot);
+    if (known && !job->has_waited)
+        known->boot_at_ns = job->wait_until_ns; /* as long as it is held, that boot is one to be probed */
     if (known && known->is_probing && clerk->now_ns < known->probe_until_ns &&
         memcmp(known->probed_boot, boot, POLICY_TOKEN_SIZE) == 0)
         return json_set_hex(job->result, "probe", known->probe, sizeof(known->probe), reterr);
