@@ -4,46 +4,17 @@
 #include <fcntl.h>
 #include <sodium.h>
 
+#include "crypto/hkdf.h"
 #include "crypto/memory.h"
 
-enum { HASH_SIZE = crypto_auth_hmacsha256_BYTES, ARGON2_KEY_SIZE = 32 };
+enum { ARGON2_KEY_SIZE = 32 };
 #define MIB (UINT64_C(1) << 20)
 /* What the rest of this process and of the machine may want while Argon2id runs. */
 #define ARGON2_HEADROOM (8 * MIB)
 
+_Static_assert(KDF_HKDF_MAXIMUM == HKDF_LENGTH_MAXIMUM, "the same limit");
 _Static_assert(sizeof(((struct kdf_argon2_parameters *)NULL)->salt) == crypto_pwhash_argon2id_SALTBYTES,
                "salt size");
-
-/* What HKDF has on the stack; wiped on every way out. */
-struct hkdf {
-    crypto_auth_hmacsha256_state state;
-    uint8_t extracted[HASH_SIZE];
-    uint8_t block[HASH_SIZE];
-};
-
-static void hkdf_done(struct hkdf *hkdf)
-{
-    sodium_memzero(hkdf, sizeof(*hkdf));
-}
-
-/* RFC 5869 §2.2. A missing salt is HashLen zeros, for HMAC the same as an empty key. */
-static bool extract(struct hkdf *hkdf, const struct secret *key, const uint8_t *salt, size_t salt_length)
-{
-    static const uint8_t none[1]; /* the library may not be given NULL, however short it is */
-    return crypto_auth_hmacsha256_init(&hkdf->state, salt ? salt : none, salt_length) == 0 &&
-           crypto_auth_hmacsha256_update(&hkdf->state, key->bytes, key->length) == 0 &&
-           crypto_auth_hmacsha256_final(&hkdf->state, hkdf->extracted) == 0;
-}
-
-/* T(number) of RFC 5869 §2.3 into hkdf->block, which holds the one before. */
-static bool expand(struct hkdf *hkdf, const char *info, uint8_t number)
-{
-    return crypto_auth_hmacsha256_init(&hkdf->state, hkdf->extracted, HASH_SIZE) == 0 &&
-           (number == 1 || crypto_auth_hmacsha256_update(&hkdf->state, hkdf->block, HASH_SIZE) == 0) &&
-           crypto_auth_hmacsha256_update(&hkdf->state, (const uint8_t *)info, strlen(info)) == 0 &&
-           crypto_auth_hmacsha256_update(&hkdf->state, &number, 1) == 0 &&
-           crypto_auth_hmacsha256_final(&hkdf->state, hkdf->block) == 0;
-}
 
 enum error_code kdf_hkdf_sha256(const struct secret *key, const void *salt, size_t salt_length,
                                 const char *info, size_t length, struct secret **ret_secret,
@@ -56,12 +27,11 @@ enum error_code kdf_hkdf_sha256(const struct secret *key, const void *salt, size
     enum error_code code = secret_new(length, &derived, reterr);
     if (code)
         return code;
-    _cleanup_(hkdf_done) struct hkdf hkdf = {0};
-    bool done = extract(&hkdf, key, salt, salt_length);
-    for (size_t at = 0; done && at < length; at += HASH_SIZE) {
-        done = expand(&hkdf, info, (uint8_t)(at / HASH_SIZE + 1));
-        memcpy(derived->bytes + at, hkdf.block, length - at < HASH_SIZE ? length - at : HASH_SIZE);
-    }
+    const struct hkdf_piece key_piece = {key->bytes, key->length}, info_piece = {info, strlen(info)};
+    uint8_t extracted[HKDF_HASH_SIZE];
+    bool done = hkdf_extract(salt, salt_length, &key_piece, 1, extracted) &&
+                hkdf_expand(extracted, &info_piece, 1, derived->bytes, length);
+    sodium_memzero(extracted, sizeof(extracted));
     if (!done)
         return error_set(reterr, ERR_FAILED, 0, "cannot derive a key");
     *ret_secret = TAKE(derived);

@@ -1,0 +1,60 @@
+/*
+ * The authority: hosts, groups, tokens, requests, keyslot scalars, the ledger; what decides and what is
+ * durable. It knows no sockets: fronts hand in the bytes of a message or an administrator's operation, and
+ * get an answer.
+ *
+ * One clerk thread owns the database: it takes a batch of what waits, decides, writes the ledger and
+ * everything else in one commit, and only then lets answers leave. Workers open, evaluate and seal messages.
+ * All functions may be called from any thread, except open and close.
+ */
+#pragma once
+#include "base/clock.h"
+#include "json/json.h"
+
+struct authority;
+
+struct authority_options {
+    const char *directory;     /* /var/lib/huskd */
+    const char *holder;        /* path of the file that seals the keyring; NULL: a warning, and none */
+    const struct clock *clock; /* must outlive the authority */
+    unsigned workers;          /* threads; 0: one per processor */
+};
+
+/* Make the directory of a new authority: database, keyring, message and signing keys, the first descriptor,
+ * which is signed with a root drawn here. The root's private key is written to root_out_fd and kept nowhere
+ * else. addresses are count URLs. ERR_EXISTS. Blocks. */
+must_check enum error_code authority_init(const struct authority_options *options, int root_out_fd,
+                                          const char *const *addresses, unsigned count, struct error *reterr);
+
+/* Open it, finish what a crash left (erases, keyrings), start the threads. ERR_NOT_FOUND, ERR_CORRUPT,
+ * ERR_TOO_NEW, ERR_BUSY when another process has it. Blocks. */
+must_check enum error_code authority_open(const struct authority_options *options,
+                                          struct authority **ret_authority, struct error *reterr);
+
+/* Answer what waits with "try again", end the threads, close. NULL is fine. Blocks. */
+void authority_close(struct authority *authority);
+
+/* A message (docs/protocol.md) from a peer, shown as text ("192.0.2.1", "2001:db8::1"). bytes are copied.
+ * answer is called exactly once, from another thread or from this one, now or up to wait_s later, with the
+ * whole body of the answer; it must not block. Returns OK, or ERR_BUSY when too much waits: then answer is
+ * not called and the peer should get 503. */
+typedef void authority_answer(void *context, const void *bytes, size_t length);
+must_check enum error_code authority_message(struct authority *authority, const void *bytes, size_t length,
+                                             const char *peer, authority_answer *answer, void *context,
+                                             struct error *reterr);
+
+/* Who asks over the administrators' socket. */
+struct authority_actor {
+    unsigned uid;
+    char name[64]; /* for the ledger: the login user */
+};
+
+/* One operation of an administrator, by the words of the command line: "token create", "host list", "host
+ * show", "host hold", "host release", "host lock", "host erase", "host accept-restore", "group set", "group
+ * list", "request list", "request approve", "request deny", "ledger show", "ledger verify", "keycopy list",
+ * "keycopy destroyed", "descriptor prepare", "descriptor install", "metrics", "backup". arguments is an
+ * object of its options by their long names. The result is the "result" of the document of design.md §9 (free
+ * with json_decref), *ret_changed whether anything did change. Waits for the commit. */
+must_check enum error_code authority_operate(struct authority *authority, const char *operation,
+                                             json_t *arguments, const struct authority_actor *actor,
+                                             json_t **ret_result, bool *ret_changed, struct error *reterr);

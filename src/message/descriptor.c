@@ -1,0 +1,133 @@
+#include "message/descriptor.h"
+
+#include <sodium.h>
+
+#include "json/json.h"
+
+#define DESCRIPTOR_KIND "husk descriptor v1"
+enum { DESCRIPTOR_VERSION = 1 };
+
+static enum error_code format_addresses(const struct descriptor *descriptor, json_t *object,
+                                        struct error *reterr)
+{
+    json_t *array = json_array();
+    enum error_code code = json_set_new(object, "addresses", array, reterr);
+    for (unsigned i = 0; !code && i < descriptor->address_count; i++)
+        if (json_array_append_new(array, json_string(descriptor->addresses[i])) != 0)
+            code = error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    return code;
+}
+
+enum error_code descriptor_format(const struct descriptor *descriptor, struct buffer *text,
+                                  struct error *reterr)
+{
+    _cleanup_(json_freep) json_t *object = json_object();
+    if (!object)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    enum error_code code = json_set_new(object, "version", json_integer(DESCRIPTOR_VERSION), reterr);
+    if (!code)
+        code = json_set_new(object, "sequence", json_integer((json_int_t)descriptor->sequence), reterr);
+    if (!code)
+        code = json_set_hex(object, "root", descriptor->root, SIGN_PUBLIC_SIZE, reterr);
+    if (!code)
+        code = json_set_hex(object, "message_key", descriptor->message_key, HPKE_KEY_SIZE, reterr);
+    if (!code)
+        code = descriptor->has_next ? json_set_hex(object, "next_message_key", descriptor->next_message_key,
+                                                   HPKE_KEY_SIZE, reterr)
+                                    : json_set_new(object, "next_message_key", json_null(), reterr);
+    if (!code)
+        code = json_set_hex(object, "signing_key", descriptor->signing_key, SIGN_PUBLIC_SIZE, reterr);
+    if (!code)
+        code = format_addresses(descriptor, object, reterr);
+    if (!code)
+        code = json_set_new(object, "issued_at", json_integer(descriptor->issued_at_unix_s), reterr);
+    return code ? code : json_format(object, text, reterr);
+}
+
+enum error_code descriptor_sign(const char *text, size_t length, const struct secret *root_key,
+                                struct buffer *wire, struct error *reterr)
+{
+    uint8_t signature[SIGN_SIGNATURE_SIZE];
+    enum error_code code = sign_bytes(root_key, DESCRIPTOR_KIND, text, length, signature, reterr);
+    if (!code)
+        code = buffer_append(wire, signature, sizeof(signature), reterr);
+    return code ? code : buffer_append(wire, text, length, reterr);
+}
+
+static enum error_code parse_addresses(json_t *object, struct descriptor *descriptor, struct error *reterr)
+{
+    json_t *array;
+    enum error_code code = json_get_array(object, "addresses", DESCRIPTOR_ADDRESSES_MAXIMUM, &array, reterr);
+    if (code)
+        return code;
+    for (size_t i = 0; i < json_array_size(array); i++) {
+        const char *address = json_string_value(json_array_get(array, i));
+        if (!address || strlen(address) >= DESCRIPTOR_ADDRESS_SIZE ||
+            (strncmp(address, "http://", 7) != 0 && strncmp(address, "https://", 8) != 0))
+            return error_set(reterr, ERR_CORRUPT, 0, "the descriptor: an address that is no http URL");
+        snprintf(descriptor->addresses[descriptor->address_count++], DESCRIPTOR_ADDRESS_SIZE, "%s", address);
+    }
+    return descriptor->address_count > 0
+               ? OK
+               : error_set(reterr, ERR_CORRUPT, 0, "the descriptor: it has no address");
+}
+
+static enum error_code parse_text(const char *text, size_t length, struct descriptor *descriptor,
+                                  struct error *reterr)
+{
+    _cleanup_(json_freep) json_t *object = NULL;
+    int64_t sequence = 0;
+    enum error_code code = json_parse_object(text, length, "the descriptor", &object, reterr);
+    if (!code)
+        code = json_check_version(object, DESCRIPTOR_VERSION, "the descriptor", reterr);
+    if (!code)
+        code = json_get_integer(object, "sequence", 1, INT64_MAX, &sequence, reterr);
+    if (!code)
+        code = json_get_hex(object, "root", descriptor->root, SIGN_PUBLIC_SIZE, reterr);
+    if (!code)
+        code = json_get_hex(object, "message_key", descriptor->message_key, HPKE_KEY_SIZE, reterr);
+    descriptor->has_next = !code && !json_is_null(json_object_get(object, "next_message_key"));
+    if (!code && descriptor->has_next)
+        code = json_get_hex(object, "next_message_key", descriptor->next_message_key, HPKE_KEY_SIZE, reterr);
+    if (!code)
+        code = json_get_hex(object, "signing_key", descriptor->signing_key, SIGN_PUBLIC_SIZE, reterr);
+    if (!code)
+        code = json_get_integer(object, "issued_at", 0, INT64_MAX, &descriptor->issued_at_unix_s, reterr);
+    if (!code)
+        code = parse_addresses(object, descriptor, reterr);
+    descriptor->sequence = (uint64_t)sequence;
+    return code;
+}
+
+enum error_code descriptor_parse(const void *wire, size_t length, const uint8_t *root,
+                                 struct descriptor *ret_descriptor, struct error *reterr)
+{
+    struct descriptor descriptor = {0};
+    const uint8_t *signature = wire;
+    if (length <= SIGN_SIGNATURE_SIZE || length > DESCRIPTOR_MAXIMUM)
+        return error_set(reterr, ERR_CORRUPT, 0, "a descriptor of %zu bytes", length);
+    const char *text = (const char *)wire + SIGN_SIGNATURE_SIZE;
+    const size_t text_length = length - SIGN_SIGNATURE_SIZE;
+    /* With a pinned root nothing is parsed before the signature fits. */
+    enum error_code code = OK;
+    if (root && sign_verify(root, DESCRIPTOR_KIND, text, text_length, signature, NULL) != OK)
+        return error_set(reterr, ERR_DENIED, 0,
+                         "the descriptor is not signed by the authority root pinned here");
+    code = parse_text(text, text_length, &descriptor, reterr);
+    if (!code && !root)
+        code = sign_verify(descriptor.root, DESCRIPTOR_KIND, text, text_length, signature, reterr);
+    if (!code && root && memcmp(descriptor.root, root, SIGN_PUBLIC_SIZE) != 0)
+        code = error_set(reterr, ERR_CORRUPT, 0,
+                         "the descriptor names another root than the one that signed it");
+    if (!code)
+        *ret_descriptor = descriptor;
+    return code;
+}
+
+void descriptor_fingerprint(const uint8_t root[SIGN_PUBLIC_SIZE],
+                            uint8_t ret_fingerprint[DESCRIPTOR_FINGERPRINT_SIZE])
+{
+    uint8_t hash[crypto_hash_sha256_BYTES];
+    crypto_hash_sha256(hash, root, SIGN_PUBLIC_SIZE);
+    memcpy(ret_fingerprint, hash, DESCRIPTOR_FINGERPRINT_SIZE);
+}

@@ -1,0 +1,41 @@
+#include "authority_scene.h"
+
+#include "secret/secret.h"
+
+int scene_start(void **state)
+{
+    struct scene *scene = calloc(1, sizeof(*scene));
+    if (!scene || secret_start(NULL) != OK)
+        return -1;
+    world_make(&scene->world, NULL);
+    group_set(&scene->world, "auto", "unlock", json_string("auto"));
+    host_make(&scene->host, &scene->world, "web1");
+    host_enroll(&scene->host, "auto");
+    host_bind(&scene->host, &scene->keyslot);
+    *state = scene;
+    return 0;
+}
+
+int scene_end(void **state)
+{
+    struct scene *scene = *state;
+    host_done(&scene->host);
+    world_remove(&scene->world);
+    free(scene);
+    return 0;
+}
+
+void scene_another(struct scene *scene, struct world_host *host, struct world_keyslot *keyslot)
+{
+    host_make(host, &scene->world, "web2");
+    host_enroll(host, "auto");
+    host_bind(host, keyslot);
+}
+
+void scene_opens(struct world_host *host, struct world_keyslot *keyslot)
+{
+    struct world_open open;
+    host_boot(host);
+    assert_granted(&open, open_first(&open, host, keyslot, 30));
+    open_done(&open);
+}

@@ -1,0 +1,499 @@
+/* Erasing on the authority, and crashes at every step of it; what is in the ledger before anything leaves. */
+#include <dirent.h>
+#include <sodium.h>
+#include <sqlite3.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "authority_scene.h"
+#include "base/fault.h"
+#include "base/text.h"
+#include "crypto/sign.h"
+
+/* One number out of the database. */
+static int64_t count(struct world *world, const char *sql)
+{
+    char path[192];
+    sqlite3 *database = NULL;
+    sqlite3_stmt *statement = NULL;
+    snprintf(path, sizeof(path), "%s/authority.db", world->directory);
+    assert_int_equal(sqlite3_open(path, &database), SQLITE_OK);
+    sqlite3_busy_timeout(database, 5000);
+    assert_int_equal(sqlite3_prepare_v2(database, sql, -1, &statement, NULL), SQLITE_OK);
+    const int result = sqlite3_step(statement);
+    assert_true(result == SQLITE_ROW || result == SQLITE_DONE);
+    const int64_t value = result == SQLITE_ROW ? sqlite3_column_int64(statement, 0) : 0;
+    sqlite3_finalize(statement);
+    sqlite3_close(database);
+    return value;
+}
+
+/* How many files of keyrings there are, temporary ones too. */
+static unsigned keyrings(struct world *world)
+{
+    DIR *directory = opendir(world->directory);
+    unsigned found = 0;
+    assert_non_null(directory);
+    for (struct dirent *entry = readdir(directory); entry; entry = readdir(directory))
+        found += strstr(entry->d_name, "keyring.") != NULL;
+    closedir(directory);
+    return found;
+}
+
+static void assert_one_keyring(struct world *world)
+{
+    char path[192];
+    assert_int_equal(keyrings(world), 1);
+    snprintf(path, sizeof(path), "%s/keyring.%lld", world->directory,
+             (long long)count(world, "SELECT generation FROM state"));
+    assert_int_equal(access(path, F_OK), 0);
+}
+
+static json_t *erase_arguments(const char *name)
+{
+    return json_pack("{s:s, s:s}", "host", name, "confirm", name);
+}
+
+/* The signed answers say this host and these vaults, and nobody else signed them. */
+static void assert_signed(struct world_host *host, json_t *array, size_t expected, const uint8_t *vault)
+{
+    bool found = !vault;
+    assert_int_equal(json_array_size(array), expected);
+    for (size_t i = 0; i < expected; i++) {
+        uint8_t bytes[4096], id[WORLD_ID];
+        const char *text = json_string_value(json_array_get(array, i));
+        const size_t length = strlen(text) / 2;
+        json_t *object = NULL;
+        assert_true(length > SIGN_SIGNATURE_SIZE && length <= sizeof(bytes));
+        assert_ok(text_parse_hex(text, bytes, length, &error));
+        assert_ok(sign_verify(host->descriptor.signing_key, "husk erased v1", bytes + SIGN_SIGNATURE_SIZE,
+                              length - SIGN_SIGNATURE_SIZE, bytes, &error));
+        assert_ok(json_parse_object((const char *)bytes + SIGN_SIGNATURE_SIZE, length - SIGN_SIGNATURE_SIZE,
+                                    "erased", &object, &error));
+        assert_ok(json_get_hex(object, "host", id, sizeof(id), &error));
+        assert_memory_equal(id, host->id, sizeof(id));
+        assert_ok(json_get_hex(object, "vault", id, sizeof(id), &error));
+        found |= vault && memcmp(id, vault, sizeof(id)) == 0;
+        json_decref(object);
+    }
+    assert_true(found);
+}
+
+static json_t *erase_message(const uint8_t *vault, bool is_final)
+{
+    json_t *message = host_message("erase"), *vaults = json_array();
+    char text[33];
+    if (vault) {
+        text_format_hex(text, vault, WORLD_ID);
+        json_array_append_new(vaults, json_string(text));
+    }
+    assert_ok(json_set_new(message, "vaults", vaults, &error));
+    assert_ok(json_set_new(message, "final", json_boolean(is_final), &error));
+    return message;
+}
+
+static void assert_open_is_erased(struct world_host *host, struct world_keyslot *keyslot, bool is_host_erased)
+{
+    struct world_open open;
+    host_boot(host);
+    json_t *answer = open_first(&open, host, keyslot, 0);
+    if (is_host_erased)
+        assert_signed(host, json_object_get(json_object_get(answer, "error"), "erased"), 1, keyslot->vault);
+    assert_refused(answer, "erased");
+    open_done(&open);
+}
+
+static void an_administrator_erases_a_host_and_only_that(void **state)
+{
+    struct scene *scene = *state;
+    struct world_host other;
+    struct world_keyslot keyslot;
+    scene_another(scene, &other, &keyslot);
+    const int64_t generation = count(&scene->world, "SELECT generation FROM state");
+    json_t *result = NULL;
+    bool changed;
+    assert_fails(ERR_USAGE, world_try(&scene->world, 0, "host erase",
+                                      json_pack("{s:s, s:s}", "host", "web1", "confirm", "web2"), &result,
+                                      &changed, &error));
+    assert_ok(world_try(&scene->world, 0, "host erase", erase_arguments("web1"), &result, &changed, &error));
+    assert_true(changed);
+    assert_signed(&scene->host, json_object_get(result, "erased"), 1, scene->keyslot.vault);
+    json_decref(result);
+    assert_ok(world_try(&scene->world, 0, "host erase", erase_arguments("web1"), &result, &changed, &error));
+    assert_false(changed);
+    json_decref(result);
+    assert_true(count(&scene->world, "SELECT generation FROM state") > generation);
+    assert_int_equal(count(&scene->world, "SELECT count(*) FROM keyslots WHERE sealed IS NOT NULL"), 1);
+    assert_one_keyring(&scene->world);
+    assert_open_is_erased(&scene->host, &scene->keyslot, true);
+    scene_opens(&other, &keyslot);
+    world_reopen(&scene->world);
+    assert_open_is_erased(&scene->host, &scene->keyslot, true);
+    scene_opens(&other, &keyslot);
+    host_done(&other);
+}
+
+static void a_waiting_open_hears_of_the_erase(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open open;
+    group_set(&scene->world, "auto", "unlock", json_string("approve"));
+    host_boot(&scene->host);
+    assert_state(open_first(&open, &scene->host, &scene->keyslot, 0), "pending");
+    struct pending *pending = host_post(&scene->host, open_again_message(&open, 60));
+    json_decref(world_operate(&scene->world, "host erase", erase_arguments("web1")));
+    assert_refused(pending_take(pending), "erased");
+    open_done(&open);
+}
+
+static void a_granted_request_opens_nothing_after_the_erase(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open open;
+    host_boot(&scene->host);
+    assert_granted(&open, open_first(&open, &scene->host, &scene->keyslot, 0));
+    json_decref(host_send(&scene->host, erase_message(scene->keyslot.vault, false)));
+    assert_refused(open_again(&open, 0), "erased");
+    open_done(&open);
+}
+
+static void a_host_erases_one_vault_and_keeps_the_other(void **state)
+{
+    struct scene *scene = *state;
+    struct world_keyslot second;
+    host_bind(&scene->host, &second);
+    json_t *answer = host_send(&scene->host, erase_message(scene->keyslot.vault, false));
+    json_t *erased = json_object_get(json_object_get(answer, "result"), "erased");
+    assert_signed(&scene->host, erased, 1, scene->keyslot.vault);
+    json_t *again = host_send(&scene->host, erase_message(scene->keyslot.vault, false));
+    assert_true(json_equal(erased, json_object_get(json_object_get(again, "result"), "erased")));
+    json_decref(answer);
+    json_decref(again);
+    assert_open_is_erased(&scene->host, &scene->keyslot, false);
+    scene_opens(&scene->host, &second);
+    /* Nothing can be bound to it again. */
+    struct world_keyslot third = second;
+    memcpy(third.vault, scene->keyslot.vault, WORLD_ID);
+    json_t *message = host_message("bind");
+    randombytes_buf(third.id, WORLD_ID);
+    assert_ok(json_set_hex(message, "keyslot", third.id, WORLD_ID, &error));
+    assert_ok(json_set_hex(message, "vault", third.vault, WORLD_ID, &error));
+    assert_ok(json_set_new(message, "vault_name", json_string("main"), &error));
+    uint8_t element[crypto_core_ristretto255_BYTES];
+    char text[65];
+    crypto_core_ristretto255_random(element);
+    text_format_hex(text, element, sizeof(element));
+    assert_ok(json_set_new(message, "blinded", json_pack("[s, s]", text, text), &error));
+    assert_refused(host_send(&scene->host, message), "erased");
+}
+
+static void a_final_erase_takes_everything_and_the_host_with_it(void **state)
+{
+    struct scene *scene = *state;
+    struct world_keyslot second;
+    host_bind(&scene->host, &second);
+    json_t *answer = host_send(&scene->host, erase_message(NULL, true));
+    assert_signed(&scene->host, json_object_get(json_object_get(answer, "result"), "erased"), 2,
+                  second.vault);
+    json_decref(answer);
+    answer = host_send(&scene->host, erase_message(NULL, true));
+    assert_signed(&scene->host, json_object_get(json_object_get(answer, "result"), "erased"), 2, NULL);
+    json_decref(answer);
+    assert_int_equal(count(&scene->world, "SELECT count(*) FROM keyslots WHERE sealed IS NOT NULL"), 0);
+}
+
+static void a_vault_this_authority_never_heard_of_is_erased_all_the_same(void **state)
+{
+    struct scene *scene = *state;
+    uint8_t vault[WORLD_ID];
+    randombytes_buf(vault, sizeof(vault));
+    json_t *answer = host_send(&scene->host, erase_message(vault, false));
+    assert_signed(&scene->host, json_object_get(json_object_get(answer, "result"), "erased"), 1, vault);
+    json_decref(answer);
+    scene_opens(&scene->host, &scene->keyslot);
+}
+
+static void unbinding_destroys_one_scalar(void **state)
+{
+    struct scene *scene = *state;
+    struct world_keyslot second;
+    host_bind(&scene->host, &second);
+    for (unsigned i = 0; i < 2; i++) {
+        json_t *message = host_message("unbind");
+        assert_ok(json_set_hex(message, "keyslot", second.id, WORLD_ID, &error));
+        json_t *answer = host_send(&scene->host, message);
+        assert_non_null(json_object_get(answer, "result"));
+        json_decref(answer);
+    }
+    assert_int_equal(count(&scene->world, "SELECT count(*) FROM keyslots WHERE sealed IS NOT NULL"), 1);
+    assert_one_keyring(&scene->world);
+    assert_open_is_erased(&scene->host, &second, false);
+    scene_opens(&scene->host, &scene->keyslot);
+}
+
+static void buckets_are_the_root_of_the_scalars_and_never_shared_by_groups(void **state)
+{
+    struct scene *scene = *state;
+    struct world_host other;
+    struct world_keyslot keyslots[20], foreign;
+    for (unsigned i = 0; i < 20; i++)
+        host_bind(&scene->host, &keyslots[i]);
+    group_set(&scene->world, "else", "unlock", json_string("auto"));
+    host_make(&other, &scene->world, "db1");
+    host_enroll(&other, "else");
+    host_bind(&other, &foreign);
+    assert_int_equal(count(&scene->world, "SELECT count(*) FROM buckets b JOIN groups g ON g.id = b.group_id "
+                                          "WHERE g.name = 'auto'"),
+                     5);
+    assert_int_equal(count(&scene->world, "SELECT count(*) FROM buckets"), 6);
+    assert_int_equal(count(&scene->world, "SELECT count(*) FROM keyslots k JOIN buckets b ON b.id = k.bucket "
+                                          "JOIN hosts h ON h.id = k.host WHERE h.group_id <> b.group_id"),
+                     0);
+    json_decref(host_send(&scene->host, erase_message(keyslots[7].vault, false)));
+    assert_int_equal(count(&scene->world,
+                           "SELECT count(*) FROM buckets WHERE scalars <> (SELECT count(*) FROM "
+                           "keyslots WHERE bucket = buckets.id)"),
+                     0);
+    for (unsigned i = 0; i < 20; i++)
+        if (i != 7)
+            scene_opens(&scene->host, &keyslots[i]);
+    scene_opens(&other, &foreign);
+    host_done(&other);
+}
+
+#ifdef HUSK_FAULTS
+/* A child of its own erases web1, and is killed at the fault point. True: it got there. */
+static bool erase_and_crash(struct scene *scene, const char *point)
+{
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        char wish[96];
+        json_t *result = NULL;
+        bool changed;
+        world_open(&scene->world);
+        snprintf(wish, sizeof(wish), ",,,%s:crash", point); /* a counter that nobody else has used */
+        setenv("HUSK_FAULT", wish, 1);
+        if (world_try(&scene->world, 0, "host erase", erase_arguments("web1"), &result, &changed, NULL) != OK)
+            _exit(2);
+        _exit(0);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+}
+
+static void a_crash_at_any_step_of_an_erase_is_finished_at_the_next_start(void **state)
+{
+    struct scene *scene = *state;
+    static const char *const points[] = {"authority.erase.begun",     "authority.keyring.written",
+                                         "authority.erase.resealed",  "authority.keyring.destroy",
+                                         "authority.erase.destroyed", "authority.erase.done"};
+    for (size_t i = 0; i < ARRAY_SIZE(points); i++) {
+        struct world_host other;
+        struct world_keyslot keyslot;
+        void *fresh = scene;
+        if (i > 0)
+            assert_int_equal(scene_start(&fresh), 0);
+        struct scene *own = fresh;
+        scene_another(own, &other, &keyslot);
+        world_close(&own->world);
+        if (!erase_and_crash(own, points[i]))
+            fail_msg("%s was not reached", points[i]);
+        world_open(&own->world);
+        assert_one_keyring(&own->world);
+        assert_int_equal(count(&own->world, "SELECT count(*) FROM keyslots WHERE sealed IS NOT NULL"), 1);
+        assert_int_equal(count(&own->world, "SELECT count(*) FROM erases WHERE done_at IS NULL"), 0);
+        assert_true(has_entry(&own->world, "erase-begun") && has_entry(&own->world, "erased"));
+        json_decref(world_operate(&own->world, "ledger verify", NULL));
+        assert_open_is_erased(&own->host, &own->keyslot, true);
+        scene_opens(&other, &keyslot);
+        host_done(&other);
+        if (i > 0)
+            scene_end(&fresh);
+    }
+}
+
+static void an_erase_whose_keyring_cannot_be_destroyed_says_so_and_is_tried_again(void **state)
+{
+    struct scene *scene = *state;
+    json_t *result = NULL;
+    bool changed;
+    setenv("HUSK_FAULT", ",,,,authority.keyring.destroy:eio", 1);
+    assert_int_not_equal(
+        world_try(&scene->world, 0, "host erase", erase_arguments("web1"), &result, &changed, NULL), OK);
+    unsetenv("HUSK_FAULT");
+    struct world_open open;
+    host_boot(&scene->host);
+    assert_refused(open_first(&open, &scene->host, &scene->keyslot, 0), "erased");
+    open_done(&open);
+    assert_ok(world_try(&scene->world, 0, "host erase", erase_arguments("web1"), &result, &changed, &error));
+    assert_signed(&scene->host, json_object_get(result, "erased"), 1, scene->keyslot.vault);
+    json_decref(result);
+    assert_one_keyring(&scene->world);
+}
+
+static void no_grant_leaves_when_the_commit_fails(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open open;
+    host_boot(&scene->host);
+    setenv("HUSK_FAULT", ",,,,,authority.commit:eio", 1);
+    assert_refused(open_first(&open, &scene->host, &scene->keyslot, 0), "try-again");
+    unsetenv("HUSK_FAULT");
+    assert_false(has_entry(&scene->world, "request") || has_entry(&scene->world, "granted"));
+    open_done(&open);
+    assert_granted(&open, open_first(&open, &scene->host, &scene->keyslot, 0));
+    assert_true(has_entry(&scene->world, "granted"));
+    open_done(&open);
+    json_decref(world_operate(&scene->world, "ledger verify", NULL));
+}
+
+static void a_bind_whose_commit_fails_leaves_the_old_keyring_valid(void **state)
+{
+    struct scene *scene = *state;
+    struct world_keyslot keyslot;
+    setenv("HUSK_FAULT", ",,,,,,authority.commit:enospc", 1);
+    json_t *message = host_message("bind"), *blinded = json_array();
+    keyslot_draw(&keyslot);
+    assert_ok(json_set_hex(message, "keyslot", keyslot.id, WORLD_ID, &error));
+    assert_ok(json_set_hex(message, "vault", keyslot.vault, WORLD_ID, &error));
+    assert_ok(json_set_new(message, "vault_name", json_string("main"), &error));
+    for (unsigned i = 0; i < 2; i++) {
+        uint8_t element[crypto_core_ristretto255_BYTES];
+        char text[65];
+        crypto_core_ristretto255_random(element);
+        text_format_hex(text, element, sizeof(element));
+        json_array_append_new(blinded, json_string(text));
+    }
+    assert_ok(json_set_new(message, "blinded", blinded, &error));
+    assert_refused(host_send(&scene->host, message), "try-again");
+    unsetenv("HUSK_FAULT");
+    host_bind(&scene->host, &keyslot);
+    scene_opens(&scene->host, &keyslot);
+    scene_opens(&scene->host, &scene->keyslot);
+    world_reopen(&scene->world);
+    assert_one_keyring(&scene->world);
+    scene_opens(&scene->host, &keyslot);
+}
+#endif
+
+static char *checkpoint_of(struct world *world)
+{
+    json_t *result = world_operate(world, "ledger verify", NULL);
+    char *text = strdup(json_string_value(json_object_get(result, "checkpoint")));
+    json_decref(result);
+    return text;
+}
+
+static enum error_code verify_with(struct world *world, const char *checkpoint, struct error *reterr)
+{
+    json_t *result = NULL;
+    bool changed;
+    enum error_code code =
+        world_try(world, 0, "ledger verify", json_pack("{s:[s]}", "checkpoints", checkpoint), &result,
+                  &changed, reterr);
+    json_decref(result);
+    return code;
+}
+
+static void a_ledger_that_was_cut_or_changed_in_the_database_is_found(void **state)
+{
+    struct scene *scene = *state;
+    scene_opens(&scene->host, &scene->keyslot);
+    char *checkpoint = checkpoint_of(&scene->world);
+    scene_opens(&scene->host, &scene->keyslot);
+    assert_ok(verify_with(&scene->world, checkpoint, &error));
+    world_close(&scene->world);
+    (void)count(&scene->world, "DELETE FROM ledger WHERE sequence > 3");
+    world_open(&scene->world);
+    json_decref(world_operate(&scene->world, "ledger verify", NULL));
+    assert_fails_saying(ERR_CHANGED, "was cut", verify_with(&scene->world, checkpoint, &error));
+    world_close(&scene->world);
+    (void)count(&scene->world,
+                "UPDATE ledger SET entry = CAST(replace(CAST(entry AS TEXT), 'auto', 'evil') AS BLOB)");
+    world_open(&scene->world);
+    assert_fails(ERR_CORRUPT, verify_with(&scene->world, checkpoint, &error));
+    free(checkpoint);
+}
+
+static void every_answer_carries_a_checkpoint_of_what_is_committed(void **state)
+{
+    struct scene *scene = *state;
+    json_t *message = host_message("poll");
+    assert_ok(json_set_hex(message, "boot", scene->host.boot, WORLD_ID, &error));
+    assert_ok(json_set_new(message, "wait_s", json_integer(0), &error));
+    json_t *answer = host_send(&scene->host, message);
+    const char *text = json_string_value(json_object_get(json_object_get(answer, "checkpoint"), "signed"));
+    char *now = checkpoint_of(&scene->world);
+    assert_string_equal(text, now);
+    assert_ok(verify_with(&scene->world, text, &error));
+    free(now);
+    json_decref(answer);
+}
+
+static void only_one_process_has_an_authority_and_init_keeps_what_is_there(void **state)
+{
+    struct scene *scene = *state;
+    static const char *const addresses[] = {"http://192.0.2.1"};
+    struct authority *second = NULL;
+    const struct authority_options options = {.directory = scene->world.directory,
+                                              .clock = &scene->world.clock};
+    assert_fails(ERR_BUSY, authority_open(&options, &second, &error));
+    assert_fails(ERR_BUSY, authority_init(&options, -1, addresses, 1, &error));
+    world_close(&scene->world);
+    assert_fails(ERR_EXISTS, authority_init(&options, -1, addresses, 1, &error));
+    assert_fails(ERR_USAGE, authority_init(&options, -1, addresses, 0, &error));
+    const struct authority_options nowhere = {.directory = "/nowhere/at/all", .clock = &scene->world.clock};
+    assert_fails(ERR_NOT_FOUND, authority_open(&nowhere, &second, &error));
+    world_open(&scene->world);
+    scene_opens(&scene->host, &scene->keyslot);
+}
+
+static void a_holder_seals_the_authority_through_erases_and_restarts(void **state)
+{
+    (void)state;
+    struct world world;
+    struct world_host host;
+    struct world_keyslot keyslot, second;
+    struct authority *without = NULL;
+    world_make(&world, "holder");
+    group_set(&world, "auto", "unlock", json_string("auto"));
+    host_make(&host, &world, "web1");
+    host_enroll(&host, "auto");
+    host_bind(&host, &keyslot);
+    host_bind(&host, &second);
+    json_decref(host_send(&host, erase_message(second.vault, false)));
+    world_close(&world);
+    const struct authority_options options = {.directory = world.directory, .clock = &world.clock};
+    assert_fails(ERR_USAGE, authority_open(&options, &without, &error));
+    world_open(&world);
+    scene_opens(&host, &keyslot);
+    host_done(&host);
+    world_remove(&world);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#ifdef HUSK_FAULTS
+        scene_test(a_crash_at_any_step_of_an_erase_is_finished_at_the_next_start),
+        scene_test(an_erase_whose_keyring_cannot_be_destroyed_says_so_and_is_tried_again),
+        scene_test(no_grant_leaves_when_the_commit_fails),
+        scene_test(a_bind_whose_commit_fails_leaves_the_old_keyring_valid),
+#endif
+        scene_test(an_administrator_erases_a_host_and_only_that),
+        scene_test(a_waiting_open_hears_of_the_erase),
+        scene_test(a_granted_request_opens_nothing_after_the_erase),
+        scene_test(a_host_erases_one_vault_and_keeps_the_other),
+        scene_test(a_final_erase_takes_everything_and_the_host_with_it),
+        scene_test(a_vault_this_authority_never_heard_of_is_erased_all_the_same),
+        scene_test(unbinding_destroys_one_scalar),
+        scene_test(buckets_are_the_root_of_the_scalars_and_never_shared_by_groups),
+        scene_test(a_ledger_that_was_cut_or_changed_in_the_database_is_found),
+        scene_test(every_answer_carries_a_checkpoint_of_what_is_committed),
+        scene_test(only_one_process_has_an_authority_and_init_keeps_what_is_there),
+        scene_test(a_holder_seals_the_authority_through_erases_and_restarts),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

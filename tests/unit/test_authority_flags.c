@@ -1,0 +1,408 @@
+/* Copies of disks, tickets, lineage, clocks: what is never granted without people. */
+#include <sodium.h>
+#include <unistd.h>
+
+#include "authority_scene.h"
+
+/* Open, expected to be flagged. The request stays pending. */
+static void assert_flagged(struct world_open *open, struct world_host *host, struct world_keyslot *keyslot,
+                           const char *flag)
+{
+    json_t *answer = open_first(open, host, keyslot, 0);
+    if (!has_flag(answer, flag))
+        fail_msg("no flag %s", flag);
+    assert_state(answer, "pending");
+}
+
+/* The host's disk as it is now. */
+static struct world_host copy_disk(const struct world_host *host)
+{
+    struct world_host copy = *host;
+    copy.last_wire = (struct buffer){0};
+    host_boot(&copy);
+    return copy;
+}
+
+static void an_old_copy_of_the_disk_is_flagged_even_in_auto(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open open;
+    scene_opens(&scene->host, &scene->keyslot);
+    struct world_host old = copy_disk(&scene->host);
+    scene_opens(&scene->host, &scene->keyslot);
+    scene_opens(&scene->host, &scene->keyslot);
+    assert_flagged(&open, &old, &scene->keyslot, "stale-lineage");
+    open_done(&open);
+    buffer_done(&old.last_wire);
+}
+
+static void a_copy_without_lineage_is_flagged_too(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open open;
+    scene_opens(&scene->host, &scene->keyslot);
+    scene_opens(&scene->host, &scene->keyslot);
+    scene->host.has_lineage = false;
+    host_boot(&scene->host);
+    assert_flagged(&open, &scene->host, &scene->keyslot, "stale-lineage");
+    open_done(&open);
+}
+
+static void a_host_that_lost_the_answer_before_storing_it_is_not_stale(void **state)
+{
+    struct scene *scene = *state;
+    scene_opens(&scene->host, &scene->keyslot);
+    for (unsigned i = 0; i < 2; i++) {
+        uint8_t before[WORLD_ID];
+        memcpy(before, scene->host.lineage, WORLD_ID);
+        scene_opens(&scene->host, &scene->keyslot);
+        memcpy(scene->host.lineage, before, WORLD_ID);
+        scene_opens(&scene->host, &scene->keyslot);
+        host_heartbeat(&scene->host);
+    }
+}
+
+static void a_copy_let_in_once_stays_stale_and_the_host_stays_the_host(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open open;
+    scene_opens(&scene->host, &scene->keyslot);
+    struct world_host old = copy_disk(&scene->host);
+    scene_opens(&scene->host, &scene->keyslot);
+    scene_opens(&scene->host, &scene->keyslot);
+    assert_flagged(&open, &old, &scene->keyslot, "stale-lineage");
+    json_decref(approve(&scene->world, 1000, open.request, open.code));
+    assert_granted(&open, open_again(&open, 0));
+    open_done(&open);
+    host_boot(&old);
+    assert_flagged(&open, &old, &scene->keyslot, "stale-lineage");
+    json_decref(world_operate(&scene->world, "request deny", json_pack("{s:s}", "request", open.request)));
+    open_done(&open);
+    scene_opens(&scene->host, &scene->keyslot);
+    buffer_done(&old.last_wire);
+}
+
+static void a_restored_copy_is_the_host_and_what_was_the_host_is_stale(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open open;
+    scene_opens(&scene->host, &scene->keyslot);
+    struct world_host old = copy_disk(&scene->host);
+    scene_opens(&scene->host, &scene->keyslot);
+    scene_opens(&scene->host, &scene->keyslot);
+    assert_flagged(&open, &old, &scene->keyslot, "stale-lineage");
+    json_decref(world_operate(
+        &scene->world, "request approve",
+        json_pack("{s:s, s:s, s:b}", "request", open.request, "code", open.code, "restored", 1)));
+    assert_granted(&open, open_again(&open, 0));
+    open_done(&open);
+    scene_opens(&old, &scene->keyslot);
+    host_boot(&scene->host);
+    assert_flagged(&open, &scene->host, &scene->keyslot, "stale-lineage");
+    open_done(&open);
+    buffer_done(&old.last_wire);
+}
+
+static void accept_restore_is_for_the_next_lineage_alone(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open open;
+    scene_opens(&scene->host, &scene->keyslot);
+    struct world_host old = copy_disk(&scene->host);
+    scene_opens(&scene->host, &scene->keyslot);
+    scene_opens(&scene->host, &scene->keyslot);
+    json_decref(world_operate(&scene->world, "host accept-restore", json_pack("{s:s}", "host", "web1")));
+    scene_opens(&old, &scene->keyslot);
+    scene_opens(&old, &scene->keyslot);
+    host_boot(&scene->host);
+    assert_flagged(&open, &scene->host, &scene->keyslot, "stale-lineage");
+    open_done(&open);
+    buffer_done(&old.last_wire);
+}
+
+static void a_flagged_request_needs_its_code_and_three_wrong_ones_deny_it(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open open;
+    json_t *result = NULL;
+    bool changed;
+    char wrong[8];
+    scene_opens(&scene->host, &scene->keyslot);
+    scene_opens(&scene->host, &scene->keyslot);
+    randombytes_buf(scene->host.lineage, WORLD_ID);
+    host_boot(&scene->host);
+    assert_flagged(&open, &scene->host, &scene->keyslot, "stale-lineage");
+    snprintf(wrong, sizeof(wrong), "%s", open.code);
+    wrong[0] = wrong[0] == '9' ? '0' : (char)(wrong[0] + 1);
+    assert_fails_saying(ERR_DENIED, "code has to be given",
+                        world_try(&scene->world, 1, "request approve",
+                                  json_pack("{s:s}", "request", open.request), &result, &changed, &error));
+    for (unsigned i = 0; i < 3; i++) {
+        assert_state(open_again(&open, 0), "pending");
+        assert_fails_saying(ERR_DENIED, "not the code",
+                            world_try(&scene->world, 1, "request approve",
+                                      json_pack("{s:s, s:s}", "request", open.request, "code", wrong),
+                                      &result, &changed, &error));
+    }
+    assert_state(open_again(&open, 0), "denied");
+    assert_true(has_entry(&scene->world, "wrong-code"));
+    open_done(&open);
+}
+
+static void a_ticket_lets_the_next_boot_open_and_no_other(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open open;
+    scene_opens(&scene->host, &scene->keyslot);
+    group_set(&scene->world, "auto", "unlock", json_string("ticket"));
+    host_ticket(&scene->host, "reboot");
+    world_reopen(&scene->world);
+    scene->host.planned = true;
+    host_boot(&scene->host);
+    assert_granted(&open, open_first(&open, &scene->host, &scene->keyslot, 0));
+    open_done(&open);
+    assert_granted(&open, open_first(&open, &scene->host, &scene->keyslot, 0)); /* all opens of that boot */
+    open_done(&open);
+    host_boot(&scene->host);
+    assert_flagged(&open, &scene->host, &scene->keyslot, "ticket-reused");
+    open_done(&open);
+}
+
+static void a_ticket_expires(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open open;
+    scene_opens(&scene->host, &scene->keyslot);
+    group_set(&scene->world, "auto", "unlock", json_string("ticket"));
+    host_ticket(&scene->host, "reboot");
+    world_pass(&scene->world, 601);
+    host_boot(&scene->host);
+    assert_state(open_first(&open, &scene->host, &scene->keyslot, 0), "pending");
+    open_done(&open);
+}
+
+static void a_finishing_ticket_covers_boots_for_a_day(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open open;
+    scene_opens(&scene->host, &scene->keyslot);
+    group_set(&scene->world, "auto", "unlock", json_string("ticket"));
+    host_ticket(&scene->host, "finish");
+    scene->host.planned = true;
+    scene_opens(&scene->host, &scene->keyslot);
+    scene_opens(&scene->host, &scene->keyslot);
+    world_pass(&scene->world, 86400);
+    host_boot(&scene->host);
+    assert_state(open_first(&open, &scene->host, &scene->keyslot, 0), "pending");
+    open_done(&open);
+}
+
+static json_t *ask_ticket(struct world_host *host)
+{
+    json_t *message = host_message("ticket");
+    assert_ok(json_set_hex(message, "boot", host->boot, WORLD_ID, &error));
+    assert_ok(json_set_new(message, "purpose", json_string("reboot"), &error));
+    return host_send(host, message);
+}
+
+/* Its identity and lineage lie on the disk in the clear; the boot id does not. */
+static void who_copied_a_disk_gets_no_ticket(void **state)
+{
+    struct scene *scene = *state;
+    scene_opens(&scene->host, &scene->keyslot);
+    struct world_host copy = copy_disk(&scene->host);
+    assert_refused(ask_ticket(&copy), "denied");
+    host_heartbeat(&copy);
+    assert_refused(ask_ticket(&copy), "denied");
+    host_ticket(&scene->host, "reboot");
+    group_set(&scene->world, "auto", "unlock", json_string("approve"));
+    assert_refused(ask_ticket(&scene->host), "denied");
+    buffer_done(&copy.last_wire);
+}
+
+static json_t *poll(struct world_host *host, int wait_s)
+{
+    json_t *message = host_message("poll");
+    assert_ok(json_set_hex(message, "boot", host->boot, WORLD_ID, &error));
+    assert_ok(json_set_new(message, "wait_s", json_integer(wait_s), &error));
+    return message;
+}
+
+static void answer_probe(struct world_host *host, const char *probe)
+{
+    json_t *message = host_message("heartbeat");
+    assert_ok(json_set_hex(message, "boot", host->boot, WORLD_ID, &error));
+    assert_ok(json_set_hex(message, "lineage", host->lineage, WORLD_ID, &error));
+    assert_ok(json_set_new(message, "facts", json_object(), &error));
+    assert_ok(json_set_new(message, "descriptor_sequence", json_integer(1), &error));
+    assert_ok(json_set_new(message, "probe", json_string(probe), &error));
+    json_decref(host_send(host, message));
+}
+
+static void a_copy_is_flagged_when_the_host_still_answers(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open open = {0};
+    scene_opens(&scene->host, &scene->keyslot);
+    host_heartbeat(&scene->host);
+    struct world_host copy = copy_disk(&scene->host);
+    struct pending *held = host_post(&scene->host, poll(&scene->host, 300));
+    usleep(100000);
+    struct pending *opening = host_post(&copy, open_message(&open, &copy, &scene->keyslot, 5));
+    json_t *probed = pending_take(held);
+    const char *probe = json_string_value(json_object_get(json_object_get(probed, "result"), "probe"));
+    assert_non_null(probe);
+    assert_false(pending_is_done(opening));
+    answer_probe(&scene->host, probe);
+    json_t *answer = pending_take(opening);
+    assert_true(has_flag(answer, "other-boot-answers"));
+    assert_state(answer, "pending");
+    json_decref(probed);
+    open_done(&open);
+    buffer_done(&copy.last_wire);
+}
+
+static void a_host_that_crashed_and_does_not_answer_opens_after_the_probe(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open open = {0};
+    scene_opens(&scene->host, &scene->keyslot);
+    host_heartbeat(&scene->host);
+    host_boot(&scene->host);
+    const int64_t before = clock_monotonic_ns();
+    assert_granted(&open, open_first(&open, &scene->host, &scene->keyslot, 30));
+    const int64_t waited = clock_monotonic_ns() - before;
+    assert_true(waited >= 2900 * INT64_C(1000000) && waited < 10 * CLOCK_NS_PER_S);
+    open_done(&open);
+}
+
+static void two_boots_that_ask_at_once_flag_each_other(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open first, second;
+    scene_opens(&scene->host, &scene->keyslot);
+    group_set(&scene->world, "auto", "unlock", json_string("approve"));
+    struct world_host copy = copy_disk(&scene->host);
+    host_boot(&scene->host);
+    assert_state(open_first(&first, &scene->host, &scene->keyslot, 0), "pending");
+    json_decref(approve(&scene->world, 1000, first.request, NULL));
+    assert_flagged(&second, &copy, &scene->keyslot, "two-requests");
+    /* What was approved before the second came is not granted any more. */
+    json_t *answer = open_again(&first, 0);
+    assert_true(has_flag(answer, "two-requests"));
+    assert_null(json_object_get(json_object_get(answer, "result"), "evaluated"));
+    json_decref(answer);
+    group_set(&scene->world, "auto", "unlock", json_string("auto"));
+    answer = open_again(&second, 0);
+    assert_true(has_flag(answer, "two-requests"));
+    assert_state(answer, "pending");
+    json_decref(approve(&scene->world, 1000, first.request, first.code));
+    assert_granted(&first, open_again(&first, 0));
+    open_done(&first);
+    open_done(&second);
+    buffer_done(&copy.last_wire);
+}
+
+static void a_clock_that_went_back_makes_nothing_automatic_until_people_looked(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open open;
+    scene_opens(&scene->host, &scene->keyslot);
+    world_pass(&scene->world, -59);
+    scene_opens(&scene->host, &scene->keyslot);
+    world_pass(&scene->world, -3600);
+    assert_refused(ask_ticket(&scene->host), "denied");
+    for (unsigned i = 0; i < 2; i++) {
+        host_boot(&scene->host);
+        assert_flagged(&open, &scene->host, &scene->keyslot, "clock");
+        if (i == 0) {
+            json_decref(
+                world_operate(&scene->world, "request deny", json_pack("{s:s}", "request", open.request)));
+            open_done(&open);
+            world_reopen(&scene->world);
+        }
+    }
+    json_decref(approve(&scene->world, 1000, open.request, open.code));
+    assert_granted(&open, open_again(&open, 0));
+    open_done(&open);
+    scene_opens(&scene->host, &scene->keyslot);
+}
+
+static void an_address_outside_the_sources_asks(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open open;
+    group_set(&scene->world, "auto", "sources", json_pack("[s, s]", "192.0.2.0/28", "2001:db8::/32"));
+    scene_opens(&scene->host, &scene->keyslot);
+    snprintf(scene->host.peer, sizeof(scene->host.peer), "2001:db8::9");
+    scene_opens(&scene->host, &scene->keyslot);
+    snprintf(scene->host.peer, sizeof(scene->host.peer), "192.0.2.16");
+    host_boot(&scene->host);
+    assert_state(open_first(&open, &scene->host, &scene->keyslot, 0), "pending");
+    open_done(&open);
+}
+
+static void a_host_not_heard_of_asks_and_an_orderly_restart_remembers(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open open;
+    scene_opens(&scene->host, &scene->keyslot);
+    group_set(&scene->world, "auto", "liveness", json_integer(7200));
+    world_pass(&scene->world, 7000);
+    host_heartbeat(&scene->host);
+    world_reopen(&scene->world);
+    world_pass(&scene->world, 7000);
+    scene_opens(&scene->host, &scene->keyslot);
+    world_pass(&scene->world, 7201);
+    host_boot(&scene->host);
+    assert_state(open_first(&open, &scene->host, &scene->keyslot, 0), "pending");
+    open_done(&open);
+}
+
+static void a_group_refuses_a_policy_that_is_none(void **state)
+{
+    struct scene *scene = *state;
+    static const struct {
+        const char *option, *value;
+    } bad[] = {
+        {"unlock", "\"always\""}, {"approvals", "0"},
+        {"approvals", "9"},       {"sources", "[\"10.0.0.1/8\"]"},
+        {"sources", "\"all\""},   {"window", "\"morning\""},
+        {"liveness", "-1"},       {"request-ttl", "1"},
+        {"ticket-ttl", "\"x\""},  {"held", "\"yes\""},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        json_t *result = NULL;
+        bool changed;
+        json_t *arguments = json_pack("{s:s, s:o}", "name", "auto", bad[i].option,
+                                      json_loads(bad[i].value, JSON_DECODE_ANY, NULL));
+        assert_fails(ERR_USAGE,
+                     world_try(&scene->world, 0, "group set", arguments, &result, &changed, &error));
+    }
+    scene_opens(&scene->host, &scene->keyslot);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        scene_test(an_old_copy_of_the_disk_is_flagged_even_in_auto),
+        scene_test(a_copy_without_lineage_is_flagged_too),
+        scene_test(a_host_that_lost_the_answer_before_storing_it_is_not_stale),
+        scene_test(a_copy_let_in_once_stays_stale_and_the_host_stays_the_host),
+        scene_test(a_restored_copy_is_the_host_and_what_was_the_host_is_stale),
+        scene_test(accept_restore_is_for_the_next_lineage_alone),
+        scene_test(a_flagged_request_needs_its_code_and_three_wrong_ones_deny_it),
+        scene_test(a_ticket_lets_the_next_boot_open_and_no_other),
+        scene_test(a_ticket_expires),
+        scene_test(a_finishing_ticket_covers_boots_for_a_day),
+        scene_test(who_copied_a_disk_gets_no_ticket),
+        scene_test(a_copy_is_flagged_when_the_host_still_answers),
+        scene_test(a_host_that_crashed_and_does_not_answer_opens_after_the_probe),
+        scene_test(two_boots_that_ask_at_once_flag_each_other),
+        scene_test(a_clock_that_went_back_makes_nothing_automatic_until_people_looked),
+        scene_test(an_address_outside_the_sources_asks),
+        scene_test(a_host_not_heard_of_asks_and_an_orderly_restart_remembers),
+        scene_test(a_group_refuses_a_policy_that_is_none),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
