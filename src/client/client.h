@@ -75,6 +75,9 @@ struct client_token {
 must_check enum error_code client_token_parse(const char *text, struct client_token *ret_token,
                                               struct error *reterr);
 
+/* Sleep, unless a signal comes: ERR_INTERRUPTED. */
+must_check enum error_code client_sleep(int64_t ns, struct error *reterr);
+
 /* Become a host of the authority at url: makes the identity where there is none, checks that the root is the
  * token's, enrols as name, pins, and confirms. Already trusted: *ret_changed is false, and it is confirmed
  * only. ERR_DENIED when another authority answers there or it refuses the token; ERR_UNREACHABLE. */

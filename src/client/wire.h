@@ -41,9 +41,6 @@ must_check enum error_code client_head_parse(const char *bytes, size_t length, s
 must_check enum error_code client_post(const char *url, const void *bytes, size_t length, unsigned timeout_s,
                                        struct buffer *body, struct error *reterr);
 
-/* Sleep, unless a signal comes: ERR_INTERRUPTED. */
-must_check enum error_code client_sleep(int64_t ns, struct error *reterr);
-
 /* A new message of that type: {"type","id"}; free with json_decref. */
 must_check enum error_code client_message_new(enum message_type type, json_t **ret_message,
                                               struct error *reterr);
