@@ -3,12 +3,12 @@
  * or asked for on the terminal. Where nothing can be asked, the error names the options that answer.
  */
 #pragma once
-#include "run.h"
 #include "unlock/unlock.h"
+#include "verb.h"
 
 /* The three options that carry keys, by what they are for. */
 struct key_options {
-    enum option_id keyfile, passphrase, recovery;
+    unsigned keyfile, passphrase, recovery;
 };
 extern const struct key_options keys_plain; /* --keyfile ... */
 extern const struct key_options keys_with;  /* --with-keyfile ... */

@@ -84,8 +84,8 @@ static enum error_code say_options(const struct vault *vault, const struct key_o
     else
         error_set(reterr, ERR_WRONG_KEY, 0, "no key was given for vault %s", vault->name);
     error_subject(reterr, "%s", vault->name);
-    return error_remedy(reterr, "give its key: --%s F, --%s F or --%s F", option_specs[options->keyfile].name,
-                        option_specs[options->passphrase].name, option_specs[options->recovery].name);
+    return error_remedy(reterr, "give its key: --%s F, --%s F or --%s F", husk_options[options->keyfile].name,
+                        husk_options[options->passphrase].name, husk_options[options->recovery].name);
 }
 
 enum error_code keys_open(struct run *run, const struct vault *vault, const struct key_options *options,

@@ -1,8 +1,8 @@
 #include "render_vault.h"
 
-#include "amount.h"
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "command/amount.h"
 #include "held.h"
 #include "json/json.h"
 
