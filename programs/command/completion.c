@@ -69,7 +69,7 @@ static enum error_code add_values(struct buffer *text, struct error *reterr)
         bool any = false;
         for (unsigned id = 0; !code && id < program.option_count; id++) {
             const char *argument = program.options[id].argument;
-            if (!argument || sort_of(argument) != sort)
+            if (!argument || argument[0] == '[' || sort_of(argument) != sort)
                 continue;
             code = buffer_printf(text, reterr, "%s--%s", any ? "|" : "    ", program.options[id].name);
             any = true;

@@ -36,6 +36,11 @@ static enum error_code add_wrapped(struct buffer *out, size_t at, size_t indent,
     return code ? code : buffer_append(out, "\n", 1, reterr);
 }
 
+static bool argument_is_apart(const struct option_spec *spec)
+{
+    return spec->argument && spec->argument[0] != '[';
+}
+
 static enum error_code add_option_to_synopsis(const struct verb_option_view *option, struct buffer *text,
                                               struct error *reterr)
 {
@@ -43,7 +48,7 @@ static enum error_code add_option_to_synopsis(const struct verb_option_view *opt
         return OK;
     bool optional = option->role == ROLE_OPTIONAL;
     return buffer_printf(text, reterr, " %s--%s%s%s%s", optional ? "[" : "", option->spec->name,
-                         option->spec->argument ? " " : "",
+                         argument_is_apart(option->spec) ? " " : "",
                          option->spec->argument ? option->spec->argument : "", optional ? "]" : "");
 }
 
@@ -90,7 +95,8 @@ static enum error_code add_options(const struct verb *verb, bool keys, struct bu
             continue;
         char name[64];
         int used =
-            snprintf(name, sizeof(name), "  --%s%s%s", option.spec->name, option.spec->argument ? " " : "",
+            snprintf(name, sizeof(name), "  --%s%s%s", option.spec->name,
+                     argument_is_apart(option.spec) ? " " : "",
                      option.spec->argument ? option.spec->argument : "");
         code = used + 2 > OPTION_COLUMN ? buffer_printf(text, reterr, "%s\n%*s", name, OPTION_COLUMN, "")
                                         : buffer_printf(text, reterr, "%-*s", OPTION_COLUMN, name);

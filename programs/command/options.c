@@ -50,7 +50,7 @@ static enum error_code take_option(struct parse *parse, struct error *reterr)
     const char *value = name[length] == '=' ? name + length + 1 : NULL;
     if (value && !option.spec->argument)
         return usage(parse->verb, reterr, "--%s takes no value", option.spec->name);
-    if (!value && option.spec->argument) {
+    if (!value && option.spec->argument && option.spec->argument[0] != '[') {
         const char *next = parse->at + 1 < parse->count ? parse->words[parse->at + 1] : "--";
         if (!strncmp(next, "--", 2))
             return usage(parse->verb, reterr, "--%s needs a value: --%s %s", option.spec->name,

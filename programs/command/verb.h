@@ -15,7 +15,7 @@ enum { OPTION_END = 0 /* ends a verb's list */, OPTION_JSON, OPTION_HELP, OPTION
 
 struct option_spec {
     const char *name;     /* without the two dashes */
-    const char *argument; /* what its value is called, NULL when it takes none */
+    const char *argument; /* what its value is called, NULL when it takes none, "[=ID]" where it may lack */
     enum { OPTION_ONCE, OPTION_REPEATS } times;
     const char *help;
 };

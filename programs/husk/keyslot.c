@@ -1,5 +1,6 @@
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "authorities.h"
 #include "keys.h"
 #include "keyslot_verbs.h"
 #include "render_vault.h"
@@ -40,7 +41,7 @@ enum error_code keyslot_open(struct run *run, struct keyslot_work *work, enum ke
             keys_open(run, vault, &keys_with, &answers, KEYS_ANY_SOURCE, &work->vault_secret, &kind, reterr);
     if (code || state == VAULT_UNLOCKED)
         return code;
-    code = vault_unlock(vault, work->vault_secret, VAULT_ACCEPT_NOTHING, &run->findings, reterr);
+    code = authorities_unlock(run, vault, work->vault_secret, VAULT_ACCEPT_NOTHING, reterr);
     work->lock_again = !code;
     return code;
 }

@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "authorities.h"
 #include "protect.h"
 
 enum error_code protect_find_vault(struct protect *protect, struct error *reterr)
@@ -39,18 +40,19 @@ enum error_code protect_read_keys(struct protect *protect, struct error *reterr)
         directories[i] = plan->directories[i].path;
     const struct placement_rules rules = {plan->filesystem, directories, plan->directory_count, NULL};
     enum error_code code =
-        new_keys_read(protect->run, &rules, NEW_KEYS_DRAW_RECOVERY, &protect->keys, reterr);
+        new_keys_read(protect->run, &rules, NULL, NEW_KEYS_DRAW_RECOVERY, &protect->keys, reterr);
     if (code)
         return code;
-    if (protect->keys.answers.count == 0) {
+    if (new_keys_count(&protect->keys) == 0) {
         error_set(reterr, ERR_USAGE, 0, "vault %s is new and needs a key", protect->name);
         return error_remedy(reterr,
-                            "give it one with --keyfile F, --passphrase-file F (- asks) or --recovery-out F");
+                            "give it one with --keyfile F, --passphrase-file F (- asks) or --recovery-out F, or "
+                            "enroll this host at an authority");
     }
     if (!protect->keys.recovery_text)
         finding_add(&protect->run->findings, FINDING_TELLS, "no-recovery-key", protect->name,
                     "add one with --recovery-out F now or by husk keyslot add, and keep it off the server",
-                    "vault %s has no recovery key: if its keyfile or passphrase is lost, so is the data",
+                    "vault %s has no recovery key: if what opens it is lost, so is the data",
                     protect->name);
     return OK;
 }
@@ -62,7 +64,7 @@ static enum error_code create(struct protect *protect, const struct vault_id *id
     struct filesystem *filesystem = NULL;
     enum error_code code = filesystem_of(protect->plan->filesystem->root_fd, &filesystem, reterr);
     if (!code)
-        code = vault_create(filesystem, protect->name, id, vault_secret, slots, protect->keys.answers.count,
+        code = vault_create(filesystem, protect->name, id, vault_secret, slots, new_keys_count(&protect->keys),
                             clock_system(), &protect->held.vault, reterr);
     if (code)
         filesystem_free(filesystem);
@@ -79,7 +81,7 @@ enum error_code protect_make_vault(struct protect *protect, struct error *reterr
     _cleanup_(freep) struct keyslot *slots = NULL;
     enum error_code code = secret_new_random(VAULT_SECRET_SIZE, &vault_secret, reterr);
     if (!code)
-        code = new_keys_make_slots(run, &protect->keys, &id, vault_secret, &slots, reterr);
+        code = new_keys_make_slots(run, &protect->keys, &id, protect->name, vault_secret, &slots, reterr);
     if (!code)
         code = new_keys_write_recovery(&protect->keys, reterr);
     if (!code)
@@ -173,7 +175,7 @@ enum error_code protect_open_vault(struct protect *protect, struct error *reterr
                      vault->name);
     }
     if (!code && state != VAULT_UNLOCKED)
-        code = vault_unlock(vault, vault_secret, VAULT_ACCEPT_NOTHING, &run->findings, reterr);
+        code = authorities_unlock(run, vault, vault_secret, VAULT_ACCEPT_NOTHING, reterr);
     if (!code)
         record_keyfiles(run, vault, &answers);
     return code;

@@ -1,5 +1,6 @@
 #include "base/cleanup.h"
 #include "convert/convert.h"
+#include "authorities.h"
 #include "held.h"
 #include "keys.h"
 
@@ -16,7 +17,7 @@ static enum error_code make_unlocked(struct run *run, struct vault *vault, struc
     code = keys_read(run, &keys_plain, KEYS_TO_OPEN, &answers, reterr);
     if (!code)
         code = keys_open(run, vault, &keys_plain, &answers, KEYS_ANY_SOURCE, &vault_secret, &kind, reterr);
-    return code ? code : vault_unlock(vault, vault_secret, VAULT_ACCEPT_NOTHING, &run->findings, reterr);
+    return code ? code : authorities_unlock(run, vault, vault_secret, VAULT_ACCEPT_NOTHING, reterr);
 }
 
 static enum error_code act(struct run *run, struct error *reterr)

@@ -2,7 +2,7 @@
 
 #include "command/program.h"
 
-extern const struct verb verb_check, verb_erase, verb_help, verb_keyslot_add, verb_keyslot_export,
+extern const struct verb verb_check, verb_enroll, verb_erase, verb_help, verb_ticket, verb_keyslot_add, verb_keyslot_export,
     verb_keyslot_list, verb_keyslot_remove, verb_lock, verb_protect, verb_status, verb_unlock, verb_unprotect;
 
 /* In the order help tells them. */
@@ -17,6 +17,8 @@ static const struct verb *const verbs[] = {
     &verb_keyslot_add,
     &verb_keyslot_remove,
     &verb_keyslot_export,
+    &verb_enroll,
+    &verb_ticket,
     &verb_erase,
     &verb_help,
     NULL,

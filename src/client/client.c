@@ -113,3 +113,18 @@ enum error_code client_choose(struct client *client, const char *text, struct cl
     error_set(reterr, ERR_USAGE, 0, "this host is enrolled at %zu authorities that this could mean", count);
     return error_remedy(reterr, "name one: --authority=%s", client_id_shown(found->id));
 }
+
+enum error_code client_keep_only(struct client *client, const char *text, struct error *reterr)
+{
+    struct client_pin *pin = NULL;
+    enum error_code code = client_choose(client, text, &pin, reterr);
+    if (code)
+        return code;
+    const struct client_pin kept = *pin;
+    for (size_t i = 0; i < client->pin_count; i++)
+        if (&client->pins[i] != pin)
+            client_pin_done(&client->pins[i]);
+    client->pins[0] = kept;
+    client->pin_count = 1;
+    return OK;
+}

@@ -60,6 +60,9 @@ struct client_pin *client_find(struct client *client, const uint8_t id[CLIENT_ID
 must_check enum error_code client_choose(struct client *client, const char *text, struct client_pin **ret_pin,
                                          struct error *reterr);
 
+/* Forget, in memory, all authorities but the one text means. */
+must_check enum error_code client_keep_only(struct client *client, const char *text, struct error *reterr);
+
 /* How a message is sent: how long the authority may hold the answer back, and for how long to try again where
  * none comes (0: each address once). */
 struct client_effort {
