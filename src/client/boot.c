@@ -13,21 +13,31 @@
 #include "client/files.h"
 #include "client/wire.h"
 
-#define RUNTIME_PATH "/run/husk"
+#define RUN_PATH "/run"
+#define RUNTIME_NAME "husk"
 #define BOOT_NAME "boot"
 #define KERNEL_BOOT_PATH "/proc/sys/kernel/random/boot_id"
 enum { KERNEL_BOOT_SIZE = 36 };
 
+/* Making syncs the directory above, which is not needed every time. */
+static enum error_code open_or_make(int directory_fd, const char *name, int *ret_fd, struct error *reterr)
+{
+    enum error_code code = directory_open(directory_fd, name, ret_fd, reterr);
+    return code == ERR_NOT_FOUND ? directory_make(directory_fd, name, 0700, ret_fd, reterr) : code;
+}
+
 enum error_code client_open_runtime(struct client *client, struct error *reterr)
 {
-    _cleanup_(close_fdp) int run_fd = -1;
+    _cleanup_(close_fdp) int run_fd = -1, husk_fd = -1;
     char name[40];
     if (client->runtime_fd >= 0)
         return OK;
     snprintf(name, sizeof(name), "%llx-%llx", (unsigned long long)client->device,
              (unsigned long long)client->inode);
-    enum error_code code = directory_make(AT_FDCWD, RUNTIME_PATH, 0700, &run_fd, reterr);
-    return code ? code : directory_make(run_fd, name, 0700, &client->runtime_fd, reterr);
+    enum error_code code = directory_open(AT_FDCWD, RUN_PATH, &run_fd, reterr);
+    if (!code)
+        code = open_or_make(run_fd, RUNTIME_NAME, &husk_fd, reterr);
+    return code ? code : open_or_make(husk_fd, name, &client->runtime_fd, reterr);
 }
 
 enum error_code client_lock(struct client *client, const char *name, int *ret_fd, struct error *reterr)

@@ -47,6 +47,9 @@ static enum error_code meet(const char *url, const struct client_token *token, s
     enum error_code code = fetch_descriptor(url, &bytes, reterr);
     if (!code)
         code = descriptor_parse(bytes.data, bytes.length, NULL, &pin->descriptor, reterr);
+    if (code == ERR_CORRUPT)
+        return error_set(reterr, ERR_UNREACHABLE, 0, "%s: what answers there is damaged, or no authority",
+                         text_shown(url));
     if (code)
         return code;
     descriptor_fingerprint(pin->descriptor.root, fingerprint);
