@@ -10,7 +10,8 @@
 #include "unlock/kept.h"
 #include "unlock/unlock.h"
 
-enum { HOLD_ALONE_S = 20, HOLD_AMONG_S = 2, PAUSE_MOST_S = 60, KEEP_S = 24 * 3600 };
+/* The authority may first ask an earlier boot of this host whether it still runs: PROBE_S. */
+enum { HOLD_ALONE_S = 20, HOLD_AMONG_S = 2, PAUSE_MOST_S = 60, KEEP_S = 24 * 3600, PROBE_S = 4 };
 enum { KEPT_VERSION = 1, KEPT_HEAD_SIZE = 2 + CLIENT_ID_SIZE, KEPT_ITEM_SIZE = CLIENT_ID_SIZE + OPRF_SCALAR_SIZE };
 _Static_assert(KEPT_HEAD_SIZE + CLIENT_ELEMENTS_MAXIMUM * KEPT_ITEM_SIZE <= KEPT_MAXIMUM, "kept.h");
 
@@ -263,6 +264,14 @@ static size_t count_active(const struct asking *asking)
     return active;
 }
 
+static bool has_pending(const struct asking *asking)
+{
+    for (size_t i = 0; i < asking->count; i++)
+        if (asking->asked[i].phase == ASKED_PENDING)
+            return true;
+    return false;
+}
+
 /* Sleep until the next authority is due. */
 static enum error_code rest(const struct asking *asking, int64_t until_ns, struct error *reterr)
 {
@@ -276,7 +285,7 @@ static enum error_code rest(const struct asking *asking, int64_t until_ns, struc
 /* Every authority once, and then, while there is time, again. */
 static enum error_code ask_all(struct asking *asking, unsigned wait_s, struct error *reterr)
 {
-    const int64_t until_ns = clock_monotonic_ns() + wait_s * CLOCK_NS_PER_S;
+    int64_t until_ns = clock_monotonic_ns() + wait_s * CLOCK_NS_PER_S;
     for (bool first = true;; first = false) {
         for (size_t i = 0; i < asking->count && !is_covered(asking); i++) {
             struct asked *asked = &asking->asked[i];
@@ -291,6 +300,8 @@ static enum error_code ask_all(struct asking *asking, unsigned wait_s, struct er
                 return ERR_INTERRUPTED;
             }
         }
+        if (first && wait_s < PROBE_S && has_pending(asking))
+            until_ns = clock_monotonic_ns() + PROBE_S * CLOCK_NS_PER_S;
         if (is_covered(asking) || count_active(asking) == 0 || clock_monotonic_ns() >= until_ns)
             return OK;
         enum error_code code = rest(asking, until_ns, reterr);

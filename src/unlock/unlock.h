@@ -42,7 +42,8 @@ struct unlock_watch {
 };
 
 /*
- * Ask every authority that keyslots of these vaults are bound to, at most wait_s seconds (0: each once), and
+ * Ask every authority that keyslots of these vaults are bound to, at most wait_s seconds (0: each once, and
+ * some seconds more where an earlier boot may have to be asked whether it still runs), and
  * add what they grant to answers: with them unlock_open opens. OK when there is an answer for every vault;
  * else answers may still have some, and the error tells why not more: ERR_PENDING (the request stays, and the
  * next call of this boot takes it up), ERR_UNREACHABLE, ERR_DENIED, ERR_ERASED, ERR_WRONG_KEY when no
