@@ -3,9 +3,10 @@
 const struct option_spec huskd_options[OPTIONS] = {
     OPTION_SPECS_SHARED,
     [OPTION_DIR] = {"dir", "DIR", OPTION_ONCE, "the authority's directory (default " HUSKD_DIRECTORY ")"},
-    [OPTION_ROOT_OUT] = {"root-out", "F", OPTION_ONCE,
-                         "write the private key of the authority root to the new file F: the only copy, to be "
-                         "kept offline"},
+    [OPTION_ROOT_OUT] =
+        {"root-out", "F", OPTION_ONCE,
+         "write the private key of the authority root to the new file F: the only copy, to be "
+         "kept offline"},
     [OPTION_ADDRESS] = {"address", "URL", OPTION_REPEATS,
                         "where hosts reach this authority, http:// or https://"},
     [OPTION_HOLDER] = {"holder", "F", OPTION_ONCE,
@@ -25,7 +26,8 @@ const struct option_spec huskd_options[OPTIONS] = {
     [OPTION_GROUP] = {"group", "G", OPTION_ONCE, "the group of hosts"},
     [OPTION_EXPIRES] = {"expires", "TIME", OPTION_ONCE, "how long it may be used, as 30m, 1h, 2d"},
     [OPTION_CODE] = {"code", "C", OPTION_ONCE, "the four digits the host's console shows"},
-    [OPTION_CONFIRM] = {"confirm", "HOST", OPTION_ONCE, "the name again, so that nothing happens by accident"},
+    [OPTION_CONFIRM] = {"confirm", "HOST", OPTION_ONCE,
+                        "the name again, so that nothing happens by accident"},
     [OPTION_UNLOCK] = {"unlock", "HOW", OPTION_ONCE,
                        "auto: hosts open by themselves; ticket: after an orderly reboot; approve: never "
                        "without a person"},
@@ -41,7 +43,8 @@ const struct option_spec huskd_options[OPTIONS] = {
 };
 
 const enum option_kind huskd_option_kinds[OPTIONS] = {
-    [OPTION_EXPIRES] = KIND_SECONDS,   [OPTION_APPROVALS] = KIND_NUMBER,    [OPTION_SOURCES] = KIND_LIST,
-    [OPTION_LIVENESS] = KIND_SECONDS,  [OPTION_REQUEST_TTL] = KIND_SECONDS, [OPTION_TICKET_TTL] = KIND_SECONDS,
+    [OPTION_EXPIRES] = KIND_SECONDS,     [OPTION_APPROVALS] = KIND_NUMBER,
+    [OPTION_SOURCES] = KIND_LIST,        [OPTION_LIVENESS] = KIND_SECONDS,
+    [OPTION_REQUEST_TTL] = KIND_SECONDS, [OPTION_TICKET_TTL] = KIND_SECONDS,
     [OPTION_CONNECTIONS] = KIND_NUMBER,
 };
