@@ -20,32 +20,53 @@ static enum error_code add_to_list(json_t *arguments, const char *name, const ch
                : OK;
 }
 
+static enum error_code add_number(json_t *arguments, const char *name, const char *value, bool is_time,
+                                  struct error *reterr)
+{
+    int64_t number = 0;
+    uint64_t plain = 0;
+    enum error_code code =
+        is_time ? duration_parse(value, &number, reterr) : text_parse_u64(value, UINT32_MAX, &plain, reterr);
+    if (code) {
+        error_prefix(reterr, "--%s", name);
+        return code;
+    }
+    return json_set_new(arguments, name, json_integer(is_time ? number : (int64_t)plain), reterr);
+}
+
+static enum error_code add_yes_no(json_t *arguments, const char *name, const char *value,
+                                  struct error *reterr)
+{
+    if (strcmp(value, "yes") != 0 && strcmp(value, "no") != 0)
+        return error_set(reterr, ERR_USAGE, 0, "--%s is yes or no", name);
+    return json_set_new(arguments, name, json_boolean(!strcmp(value, "yes")), reterr);
+}
+
 static enum error_code add_option(json_t *arguments, const struct given_option *given, struct error *reterr)
 {
-    const char *name = huskd_options[given->id].name;
-    uint64_t number;
-    int64_t seconds;
-    enum error_code code = OK;
-    if (!given->value)
+    const char *name = huskd_options[given->id].name, *value = given->value;
+    if (!value)
         return json_set_new(arguments, name, json_true(), reterr);
+    const bool is_none = !strcmp(value, "none");
     switch (huskd_option_kinds[given->id]) {
+    case KIND_NETWORKS:
+        return is_none && !json_object_get(arguments, name)
+                   ? json_set_new(arguments, name, json_array(), reterr)
+                   : add_to_list(arguments, name, value, reterr);
     case KIND_LIST:
-        return add_to_list(arguments, name, given->value, reterr);
+        return add_to_list(arguments, name, value, reterr);
     case KIND_NUMBER:
-        code = text_parse_u64(given->value, UINT32_MAX, &number, reterr);
-        if (!code)
-            return json_set_new(arguments, name, json_integer((json_int_t)number), reterr);
-        break;
+        return add_number(arguments, name, value, false, reterr);
     case KIND_SECONDS:
-        code = duration_parse(given->value, &seconds, reterr);
-        if (!code)
-            return json_set_new(arguments, name, json_integer(seconds), reterr);
-        break;
+        return add_number(arguments, name, value, true, reterr);
+    case KIND_YES_NO:
+        return add_yes_no(arguments, name, value, reterr);
+    case KIND_WINDOW:
+        return json_set_new(arguments, name, json_text(is_none ? "" : value), reterr);
     case KIND_TEXT:
-        return json_set_new(arguments, name, json_text(given->value), reterr);
+        break;
     }
-    error_prefix(reterr, "--%s", name);
-    return code;
+    return json_set_new(arguments, name, json_text(value), reterr);
 }
 
 static enum error_code make_arguments(const struct run *run, const char *const *operand_names,

@@ -15,8 +15,9 @@ static enum error_code set(struct run *run, struct error *reterr)
 
 static enum error_code list(struct run *run, struct error *reterr)
 {
-    static const char *const columns[] = {"name",     "unlock",      "approvals",  "sources", "window",
-                                          "liveness", "request_ttl", "ticket_ttl", "hosts",   NULL};
+    static const char *const columns[] = {"name",   "unlock",   "approvals",   "sources",
+                                          "window", "liveness", "request_ttl", "ticket_ttl",
+                                          "held",   "hosts",    NULL};
     json_t *result, *groups;
     enum error_code code = ask(run, NULL, &result, reterr);
     if (!code)
@@ -42,6 +43,7 @@ const struct verb verb_group_set = {
                                             {OPTION_LIVENESS, ROLE_OPTIONAL, NULL},
                                             {OPTION_REQUEST_TTL, ROLE_OPTIONAL, NULL},
                                             {OPTION_TICKET_TTL, ROLE_OPTIONAL, NULL},
+                                            {OPTION_HELD, ROLE_OPTIONAL, NULL},
                                             {.id = OPTION_END}},
     .effect = VERB_ACTS,
     .act = set,

@@ -74,7 +74,7 @@ const struct verb verb_init = {
         "Run by root on a directory that belongs to another user it becomes that user, so that the service "
         "can open what is made.",
     .options = (const struct verb_option[]){{OPTION_ROOT_OUT, ROLE_REQUIRED, NULL},
-                                            {OPTION_ADDRESS, ROLE_OPTIONAL, NULL},
+                                            {OPTION_ADDRESS, ROLE_REQUIRED, NULL},
                                             {OPTION_HOLDER, ROLE_OPTIONAL, NULL},
                                             {.id = OPTION_END}},
     .effect = VERB_ACTS,

@@ -23,7 +23,10 @@ const struct verb verb_ledger_show = {
     .name = "ledger show",
     .operands = "",
     .summary = "Show the record of decisions.",
-    .text = "Oldest first.",
+    .text = "Oldest first. With --json whole entries are printed.",
+    .options = (const struct verb_option[]){{OPTION_FROM, ROLE_OPTIONAL, NULL},
+                                            {OPTION_COUNT, ROLE_OPTIONAL, NULL},
+                                            {.id = OPTION_END}},
     .effect = VERB_READS,
     .act = show,
 };
@@ -35,6 +38,7 @@ const struct verb verb_ledger_verify = {
     .text = "Every entry carries a hash of all before it. That the end was not cut off shows only by a "
             "checkpoint "
             "kept elsewhere: hosts keep the highest they saw and report one that goes back.",
+    .options = (const struct verb_option[]){{OPTION_CHECKPOINT, ROLE_OPTIONAL, NULL}, {.id = OPTION_END}},
     .effect = VERB_READS,
     .act = verify,
 };

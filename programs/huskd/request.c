@@ -55,8 +55,10 @@ const struct verb verb_request_approve = {
     .text =
         "The request is fixed since it was made: what is approved is that boot of that host. Where the group "
         "wants several people, each of them approves. A flagged request needs the code that the host's "
-        "console shows.",
-    .options = (const struct verb_option[]){{OPTION_CODE, ROLE_OPTIONAL, NULL}, {.id = OPTION_END}},
+        "console shows; three wrong ones deny it.",
+    .options = (const struct verb_option[]){{OPTION_CODE, ROLE_OPTIONAL, NULL},
+                                            {OPTION_RESTORED, ROLE_OPTIONAL, NULL},
+                                            {.id = OPTION_END}},
     .effect = VERB_ACTS,
     .act = approve,
 };

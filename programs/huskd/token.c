@@ -19,9 +19,11 @@ const struct verb verb_token_create = {
     .text =
         "It is printed once and kept nowhere. It belongs to the first host that uses it, and to the group. "
         "Give it to the host in a file: husk enroll URL --token-file F.",
-    .options = (const struct verb_option[]){{OPTION_GROUP, ROLE_REQUIRED, "the group the host will be in"},
-                                            {OPTION_EXPIRES, ROLE_OPTIONAL, NULL},
-                                            {.id = OPTION_END}},
+    .options =
+        (const struct verb_option[]){
+            {OPTION_GROUP, ROLE_OPTIONAL, "the group the host will be in (default: the group named default)"},
+            {OPTION_EXPIRES, ROLE_OPTIONAL, "how long it may be used, as 30m, 1h, 2d (default 1d)"},
+            {.id = OPTION_END}},
     .effect = VERB_READS,
     .act = act,
 };
