@@ -36,8 +36,10 @@ static enum error_code parse(const char *where, struct sockaddr_storage *ret_add
         memcpy(&address, &ipv6, sizeof(ipv6));
         *ret_length = sizeof(ipv6);
     } else {
-        return error_set(reterr, ERR_USAGE, 0, "%s is no address and port: write it as 192.0.2.1:4875 or "
-                         "[2001:db8::1]:4875", text_shown(where));
+        return error_set(reterr, ERR_USAGE, 0,
+                         "%s is no address and port: write it as 192.0.2.1:4875 or "
+                         "[2001:db8::1]:4875",
+                         text_shown(where));
     }
     *ret_address = address;
     return OK;
@@ -82,10 +84,10 @@ static enum error_code check_handed_over(int fd, struct error *reterr)
     socklen_t length = sizeof(type), address_length = sizeof(address);
     if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) < 0 ||
         getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &length) < 0 ||
-        getsockname(fd, (struct sockaddr *)&address, &address_length) < 0 || type != SOCK_STREAM || !listens ||
-        (address.ss_family != AF_INET && address.ss_family != AF_INET6))
-        return error_set(reterr, ERR_USAGE, 0, "descriptor %d, handed over by systemd, is no listening TCP socket",
-                         fd);
+        getsockname(fd, (struct sockaddr *)&address, &address_length) < 0 || type != SOCK_STREAM ||
+        !listens || (address.ss_family != AF_INET && address.ss_family != AF_INET6))
+        return error_set(reterr, ERR_USAGE, 0,
+                         "descriptor %d, handed over by systemd, is no listening TCP socket", fd);
     if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
         return error_set(reterr, ERR_FAILED, errno, "cannot prepare descriptor %d", fd);
     return OK;

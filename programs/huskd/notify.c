@@ -20,7 +20,7 @@ void notify_systemd(const char *state)
     if (fd < 0)
         return;
     socklen_t address_length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length);
-    ssize_t ignored = sendto(fd, state, strlen(state), MSG_NOSIGNAL, (const struct sockaddr *)&address,
-                             address_length);
+    ssize_t ignored =
+        sendto(fd, state, strlen(state), MSG_NOSIGNAL, (const struct sockaddr *)&address, address_length);
     (void)ignored;
 }

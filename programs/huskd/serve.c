@@ -188,11 +188,12 @@ const struct verb verb_serve = {
     .name = "serve",
     .operands = "",
     .summary = "Answer hosts and administrators until SIGTERM.",
-    .text = "Messages of hosts come as POST /v1/message over plain HTTP, which needs no TLS: every message "
-            "protects itself. GET /healthz answers 200 while huskd runs. Administrators' verbs come over "
-            "DIR/admin.socket, open to root and the group huskd.\n\n"
-            "It runs in the foreground, tells systemd when it is ready, and takes sockets from it. On SIGTERM "
-            "hosts that wait are told to try again. One huskd serves a directory.",
+    .text =
+        "Messages of hosts come as POST /v1/message over plain HTTP, which needs no TLS: every message "
+        "protects itself. GET /healthz answers 200 while huskd runs. Administrators' verbs come over "
+        "DIR/admin.socket, open to root and the group huskd.\n\n"
+        "It runs in the foreground, tells systemd when it is ready, and takes sockets from it. On SIGTERM "
+        "hosts that wait are told to try again. One huskd serves a directory.",
     .options = (const struct verb_option[]){{OPTION_LISTEN, ROLE_OPTIONAL, NULL},
                                             {OPTION_HOLDER, ROLE_OPTIONAL, NULL},
                                             {OPTION_TRUSTED_PROXY, ROLE_OPTIONAL, NULL},

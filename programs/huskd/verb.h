@@ -15,6 +15,7 @@ enum huskd_option {
     OPTION_GROUP,
     OPTION_EXPIRES,
     OPTION_CODE,
+    OPTION_RESTORED,
     OPTION_CONFIRM,
     OPTION_UNLOCK,
     OPTION_APPROVALS,
@@ -23,6 +24,10 @@ enum huskd_option {
     OPTION_LIVENESS,
     OPTION_REQUEST_TTL,
     OPTION_TICKET_TTL,
+    OPTION_HELD,
+    OPTION_FROM,
+    OPTION_COUNT,
+    OPTION_CHECKPOINT,
     OPTION_ROOT,
     OPTION_OUT,
     OPTIONS
@@ -31,8 +36,8 @@ enum huskd_option {
 /* By number. */
 extern const struct option_spec huskd_options[OPTIONS];
 
-/* How the value of an option goes into the arguments of an operation. */
-enum option_kind { KIND_TEXT, KIND_SECONDS, KIND_NUMBER, KIND_LIST };
+/* How the value of an option goes into the arguments of an operation. Networks and a window can be "none". */
+enum option_kind { KIND_TEXT, KIND_SECONDS, KIND_NUMBER, KIND_LIST, KIND_YES_NO, KIND_NETWORKS, KIND_WINDOW };
 extern const enum option_kind huskd_option_kinds[OPTIONS];
 
 /* The default of --dir. */

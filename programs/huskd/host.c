@@ -1,0 +1,126 @@
+/* Verbs about hosts. */
+#include "ask.h"
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "table.h"
+
+static const char *const operands[] = {"host", NULL};
+
+static enum error_code list(struct run *run, struct error *reterr)
+{
+    static const char *const columns[] = {"name", "id", "group", "state", "last_seen", "keyslots", NULL};
+    json_t *result, *hosts;
+    enum error_code code = ask(run, operands, &result, reterr);
+    if (!code)
+        code = json_get_array(result, "hosts", SIZE_MAX, &hosts, reterr);
+    return code ? code : table_show(run, hosts, columns, "no host is enrolled", reterr);
+}
+
+static enum error_code show(struct run *run, struct error *reterr)
+{
+    json_t *result, *hosts;
+    enum error_code code = ask(run, operands, &result, reterr);
+    if (!code)
+        code = json_get_array(result, "hosts", SIZE_MAX, &hosts, reterr);
+    for (size_t i = 0; !code && i < json_array_size(hosts); i++)
+        code = object_show(run, json_array_get(hosts, i), reterr);
+    return code;
+}
+
+/* What is true of the host then. */
+static enum error_code change(struct run *run, const char *truth, struct error *reterr)
+{
+    json_t *result;
+    enum error_code code = ask(run, operands, &result, reterr);
+    if (!code)
+        report_truth(&run->report, "host %s %s", text_shown(run->arguments.operands[0]), truth);
+    return code;
+}
+
+static enum error_code hold(struct run *run, struct error *reterr)
+{
+    return change(run, "is on hold: nothing of it opens", reterr);
+}
+
+static enum error_code release(struct run *run, struct error *reterr)
+{
+    return change(run, "is not on hold", reterr);
+}
+
+static enum error_code lock(struct run *run, struct error *reterr)
+{
+    return change(run, "has the order to lock its vaults and power off", reterr);
+}
+
+static enum error_code accept_restore(struct run *run, struct error *reterr)
+{
+    return change(run, "may open once from an old copy of its disk, which is the host then", reterr);
+}
+
+static enum error_code erase(struct run *run, struct error *reterr)
+{
+    const char *name = run->arguments.operands[0], *typed = argument_value(&run->arguments, OPTION_CONFIRM);
+    if (!typed || strcmp(typed, name) != 0) {
+        error_set(reterr, ERR_USAGE, 0, "nothing is erased: the name has to be typed again");
+        error_remedy(reterr, "huskd host erase %s --confirm %s", text_shown(name), text_shown(name));
+        return ERR_USAGE;
+    }
+    return change(run, "is erased: the scalars of its keyslots are destroyed here", reterr);
+}
+
+#define HOST_VERB(identifier, words, what, paragraphs, does, function)                                       \
+    const struct verb verb_host_##identifier = {                                                             \
+        .name = "host " words,                                                                               \
+        .operands = "HOST",                                                                                  \
+        .operands_least = 1,                                                                                 \
+        .operands_most = 1,                                                                                  \
+        .summary = what,                                                                                     \
+        .text = paragraphs,                                                                                  \
+        .effect = does,                                                                                      \
+        .act = function,                                                                                     \
+    }
+
+const struct verb verb_host_list = {
+    .name = "host list",
+    .operands = "",
+    .summary = "List the hosts.",
+    .text =
+        "With their group, their state, when they were heard of last, and how many keyslots they have here.",
+    .options = (const struct verb_option[]){{OPTION_GROUP, ROLE_OPTIONAL, "only the hosts of this group"},
+                                            {.id = OPTION_END}},
+    .effect = VERB_READS,
+    .act = list,
+};
+
+HOST_VERB(show, "show", "Tell all that is known of a host.",
+          "HOST is its name or its id, here and in what follows.", VERB_READS, show);
+HOST_VERB(hold, "hold", "Let nothing of a host open until it is released.",
+          "A host that runs goes on running. At its next boot it is refused.", VERB_ACTS, hold);
+HOST_VERB(release, "release", "End the hold of a host.",
+          "Also that which restoring the authority put on every host.", VERB_ACTS, release);
+HOST_VERB(
+    lock, "lock", "Order a running host to lock its vaults.",
+    "The order reaches it with its next poll or heartbeat; a host that does not run gets it when it asks "
+    "next.",
+    VERB_ACTS, lock);
+HOST_VERB(
+    accept_restore, "accept-restore", "Take an old copy of the disk for the host.",
+    "A host restored from a snapshot or backup presents an old lineage, and its requests are flagged. With "
+    "this its next one is not, and from then on that copy is the host.",
+    VERB_ACTS, accept_restore);
+
+const struct verb verb_host_erase = {
+    .name = "host erase",
+    .operands = "HOST",
+    .operands_least = 1,
+    .operands_most = 1,
+    .summary = "Destroy what opens a host's vaults, for ever.",
+    .text =
+        "The authority's scalars of every keyslot of the host are destroyed: no copy of its disks, snapshots "
+        "and backups included, can be opened by this authority again. What else opens a vault (recovery "
+        "keys, passphrases, other authorities) is listed with keycopy list.\n\n"
+        "There is no way back.",
+    .options = (const struct verb_option[]){{OPTION_CONFIRM, ROLE_CONFIRMING, NULL}, {.id = OPTION_END}},
+    .effect = VERB_ACTS,
+    .act = erase,
+};

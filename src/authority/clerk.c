@@ -1,0 +1,341 @@
+#include "authority/clerk.h"
+
+#include <errno.h>
+
+#include "authority/erasing.h"
+#include "authority/messages.h"
+#include "authority/operations.h"
+#include "authority/record.h"
+#include "base/fault.h"
+#include "base/text.h"
+
+enum { CLOCK_BACK_S = 60, NS_PER_S = 1000000000 };
+
+void clerk_wake(struct clerk *clerk, const uint8_t host[MESSAGE_HOST_ID_SIZE])
+{
+    struct presence_host *known = presence_find(&clerk->presence, host);
+    if (known)
+        known->woken_round = clerk->wake_round;
+    clerk->has_woken = true;
+}
+
+enum error_code clerk_change_keyring(struct clerk *clerk, struct keyring **ret_keyring, struct error *reterr)
+{
+    enum error_code code =
+        clerk->next_keyring ? OK : keyring_copy(clerk->keyring, &clerk->next_keyring, reterr);
+    if (!code)
+        *ret_keyring = clerk->next_keyring;
+    return code;
+}
+
+/* A clock that went back by more than a minute behind the last entry makes nothing automatic. */
+static enum error_code look_at_the_clock(struct clerk *clerk, struct error *reterr)
+{
+    struct sql_rows rows = {0};
+    bool is_there = false;
+    enum error_code code = sql_select(clerk->sql, &rows, reterr, "SELECT clock_highest FROM state", "");
+    if (!code)
+        code = sql_next(&rows, &is_there, reterr);
+    if (!code)
+        clerk->clock_went_back = is_there && clerk->now_unix_s < sql_integer(&rows, 0) - CLOCK_BACK_S;
+    sql_done(&rows);
+    return code;
+}
+
+enum error_code clerk_begin(struct clerk *clerk, struct error *reterr)
+{
+    clerk->now_unix_s = clock_unix_s(clerk->clock);
+    clerk->now_ns = clock_monotonic_ns();
+    keyring_free(TAKE(clerk->next_keyring));
+    enum error_code code = sql_begin(clerk->sql, reterr);
+    return code ? code : look_at_the_clock(clerk, reterr);
+}
+
+/* The file first: a database never says a generation that is not on disk. */
+static enum error_code write_keyring(struct clerk *clerk, struct error *reterr)
+{
+    if (!clerk->next_keyring)
+        return OK;
+    enum error_code code = keyring_write(clerk->next_keyring, &clerk->place, reterr);
+    if (!code)
+        code = sql_run(clerk->sql, reterr, "UPDATE state SET generation = ?", "i",
+                       (int64_t)clerk->next_keyring->generation);
+    (void)fault("authority.keyring.written");
+    return code;
+}
+
+static void refresh_checkpoint(struct clerk *clerk)
+{
+    _cleanup_(buffer_done) struct buffer wire = {0};
+    if (clerk->checkpoint && !clerk->is_head_new)
+        return;
+    char *text = NULL;
+    if (record_sign_checkpoint(clerk, &wire, NULL) == OK)
+        text = malloc(2 * wire.length + 1);
+    if (!text)
+        return; /* the one before is still true; it is tried again at the next batch */
+    text_format_hex(text, (const uint8_t *)wire.data, wire.length);
+    free(clerk->checkpoint);
+    clerk->checkpoint = text;
+    clerk->is_head_new = false;
+}
+
+enum error_code clerk_commit(struct clerk *clerk, struct error *reterr)
+{
+    enum error_code code = write_keyring(clerk, reterr);
+    if (!code)
+        code = sql_commit(clerk->sql, reterr);
+    if (code) {
+        sql_roll_back(clerk->sql);
+        clerk->has_old_keyring |= clerk->next_keyring != NULL;
+        keyring_free(TAKE(clerk->next_keyring));
+        clerk->commits_failed++;
+        return code;
+    }
+    if (clerk->next_keyring) {
+        keyring_free(clerk->keyring);
+        clerk->keyring = TAKE(clerk->next_keyring);
+        clerk->has_old_keyring = true;
+    }
+    refresh_checkpoint(clerk);
+    return OK;
+}
+
+enum error_code clerk_destroy_old(struct clerk *clerk, struct error *reterr)
+{
+    enum error_code code = keyring_destroy_others(&clerk->place, clerk->keyring->generation, reterr);
+    if (!code)
+        clerk->has_old_keyring = false;
+    return code;
+}
+
+/* One job as a piece of the transaction. */
+static void handle(struct clerk *clerk, struct job *job)
+{
+    struct error error = ERROR_NONE;
+    json_decref(TAKE(job->result));
+    for (; job->evaluation_count > 0; job->evaluation_count--)
+        secret_free(TAKE(job->evaluations[job->evaluation_count - 1].scalar));
+    job->outcome = JOB_ANSWERED;
+    job->error = ERROR_NONE;
+    const bool had_request = job->has_request, had_begun = job->has_begun;
+    enum error_code code = sql_piece_begin(clerk->sql, &error);
+    if (!code) {
+        code = job->kind == JOB_MESSAGE ? messages_handle(clerk, job, &error)
+                                        : operations_handle(clerk, job, &error);
+        if (code)
+            sql_piece_undo(clerk->sql);
+        else
+            code = sql_piece_keep(clerk->sql, &error);
+    }
+    if (!code)
+        return;
+    job->outcome = JOB_ANSWERED;
+    job->error = error;
+    job->error.code = code;
+    job->has_request = had_request;
+    job->has_begun = had_begun;
+    json_decref(TAKE(job->result));
+}
+
+/* Jobs in the order they are looked at. */
+struct batch {
+    struct job *first, **end;
+};
+
+static void add(struct batch *batch, struct job *job)
+{
+    job->next = NULL;
+    *batch->end = job;
+    batch->end = &job->next;
+}
+
+/* Add those of the waiting whose time is over, or whose host was woken. */
+static void add_due(struct clerk *clerk, struct batch *batch)
+{
+    for (struct job **at = &clerk->waiting; *at;) {
+        struct job *job = *at;
+        const struct presence_host *host = presence_find(&clerk->presence, job->host);
+        job->has_waited |= clerk->now_ns >= job->wait_until_ns;
+        const bool is_time = job->look_again_ns && clerk->now_ns >= job->look_again_ns;
+        if (!job->has_waited && !is_time &&
+            !(clerk->has_woken && host && host->woken_round == clerk->wake_round)) {
+            at = &job->next;
+            continue;
+        }
+        *at = job->next;
+        clerk->waiting_count--;
+        add(batch, job);
+    }
+    clerk->has_woken = false;
+    clerk->wake_round++;
+}
+
+/* All of them, and what waited for them, in one transaction. Handlers that wake find waiting jobs of that
+ * host behind their own. */
+static enum error_code handle_all(struct clerk *clerk, struct batch *batch, struct error *reterr)
+{
+    enum error_code code = clerk_begin(clerk, reterr);
+    if (code)
+        return code;
+    add_due(clerk, batch);
+    for (struct job *job = batch->first; job; job = job->next) {
+        handle(clerk, job);
+        if (!job->next && clerk->has_woken)
+            add_due(clerk, batch);
+    }
+    clerk->batches++;
+    return clerk_commit(clerk, reterr);
+}
+
+static void give_nonce_and_checkpoint(struct clerk *clerk, struct job *job)
+{
+    uint8_t nonce[PRESENCE_NONCE_SIZE];
+    struct presence_host *host = presence_find(&clerk->presence, job->host);
+    if (host) {
+        presence_issue_nonce(host, nonce);
+        text_format_hex(job->nonce, nonce, sizeof(nonce));
+        job->has_nonce = true;
+    }
+    free(job->checkpoint);
+    job->checkpoint = clerk->checkpoint ? strdup(clerk->checkpoint) : NULL;
+}
+
+static void deliver_one(struct clerk *clerk, struct job *job)
+{
+    if (job->kind == JOB_OPERATION) {
+        job_finish_operation(job);
+    } else if (job->outcome == JOB_WAITS && clerk->waiting_count < CLERK_WAITING_MAXIMUM) {
+        job->next = clerk->waiting;
+        clerk->waiting = job;
+        clerk->waiting_count++;
+    } else {
+        give_nonce_and_checkpoint(clerk, job);
+        workers_put(clerk->workers, job);
+    }
+}
+
+/* Let go of the jobs, but for those whose erase is not carried out yet: they stay in the batch. */
+static void deliver(struct clerk *clerk, struct batch *batch, enum error_code failure,
+                    const struct error *error)
+{
+    struct job *job = batch->first;
+    *batch = (struct batch){.end = &batch->first};
+    while (job) {
+        struct job *next = job->next;
+        if (failure) {
+            job->outcome = JOB_TRY_AGAIN;
+            job->error = *error;
+        }
+        if (job->outcome == JOB_ERASES)
+            add(batch, job);
+        else
+            deliver_one(clerk, job);
+        job = next;
+    }
+}
+
+/* Jobs that begin an erase come back for a second round, with the erase carried out in between. */
+static void run_batch(struct clerk *clerk, struct job *jobs)
+{
+    struct batch batch = {.first = jobs, .end = &batch.first};
+    while (*batch.end)
+        batch.end = &(*batch.end)->next;
+    do {
+        struct error error = ERROR_NONE;
+        enum error_code code = handle_all(clerk, &batch, &error);
+        deliver(clerk, &batch, code, &error);
+        if (!code && clerk->has_erases)
+            code = erasing_carry_out(clerk, &error);
+        if (!code && clerk->has_old_keyring)
+            (void)!clerk_destroy_old(clerk, NULL); /* tried again at the next batch, and at every start */
+        if (code)
+            deliver(clerk, &batch, code, &error);
+    } while (batch.first);
+}
+
+static struct timespec until(const struct clerk *clerk)
+{
+    int64_t ns = clock_monotonic_ns() + 60 * (int64_t)NS_PER_S;
+    for (const struct job *job = clerk->waiting; job; job = job->next) {
+        if (job->wait_until_ns < ns)
+            ns = job->wait_until_ns;
+        if (job->look_again_ns && job->look_again_ns < ns)
+            ns = job->look_again_ns;
+    }
+    return (struct timespec){.tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S};
+}
+
+static void *run(void *context)
+{
+    struct clerk *clerk = context;
+    pthread_mutex_lock(&clerk->mutex);
+    while (!clerk->is_stopping) {
+        const struct timespec deadline = until(clerk);
+        int result = 0;
+        while (!clerk->queue && !clerk->is_stopping && result == 0)
+            result = pthread_cond_timedwait(&clerk->wake, &clerk->mutex, &deadline);
+        if (clerk->is_stopping)
+            break;
+        struct job *jobs = TAKE(clerk->queue);
+        clerk->queue_end = &clerk->queue;
+        pthread_mutex_unlock(&clerk->mutex);
+        run_batch(clerk, jobs);
+        pthread_mutex_lock(&clerk->mutex);
+    }
+    pthread_mutex_unlock(&clerk->mutex);
+    return NULL;
+}
+
+void clerk_put(struct clerk *clerk, struct job *job)
+{
+    job->next = NULL;
+    pthread_mutex_lock(&clerk->mutex);
+    *clerk->queue_end = job;
+    clerk->queue_end = &job->next;
+    pthread_cond_signal(&clerk->wake);
+    pthread_mutex_unlock(&clerk->mutex);
+}
+
+enum error_code clerk_start(struct clerk *clerk, struct error *reterr)
+{
+    const int os_errno = pthread_create(&clerk->thread, NULL, run, clerk);
+    if (os_errno)
+        return error_set(reterr, ERR_FAILED, os_errno, "cannot start a thread");
+    clerk->has_thread = true;
+    return OK;
+}
+
+void clerk_stop(struct clerk *clerk)
+{
+    if (!clerk->has_thread)
+        return;
+    pthread_mutex_lock(&clerk->mutex);
+    clerk->is_stopping = true;
+    pthread_cond_signal(&clerk->wake);
+    pthread_mutex_unlock(&clerk->mutex);
+    pthread_join(clerk->thread, NULL);
+    clerk->has_thread = false;
+}
+
+static void answer_try_again(struct job *jobs)
+{
+    while (jobs) {
+        struct job *job = jobs;
+        jobs = job->next;
+        job->outcome = JOB_TRY_AGAIN;
+        if (job->kind == JOB_MESSAGE) {
+            job_answer(job);
+            continue;
+        }
+        error_set(&job->error, ERR_UNREACHABLE, 0, "the authority is ending");
+        job_finish_operation(job);
+    }
+}
+
+void clerk_drain(struct clerk *clerk)
+{
+    answer_try_again(TAKE(clerk->waiting));
+    answer_try_again(TAKE(clerk->queue));
+    clerk->queue_end = &clerk->queue;
+}

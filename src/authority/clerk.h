@@ -1,0 +1,91 @@
+/*
+ * The clerk: what its handlers work with, and the thread that calls them. All of it is used by the clerk's
+ * thread alone, but for the queue.
+ *
+ * A batch is one transaction: every job in it is a piece that can be undone alone; then one commit; then the
+ * answers leave. A handler that returns an error has changed nothing in the database. What it changed in
+ * memory may stay when a commit fails: nonces that are lost, and times of hearing of a host.
+ */
+#pragma once
+#include <stdatomic.h>
+
+#include "authority/job.h"
+#include "authority/keyring.h"
+#include "authority/presence.h"
+#include "authority/sql.h"
+#include "authority/workers.h"
+#include "message/descriptor.h"
+
+struct clerk {
+    struct sql *sql;
+    struct keyring_place place;
+    struct keyring *keyring;      /* of the generation the database says */
+    struct keyring *next_keyring; /* changed in this transaction; NULL: not */
+    struct presence presence;
+    const struct clock *clock;
+    char *database_path; /* owned */
+    /* The next four stay as they are while threads run: workers read them. */
+    struct descriptor descriptor;
+    struct buffer descriptor_bytes;
+    struct secret *message_key, *next_message_key;
+    uint8_t signing_public[SIGN_PUBLIC_SIZE];
+    uint64_t epoch;
+    int64_t now_unix_s; /* of this batch */
+    int64_t now_ns;     /* monotonic */
+    bool clock_went_back;
+    bool is_head_new;     /* the ledger grew since checkpoint */
+    char *checkpoint;     /* hexadecimal of the signed one */
+    bool has_woken;       /* some host's waiting jobs are to be looked at again: those woken in this round */
+    uint64_t wake_round;  /* from 1 */
+    bool has_erases;      /* an erase was begun and is not carried out yet */
+    bool has_old_keyring; /* an earlier generation is still to be destroyed */
+
+    struct workers *workers;
+    struct job *waiting; /* held polls and opens */
+    size_t waiting_count;
+    uint64_t batches, commits_failed; /* for metrics */
+    atomic_uint_fast64_t messages, unreadable;
+
+    pthread_t thread;
+    bool has_thread;
+    pthread_mutex_t mutex; /* of what follows */
+    pthread_cond_t wake;
+    struct job *queue, **queue_end;
+    bool is_stopping;
+};
+
+/* The longest queue of held jobs; beyond it they are answered at once. */
+#define CLERK_WAITING_MAXIMUM 16384
+
+/* Start and end the thread; afterwards what still waits is answered "try again" by clerk_drain, when the
+ * workers have ended too. */
+must_check enum error_code clerk_start(struct clerk *clerk, struct error *reterr);
+void clerk_stop(struct clerk *clerk);
+void clerk_drain(struct clerk *clerk);
+
+/* Hand in a job; from any thread. */
+void clerk_put(struct clerk *clerk, struct job *job);
+
+/* One transaction apart from batches, for what is carried out in several. End it with clerk_commit or
+ * sql_roll_back. */
+must_check enum error_code clerk_begin(struct clerk *clerk, struct error *reterr);
+
+/* Commit, the changed keyring with it; the old keyring is destroyed afterwards where clerk_destroy_old is
+ * called. When it fails the transaction is rolled back. */
+must_check enum error_code clerk_commit(struct clerk *clerk, struct error *reterr);
+
+/* Destroy keyrings that are not valid any more. */
+must_check enum error_code clerk_destroy_old(struct clerk *clerk, struct error *reterr);
+
+/* The keyring to change in this transaction. */
+must_check enum error_code clerk_change_keyring(struct clerk *clerk, struct keyring **ret_keyring,
+                                                struct error *reterr);
+
+/* The one to seal and unseal with. */
+static inline const struct keyring *clerk_keyring(const struct clerk *clerk)
+{
+    return clerk->next_keyring ? clerk->next_keyring : clerk->keyring;
+}
+
+/* What waits for this host is looked at again before the commit. */
+void clerk_wake(struct clerk *clerk, const uint8_t host[MESSAGE_HOST_ID_SIZE]);

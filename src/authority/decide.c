@@ -1,0 +1,137 @@
+#include <sodium.h>
+
+#include "authority/record.h"
+#include "authority/requests.h"
+
+/*
+ *     pending ──policy grants──────────────────────→ granted
+ *        │  └──people approve──→ approved ──policy grants──┘   (the host asks again, and policy decides)
+ *        │                           │
+ *        ├──somebody denies──────────┴→ denied
+ *        └──its time is over─────────┴→ expired
+ *
+ * Only here a request becomes granted or expired.
+ */
+
+static enum error_code record(struct clerk *clerk, const struct request *request, const char *type,
+                              const struct policy_decision *decision, struct error *reterr)
+{
+    json_t *details = record_of_request(request->host, request->id);
+    enum error_code code = json_set_new(details, "flags", request_flags_json(decision->flags), reterr);
+    if (!code)
+        code = json_set_new(details, "reasons", request_reasons_json(decision), reterr);
+    if (!code && decision->uses_ticket)
+        code = json_set_new(details, "ticket", json_true(), reterr);
+    if (!code && decision->approvals > 0)
+        code = json_set_new(details, "approvals", json_integer(decision->approvals), reterr);
+    if (!code)
+        code = record_append(clerk, type, TAKE(details), reterr);
+    json_decref(details);
+    return code;
+}
+
+/* The host's lineage after a grant. A stale one that was approved once stays stale. */
+static void move_lineage(struct host *host, const struct request *request, unsigned flags)
+{
+    const uint8_t *presented = request->policy.has_lineage ? request->policy.lineage : NULL;
+    if (!(flags & POLICY_STALE_LINEAGE))
+        (void)lineage_advance(&host->lineage, presented);
+    else if (request->is_restored)
+        lineage_accept(&host->lineage, presented);
+}
+
+static enum error_code grant(struct clerk *clerk, struct request *request, struct host *host,
+                             const struct policy_decision *decision, struct error *reterr)
+{
+    request->policy.state = POLICY_GRANTED;
+    move_lineage(host, request, decision->flags);
+    host->has_live_boot = true;
+    memcpy(host->live_boot, request->policy.boot, sizeof(host->live_boot));
+    struct presence_host *known = presence_find(&clerk->presence, host->id);
+    if (known) {
+        known->was_seen = true;
+        known->last_seen_unix_s = clerk->now_unix_s;
+    }
+    enum error_code code = host_update(clerk, host, reterr);
+    if (!code && decision->uses_ticket)
+        code =
+            sql_run(clerk->sql, reterr, "UPDATE tickets SET used_by = ? WHERE host = ? AND used_by IS NULL",
+                    "bb", request->policy.boot, sizeof(request->policy.boot), host->id, sizeof(host->id));
+    return code ? code : record(clerk, request, "granted", decision, reterr);
+}
+
+static bool is_probing(struct clerk *clerk, const struct request *request)
+{
+    const struct presence_host *known = presence_find(&clerk->presence, request->host);
+    return known && known->is_probing && clerk->now_ns < known->probe_until_ns &&
+           memcmp(known->probed_boot, request->policy.boot, POLICY_TOKEN_SIZE) != 0;
+}
+
+static enum error_code carry_out(struct clerk *clerk, struct request *request, struct host *host,
+                                 const struct policy_decision *decision, struct error *reterr)
+{
+    const unsigned flags_before = request->policy.flags;
+    enum error_code code = OK;
+    request->policy.flags = decision->flags;
+    if (decision->verdict == POLICY_GRANT) {
+        code = grant(clerk, request, host, decision, reterr);
+    } else if (decision->denial == POLICY_REQUEST_EXPIRED && request->policy.state != POLICY_EXPIRED) {
+        request->policy.state = POLICY_EXPIRED;
+        code = record(clerk, request, "expired", decision, reterr);
+    } else if (decision->verdict == POLICY_ASK && (!request->was_asked || decision->flags != flags_before)) {
+        request->was_asked = true;
+        code = record(clerk, request, "asked", decision, reterr);
+    } else if (decision->flags == flags_before) {
+        return OK;
+    }
+    return code ? code : request_update(clerk, request, reterr);
+}
+
+/* A request that was granted is not decided again: only hold, erase and its end matter. */
+static void look_at_granted(const struct host *host, const struct group *group, const struct request *request,
+                            int64_t now, struct policy_decision *decision)
+{
+    const struct policy_group open_to_all = {.unlock = POLICY_AUTO, .held = group->policy.held};
+    const struct policy_ticket none = {0};
+    struct policy_host simple = {.state = host->is_erased ? POLICY_HOST_ERASED
+                                          : host->held    ? POLICY_HOST_HELD
+                                                          : POLICY_HOST_ACTIVE};
+    struct policy_request again = {.expires_at_unix_s = request->policy.expires_at_unix_s};
+    policy_decide(&simple, &open_to_all, &again, &none, now, decision);
+    decision->flags = request->policy.flags;
+}
+
+enum error_code request_decide(struct clerk *clerk, struct request *request, struct host *host,
+                               const struct group *group, struct policy_decision *ret_decision,
+                               struct error *reterr)
+{
+    struct policy_ticket ticket = {0};
+    struct policy_decision decision;
+    if (request->policy.state == POLICY_GRANTED) {
+        look_at_granted(host, group, request, clerk->now_unix_s, &decision);
+        *ret_decision = decision;
+        return OK;
+    }
+    enum error_code code = ticket_find(clerk, host->id, &ticket, reterr);
+    if (code)
+        return code;
+    if (host->restore_accepted) {
+        /* An administrator said beforehand that the next lineage is the host's, whatever it is. */
+        if (policy_lineage_compare(&host->lineage,
+                                   request->policy.has_lineage ? request->policy.lineage : NULL) ==
+            POLICY_LINEAGE_STALE)
+            lineage_accept(&host->lineage, request->policy.has_lineage ? request->policy.lineage : NULL);
+        host->restore_accepted = false;
+        code = host_update(clerk, host, reterr);
+    }
+    request->policy.clock_went_back = clerk->clock_went_back;
+    const struct policy_host seen = host_for_policy(clerk, host);
+    policy_decide(&seen, &group->policy, &request->policy, &ticket, clerk->now_unix_s, &decision);
+    if (!code && decision.verdict == POLICY_GRANT && is_probing(clerk, request))
+        decision.verdict = POLICY_ASK; /* not told to anybody: it is looked at again when the probe is over */
+    else if (!code && !(decision.verdict == POLICY_ASK && is_probing(clerk, request)))
+        code = carry_out(clerk, request, host, &decision, reterr);
+    if (!code)
+        *ret_decision = decision;
+    return code;
+}

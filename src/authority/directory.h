@@ -1,0 +1,10 @@
+/* The authority's directory: database, keyrings, and the lock that lets one process have it. */
+#pragma once
+#include "base/error.h"
+
+/* Open the directory and take its lock. ERR_NOT_FOUND, ERR_BUSY. */
+must_check enum error_code directory_lock(const char *directory, int *ret_directory_fd, int *ret_lock_fd,
+                                          struct error *reterr);
+
+/* The path of the database, to be freed. */
+must_check enum error_code directory_database(const char *directory, char **ret_path, struct error *reterr);

@@ -1,0 +1,42 @@
+/*
+ * Erasing on the authority: the scalars of vaults are destroyed, and it can be proved. Each step is durable
+ * before the next, and carrying out begins again wherever a crash left it:
+ *
+ *     begun      ledger entry; its keyslots open no more                      fault authority.erase.begun
+ *     written    keyring N+1 is on disk, without the buckets of these scalars       authority.keyring.written
+ *     resealed   the database says N+1; the survivors of the buckets are under
+ *                new ones, the sealed scalars are gone                              authority.erase.resealed
+ *     destroyed  keyring N, and its holder's file, are overwritten and gone         authority.erase.destroyed
+ *     done       ledger entry, signed answers                                       authority.erase.done
+ *
+ * From resealed on nothing but a copy of keyring N opens the scalars, in any copy of the database.
+ */
+#pragma once
+#include "authority/hosts.h"
+
+/* Begin to erase: vaults of a host (count of 16 bytes each), or everything it has. A vault that has no
+ * keyslot here is erased all the same: nothing here opens it. In the clerk's transaction. */
+struct erasing_vault {
+    uint8_t id[16];
+};
+enum erasing_extent { ERASING_VAULTS, ERASING_ALL };
+must_check enum error_code erasing_begin(struct clerk *clerk, const struct host *host,
+                                         enum erasing_extent extent, const struct erasing_vault *vaults,
+                                         size_t count, const char *by, struct error *reterr);
+
+/* One keyslot alone, for unbind: no vault is erased. */
+must_check enum error_code erasing_begin_keyslot(struct clerk *clerk, const struct host *host,
+                                                 const uint8_t keyslot[KEYRING_KEYSLOT_SIZE],
+                                                 struct error *reterr);
+
+/* Carry out everything that was begun, outside any transaction. Also at every start. */
+must_check enum error_code erasing_carry_out(struct clerk *clerk, struct error *reterr);
+
+/* Is this vault of the host erased, all of it done? */
+must_check enum error_code erasing_is_done(struct clerk *clerk, const struct host *host,
+                                           const struct erasing_vault *vault, bool *ret_is_done,
+                                           struct error *reterr);
+
+/* The signed answers of all erased vaults of a host, in hexadecimal. */
+must_check enum error_code erasing_list(struct clerk *clerk, const struct host *host, json_t **ret_array,
+                                        struct error *reterr);

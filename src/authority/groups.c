@@ -1,0 +1,133 @@
+#include "authority/hosts.h"
+
+#include "base/text.h"
+
+enum {
+    APPROVALS_MOST = POLICY_APPROVALS_MAXIMUM,
+    TTL_LEAST_S = 30,
+    TTL_MOST_S = 30 * 86400,
+    POLICY_MAXIMUM = 8192
+};
+
+json_t *group_default_document(void)
+{
+    return json_pack("{s:i, s:s, s:i, s:[], s:n, s:i, s:i, s:i, s:b}", "version", 1, "unlock",
+                     policy_unlock_word(policy_default.unlock), "approvals", (int)policy_default.approvals,
+                     "sources", "window", "liveness", (int)policy_default.liveness_s, "request_ttl",
+                     (int)policy_default.request_ttl_s, "ticket_ttl", (int)policy_default.ticket_ttl_s,
+                     "held", 0);
+}
+
+static enum error_code parse_sources(json_t *document, struct policy_group *policy, struct error *reterr)
+{
+    json_t *array;
+    enum error_code code = json_get_array(document, "sources", POLICY_SOURCES_MAXIMUM, &array, reterr);
+    for (size_t i = 0; !code && i < json_array_size(array); i++) {
+        const char *text = json_string_value(json_array_get(array, i));
+        code = text ? policy_source_parse(text, &policy->sources[policy->source_count++], reterr)
+                    : error_set(reterr, ERR_USAGE, 0, "sources are addresses");
+    }
+    return code;
+}
+
+static enum error_code parse_window(json_t *document, struct policy_group *policy, struct error *reterr)
+{
+    const json_t *window = json_object_get(document, "window");
+    if (json_is_null(window))
+        return OK;
+    policy->has_window = true;
+    return json_is_string(window) ? policy_window_parse(json_string_value(window), &policy->window, reterr)
+                                  : error_set(reterr, ERR_USAGE, 0, "window is text");
+}
+
+enum error_code group_parse(json_t *document, struct policy_group *ret_policy, struct error *reterr)
+{
+    struct policy_group policy = {0};
+    const char *unlock = NULL;
+    int64_t approvals = 0;
+    enum error_code code = json_check_version(document, 1, "the policy", reterr);
+    if (!code)
+        code = json_get_string(document, "unlock", &unlock, reterr);
+    if (!code)
+        code = policy_unlock_parse(unlock, &policy.unlock, reterr);
+    if (!code)
+        code = json_get_integer(document, "approvals", 1, APPROVALS_MOST, &approvals, reterr);
+    if (!code)
+        code = parse_sources(document, &policy, reterr);
+    if (!code)
+        code = parse_window(document, &policy, reterr);
+    if (!code)
+        code = json_get_integer(document, "liveness", 0, TTL_MOST_S, &policy.liveness_s, reterr);
+    if (!code)
+        code =
+            json_get_integer(document, "request_ttl", TTL_LEAST_S, TTL_MOST_S, &policy.request_ttl_s, reterr);
+    if (!code)
+        code =
+            json_get_integer(document, "ticket_ttl", TTL_LEAST_S, TTL_MOST_S, &policy.ticket_ttl_s, reterr);
+    if (!code)
+        code = json_get_boolean(document, "held", &policy.held, reterr);
+    if (code == ERR_CORRUPT && reterr)
+        reterr->code = ERR_USAGE;
+    if (code)
+        return code == ERR_CORRUPT ? ERR_USAGE : code;
+    policy.approvals = (unsigned)approvals;
+    *ret_policy = policy;
+    return OK;
+}
+
+void group_done(struct group *group)
+{
+    json_decref(TAKE(group->document));
+}
+
+static enum error_code read_group(struct sql_rows *rows, struct group *ret_group, struct error *reterr)
+{
+    bool is_there = false;
+    struct group group = {0};
+    enum error_code code = sql_next(rows, &is_there, reterr);
+    if (!code && !is_there)
+        code = error_set(reterr, ERR_NOT_FOUND, 0, "there is no such group");
+    if (!code) {
+        const char *text = sql_text(rows, 2);
+        group.id = sql_integer(rows, 0);
+        snprintf(group.name, sizeof(group.name), "%s", sql_text(rows, 1));
+        code = json_parse_object(text, strlen(text), "the policy", &group.document, reterr);
+    }
+    sql_done(rows);
+    if (!code && (code = group_parse(group.document, &group.policy, reterr)))
+        error_prefix(reterr, "group %s", group.name);
+    if (code)
+        group_done(&group);
+    else
+        *ret_group = group;
+    return code;
+}
+
+enum error_code group_find(struct clerk *clerk, int64_t id, struct group *ret_group, struct error *reterr)
+{
+    struct sql_rows rows = {0};
+    enum error_code code =
+        sql_select(clerk->sql, &rows, reterr, "SELECT id, name, policy FROM groups WHERE id = ?", "i", id);
+    return code ? code : read_group(&rows, ret_group, reterr);
+}
+
+enum error_code group_find_by_name(struct clerk *clerk, const char *name, struct group *ret_group,
+                                   struct error *reterr)
+{
+    struct sql_rows rows = {0};
+    enum error_code code = sql_select(clerk->sql, &rows, reterr,
+                                      "SELECT id, name, policy FROM groups WHERE name = ?", "t", name);
+    return code ? code : read_group(&rows, ret_group, reterr);
+}
+
+enum error_code group_write(struct clerk *clerk, const char *name, json_t *document, struct error *reterr)
+{
+    _cleanup_(buffer_done) struct buffer text = {.maximum = POLICY_MAXIMUM};
+    enum error_code code = json_format(document, &text, reterr);
+    if (!code)
+        code = sql_run(clerk->sql, reterr,
+                       "INSERT INTO groups(name, policy) VALUES(?, ?) "
+                       "ON CONFLICT(name) DO UPDATE SET policy = excluded.policy",
+                       "tt", name, text.data);
+    return code;
+}

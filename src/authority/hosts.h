@@ -1,0 +1,75 @@
+/* Hosts and groups in the database. In the clerk's transaction, all of it. */
+#pragma once
+#include "authority/clerk.h"
+
+#define HOST_NAME_SIZE 65
+
+enum host_held { HOST_NOT_HELD, HOST_HELD, HOST_HELD_AFTER_RESTORE };
+
+struct host {
+    uint8_t id[MESSAGE_HOST_ID_SIZE];
+    char name[HOST_NAME_SIZE];
+    int64_t group_id;
+    uint8_t identity[HPKE_KEY_SIZE];
+    int64_t created_at_unix_s;
+    bool is_confirmed;
+    enum host_held held;
+    bool is_erased;
+    struct policy_lineage lineage;
+    bool restore_accepted;
+    bool has_live_boot;
+    uint8_t live_boot[POLICY_TOKEN_SIZE];
+};
+
+/* 1 to 64 letters, digits, dots, underscores and dashes. */
+bool host_name_is_valid(const char *name);
+
+/* ERR_NOT_FOUND. */
+must_check enum error_code host_find(struct clerk *clerk, const uint8_t id[MESSAGE_HOST_ID_SIZE],
+                                     struct host *ret_host, struct error *reterr);
+must_check enum error_code host_find_by_name(struct clerk *clerk, const char *name, struct host *ret_host,
+                                             struct error *reterr);
+must_check enum error_code host_find_by_identity(struct clerk *clerk, const uint8_t identity[HPKE_KEY_SIZE],
+                                                 struct host *ret_host, struct error *reterr);
+
+/* A new one, not confirmed. */
+must_check enum error_code host_insert(struct clerk *clerk, const struct host *host, struct error *reterr);
+
+/* Write back what can change: confirmed, held, erased, lineage, restore_accepted, live boot; and when it was
+ * last heard of. */
+must_check enum error_code host_update(struct clerk *clerk, const struct host *host, struct error *reterr);
+
+/* As policy sees it. */
+struct policy_host host_for_policy(struct clerk *clerk, const struct host *host);
+
+/* The lineage moves on, docs/protocol.md "Lineage": presented (NULL: none) is not stale. lineage->offered is
+ * then what the host gets. True when something changed. */
+bool lineage_advance(struct policy_lineage *lineage, const uint8_t *presented);
+
+/* A stale lineage is the host's from now on. */
+void lineage_accept(struct policy_lineage *lineage, const uint8_t *presented);
+
+struct group {
+    int64_t id;
+    char name[HOST_NAME_SIZE];
+    struct policy_group policy;
+    json_t *document; /* as it is shown; owned */
+};
+void group_done(struct group *group);
+
+/* ERR_NOT_FOUND. End with group_done. */
+must_check enum error_code group_find(struct clerk *clerk, int64_t id, struct group *ret_group,
+                                      struct error *reterr);
+must_check enum error_code group_find_by_name(struct clerk *clerk, const char *name, struct group *ret_group,
+                                              struct error *reterr);
+
+/* Read a policy's document. ERR_USAGE names the member that is wrong. */
+must_check enum error_code group_parse(json_t *document, struct policy_group *ret_policy,
+                                       struct error *reterr);
+
+/* The document of policy_default. NULL without memory. */
+json_t *group_default_document(void);
+
+/* Make a group, or give it another policy. */
+must_check enum error_code group_write(struct clerk *clerk, const char *name, json_t *document,
+                                       struct error *reterr);

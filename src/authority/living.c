@@ -1,0 +1,273 @@
+/* What a running host says: tickets, heartbeats, polls, erasing. */
+#include <sodium.h>
+
+#include "authority/erasing.h"
+#include "authority/messages.h"
+#include "authority/record.h"
+#include "authority/requests.h"
+#include "base/text.h"
+
+enum { POLL_MOST_S = 300, FINISH_TTL_S = 86400, FACTS_MAXIMUM = 4096, VAULTS_MAXIMUM = 64 };
+
+/* The first boot that speaks after enrolling is the live one; later ones are when they were let open.
+ * Otherwise whoever copied a disk could take a ticket with the identity that lies on it. */
+static enum error_code adopt_boot(struct clerk *clerk, struct host *host,
+                                  const uint8_t boot[POLICY_TOKEN_SIZE], struct error *reterr)
+{
+    if (host->has_live_boot)
+        return OK;
+    host->has_live_boot = true;
+    memcpy(host->live_boot, boot, POLICY_TOKEN_SIZE);
+    return host_update(clerk, host, reterr);
+}
+
+static enum error_code write_ticket(struct clerk *clerk, const struct host *host, const uint8_t *boot,
+                                    enum policy_ticket_purpose purpose, int64_t expires_at,
+                                    struct error *reterr)
+{
+    json_t *details = record_of_host(host->id);
+    enum error_code code = sql_run(
+        clerk->sql, reterr,
+        "INSERT INTO tickets(host, purpose, taken_by, expires_at) VALUES(?, ?, ?, ?) "
+        "ON CONFLICT(host) DO UPDATE SET purpose = excluded.purpose, taken_by = "
+        "excluded.taken_by, expires_at = excluded.expires_at, used_by = NULL",
+        "bibi", host->id, sizeof(host->id), (int64_t)purpose, boot, (size_t)POLICY_TOKEN_SIZE, expires_at);
+    if (!code)
+        code = json_set_new(details, "purpose",
+                            json_string(purpose == POLICY_TICKET_FINISH ? "finish" : "reboot"), reterr);
+    if (!code)
+        code = json_set_new(details, "boot", record_hex(boot), reterr);
+    if (!code)
+        code = json_set_new(details, "expires_at", json_integer((json_int_t)expires_at), reterr);
+    if (!code)
+        code = record_append(clerk, "ticket", TAKE(details), reterr);
+    json_decref(details);
+    return code;
+}
+
+enum error_code handle_ticket(struct clerk *clerk, struct job *job, struct host *host, struct error *reterr)
+{
+    uint8_t boot[POLICY_TOKEN_SIZE];
+    const char *purpose = NULL;
+    struct group group = {0};
+    enum error_code code = message_get_boot(job, boot, reterr);
+    if (!code)
+        code = json_get_string(job->object, "purpose", &purpose, reterr);
+    if (!code && strcmp(purpose, "reboot") != 0 && strcmp(purpose, "finish") != 0)
+        code = error_set(reterr, ERR_CORRUPT, 0, "a ticket is for reboot or finish");
+    if (!code)
+        code = adopt_boot(clerk, host, boot, reterr);
+    if (!code)
+        code = group_find(clerk, host->group_id, &group, reterr);
+    if (code)
+        return code;
+    const struct policy_group policy = group.policy;
+    group_done(&group);
+    if (policy.unlock == POLICY_APPROVE)
+        return job_refuse(job, ERR_DENIED, NULL, "the group's policy asks people at every boot: no tickets");
+    if (clerk->clock_went_back)
+        return job_refuse(job, ERR_DENIED, NULL,
+                          "the authority's clock went back: no tickets until people look");
+    if (!message_is_live_boot(host, boot))
+        return job_refuse(
+            job, ERR_DENIED, NULL,
+            "this boot was not opened by this authority: it gets no ticket, the next boot asks");
+    const enum policy_ticket_purpose kind =
+        strcmp(purpose, "finish") == 0 ? POLICY_TICKET_FINISH : POLICY_TICKET_REBOOT;
+    const int64_t expires_at =
+        clerk->now_unix_s + (kind == POLICY_TICKET_FINISH ? FINISH_TTL_S : policy.ticket_ttl_s);
+    code = write_ticket(clerk, host, boot, kind, expires_at, reterr);
+    if (code)
+        return code;
+    message_note_seen(clerk, host);
+    message_note_boot(clerk, host, boot);
+    job->result = json_pack("{s:I}", "expires_at", (json_int_t)expires_at);
+    return job->result ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+}
+
+/* The lineage of a heartbeat. A stale one gets nothing that is worth anything, and is told in the ledger once
+ * per boot. */
+static enum error_code move_lineage(struct clerk *clerk, struct job *job, struct host *host,
+                                    const uint8_t *boot, bool *ret_changed, struct error *reterr)
+{
+    uint8_t token[POLICY_TOKEN_SIZE];
+    const json_t *member = json_object_get(job->object, "lineage");
+    const bool has_token = member && !json_is_null(member);
+    enum error_code code =
+        has_token ? json_get_hex(job->object, "lineage", token, sizeof(token), reterr) : OK;
+    if (code)
+        return code;
+    const uint8_t *presented = has_token ? token : NULL;
+    const bool is_stale = policy_lineage_compare(&host->lineage, presented) == POLICY_LINEAGE_STALE;
+    struct presence_host *known = presence_find(&clerk->presence, host->id);
+    if (is_stale && host->restore_accepted) {
+        lineage_accept(&host->lineage, presented);
+        host->restore_accepted = false;
+        *ret_changed = true;
+    } else if (!is_stale) {
+        *ret_changed |= lineage_advance(&host->lineage, presented);
+    } else if (known && !(known->has_stale && memcmp(known->stale_boot, boot, POLICY_TOKEN_SIZE) == 0)) {
+        known->has_stale = true;
+        memcpy(known->stale_boot, boot, POLICY_TOKEN_SIZE);
+        code = record_append(clerk, "stale-heartbeat", record_of_host(host->id), reterr);
+    }
+    randombytes_buf(token, sizeof(token));
+    return code ? code
+                : json_set_hex(job->result, "lineage",
+                               is_stale && !*ret_changed ? token : host->lineage.offered, sizeof(token),
+                               reterr);
+}
+
+/* Its facts as it runs: what a later boot's are compared with. */
+static enum error_code keep_facts(struct clerk *clerk, struct job *job, const struct host *host,
+                                  struct error *reterr)
+{
+    _cleanup_(buffer_done) struct buffer text = {.maximum = FACTS_MAXIMUM};
+    json_t *facts;
+    enum error_code code = json_get_object(job->object, "facts", &facts, reterr);
+    if (!code)
+        code = json_format(facts, &text, reterr);
+    if (!code)
+        code = sql_run(
+            clerk->sql, reterr,
+            "UPDATE hosts SET facts = ?, address = ? WHERE id = ? AND (facts IS NOT ? OR address IS NOT ?)",
+            "ttbtt", text.data, job->peer, host->id, sizeof(host->id), text.data, job->peer);
+    return code;
+}
+
+/* A probe that comes back: this boot runs, so the one that wants to open is a copy. */
+static enum error_code take_probe(struct clerk *clerk, struct job *job, const struct host *host,
+                                  const uint8_t *boot, struct error *reterr)
+{
+    uint8_t probe[POLICY_TOKEN_SIZE];
+    struct presence_host *known = presence_find(&clerk->presence, host->id);
+    if (!json_object_get(job->object, "probe"))
+        return OK;
+    enum error_code code = json_get_hex(job->object, "probe", probe, sizeof(probe), reterr);
+    if (code || !known || !known->is_probing || memcmp(known->probed_boot, boot, POLICY_TOKEN_SIZE) != 0 ||
+        memcmp(known->probe, probe, sizeof(probe)) != 0)
+        return code;
+    known->is_probing = false;
+    clerk_wake(clerk, host->id);
+    return sql_run(clerk->sql, reterr,
+                   "UPDATE requests SET flags = flags | ? WHERE host = ? AND boot <> ? AND state IN (?, ?)",
+                   "ibbii", (int64_t)POLICY_OTHER_BOOT_ANSWERS, host->id, sizeof(host->id), boot,
+                   (size_t)POLICY_TOKEN_SIZE, (int64_t)POLICY_PENDING, (int64_t)POLICY_APPROVED);
+}
+
+enum error_code handle_heartbeat(struct clerk *clerk, struct job *job, struct host *host,
+                                  struct error *reterr)
+{
+    uint8_t boot[POLICY_TOKEN_SIZE];
+    bool changed = false;
+    int64_t sequence = 0;
+    enum error_code code = message_get_boot(job, boot, reterr);
+    if (!code)
+        code = json_get_integer(job->object, "descriptor_sequence", 0, INT64_MAX, &sequence, reterr);
+    if (!code)
+        code = adopt_boot(clerk, host, boot, reterr);
+    job->result = json_pack("{s:[]}", "orders");
+    if (!code && message_is_live_boot(host, boot))
+        message_note_seen(clerk, host);
+    if (!code)
+        message_note_boot(clerk, host, boot);
+    if (!code)
+        code = move_lineage(clerk, job, host, boot, &changed, reterr);
+    if (!code && changed)
+        code = host_update(clerk, host, reterr);
+    if (!code)
+        code = keep_facts(clerk, job, host, reterr);
+    if (!code)
+        code = take_probe(clerk, job, host, boot, reterr);
+    if (!code && (uint64_t)sequence < clerk->descriptor.sequence)
+        code = json_set_hex(job->result, "descriptor", (const uint8_t *)clerk->descriptor_bytes.data,
+                            clerk->descriptor_bytes.length, reterr);
+    return code;
+}
+
+enum error_code handle_poll(struct clerk *clerk, struct job *job, struct host *host, struct error *reterr)
+{
+    uint8_t boot[POLICY_TOKEN_SIZE];
+    const struct presence_host *known = presence_find(&clerk->presence, host->id);
+    const bool is_first = !job->wait_until_ns;
+    enum error_code code = message_get_boot(job, boot, reterr);
+    if (!code)
+        code = message_get_wait(clerk, job, POLL_MOST_S, reterr);
+    if (code)
+        return code;
+    job->result = json_pack("{s:[]}", "orders");
+    if (!job->result)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    if (is_first || job->has_waited)
+        message_note_boot(clerk, host, boot);
+    if (known && known->is_probing && clerk->now_ns < known->probe_until_ns &&
+        memcmp(known->probed_boot, boot, POLICY_TOKEN_SIZE) == 0)
+        return json_set_hex(job->result, "probe", known->probe, sizeof(known->probe), reterr);
+    if (!job->has_waited)
+        job->outcome = JOB_WAITS;
+    return OK;
+}
+
+static enum error_code parse_vaults(struct job *job, struct erasing_vault *vaults, size_t *ret_count,
+                                    bool *ret_final, struct error *reterr)
+{
+    json_t *array;
+    enum error_code code = json_get_array(job->object, "vaults", VAULTS_MAXIMUM, &array, reterr);
+    for (size_t i = 0; !code && i < json_array_size(array); i++) {
+        const char *text = json_string_value(json_array_get(array, i));
+        if (!text || text_parse_hex(text, vaults[i].id, sizeof(vaults[i].id), NULL) != OK)
+            code = error_set(reterr, ERR_CORRUPT, 0, "a vault's id that is none");
+    }
+    if (!code)
+        code = json_get_boolean(job->object, "final", ret_final, reterr);
+    if (!code)
+        *ret_count = json_array_size(array);
+    return code;
+}
+
+/* First it begins the erase; looked at again after that was carried out, it finds all done. */
+enum error_code handle_erase(struct clerk *clerk, struct job *job, struct host *host, struct error *reterr)
+{
+    struct erasing_vault vaults[VAULTS_MAXIMUM];
+    size_t count = 0;
+    bool is_final = false, are_done = true;
+    json_t *erased = NULL;
+    enum error_code code = parse_vaults(job, vaults, &count, &is_final, reterr);
+    for (size_t i = 0; !code && are_done && i < count; i++)
+        code = erasing_is_done(clerk, host, &vaults[i], &are_done, reterr);
+    if (code)
+        return code;
+    if (are_done && (!is_final || host->is_erased)) {
+        code = erasing_list(clerk, host, &erased, reterr);
+        if (!code)
+            code = json_set_new(job->result = json_object(), "erased", erased, reterr);
+        return code;
+    }
+    if (job->has_begun)
+        return error_set(reterr, ERR_FAILED, 0, "the erase is begun and could not be carried out");
+    job->has_begun = true;
+    job->outcome = JOB_ERASES;
+    return erasing_begin(clerk, host, is_final ? ERASING_ALL : ERASING_VAULTS, vaults, count, "the host",
+                         reterr);
+}
+
+enum error_code handle_unbind(struct clerk *clerk, struct job *job, struct host *host, struct error *reterr)
+{
+    struct keyslot keyslot = {0};
+    enum error_code code = json_get_hex(job->object, "keyslot", keyslot.id, sizeof(keyslot.id), reterr);
+    if (!code)
+        code = keyslot_find(clerk, keyslot.id, &keyslot, reterr);
+    if (!code && memcmp(keyslot.host, host->id, sizeof(keyslot.host)) != 0)
+        code = error_set(reterr, ERR_NOT_FOUND, 0, "there is no such keyslot");
+    if (code)
+        return code;
+    if (!keyslot.has_scalar) {
+        job->result = json_object();
+        return job->result ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    }
+    if (job->has_begun)
+        return error_set(reterr, ERR_FAILED, 0, "the erase is begun and could not be carried out");
+    job->has_begun = true;
+    job->outcome = JOB_ERASES;
+    return keyslot.is_erased ? OK : erasing_begin_keyslot(clerk, host, keyslot.id, reterr);
+}

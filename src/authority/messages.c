@@ -1,0 +1,125 @@
+#include "authority/messages.h"
+
+#include "authority/erasing.h"
+#include "authority/record.h"
+
+enum { ACTIVE = 1, HELD = 2, ERASED = 4 };
+
+/* Who may say what. A type without handler is for later. */
+static const struct {
+    message_handler *handler;
+    unsigned states;
+} handlers[MESSAGE_TYPES] = {
+    [MESSAGE_ENROLL] = {handle_enroll, 0},
+    [MESSAGE_BIND] = {handle_bind, ACTIVE},
+    [MESSAGE_UNBIND] = {handle_unbind, ACTIVE | HELD},
+    [MESSAGE_OPEN] = {handle_open, ACTIVE | HELD},
+    [MESSAGE_TICKET] = {handle_ticket, ACTIVE},
+    [MESSAGE_HEARTBEAT] = {handle_heartbeat, ACTIVE | HELD},
+    [MESSAGE_POLL] = {handle_poll, ACTIVE | HELD},
+    [MESSAGE_KEYCOPIES] = {NULL, ACTIVE | HELD | ERASED},
+    [MESSAGE_ERASE] = {handle_erase, ACTIVE | HELD | ERASED},
+    [MESSAGE_DONE] = {NULL, ACTIVE | HELD | ERASED},
+};
+
+void message_note_seen(struct clerk *clerk, const struct host *host)
+{
+    struct presence_host *known = presence_find(&clerk->presence, host->id);
+    if (!known)
+        return;
+    known->was_seen = true;
+    known->last_seen_unix_s = clerk->now_unix_s;
+}
+
+void message_note_boot(struct clerk *clerk, const struct host *host, const uint8_t boot[POLICY_TOKEN_SIZE])
+{
+    struct presence_host *known = presence_find(&clerk->presence, host->id);
+    if (!known)
+        return;
+    known->has_boot = true;
+    memcpy(known->boot, boot, POLICY_TOKEN_SIZE);
+    known->boot_at_ns = clerk->now_ns;
+}
+
+enum error_code message_get_boot(struct job *job, uint8_t ret_boot[POLICY_TOKEN_SIZE], struct error *reterr)
+{
+    return json_get_hex(job->object, "boot", ret_boot, POLICY_TOKEN_SIZE, reterr);
+}
+
+bool message_is_live_boot(const struct host *host, const uint8_t boot[POLICY_TOKEN_SIZE])
+{
+    return host->has_live_boot && memcmp(host->live_boot, boot, POLICY_TOKEN_SIZE) == 0;
+}
+
+enum error_code message_get_wait(struct clerk *clerk, struct job *job, int64_t most, struct error *reterr)
+{
+    int64_t wait_s = 0;
+    if (job->wait_until_ns)
+        return OK; /* looked at again */
+    enum error_code code = json_get_integer(job->object, "wait_s", 0, most, &wait_s, reterr);
+    if (!code)
+        job->wait_until_ns = clerk->now_ns + wait_s * CLOCK_NS_PER_S;
+    if (!code && wait_s == 0)
+        job->has_waited = true;
+    return code;
+}
+
+enum error_code message_refuse_erased(struct clerk *clerk, struct job *job, const struct host *host,
+                                      struct error *reterr)
+{
+    json_t *erased = NULL;
+    enum error_code code = erasing_list(clerk, host, &erased, reterr);
+    if (code)
+        return code;
+    job->result = json_pack("{s:o}", "erased", erased);
+    return job->result ? job_refuse(job, ERR_ERASED, NULL, "the host is erased: nothing of it opens any more")
+                       : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+}
+
+/* A nonce is taken once, when the message is looked at first. */
+static enum error_code check_nonce(struct clerk *clerk, struct job *job, struct error *reterr)
+{
+    uint8_t nonce[PRESENCE_NONCE_SIZE];
+    struct presence_host *known = presence_find(&clerk->presence, job->host);
+    if (!message_types[job->type].takes_nonce || job->took_nonce)
+        return OK;
+    if (!known || json_get_hex(job->object, "nonce", nonce, sizeof(nonce), NULL) != OK ||
+        !presence_take_nonce(known, nonce))
+        return error_set(reterr, ERR_CHANGED, 0, "this nonce is not valid: use the new one");
+    job->took_nonce = true;
+    return OK;
+}
+
+/* Mode auth showed that the host has the identity it enrolled with. */
+static enum error_code confirm(struct clerk *clerk, struct host *host, struct error *reterr)
+{
+    if (host->is_confirmed)
+        return OK;
+    host->is_confirmed = true;
+    enum error_code code = host_update(clerk, host, reterr);
+    if (!code)
+        code = record_append(clerk, "host-confirmed", record_of_host(host->id), reterr);
+    return code;
+}
+
+enum error_code messages_handle(struct clerk *clerk, struct job *job, struct error *reterr)
+{
+    struct host host;
+    if (job->type == MESSAGE_ENROLL)
+        return handle_enroll(clerk, job, NULL, reterr);
+    enum error_code code = host_find(clerk, job->host, &host, reterr);
+    if (!code)
+        code = check_nonce(clerk, job, reterr);
+    if (!code)
+        code = confirm(clerk, &host, reterr);
+    if (code)
+        return code;
+    const unsigned state = host.is_erased ? ERASED : host.held ? HELD : ACTIVE;
+    if (!(handlers[job->type].states & state))
+        return state == ERASED ? message_refuse_erased(clerk, job, &host, reterr)
+                               : job_refuse(job, ERR_LOCKED, NULL, "the host is on hold");
+    if (!handlers[job->type].handler)
+        return error_set(reterr, ERR_UNSUPPORTED, 0, "this authority does not know %s yet",
+                         message_types[job->type].name);
+    return handlers[job->type].handler(clerk, job, &host, reterr);
+}

@@ -1,0 +1,278 @@
+#include <sodium.h>
+
+#include "authority/messages.h"
+#include "authority/record.h"
+#include "authority/requests.h"
+#include "base/text.h"
+
+enum { WAIT_MOST_S = 60, FACTS_MAXIMUM = 4096, PROBE_S = 3, PROBE_RECENT_S = 60 };
+
+static enum error_code parse_open(json_t *value, struct request_open *open, struct error *reterr)
+{
+    if (!json_is_object(value))
+        return error_set(reterr, ERR_CORRUPT, 0,
+                         "what is to be opened is an object with keyslot and blinded");
+    enum error_code code = json_get_hex(value, "keyslot", open->keyslot, sizeof(open->keyslot), reterr);
+    if (!code)
+        code = json_get_hex(value, "blinded", open->blinded, sizeof(open->blinded), reterr);
+    if (!code && !crypto_core_ristretto255_is_valid_point(open->blinded))
+        code = error_set(reterr, ERR_CORRUPT, 0, "a blinded element that is none");
+    return code;
+}
+
+static enum error_code parse_lineage(struct job *job, struct policy_request *policy, struct error *reterr)
+{
+    policy->has_lineage = json_object_get(job->object, "lineage") != NULL;
+    return policy->has_lineage
+               ? json_get_hex(job->object, "lineage", policy->lineage, POLICY_TOKEN_SIZE, reterr)
+               : OK;
+}
+
+static enum error_code parse(struct job *job, struct request *request, struct buffer *facts,
+                             struct error *reterr)
+{
+    json_t *opens, *object;
+    struct policy_request *policy = &request->policy;
+    enum error_code code = parse_lineage(job, policy, reterr);
+    if (!code)
+        code = json_get_boolean(job->object, "planned", &policy->planned, reterr);
+    if (!code)
+        code = json_get_object(job->object, "facts", &object, reterr);
+    if (!code)
+        code = json_format(object, facts, reterr);
+    if (!code)
+        code = json_get_array(job->object, "open", REQUEST_OPENS_MAXIMUM, &opens, reterr);
+    if (!code && json_array_size(opens) == 0)
+        code = error_set(reterr, ERR_CORRUPT, 0, "an open that opens nothing");
+    for (size_t i = 0; !code && i < json_array_size(opens); i++)
+        code = parse_open(json_array_get(opens, i), &request->opens[request->open_count++], reterr);
+    return code;
+}
+
+/* All keyslots must be this host's. One that is erased refuses the whole. */
+static enum error_code check_keyslots(struct clerk *clerk, const struct host *host,
+                                      const struct request *request, struct error *reterr)
+{
+    struct keyslot keyslot;
+    enum error_code code = OK;
+    for (size_t i = 0; !code && i < request->open_count; i++) {
+        code = keyslot_find(clerk, request->opens[i].keyslot, &keyslot, reterr);
+        if (!code && memcmp(keyslot.host, host->id, sizeof(keyslot.host)) != 0)
+            code = error_set(reterr, ERR_NOT_FOUND, 0, "there is no such keyslot");
+        if (!code && keyslot.is_erased)
+            code = error_set(reterr, ERR_ERASED, 0, "the keyslot is erased");
+    }
+    return code;
+}
+
+static enum error_code record_request(struct clerk *clerk, const struct request *request, const char *facts,
+                                      struct error *reterr)
+{
+    json_t *details = record_of_request(request->host, request->id), *keyslots = json_array();
+    enum error_code code = json_set_new(details, "keyslots", keyslots, reterr);
+    for (size_t i = 0; !code && i < request->open_count; i++)
+        if (json_array_append_new(keyslots, record_hex(request->opens[i].keyslot)) != 0)
+            code = error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    if (!code)
+        code = json_set_new(details, "boot", record_hex(request->policy.boot), reterr);
+    if (!code)
+        code = json_set_new(details, "address", json_string(request->policy.address), reterr);
+    if (!code)
+        code = json_set_new(details, "planned", json_boolean(request->policy.planned), reterr);
+    if (!code)
+        code = json_set_new(details, "facts", json_loads(facts, 0, NULL), reterr);
+    if (!code)
+        code = record_append(clerk, "request", TAKE(details), reterr);
+    json_decref(details);
+    return code;
+}
+
+/* Another boot of this host spoke a moment ago: ask it whether it still runs, before this one is decided. */
+static void begin_probe(struct clerk *clerk, const struct request *request)
+{
+    struct presence_host *known = presence_find(&clerk->presence, request->host);
+    if (!known || !known->has_boot || memcmp(known->boot, request->policy.boot, POLICY_TOKEN_SIZE) == 0 ||
+        clerk->now_ns - known->boot_at_ns > PROBE_RECENT_S * CLOCK_NS_PER_S)
+        return;
+    if (known->is_probing && clerk->now_ns < known->probe_until_ns)
+        return;
+    known->is_probing = true;
+    randombytes_buf(known->probe, sizeof(known->probe));
+    memcpy(known->probed_boot, known->boot, sizeof(known->probed_boot));
+    known->probe_until_ns = clerk->now_ns + PROBE_S * CLOCK_NS_PER_S;
+    clerk_wake(clerk, request->host);
+}
+
+static enum error_code make(struct clerk *clerk, struct job *job, const struct host *host,
+                            const struct group *group, struct request *request, struct error *reterr)
+{
+    _cleanup_(buffer_done) struct buffer facts = {.maximum = FACTS_MAXIMUM};
+    bool is_another = false;
+    enum error_code code = parse(job, request, &facts, reterr);
+    if (!code)
+        code = check_keyslots(clerk, host, request, reterr);
+    if (code)
+        return code;
+    randombytes_buf(request->id, sizeof(request->id));
+    memcpy(request->host, host->id, sizeof(request->host));
+    memcpy(request->message, job->id, sizeof(request->message));
+    snprintf(request->policy.address, sizeof(request->policy.address), "%s", job->peer);
+    snprintf(request->code, sizeof(request->code), "%04u", randombytes_uniform(10000));
+    request->created_at_unix_s = clerk->now_unix_s;
+    request->policy.expires_at_unix_s = clerk->now_unix_s + group->policy.request_ttl_s;
+    request->policy.approvals = request->approvals;
+    code = request_flag_others(clerk, request, &is_another, reterr);
+    request->policy.flags = is_another ? POLICY_TWO_REQUESTS : 0;
+    if (!code)
+        code = request_insert(clerk, request, facts.data, reterr);
+    if (!code)
+        code = record_request(clerk, request, facts.data, reterr);
+    if (!code)
+        begin_probe(clerk, request);
+    return code;
+}
+
+/* The request this message is about: made now, made by it before, or named by it. Only the host and the boot
+ * that made it find it. */
+static enum error_code find(struct clerk *clerk, struct job *job, const struct host *host,
+                            const struct group *group, struct request *request, struct error *reterr)
+{
+    uint8_t boot[POLICY_TOKEN_SIZE], id[MESSAGE_ID_SIZE];
+    enum error_code code = message_get_boot(job, boot, reterr);
+    if (code)
+        return code;
+    if (job->has_request || json_object_get(job->object, "request")) {
+        if (job->has_request)
+            memcpy(id, job->request, sizeof(id));
+        else
+            code = json_get_hex(job->object, "request", id, sizeof(id), reterr);
+        if (!code)
+            code = request_find(clerk, id, request, reterr);
+        if (!code && (memcmp(request->host, host->id, sizeof(request->host)) != 0 ||
+                      memcmp(request->policy.boot, boot, sizeof(boot)) != 0))
+            code = error_set(reterr, ERR_NOT_FOUND, 0, "there is no such request");
+        return code;
+    }
+    code = request_find_by_message(clerk, host->id, boot, job->id, request, reterr);
+    if (code != ERR_NOT_FOUND)
+        return code;
+    *request = (struct request){0};
+    memcpy(request->policy.boot, boot, sizeof(boot));
+    return make(clerk, job, host, group, request, reterr);
+}
+
+static enum error_code add_evaluations(struct clerk *clerk, struct job *job, const struct host *host,
+                                       const struct request *request, struct error *reterr)
+{
+    uint8_t worthless[POLICY_TOKEN_SIZE];
+    struct keyslot keyslot;
+    enum error_code code = OK;
+    for (size_t i = 0; !code && i < request->open_count; i++) {
+        code = keyslot_find(clerk, request->opens[i].keyslot, &keyslot, reterr);
+        if (!code)
+            code = keyslot_evaluate(clerk, job, &keyslot, request->opens[i].blinded, reterr);
+    }
+    /* A stale copy that was let in once gets a token that is nothing here: it stays stale. */
+    const bool is_of_host = host->lineage.has_offered &&
+                            (!(request->policy.flags & POLICY_STALE_LINEAGE) || request->is_restored);
+    randombytes_buf(worthless, sizeof(worthless));
+    return code ? code
+                : json_set_hex(job->result, "lineage", is_of_host ? host->lineage.offered : worthless,
+                               POLICY_TOKEN_SIZE, reterr);
+}
+
+static enum error_code format(struct job *job, const struct request *request,
+                              const struct policy_decision *decision, struct error *reterr)
+{
+    const bool is_open = request->policy.state == POLICY_PENDING || request->policy.state == POLICY_APPROVED;
+    job->result = json_object();
+    enum error_code code = json_set_hex(job->result, "request", request->id, sizeof(request->id), reterr);
+    if (!code)
+        code = json_set_new(job->result, "state", json_string(policy_request_words[request->policy.state]),
+                            reterr);
+    if (!code && is_open)
+        code = json_set_new(job->result, "code", json_string(request->code), reterr);
+    if (!code)
+        code = json_set_new(job->result, "flags", request_flags_json(decision->flags), reterr);
+    if (!code)
+        code = json_set_new(job->result, "reasons", request_reasons_json(decision), reterr);
+    if (!code)
+        code = json_set_new(job->result, "expires_at",
+                            json_integer((json_int_t)request->policy.expires_at_unix_s), reterr);
+    return code;
+}
+
+/* On hold: no request is made, and the ledger tells it once per boot. */
+static enum error_code refuse_held(struct clerk *clerk, struct job *job, const struct host *host,
+                                   struct error *reterr)
+{
+    struct presence_host *known = presence_find(&clerk->presence, host->id);
+    uint8_t boot[POLICY_TOKEN_SIZE];
+    enum error_code code = message_get_boot(job, boot, reterr);
+    if (!code && known &&
+        !(known->has_refused && memcmp(known->refused_boot, boot, POLICY_TOKEN_SIZE) == 0)) {
+        known->has_refused = true;
+        memcpy(known->refused_boot, boot, POLICY_TOKEN_SIZE);
+        code = record_append(clerk, "refused-held", record_of_host(host->id), reterr);
+    }
+    return code ? code
+                : job_refuse(job, ERR_LOCKED, NULL,
+                             host->held ? "the host is on hold" : "the group is on hold");
+}
+
+/* While a probe is out, the job is looked at again when it is over. */
+static void wait_for(struct clerk *clerk, struct job *job, const struct request *request)
+{
+    const struct presence_host *known = presence_find(&clerk->presence, request->host);
+    if (known && known->is_probing && clerk->now_ns < known->probe_until_ns &&
+        known->probe_until_ns < job->wait_until_ns)
+        job->look_again_ns = known->probe_until_ns;
+    job->outcome = JOB_WAITS;
+}
+
+static enum error_code answer(struct clerk *clerk, struct job *job, struct host *host,
+                              const struct group *group, struct request *request, struct error *reterr)
+{
+    struct policy_decision decision;
+    enum error_code code = check_keyslots(clerk, host, request, reterr);
+    if (!code)
+        code = request_decide(clerk, request, host, group, &decision, reterr);
+    if (code)
+        return code;
+    if (decision.denial == POLICY_ERASED)
+        return message_refuse_erased(clerk, job, host, reterr);
+    if (decision.denial == POLICY_HELD)
+        return refuse_held(clerk, job, host, reterr);
+    if (request->policy.state == POLICY_GRANTED && decision.verdict == POLICY_DENY)
+        request->policy.state = POLICY_EXPIRED; /* its answer was there to be taken for long enough */
+    code = format(job, request, &decision, reterr);
+    if (!code && request->policy.state == POLICY_GRANTED)
+        code = add_evaluations(clerk, job, host, request, reterr);
+    const bool is_open = request->policy.state == POLICY_PENDING || request->policy.state == POLICY_APPROVED;
+    if (!code && is_open && !job->has_waited)
+        wait_for(clerk, job, request);
+    return code;
+}
+
+enum error_code handle_open(struct clerk *clerk, struct job *job, struct host *host, struct error *reterr)
+{
+    struct request request = {0};
+    struct group group = {0};
+    enum error_code code = message_get_wait(clerk, job, WAIT_MOST_S, reterr);
+    job->look_again_ns = 0;
+    if (!code)
+        code = group_find(clerk, host->group_id, &group, reterr);
+    if (!code && (host->held || group.policy.held)) {
+        group_done(&group);
+        return refuse_held(clerk, job, host, reterr);
+    }
+    if (!code)
+        code = find(clerk, job, host, &group, &request, reterr);
+    if (!code) {
+        job->has_request = true;
+        memcpy(job->request, request.id, sizeof(job->request));
+        code = answer(clerk, job, host, &group, &request, reterr);
+    }
+    group_done(&group);
+    return code;
+}

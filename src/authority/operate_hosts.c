@@ -1,0 +1,258 @@
+#include <sodium.h>
+
+#include "authority/erasing.h"
+#include "authority/operations.h"
+#include "authority/record.h"
+#include "base/text.h"
+
+enum { TOKEN_SIZE = 16, TOKEN_TTL_S = 86400, TOKEN_TTL_MOST_S = 90 * 86400 };
+
+/* husk1.TOKEN.FINGERPRINT, docs/protocol.md "Enrolling". */
+static json_t *format_token(const struct clerk *clerk, const uint8_t token[TOKEN_SIZE])
+{
+    uint8_t fingerprint[DESCRIPTOR_FINGERPRINT_SIZE];
+    char token_text[2 * TOKEN_SIZE + 1], fingerprint_text[2 * DESCRIPTOR_FINGERPRINT_SIZE + 1];
+    descriptor_fingerprint(clerk->descriptor.root, fingerprint);
+    text_format_hex(token_text, token, TOKEN_SIZE);
+    text_format_hex(fingerprint_text, fingerprint, sizeof(fingerprint));
+    json_t *text = json_sprintf("husk1.%s.%s", token_text, fingerprint_text);
+    sodium_memzero(token_text, sizeof(token_text));
+    return text;
+}
+
+static enum error_code record_token(struct clerk *clerk, struct job *job, const struct group *group,
+                                    int64_t expires_at, struct error *reterr)
+{
+    json_t *details = json_pack("{s:s, s:I}", "group", group->name, "expires_at", (json_int_t)expires_at);
+    enum error_code code = operation_set_actor(job, details, reterr);
+    if (!code)
+        code = record_append(clerk, "token", TAKE(details), reterr);
+    json_decref(details);
+    return code;
+}
+
+enum error_code operation_token_create(struct clerk *clerk, struct job *job, struct error *reterr)
+{
+    uint8_t token[TOKEN_SIZE], hash[crypto_hash_sha256_BYTES];
+    const char *name = "default";
+    struct group group = {0};
+    int64_t ttl_s = TOKEN_TTL_S;
+    enum error_code code =
+        json_object_get(job->arguments, "group") ? argument_text(job, "group", &name, reterr) : OK;
+    if (!code)
+        code = argument_integer(job, "expires", 1, TOKEN_TTL_MOST_S, &ttl_s, reterr);
+    if (!code)
+        code = group_find_by_name(clerk, name, &group, reterr);
+    if (code)
+        return code;
+    const int64_t expires_at = clerk->now_unix_s + ttl_s;
+    randombytes_buf(token, sizeof(token));
+    crypto_hash_sha256(hash, token, sizeof(token));
+    code = sql_run(clerk->sql, reterr, "INSERT INTO tokens(hash, group_id, expires_at) VALUES(?, ?, ?)",
+                   "bii", hash, sizeof(hash), group.id, expires_at);
+    if (!code)
+        code = record_token(clerk, job, &group, expires_at, reterr);
+    if (!code) {
+        job->result = json_pack("{s:o, s:I}", "token", format_token(clerk, token), "expires_at",
+                                (json_int_t)expires_at);
+        code = job->result ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    }
+    sodium_memzero(token, sizeof(token));
+    job->changed = !code;
+    group_done(&group);
+    return code;
+}
+
+/* By name or id. */
+static enum error_code find_host(struct clerk *clerk, struct job *job, struct host *ret_host,
+                                 struct error *reterr)
+{
+    uint8_t id[MESSAGE_HOST_ID_SIZE];
+    const char *name;
+    enum error_code code = argument_text(job, "host", &name, reterr);
+    if (code)
+        return code;
+    code = host_find_by_name(clerk, name, ret_host, reterr);
+    if (code == ERR_NOT_FOUND && text_parse_hex(name, id, sizeof(id), NULL) == OK)
+        code = host_find(clerk, id, ret_host, reterr);
+    return code == ERR_NOT_FOUND ? error_set(reterr, code, 0, "there is no host %s", text_shown(name)) : code;
+}
+
+static const char *state_word(bool confirmed, int64_t held, bool erased)
+{
+    return erased ? "erased" : held ? "held" : confirmed ? "active" : "enrolled";
+}
+
+#define LIST_COLUMNS                                                                                         \
+    "SELECT h.id, h.name, g.name, h.confirmed, h.held, h.erased, h.last_seen, "                              \
+    "(SELECT count(*) FROM keyslots k WHERE k.host = h.id AND k.erase IS NULL), h.created_at, h.address, "   \
+    "h.facts FROM hosts h JOIN groups g ON g.id = h.group_id "
+
+static enum error_code append_host(struct clerk *clerk, const struct sql_rows *rows, json_t *array,
+                                   struct error *reterr)
+{
+    uint8_t id[MESSAGE_HOST_ID_SIZE];
+    if (!sql_bytes(rows, 0, id, sizeof(id)))
+        return error_set(reterr, ERR_CORRUPT, 0, "the database: a host without id");
+    const struct presence_host *known = presence_find(&clerk->presence, id);
+    const bool was_seen = known && known->was_seen;
+    json_t *seen = was_seen ? json_integer((json_int_t)known->last_seen_unix_s) : json_null();
+    json_t *facts = json_loads(sql_text(rows, 10), 0, NULL);
+    json_t *host = json_pack("{s:o, s:s, s:s, s:s, s:o, s:I, s:I, s:s, s:o}", "id", record_hex(id), "name",
+                             sql_text(rows, 1), "group", sql_text(rows, 2), "state",
+                             state_word(sql_integer(rows, 3), sql_integer(rows, 4), sql_integer(rows, 5)),
+                             "last_seen", seen, "keyslots", (json_int_t)sql_integer(rows, 7), "created_at",
+                             (json_int_t)sql_integer(rows, 8), "address", sql_text(rows, 9), "reported_facts",
+                             facts ? facts : json_null());
+    return json_array_append_new(array, host) == 0 ? OK
+                                                   : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+}
+
+/* Takes over rows. */
+static enum error_code list_hosts(struct clerk *clerk, struct job *job, struct sql_rows *rows,
+                                  struct error *reterr)
+{
+    bool is_there = false;
+    json_t *array = json_array();
+    job->result = json_pack("{s:o}", "hosts", array);
+    enum error_code code = job->result ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    while (!code && !(code = sql_next(rows, &is_there, reterr)) && is_there)
+        code = append_host(clerk, rows, array, reterr);
+    sql_done(rows);
+    return code;
+}
+
+enum error_code operation_host_list(struct clerk *clerk, struct job *job, struct error *reterr)
+{
+    struct sql_rows rows = {0};
+    const char *group = json_string_value(json_object_get(job->arguments, "group"));
+    enum error_code code =
+        sql_select(clerk->sql, &rows, reterr, LIST_COLUMNS "WHERE ? IS NULL OR g.name = ? ORDER BY h.name",
+                   "tt", group, group);
+    return code ? code : list_hosts(clerk, job, &rows, reterr);
+}
+
+enum error_code operation_host_show(struct clerk *clerk, struct job *job, struct error *reterr)
+{
+    struct sql_rows rows = {0};
+    struct host host;
+    enum error_code code = find_host(clerk, job, &host, reterr);
+    if (!code)
+        code = sql_select(clerk->sql, &rows, reterr, LIST_COLUMNS "WHERE h.id = ?", "b", host.id,
+                          sizeof(host.id));
+    return code ? code : list_hosts(clerk, job, &rows, reterr);
+}
+
+/* Write a changed host, with its entry in the ledger; whatever waits is looked at again. */
+static enum error_code change(struct clerk *clerk, struct job *job, const struct host *host, const char *kind,
+                              struct error *reterr)
+{
+    json_t *details = record_of_host(host->id);
+    enum error_code code = operation_set_actor(job, details, reterr);
+    if (!code)
+        code = record_append(clerk, kind, TAKE(details), reterr);
+    json_decref(details);
+    if (!code)
+        code = host_update(clerk, host, reterr);
+    if (!code)
+        clerk_wake(clerk, host->id);
+    job->changed = !code;
+    return code;
+}
+
+static enum error_code name_result(struct job *job, const struct host *host, struct error *reterr)
+{
+    job->result = json_pack("{s:o, s:s}", "id", record_hex(host->id), "name", host->name);
+    return job->result ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+}
+
+static enum error_code set_held(struct clerk *clerk, struct job *job, enum host_held held, const char *kind,
+                                struct error *reterr)
+{
+    struct host host;
+    enum error_code code = find_host(clerk, job, &host, reterr);
+    if (!code && host.is_erased)
+        code = error_set(reterr, ERR_ERASED, 0, "host %s is erased", host.name);
+    if (!code)
+        code = name_result(job, &host, reterr);
+    if (code || (host.held != HOST_NOT_HELD) == (held != HOST_NOT_HELD))
+        return code;
+    host.held = held;
+    return change(clerk, job, &host, kind, reterr);
+}
+
+enum error_code operation_host_hold(struct clerk *clerk, struct job *job, struct error *reterr)
+{
+    return set_held(clerk, job, HOST_HELD, "host-held", reterr);
+}
+
+enum error_code operation_host_release(struct clerk *clerk, struct job *job, struct error *reterr)
+{
+    return set_held(clerk, job, HOST_NOT_HELD, "host-released", reterr);
+}
+
+enum error_code operation_host_accept_restore(struct clerk *clerk, struct job *job, struct error *reterr)
+{
+    struct host host;
+    enum error_code code = find_host(clerk, job, &host, reterr);
+    if (!code && host.is_erased)
+        code = error_set(reterr, ERR_ERASED, 0, "host %s is erased", host.name);
+    if (!code)
+        code = name_result(job, &host, reterr);
+    if (code || host.restore_accepted)
+        return code;
+    host.restore_accepted = true;
+    return change(clerk, job, &host, "restore-accepted", reterr);
+}
+
+/* Is everything of the host erased and told? */
+static enum error_code is_all_done(struct clerk *clerk, const struct host *host, bool *ret_is_done,
+                                   struct error *reterr)
+{
+    struct sql_rows rows = {0};
+    bool is_open = false;
+    enum error_code code =
+        sql_select(clerk->sql, &rows, reterr, "SELECT 1 FROM erases WHERE host = ? AND done_at IS NULL", "b",
+                   host->id, sizeof(host->id));
+    if (!code)
+        code = sql_next(&rows, &is_open, reterr);
+    sql_done(&rows);
+    if (!code)
+        *ret_is_done = host->is_erased && !is_open;
+    return code;
+}
+
+enum error_code operation_host_erase(struct clerk *clerk, struct job *job, struct error *reterr)
+{
+    struct host host;
+    bool is_done = false;
+    json_t *erased = NULL;
+    const char *confirm;
+    enum error_code code = find_host(clerk, job, &host, reterr);
+    if (!code)
+        code = argument_text(job, "confirm", &confirm, reterr);
+    if (!code && strcmp(confirm, json_string_value(json_object_get(job->arguments, "host"))) != 0)
+        code = error_set(reterr, ERR_USAGE, 0, "nothing is erased: confirm is not the host that is named");
+    if (!code)
+        code = is_all_done(clerk, &host, &is_done, reterr);
+    if (code)
+        return code;
+    if (is_done) {
+        job->changed = job->has_begun;
+        code = erasing_list(clerk, &host, &erased, reterr);
+        if (!code)
+            code = name_result(job, &host, reterr);
+        return code ? code : json_set_new(job->result, "erased", erased, reterr);
+    }
+    if (job->has_begun)
+        return error_set(
+            reterr, ERR_INCOMPLETE, 0,
+            "host %s opens nothing any more, and its scalars could not be destroyed yet: it is tried "
+            "again at the next erase and at every start",
+            host.name);
+    char actor[96];
+    snprintf(actor, sizeof(actor), "%s (uid %u)", job->actor->name, job->actor->uid);
+    job->has_begun = true;
+    job->outcome = JOB_ERASES;
+    return host.is_erased ? OK : erasing_begin(clerk, &host, ERASING_ALL, NULL, 0, actor, reterr);
+}

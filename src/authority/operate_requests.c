@@ -1,0 +1,242 @@
+#include <sodium.h>
+
+#include "authority/operations.h"
+#include "authority/record.h"
+#include "base/text.h"
+
+enum { WRONG_CODES_MOST = 3 };
+
+/* What policy would say of it now, without carrying anything out. */
+static enum error_code look(struct clerk *clerk, const struct request *request,
+                            struct policy_decision *decision, char name[HOST_NAME_SIZE], struct error *reterr)
+{
+    struct host host;
+    struct group group = {0};
+    struct policy_ticket ticket = {0};
+    enum error_code code = host_find(clerk, request->host, &host, reterr);
+    if (!code)
+        code = group_find(clerk, host.group_id, &group, reterr);
+    if (!code)
+        code = ticket_find(clerk, host.id, &ticket, reterr);
+    if (!code) {
+        const struct policy_host seen = host_for_policy(clerk, &host);
+        struct policy_request policy = request->policy;
+        policy.clock_went_back = clerk->clock_went_back;
+        policy_decide(&seen, &group.policy, &policy, &ticket, clerk->now_unix_s, decision);
+        memcpy(name, host.name, HOST_NAME_SIZE);
+    }
+    group_done(&group);
+    return code;
+}
+
+static enum error_code append_request(struct clerk *clerk, const struct request *request, json_t *array,
+                                      struct error *reterr)
+{
+    struct policy_decision decision;
+    char name[HOST_NAME_SIZE];
+    enum error_code code = look(clerk, request, &decision, name, reterr);
+    if (code)
+        return code;
+    const bool is_over = decision.denial == POLICY_REQUEST_EXPIRED && request->policy.state < POLICY_GRANTED;
+    json_t *object =
+        json_pack("{s:o, s:s, s:s, s:s, s:o, s:o, s:s, s:I, s:I, s:i}", "id", record_hex(request->id), "host",
+                  name, "state", policy_request_words[is_over ? POLICY_EXPIRED : request->policy.state],
+                  "code", request->code, "flags", request_flags_json(decision.flags), "reasons",
+                  request_reasons_json(&decision), "address", request->policy.address, "created_at",
+                  (json_int_t)request->created_at_unix_s, "expires_at",
+                  (json_int_t)request->policy.expires_at_unix_s, "approvals", (int)decision.approvals);
+    return json_array_append_new(array, object) == 0 ? OK
+                                                     : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+}
+
+/* Ids first: one statement at a time. */
+static enum error_code list_ids(struct clerk *clerk, struct buffer *ids, struct error *reterr)
+{
+    struct sql_rows rows = {0};
+    bool is_there = false;
+    enum error_code code =
+        sql_select(clerk->sql, &rows, reterr,
+                   "SELECT id FROM requests WHERE state IN (?, ?) AND expires_at > ? ORDER BY "
+                   "created_at",
+                   "iii", (int64_t)POLICY_PENDING, (int64_t)POLICY_APPROVED, clerk->now_unix_s);
+    while (!code && !(code = sql_next(&rows, &is_there, reterr)) && is_there) {
+        uint8_t id[MESSAGE_ID_SIZE];
+        if (sql_bytes(&rows, 0, id, sizeof(id)))
+            code = buffer_append(ids, id, sizeof(id), reterr);
+    }
+    sql_done(&rows);
+    return code;
+}
+
+enum error_code operation_request_list(struct clerk *clerk, struct job *job, struct error *reterr)
+{
+    _cleanup_(buffer_done) struct buffer ids = {0};
+    json_t *array = json_array();
+    job->result = json_pack("{s:o}", "requests", array);
+    enum error_code code =
+        job->result ? list_ids(clerk, &ids, reterr) : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    for (size_t at = 0; !code && at < ids.length; at += MESSAGE_ID_SIZE) {
+        struct request request;
+        code = request_find(clerk, (const uint8_t *)ids.data + at, &request, reterr);
+        request.policy.approvals = request.approvals;
+        if (!code)
+            code = append_request(clerk, &request, array, reterr);
+    }
+    return code;
+}
+
+static enum error_code find_open(struct clerk *clerk, struct job *job, struct request *request,
+                                 struct error *reterr)
+{
+    uint8_t id[MESSAGE_ID_SIZE];
+    const char *text;
+    enum error_code code = argument_text(job, "request", &text, reterr);
+    if (!code && text_parse_hex(text, id, sizeof(id), NULL) != OK)
+        code = error_set(reterr, ERR_USAGE, 0, "a request is named by its 32 digits: see request list");
+    if (!code)
+        code = request_find(clerk, id, request, reterr);
+    if (!code &&
+        (request->policy.state == POLICY_EXPIRED ||
+         (request->policy.state < POLICY_GRANTED && clerk->now_unix_s >= request->policy.expires_at_unix_s)))
+        code = error_set(reterr, ERR_DENIED, 0, "the request has expired");
+    return code;
+}
+
+static enum error_code record_by(struct clerk *clerk, struct job *job, const struct request *request,
+                                 const char *kind, struct error *reterr)
+{
+    json_t *details = record_of_request(request->host, request->id);
+    enum error_code code = operation_set_actor(job, details, reterr);
+    if (!code)
+        code = json_set_new(details, "flags", request_flags_json(request->policy.flags), reterr);
+    if (!code && json_is_true(json_object_get(job->arguments, "restored")))
+        code = json_set_new(details, "restored", json_true(), reterr);
+    if (!code)
+        code = record_append(clerk, kind, TAKE(details), reterr);
+    json_decref(details);
+    return code;
+}
+
+static enum error_code state_result(struct job *job, const struct request *request, struct error *reterr)
+{
+    job->result = json_pack("{s:o, s:s}", "id", record_hex(request->id), "state",
+                            policy_request_words[request->policy.state]);
+    return job->result ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+}
+
+/* Where flags are, the code is typed: who approves has seen the console of the boot that asks. After some
+ * wrong ones the request is denied. *ret_is_right: go on. Otherwise the refusal is kept. */
+static enum error_code check_code(struct clerk *clerk, struct job *job, struct request *request,
+                                  bool *ret_is_right, struct error *reterr)
+{
+    const char *typed = json_string_value(json_object_get(job->arguments, "code"));
+    *ret_is_right = true;
+    if (!typed && !request->policy.flags)
+        return OK;
+    if (!typed) {
+        error_set(reterr, ERR_DENIED, 0, "the request is flagged: its code has to be given");
+        return error_remedy(reterr,
+                            "look at the console of the host that asks, and give its code with --code");
+    }
+    if (strlen(typed) == strlen(request->code) && sodium_memcmp(typed, request->code, strlen(typed)) == 0)
+        return OK;
+    *ret_is_right = false;
+    request->wrong_codes++;
+    if (request->wrong_codes >= WRONG_CODES_MOST) {
+        request->policy.state = POLICY_DENIED;
+        clerk_wake(clerk, request->host);
+    }
+    enum error_code code = request_update(clerk, request, reterr);
+    if (!code)
+        code = record_by(clerk, job, request, "wrong-code", reterr);
+    return code ? code
+                : job_refuse(job, ERR_DENIED, NULL,
+                             request->policy.state == POLICY_DENIED
+                                 ? "this is not the code, for the third time: the request is denied"
+                                 : "this is not the code the host shows");
+}
+
+static enum error_code write_approval(struct clerk *clerk, struct job *job, const struct request *request,
+                                      struct error *reterr)
+{
+    const bool is_restored = json_is_true(json_object_get(job->arguments, "restored"));
+    return sql_run(clerk->sql, reterr,
+                   "INSERT INTO approvals(request, uid, name, flags, restored, at) VALUES(?, ?, ?, ?, ?, ?) "
+                   "ON CONFLICT DO UPDATE SET name = excluded.name, flags = excluded.flags, restored = "
+                   "excluded.restored, at = excluded.at",
+                   "bitiii", request->id, sizeof(request->id), (int64_t)job->actor->uid, job->actor->name,
+                   (int64_t)request->policy.flags, (int64_t)is_restored, clerk->now_unix_s);
+}
+
+/* With enough people it is approved; granting is policy's, when the host asks. */
+static enum error_code count_approvals(struct clerk *clerk, struct request *request, struct error *reterr)
+{
+    struct policy_decision decision;
+    char name[HOST_NAME_SIZE];
+    uint8_t id[MESSAGE_ID_SIZE];
+    const unsigned flags = request->policy.flags;
+    memcpy(id, request->id, sizeof(id));
+    enum error_code code = request_find(clerk, id, request, reterr);
+    request->policy.approvals = request->approvals;
+    request->policy.flags = flags;
+    if (!code)
+        code = look(clerk, request, &decision, name, reterr);
+    if (!code && decision.verdict == POLICY_GRANT) {
+        request->policy.state = POLICY_APPROVED;
+        code = request_update(clerk, request, reterr);
+    }
+    return code;
+}
+
+enum error_code operation_request_approve(struct clerk *clerk, struct job *job, struct error *reterr)
+{
+    struct request request = {0};
+    struct policy_decision decision;
+    char name[HOST_NAME_SIZE];
+    bool is_right = false;
+    enum error_code code = find_open(clerk, job, &request, reterr);
+    request.policy.approvals = request.approvals;
+    if (!code && request.policy.state == POLICY_DENIED)
+        code = error_set(reterr, ERR_DENIED, 0, "the request was denied");
+    if (code)
+        return code;
+    if (request.policy.state == POLICY_GRANTED)
+        return state_result(job, &request, reterr);
+    code = look(clerk, &request, &decision, name, reterr);
+    if (code)
+        return code;
+    request.policy.flags = decision.flags;
+    code = check_code(clerk, job, &request, &is_right, reterr);
+    if (code || !is_right)
+        return code;
+    code = write_approval(clerk, job, &request, reterr);
+    if (!code)
+        code = record_by(clerk, job, &request, "approval", reterr);
+    /* Somebody who looked at a request flagged for the clock says that the clock is right. */
+    if (!code && (request.policy.flags & POLICY_CLOCK))
+        code = sql_run(clerk->sql, reterr, "UPDATE state SET clock_highest = ?", "i", clerk->now_unix_s);
+    if (!code)
+        code = count_approvals(clerk, &request, reterr);
+    if (!code)
+        clerk_wake(clerk, request.host);
+    job->changed = !code;
+    return code ? code : state_result(job, &request, reterr);
+}
+
+enum error_code operation_request_deny(struct clerk *clerk, struct job *job, struct error *reterr)
+{
+    struct request request = {0};
+    enum error_code code = find_open(clerk, job, &request, reterr);
+    if (!code && request.policy.state == POLICY_GRANTED)
+        code = error_set(reterr, ERR_DENIED, 0, "the request was granted already");
+    if (!code && request.policy.state != POLICY_DENIED) {
+        request.policy.state = POLICY_DENIED;
+        code = request_update(clerk, &request, reterr);
+        if (!code)
+            code = record_by(clerk, job, &request, "denied", reterr);
+        if (!code)
+            clerk_wake(clerk, request.host);
+        job->changed = !code;
+    }
+    return code ? code : state_result(job, &request, reterr);
+}

@@ -1,0 +1,70 @@
+#include "authority/operations.h"
+
+static const struct {
+    const char *words;
+    operation_handler *handler; /* NULL: for later */
+} operations[] = {
+    {"token create", operation_token_create},
+    {"host list", operation_host_list},
+    {"host show", operation_host_show},
+    {"host hold", operation_host_hold},
+    {"host release", operation_host_release},
+    {"host lock", NULL},
+    {"host erase", operation_host_erase},
+    {"host accept-restore", operation_host_accept_restore},
+    {"group set", operation_group_set},
+    {"group list", operation_group_list},
+    {"request list", operation_request_list},
+    {"request approve", operation_request_approve},
+    {"request deny", operation_request_deny},
+    {"ledger show", operation_ledger_show},
+    {"ledger verify", operation_ledger_verify},
+    {"keycopy list", NULL},
+    {"keycopy destroyed", NULL},
+    {"descriptor prepare", NULL},
+    {"descriptor install", NULL},
+    {"metrics", operation_metrics},
+    {"backup", NULL},
+};
+
+enum error_code operations_handle(struct clerk *clerk, struct job *job, struct error *reterr)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(operations); i++) {
+        if (strcmp(job->operation, operations[i].words) != 0)
+            continue;
+        return operations[i].handler
+                   ? operations[i].handler(clerk, job, reterr)
+                   : error_set(reterr, ERR_UNSUPPORTED, 0, "%s is not supported yet", operations[i].words);
+    }
+    return error_set(reterr, ERR_USAGE, 0, "there is no operation of that name");
+}
+
+enum error_code argument_text(const struct job *job, const char *name, const char **ret_text,
+                              struct error *reterr)
+{
+    const char *text = json_string_value(json_object_get(job->arguments, name));
+    if (!text)
+        return error_set(reterr, ERR_USAGE, 0, "%s needs %s", job->operation, name);
+    *ret_text = text;
+    return OK;
+}
+
+enum error_code argument_integer(const struct job *job, const char *name, int64_t least, int64_t most,
+                                 int64_t *ret_value, struct error *reterr)
+{
+    const json_t *value = json_object_get(job->arguments, name);
+    if (!value)
+        return OK;
+    if (!json_is_integer(value) || json_integer_value(value) < least || json_integer_value(value) > most)
+        return error_set(reterr, ERR_USAGE, 0, "%s: %s is from %lld to %lld", job->operation, name,
+                         (long long)least, (long long)most);
+    *ret_value = json_integer_value(value);
+    return OK;
+}
+
+enum error_code operation_set_actor(const struct job *job, json_t *details, struct error *reterr)
+{
+    char text[96];
+    snprintf(text, sizeof(text), "%s (uid %u)", job->actor->name, job->actor->uid);
+    return json_set_new(details, "actor", json_string(text), reterr);
+}

@@ -1,0 +1,26 @@
+/*
+ * What each operation of an administrator does: authority.h lists their words and arguments. operations.c
+ * holds the table; a handler sets job->result and job->changed.
+ */
+#pragma once
+#include "authority/requests.h"
+
+must_check enum error_code operations_handle(struct clerk *clerk, struct job *job, struct error *reterr);
+
+typedef enum error_code operation_handler(struct clerk *clerk, struct job *job, struct error *reterr);
+operation_handler operation_token_create;
+operation_handler operation_host_list, operation_host_show, operation_host_hold, operation_host_release,
+    operation_host_erase, operation_host_accept_restore;
+operation_handler operation_group_set, operation_group_list;
+operation_handler operation_request_list, operation_request_approve, operation_request_deny;
+operation_handler operation_ledger_show, operation_ledger_verify, operation_metrics;
+
+/* An argument. ERR_USAGE when it is missing or of another type. */
+must_check enum error_code argument_text(const struct job *job, const char *name, const char **ret_text,
+                                         struct error *reterr);
+/* An integer from least to most; where it is not given *ret_value stays. */
+must_check enum error_code argument_integer(const struct job *job, const char *name, int64_t least,
+                                            int64_t most, int64_t *ret_value, struct error *reterr);
+
+/* {"actor":…} with the name and uid of who asks, added to details of a ledger entry. */
+must_check enum error_code operation_set_actor(const struct job *job, json_t *details, struct error *reterr);

@@ -1,0 +1,69 @@
+/*
+ * What is known of hosts in memory only: who they are (so that workers can open messages without the
+ * database), nonces they may use, when they were last heard of, and whether an earlier boot is being asked if
+ * it still runs. Only the clerk changes it; workers look up identities.
+ */
+#pragma once
+#include <pthread.h>
+#include <stdint.h>
+
+#include "crypto/hpke.h"
+#include "message/message.h"
+#include "policy/policy.h"
+
+#define PRESENCE_NONCE_SIZE 16
+#define PRESENCE_NONCES 8 /* of the last answers; a host has more than one conversation */
+
+struct presence_host {
+    struct presence_host *next; /* with the same hash */
+    uint8_t id[MESSAGE_HOST_ID_SIZE];
+    uint8_t identity[HPKE_KEY_SIZE];
+    /* Everything below is the clerk's. */
+    uint8_t nonces[PRESENCE_NONCES][PRESENCE_NONCE_SIZE];
+    bool nonce_is_valid[PRESENCE_NONCES];
+    unsigned nonce_next;
+    bool was_seen;
+    int64_t last_seen_unix_s;
+    /* The boot that spoke last, and when, by the monotonic clock. */
+    bool has_boot;
+    uint8_t boot[POLICY_TOKEN_SIZE];
+    int64_t boot_at_ns;
+    /* A probe: boot is asked whether it still runs, because another one wants to open. */
+    bool is_probing;
+    uint8_t probe[POLICY_TOKEN_SIZE];
+    uint8_t probed_boot[POLICY_TOKEN_SIZE];
+    int64_t probe_until_ns;
+    uint64_t woken_round; /* clerk_wake */
+    /* The boots whose refusal, and whose stale lineage, were written to the ledger: once is enough. */
+    bool has_refused;
+    uint8_t refused_boot[POLICY_TOKEN_SIZE];
+    bool has_stale;
+    uint8_t stale_boot[POLICY_TOKEN_SIZE];
+};
+
+#define PRESENCE_SLOTS 4096
+
+struct presence {
+    pthread_rwlock_t lock;
+    struct presence_host *slots[PRESENCE_SLOTS];
+};
+
+must_check enum error_code presence_init(struct presence *presence, struct error *reterr);
+void presence_done(struct presence *presence);
+
+/* Make a host known; fine when it is. */
+must_check enum error_code presence_add(struct presence *presence, const uint8_t id[MESSAGE_HOST_ID_SIZE],
+                                        const uint8_t identity[HPKE_KEY_SIZE], struct error *reterr);
+
+/* For the clerk. NULL when unknown. */
+struct presence_host *presence_find(struct presence *presence, const uint8_t id[MESSAGE_HOST_ID_SIZE]);
+
+/* For workers: the host's identity; false when unknown. */
+bool presence_get_identity(struct presence *presence, const uint8_t id[MESSAGE_HOST_ID_SIZE],
+                           uint8_t ret_identity[HPKE_KEY_SIZE]);
+
+/* A nonce for the host's next message. The oldest of more than PRESENCE_NONCES is void. */
+void presence_issue_nonce(struct presence_host *host, uint8_t ret_nonce[PRESENCE_NONCE_SIZE]);
+
+/* True once for every nonce that was issued. */
+bool presence_take_nonce(struct presence_host *host, const uint8_t nonce[PRESENCE_NONCE_SIZE]);

@@ -1,0 +1,29 @@
+/* The ledger in the database: what the authority writes into it. docs/protocol.md has the checkpoints. */
+#pragma once
+#include "authority/clerk.h"
+#include "ledger/ledger.h"
+
+/* Append an entry of a kind, e.g. "granted": {"version":1,"at":…,"kind":…, and the members of details}. Takes
+ * over details, which may be NULL: ERR_NO_MEMORY. In the clerk's transaction. */
+must_check enum error_code record_append(struct clerk *clerk, const char *kind, json_t *details,
+                                         struct error *reterr);
+
+/* {"host":…} and {"host":…,"request":…} in hexadecimal, for details. NULL without memory. */
+json_t *record_of_host(const uint8_t host[MESSAGE_HOST_ID_SIZE]);
+json_t *record_of_request(const uint8_t host[MESSAGE_HOST_ID_SIZE], const uint8_t request[MESSAGE_ID_SIZE]);
+
+/* 16 bytes in hexadecimal as a JSON string. NULL without memory. */
+json_t *record_hex(const uint8_t id[16]);
+
+/* Where the ledger stands. */
+must_check enum error_code record_get_head(struct sql *sql, uint64_t epoch, struct ledger_head *ret_head,
+                                           struct error *reterr);
+
+/* Sign a checkpoint of where it stands. Appended to wire. */
+must_check enum error_code record_sign_checkpoint(struct clerk *clerk, struct buffer *wire,
+                                                  struct error *reterr);
+
+/* Walk all entries and compare with checkpoints. *ret_head is where it stands. */
+must_check enum error_code record_verify(struct sql *sql, uint64_t epoch,
+                                         const struct ledger_checkpoint *checkpoints, size_t count,
+                                         struct ledger_head *ret_head, struct error *reterr);

@@ -1,0 +1,63 @@
+/* Requests, approvals and tickets in the database, and what policy says of them. In the clerk's transaction.
+ */
+#pragma once
+#include "authority/keyslots.h"
+
+#define REQUEST_OPENS_MAXIMUM JOB_EVALUATIONS_MAXIMUM
+#define REQUEST_CODE_SIZE 5
+
+struct __attribute__((packed)) request_open {
+    uint8_t keyslot[KEYRING_KEYSLOT_SIZE];
+    uint8_t blinded[OPRF_ELEMENT_SIZE];
+};
+
+struct request {
+    uint8_t id[MESSAGE_ID_SIZE];
+    uint8_t host[MESSAGE_HOST_ID_SIZE];
+    uint8_t message[MESSAGE_ID_SIZE];
+    struct policy_request policy; /* approvals point to those below */
+    struct policy_approval approvals[POLICY_APPROVALS_MAXIMUM];
+    bool is_restored; /* an approver said that this copy is the host now */
+    char code[REQUEST_CODE_SIZE];
+    int64_t wrong_codes;
+    bool was_asked; /* people were told */
+    int64_t created_at_unix_s;
+    struct request_open opens[REQUEST_OPENS_MAXIMUM];
+    size_t open_count;
+};
+
+/* ERR_NOT_FOUND. Approvals are read too. */
+must_check enum error_code request_find(struct clerk *clerk, const uint8_t id[MESSAGE_ID_SIZE],
+                                        struct request *ret_request, struct error *reterr);
+
+/* The one that a message made. */
+must_check enum error_code request_find_by_message(struct clerk *clerk,
+                                                   const uint8_t host[MESSAGE_HOST_ID_SIZE],
+                                                   const uint8_t boot[POLICY_TOKEN_SIZE],
+                                                   const uint8_t message[MESSAGE_ID_SIZE],
+                                                   struct request *ret_request, struct error *reterr);
+
+must_check enum error_code request_insert(struct clerk *clerk, const struct request *request,
+                                          const char *facts, struct error *reterr);
+
+/* Write back state, flags, wrong codes and whether people were told. */
+must_check enum error_code request_update(struct clerk *clerk, const struct request *request,
+                                          struct error *reterr);
+
+/* Whether another boot of its host has a request that is not decided; those are flagged too. */
+must_check enum error_code request_flag_others(struct clerk *clerk, const struct request *request,
+                                               bool *ret_is_another, struct error *reterr);
+
+/* None is fine. */
+must_check enum error_code ticket_find(struct clerk *clerk, const uint8_t host[MESSAGE_HOST_ID_SIZE],
+                                       struct policy_ticket *ret_ticket, struct error *reterr);
+
+/* Let policy decide as things are now, and carry out what it says: state, flags, ledger, ticket, lineage. The
+ * request is as it then is. While an earlier boot is being asked if it still runs, nothing is granted. */
+must_check enum error_code request_decide(struct clerk *clerk, struct request *request, struct host *host,
+                                          const struct group *group, struct policy_decision *ret_decision,
+                                          struct error *reterr);
+
+/* Flags and reasons as JSON arrays of words. NULL without memory. */
+json_t *request_flags_json(unsigned flags);
+json_t *request_reasons_json(const struct policy_decision *decision);

@@ -1,0 +1,151 @@
+#include "authority/schema.h"
+
+/* Times are seconds since 1970, ids blobs of 16 bytes unless said. Secrets: none but scalars, and those
+ * sealed. */
+static const char tables[] =
+    "CREATE TABLE state("
+    "  one INTEGER PRIMARY KEY CHECK(one = 1),"
+    "  epoch INTEGER NOT NULL,"         /* of the ledger */
+    "  generation INTEGER NOT NULL,"    /* of the keyring that is valid */
+    "  next_bucket INTEGER NOT NULL,"   /* ids of buckets are never used again */
+    "  clock_highest INTEGER NOT NULL," /* the latest time of a ledger entry */
+    "  descriptor BLOB NOT NULL"        /* as signed */
+    ") STRICT;"
+
+    "CREATE TABLE groups("
+    "  id INTEGER PRIMARY KEY,"
+    "  name TEXT NOT NULL UNIQUE,"
+    "  policy TEXT NOT NULL" /* JSON, groups.c */
+    ") STRICT;"
+
+    "CREATE TABLE tokens("
+    "  hash BLOB PRIMARY KEY," /* SHA-256 of the token: a copy of the database enrols nobody */
+    "  group_id INTEGER NOT NULL REFERENCES groups(id),"
+    "  expires_at INTEGER NOT NULL,"
+    "  host BLOB" /* that used it */
+    ") STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE hosts("
+    "  id BLOB PRIMARY KEY,"
+    "  name TEXT NOT NULL UNIQUE,"
+    "  group_id INTEGER NOT NULL REFERENCES groups(id),"
+    "  identity BLOB NOT NULL UNIQUE," /* 32 bytes */
+    "  created_at INTEGER NOT NULL,"
+    "  confirmed INTEGER NOT NULL DEFAULT 0,"
+    "  held INTEGER NOT NULL DEFAULT 0," /* 1 by an administrator, 2 by restoring */
+    "  erased INTEGER NOT NULL DEFAULT 0,"
+    "  lineage_current BLOB,"
+    "  lineage_offered BLOB,"
+    "  restore_accepted INTEGER NOT NULL DEFAULT 0," /* the next stale lineage is the host's */
+    "  live_boot BLOB," /* the boot id this authority let open, or first heard of */
+    "  last_seen INTEGER,"
+    "  address TEXT,"
+    "  facts TEXT," /* of the running host, JSON */
+    "  notes TEXT"
+    ") STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE keyslots("
+    "  id BLOB PRIMARY KEY,"
+    "  host BLOB NOT NULL REFERENCES hosts(id),"
+    "  vault BLOB NOT NULL,"
+    "  vault_name TEXT NOT NULL,"
+    "  created_at INTEGER NOT NULL,"
+    "  bound BLOB NOT NULL," /* the blinded elements it was bound with, 64 bytes */
+    "  bucket INTEGER,"      /* whose key seals the scalar; null once erased */
+    "  sealed BLOB,"
+    "  erase INTEGER REFERENCES erases(id)," /* being erased, or erased: it opens no more */
+    "  erased_at INTEGER"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX keyslots_host ON keyslots(host, vault);"
+    "CREATE INDEX keyslots_bucket ON keyslots(bucket);"
+
+    "CREATE TABLE buckets("
+    "  id INTEGER PRIMARY KEY,"
+    "  group_id INTEGER NOT NULL REFERENCES groups(id),"
+    "  scalars INTEGER NOT NULL"
+    ") STRICT;"
+
+    "CREATE TABLE erases("
+    "  id INTEGER PRIMARY KEY,"
+    "  host BLOB NOT NULL REFERENCES hosts(id),"
+    "  final INTEGER NOT NULL," /* the host is erased with it */
+    "  begun_at INTEGER NOT NULL,"
+    "  generation INTEGER," /* of the keyring without its scalars, once that is valid */
+    "  done_at INTEGER"
+    ") STRICT;"
+
+    "CREATE TABLE erased_vaults("
+    "  host BLOB NOT NULL REFERENCES hosts(id),"
+    "  vault BLOB NOT NULL,"
+    "  erase INTEGER NOT NULL REFERENCES erases(id),"
+    "  signed BLOB," /* the answer, once it is done */
+    "  PRIMARY KEY(host, vault)"
+    ") STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE requests("
+    "  id BLOB PRIMARY KEY,"
+    "  host BLOB NOT NULL REFERENCES hosts(id),"
+    "  boot BLOB NOT NULL,"
+    "  message BLOB NOT NULL,"  /* id of the message: decided once */
+    "  state INTEGER NOT NULL," /* enum policy_request_state */
+    "  code TEXT NOT NULL,"
+    "  wrong_codes INTEGER NOT NULL DEFAULT 0,"
+    "  flags INTEGER NOT NULL DEFAULT 0,"
+    "  lineage BLOB,"
+    "  planned INTEGER NOT NULL,"
+    "  address TEXT NOT NULL,"
+    "  facts TEXT NOT NULL,"
+    "  opens BLOB NOT NULL," /* per keyslot: its id and the blinded element, 48 bytes */
+    "  created_at INTEGER NOT NULL,"
+    "  expires_at INTEGER NOT NULL,"
+    "  asked INTEGER NOT NULL DEFAULT 0,"
+    "  UNIQUE(host, boot, message)"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX requests_state ON requests(state, created_at);"
+    "CREATE INDEX requests_host ON requests(host, state);"
+
+    "CREATE TABLE approvals("
+    "  request BLOB NOT NULL REFERENCES requests(id),"
+    "  uid INTEGER NOT NULL,"
+    "  name TEXT NOT NULL,"
+    "  flags INTEGER NOT NULL,"    /* of the request then */
+    "  restored INTEGER NOT NULL," /* this copy is the host now */
+    "  at INTEGER NOT NULL,"
+    "  PRIMARY KEY(request, uid)"
+    ") STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE tickets("
+    "  host BLOB PRIMARY KEY REFERENCES hosts(id),"
+    "  purpose INTEGER NOT NULL," /* enum policy_ticket_purpose */
+    "  taken_by BLOB NOT NULL,"
+    "  expires_at INTEGER NOT NULL,"
+    "  used_by BLOB"
+    ") STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE ledger("
+    "  sequence INTEGER PRIMARY KEY,"
+    "  hash BLOB NOT NULL,"
+    "  entry BLOB NOT NULL" /* as hashed */
+    ") STRICT;"
+
+    "PRAGMA application_id = 1752527723;" /* "husk" */
+    "PRAGMA user_version = 1;";
+_Static_assert(SCHEMA_VERSION == 1, "the last line above");
+
+enum error_code schema_create(struct sql *sql, struct error *reterr)
+{
+    return sql_script(sql, tables, reterr);
+}
+
+enum error_code schema_check(struct sql *sql, struct error *reterr)
+{
+    int64_t version = 0;
+    enum error_code code = sql_get_version(sql, &version, reterr);
+    if (code)
+        return code;
+    if (version > SCHEMA_VERSION)
+        return error_set(reterr, ERR_TOO_NEW, 0, "the database has version %lld, this huskd knows %d",
+                         (long long)version, SCHEMA_VERSION);
+    return version == SCHEMA_VERSION ? OK
+                                     : error_set(reterr, ERR_CORRUPT, 0, "the database is not one of huskd");
+}

@@ -1,0 +1,265 @@
+#include "authority/sql.h"
+
+#include <sqlite3.h>
+
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "base/fault.h"
+
+enum { STATEMENTS_MAXIMUM = 256, BUSY_MS = 10000 };
+
+struct prepared {
+    const char *text;
+    sqlite3_stmt *statement;
+};
+
+struct sql {
+    sqlite3 *database;
+    struct prepared prepared[STATEMENTS_MAXIMUM];
+    size_t prepared_count;
+};
+
+static enum error_code failed(struct sql *sql, const char *doing, struct error *reterr)
+{
+    const int result = sqlite3_extended_errcode(sql->database);
+    const char *words = sqlite3_errmsg(sql->database);
+    switch (result & 0xff) {
+    case SQLITE_FULL:
+        return error_set(reterr, ERR_NO_SPACE, 0, "the database: %s: %s", doing, words);
+    case SQLITE_NOMEM:
+        return error_set(reterr, ERR_NO_MEMORY, 0, "the database: %s: %s", doing, words);
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return error_set(reterr, ERR_CORRUPT, 0, "the database: %s: %s", doing, words);
+    case SQLITE_CONSTRAINT:
+        return error_set(reterr, ERR_EXISTS, 0, "the database: %s: %s", doing, words);
+    default:
+        return error_set(reterr, ERR_FAILED, 0, "the database: %s: %s", doing, words);
+    }
+}
+
+static const char settings[] =
+    "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
+    "PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;";
+
+enum error_code sql_open(const char *path, enum sql_way way, struct sql **ret_sql, struct error *reterr)
+{
+    static const int flags[] = {
+        [SQL_CREATE] = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE,
+        [SQL_OPEN] = SQLITE_OPEN_READWRITE,
+        [SQL_READ_ONLY] = SQLITE_OPEN_READONLY,
+    };
+    struct sql *sql = calloc(1, sizeof(*sql));
+    if (!sql)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    enum error_code code = OK;
+    if (sqlite3_open_v2(path, &sql->database, flags[way] | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW,
+                        NULL) != SQLITE_OK)
+        code = error_set(reterr, way == SQL_CREATE ? ERR_FAILED : ERR_NOT_FOUND, 0, "cannot open %s: %s",
+                         path, sql->database ? sqlite3_errmsg(sql->database) : "out of memory");
+    if (!code) {
+        sqlite3_busy_timeout(sql->database, BUSY_MS);
+        code = way == SQL_READ_ONLY ? OK : sql_script(sql, settings, reterr);
+    }
+    if (code)
+        sql_close(sql);
+    else
+        *ret_sql = sql;
+    return code;
+}
+
+void sql_close(struct sql *sql)
+{
+    if (!sql)
+        return;
+    for (size_t i = 0; i < sql->prepared_count; i++)
+        sqlite3_finalize(sql->prepared[i].statement);
+    sqlite3_close(sql->database);
+    free(sql);
+}
+
+enum error_code sql_script(struct sql *sql, const char *text, struct error *reterr)
+{
+    return sqlite3_exec(sql->database, text, NULL, NULL, NULL) == SQLITE_OK ? OK
+                                                                            : failed(sql, "a script", reterr);
+}
+
+static enum error_code prepare(struct sql *sql, const char *text, sqlite3_stmt **ret_statement,
+                               struct error *reterr)
+{
+    for (size_t i = 0; i < sql->prepared_count; i++)
+        if (sql->prepared[i].text == text) {
+            *ret_statement = sql->prepared[i].statement;
+            return OK;
+        }
+    if (sql->prepared_count == STATEMENTS_MAXIMUM)
+        return error_set(reterr, ERR_FAILED, 0, "the database: too many statements");
+    if (sqlite3_prepare_v3(sql->database, text, -1, SQLITE_PREPARE_PERSISTENT, ret_statement, NULL) !=
+        SQLITE_OK)
+        return failed(sql, text, reterr);
+    sql->prepared[sql->prepared_count++] = (struct prepared){.text = text, .statement = *ret_statement};
+    return OK;
+}
+
+/* The values last until the statement is reset: the callers of sql_run and sql_select keep them that long. */
+static int bind_all(sqlite3_stmt *statement, const char *types, va_list arguments)
+{
+    int result = SQLITE_OK;
+    for (int at = 0; result == SQLITE_OK && types[at]; at++) {
+        if (types[at] == 'i') {
+            result = sqlite3_bind_int64(statement, at + 1, va_arg(arguments, int64_t));
+        } else if (types[at] == 't') {
+            result =
+                sqlite3_bind_text(statement, at + 1, va_arg(arguments, const char *), -1, SQLITE_TRANSIENT);
+        } else if (types[at] == 'b') {
+            const void *bytes = va_arg(arguments, const void *);
+            size_t length = va_arg(arguments, size_t);
+            result = sqlite3_bind_blob64(statement, at + 1, bytes, length, SQLITE_TRANSIENT);
+        } else {
+            result = sqlite3_bind_null(statement, at + 1);
+        }
+    }
+    return result;
+}
+
+enum error_code sql_run(struct sql *sql, struct error *reterr, const char *text, const char *types, ...)
+{
+    sqlite3_stmt *statement = NULL;
+    enum error_code code = prepare(sql, text, &statement, reterr);
+    if (code)
+        return code;
+    va_list arguments;
+    va_start(arguments, types);
+    int result = bind_all(statement, types, arguments);
+    va_end(arguments);
+    if (result == SQLITE_OK)
+        result = sqlite3_step(statement);
+    if (result != SQLITE_DONE && result != SQLITE_ROW)
+        code = failed(sql, text, reterr);
+    sqlite3_reset(statement);
+    sqlite3_clear_bindings(statement);
+    return code;
+}
+
+int sql_changes(const struct sql *sql)
+{
+    return sqlite3_changes(sql->database);
+}
+
+enum error_code sql_select(struct sql *sql, struct sql_rows *ret_rows, struct error *reterr, const char *text,
+                           const char *types, ...)
+{
+    sqlite3_stmt *statement = NULL;
+    enum error_code code = prepare(sql, text, &statement, reterr);
+    if (code)
+        return code;
+    va_list arguments;
+    va_start(arguments, types);
+    int result = bind_all(statement, types, arguments);
+    va_end(arguments);
+    if (result != SQLITE_OK)
+        return failed(sql, text, reterr);
+    *ret_rows = (struct sql_rows){.sql = sql, .statement = statement};
+    return OK;
+}
+
+enum error_code sql_next(struct sql_rows *rows, bool *ret_is_there, struct error *reterr)
+{
+    const int result = sqlite3_step(rows->statement);
+    if (result != SQLITE_ROW && result != SQLITE_DONE)
+        return failed(rows->sql, "reading", reterr);
+    *ret_is_there = result == SQLITE_ROW;
+    return OK;
+}
+
+void sql_done(struct sql_rows *rows)
+{
+    if (!rows->statement)
+        return;
+    sqlite3_reset(rows->statement);
+    sqlite3_clear_bindings(rows->statement);
+    rows->statement = NULL;
+}
+
+bool sql_is_null(const struct sql_rows *rows, int column)
+{
+    return sqlite3_column_type(rows->statement, column) == SQLITE_NULL;
+}
+
+int64_t sql_integer(const struct sql_rows *rows, int column)
+{
+    return sqlite3_column_int64(rows->statement, column);
+}
+
+const char *sql_text(const struct sql_rows *rows, int column)
+{
+    const unsigned char *text = sqlite3_column_text(rows->statement, column);
+    return text ? (const char *)text : "";
+}
+
+const void *sql_blob(const struct sql_rows *rows, int column, size_t *ret_length)
+{
+    const void *bytes = sqlite3_column_blob(rows->statement, column);
+    *ret_length = (size_t)sqlite3_column_bytes(rows->statement, column);
+    return bytes;
+}
+
+bool sql_bytes(const struct sql_rows *rows, int column, void *ret_bytes, size_t length)
+{
+    size_t there;
+    const void *bytes = sql_blob(rows, column, &there);
+    if (!bytes || there != length)
+        return false;
+    memcpy(ret_bytes, bytes, length);
+    return true;
+}
+
+enum error_code sql_begin(struct sql *sql, struct error *reterr)
+{
+    return sql_run(sql, reterr, "BEGIN IMMEDIATE", "");
+}
+
+enum error_code sql_commit(struct sql *sql, struct error *reterr)
+{
+    const int injected = fault("authority.commit");
+    if (injected)
+        return error_set(reterr, ERR_FAILED, injected, "the database: cannot commit");
+    return sql_run(sql, reterr, "COMMIT", "");
+}
+
+void sql_roll_back(struct sql *sql)
+{
+    if (!sqlite3_get_autocommit(sql->database) && sql_run(sql, NULL, "ROLLBACK", "") != OK)
+        return; /* SQLite has rolled back by itself */
+}
+
+enum error_code sql_piece_begin(struct sql *sql, struct error *reterr)
+{
+    return sql_run(sql, reterr, "SAVEPOINT piece", "");
+}
+
+enum error_code sql_piece_keep(struct sql *sql, struct error *reterr)
+{
+    return sql_run(sql, reterr, "RELEASE piece", "");
+}
+
+void sql_piece_undo(struct sql *sql)
+{
+    if (sql_run(sql, NULL, "ROLLBACK TO piece", "") == OK && sql_run(sql, NULL, "RELEASE piece", "") == OK)
+        return;
+    /* A transaction that cannot be undone in part is not committed either: sql_commit fails then. */
+    sql_roll_back(sql);
+}
+
+enum error_code sql_get_version(struct sql *sql, int64_t *ret_version, struct error *reterr)
+{
+    struct sql_rows rows = {0};
+    bool is_there = false;
+    enum error_code code = sql_select(sql, &rows, reterr, "PRAGMA user_version", "");
+    if (!code)
+        code = sql_next(&rows, &is_there, reterr);
+    if (!code)
+        *ret_version = is_there ? sql_integer(&rows, 0) : 0;
+    sql_done(&rows);
+    return code;
+}

@@ -1,0 +1,161 @@
+#include "authority/workers.h"
+
+#include <sodium.h>
+#include <unistd.h>
+
+#include "authority/clerk.h"
+
+enum { WORKERS_MAXIMUM = 64 };
+
+struct workers {
+    struct clerk *clerk;
+    uint8_t decoy[HPKE_KEY_SIZE]; /* the identity of hosts nobody knows */
+    pthread_mutex_t mutex;
+    pthread_cond_t wake;
+    struct job *queue, **queue_end;
+    size_t waiting;
+    bool is_stopping;
+    pthread_t threads[WORKERS_MAXIMUM];
+    unsigned count;
+};
+
+/* The key the message names; one that names none of ours is tried with the current key, and fails like any
+ * other: the same work for all. */
+static const struct secret *choose_key(const struct clerk *clerk, const struct message_header *header)
+{
+    uint8_t id[MESSAGE_KEY_ID_SIZE];
+    if (clerk->next_message_key) {
+        message_key_id(clerk->descriptor.next_message_key, id);
+        if (memcmp(id, header->key_id, sizeof(id)) == 0)
+            return clerk->next_message_key;
+    }
+    return clerk->message_key;
+}
+
+static enum error_code open_message(struct workers *workers, struct job *job, struct error *reterr)
+{
+    struct message_header header;
+    uint8_t identity[HPKE_KEY_SIZE];
+    enum error_code code = message_parse_header(job->wire, job->wire_length, &header, reterr);
+    if (code)
+        return code;
+    if (!presence_get_identity(&workers->clerk->presence, header.host_id, identity))
+        memcpy(identity, workers->decoy, sizeof(identity));
+    code = message_open(job->wire, job->wire_length, choose_key(workers->clerk, &header),
+                        header.mode == MESSAGE_AUTH ? identity : NULL, &job->object, &job->context, reterr);
+    if (!code)
+        code = message_get_type(job->object, header.mode, &job->type, reterr);
+    if (!code)
+        code = json_get_hex(job->object, "id", job->id, sizeof(job->id), reterr);
+    if (!code)
+        memcpy(job->host, header.host_id, sizeof(job->host));
+    return code;
+}
+
+static void work(struct workers *workers, struct job *job)
+{
+    struct clerk *clerk = workers->clerk;
+    if (job->is_opened) {
+        job_answer(job);
+        return;
+    }
+    job->is_opened = true;
+    if (open_message(workers, job, NULL) == OK) {
+        free(TAKE(job->wire));
+        clerk_put(clerk, job);
+        return;
+    }
+    atomic_fetch_add(&clerk->unreadable, 1);
+    job_answer_plain(job, ANSWER_DESCRIPTOR, clerk->descriptor_bytes.data, clerk->descriptor_bytes.length);
+}
+
+static void *run(void *context)
+{
+    struct workers *workers = context;
+    pthread_mutex_lock(&workers->mutex);
+    while (workers->queue || !workers->is_stopping) {
+        if (!workers->queue) {
+            pthread_cond_wait(&workers->wake, &workers->mutex);
+            continue;
+        }
+        struct job *job = workers->queue;
+        workers->queue = job->next;
+        if (!workers->queue)
+            workers->queue_end = &workers->queue;
+        workers->waiting--;
+        pthread_mutex_unlock(&workers->mutex);
+        work(workers, job);
+        pthread_mutex_lock(&workers->mutex);
+    }
+    pthread_mutex_unlock(&workers->mutex);
+    return NULL;
+}
+
+void workers_put(struct workers *workers, struct job *job)
+{
+    job->next = NULL;
+    pthread_mutex_lock(&workers->mutex);
+    *workers->queue_end = job;
+    workers->queue_end = &job->next;
+    workers->waiting++;
+    pthread_cond_signal(&workers->wake);
+    pthread_mutex_unlock(&workers->mutex);
+}
+
+size_t workers_waiting(struct workers *workers)
+{
+    pthread_mutex_lock(&workers->mutex);
+    const size_t waiting = workers->waiting;
+    pthread_mutex_unlock(&workers->mutex);
+    return waiting;
+}
+
+static enum error_code start_threads(struct workers *workers, unsigned count, struct error *reterr)
+{
+    while (workers->count < count) {
+        const int os_errno = pthread_create(&workers->threads[workers->count], NULL, run, workers);
+        if (os_errno)
+            return error_set(reterr, ERR_FAILED, os_errno, "cannot start a thread");
+        workers->count++;
+    }
+    return OK;
+}
+
+enum error_code workers_start(struct clerk *clerk, unsigned count, struct workers **ret_workers,
+                              struct error *reterr)
+{
+    _cleanup_(secret_freep) struct secret *decoy_key = NULL;
+    struct workers *workers = calloc(1, sizeof(*workers));
+    if (!workers)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    workers->clerk = clerk;
+    workers->queue_end = &workers->queue;
+    pthread_mutex_init(&workers->mutex, NULL);
+    pthread_cond_init(&workers->wake, NULL);
+    const long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    if (count == 0)
+        count = processors > 0 ? (unsigned)processors : 1;
+    enum error_code code = hpke_key_new(&decoy_key, workers->decoy, reterr);
+    if (!code)
+        code = start_threads(workers, count < WORKERS_MAXIMUM ? count : WORKERS_MAXIMUM, reterr);
+    if (code)
+        workers_stop(workers);
+    else
+        *ret_workers = workers;
+    return code;
+}
+
+void workers_stop(struct workers *workers)
+{
+    if (!workers)
+        return;
+    pthread_mutex_lock(&workers->mutex);
+    workers->is_stopping = true;
+    pthread_cond_broadcast(&workers->wake);
+    pthread_mutex_unlock(&workers->mutex);
+    for (unsigned i = 0; i < workers->count; i++)
+        pthread_join(workers->threads[i], NULL);
+    pthread_mutex_destroy(&workers->mutex);
+    pthread_cond_destroy(&workers->wake);
+    free(workers);
+}
