@@ -79,11 +79,14 @@ static enum error_code take_sealed(struct sending *sending, json_t *answer, stru
         code = json_get_hex(answer, "id", answered, sizeof(answered), reterr);
     if (!code && memcmp(asked, answered, sizeof(asked)) != 0)
         code = error_set(reterr, ERR_CORRUPT, 0, "the answer to another message");
-    if (!code)
+    /* To a host it does not know yet an authority may refuse without one. */
+    const bool has_nonce = message_types[sending->type].mode == MESSAGE_AUTH || json_object_get(answer, "nonce");
+    if (!code && has_nonce)
         code = json_get_hex(answer, "nonce", nonce, sizeof(nonce), reterr);
     if (code)
         return code;
-    client_nonce_put(sending->client, sending->pin, nonce);
+    if (has_nonce)
+        client_nonce_put(sending->client, sending->pin, nonce);
     if (json_object_get(answer, "error"))
         return take_error(answer, reterr);
     code = json_object_get(answer, "result") ? json_get_object(answer, "result", &result, reterr) : OK;

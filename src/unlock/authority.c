@@ -237,6 +237,11 @@ static void step(struct asking *asking, struct asked *asked, unsigned wait_s)
     enum error_code code = asked->phase == ASKED_NEW
                                ? make_request(asking, asked, &why)
                                : ask_again(asking, asked, taken_up ? 0 : wait_s, &why);
+    if (taken_up && !code && asked->decision.state == CLIENT_EXPIRED) {
+        kept_drop(asking->client, asked->pin);
+        asked->phase = ASKED_NEW;
+        code = make_request(asking, asked, &why);
+    }
     if (!code)
         code = take_decision(asking, asked, is_new, &why);
     else if (code != ERR_UNREACHABLE && code != ERR_PENDING) /* erased, denied, no memory: for good */

@@ -21,27 +21,29 @@ static bool reach_keyring(void)
                   0, 0) == 0;
 }
 
-static void describe(const struct client *client, const struct client_pin *pin, char text[DESCRIPTION_SIZE])
+/* By the boot, for only that gets an answer, and the authority. */
+static bool describe(struct client *client, const struct client_pin *pin, char text[DESCRIPTION_SIZE])
 {
-    snprintf(text, DESCRIPTION_SIZE, "husk:request:%llx-%llx:%s", (unsigned long long)client->device,
-             (unsigned long long)client->inode, client_id_shown(pin->id));
+    uint8_t boot[CLIENT_ID_SIZE];
+    if (client_boot_id(client, boot, NULL))
+        return false;
+    snprintf(text, DESCRIPTION_SIZE, "husk:request:%s:%s", client_id_shown(boot), client_id_shown(pin->id));
+    return true;
 }
 
-static long find(const struct client *client, const struct client_pin *pin)
+static long find(struct client *client, const struct client_pin *pin)
 {
     char description[DESCRIPTION_SIZE];
-    describe(client, pin, description);
-    return reach_keyring() ? keyctl(KEYCTL_SEARCH, (unsigned long)KEY_SPEC_USER_KEYRING,
+    return describe(client, pin, description) && reach_keyring() ? keyctl(KEYCTL_SEARCH, (unsigned long)KEY_SPEC_USER_KEYRING,
                                     (unsigned long)KEPT_TYPE, (unsigned long)description, 0)
                            : -1;
 }
 
-void kept_put(const struct client *client, const struct client_pin *pin, const struct secret *bytes,
+void kept_put(struct client *client, const struct client_pin *pin, const struct secret *bytes,
               unsigned timeout_s)
 {
     char description[DESCRIPTION_SIZE];
-    describe(client, pin, description);
-    if (!reach_keyring())
+    if (!describe(client, pin, description) || !reach_keyring())
         return;
     long key =
         syscall(SYS_add_key, KEPT_TYPE, description, bytes->bytes, bytes->length, KEY_SPEC_USER_KEYRING);
@@ -49,7 +51,7 @@ void kept_put(const struct client *client, const struct client_pin *pin, const s
         (void)keyctl(KEYCTL_SET_TIMEOUT, (unsigned long)key, timeout_s, 0, 0);
 }
 
-enum error_code kept_get(const struct client *client, const struct client_pin *pin,
+enum error_code kept_get(struct client *client, const struct client_pin *pin,
                          struct secret **ret_bytes)
 {
     _cleanup_(secret_freep) struct secret *bytes = NULL;
@@ -63,7 +65,7 @@ enum error_code kept_get(const struct client *client, const struct client_pin *p
     return OK;
 }
 
-void kept_drop(const struct client *client, const struct client_pin *pin)
+void kept_drop(struct client *client, const struct client_pin *pin)
 {
     const long key = find(client, pin);
     if (key >= 0)

@@ -8,8 +8,8 @@
 
 #define KEPT_MAXIMUM 2048
 
-void kept_put(const struct client *client, const struct client_pin *pin, const struct secret *bytes,
+void kept_put(struct client *client, const struct client_pin *pin, const struct secret *bytes,
               unsigned timeout_s);
-must_check enum error_code kept_get(const struct client *client, const struct client_pin *pin,
+must_check enum error_code kept_get(struct client *client, const struct client_pin *pin,
                                     struct secret **ret_bytes);
-void kept_drop(const struct client *client, const struct client_pin *pin);
+void kept_drop(struct client *client, const struct client_pin *pin);

@@ -151,7 +151,7 @@ class BindTest(HostTest):
         self.authority.unlock_by("auto")
         self.protect()
         self.enroll()
-        found = self.json("keyslot add", "v", "--authority")
+        found = self.json("keyslot add", "v", "--authority", "--with-keyfile", self.keyfile)
         self.assertIn("bypass", [finding["kind"] for finding in found["findings"]])
         self.json("keyslot remove", "v", self.keyslots()["keyfile"])
         self.lock()
@@ -290,7 +290,9 @@ class UnlockTest(HostTest):
 
     def test_local_keys_come_first_and_ask_nobody(self):
         self.ready()
-        self.json("keyslot add", "v", "--keyfile", self.keyfile, "--allow-bypass")
+        key = self.path("key")
+        shutil.copy(self.keyfile, key)
+        self.json("keyslot add", "v", "--keyfile", key, "--allow-bypass")
         self.lock()
         self.authority.stop()
         self.assertEqual(self.unlock()["result"]["vaults"][0]["opened_by"], "keyfile")
