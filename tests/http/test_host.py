@@ -13,15 +13,15 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import authority
 import husk
+import known_address
 from job import Job, needs_faults
 
-PROBE_S = 4  # that a pending request is waited for at least
 
-
+@unittest.skipIf(authority.missing(), authority.missing() or "")
 class HostTest(Job):
     def setUp(self):
         super().setUp()
-        self.authority = self.enterContext(authority.running())
+        self.authority = self.enterContext(known_address.running())
         self.addCleanup(self.forget_boot)
 
     def runtime(self):
@@ -86,14 +86,14 @@ class EnrollTest(HostTest):
         self.assertFalse(os.path.exists(self.path(".husk/authorities")))
 
     def test_another_authority_at_the_address_is_refused(self):
-        with authority.running() as other:
+        with known_address.running() as other:
             error = self.json("enroll", other.url, "--token", self.authority.token(), expect=husk.REFUSED)["error"]
         self.assertIn("another authority", error["message"])
         self.assertFalse(os.path.exists(self.path(".husk/authorities")))
 
     def test_nobody_at_the_address_is_not_now(self):
         token = self.authority.token()
-        self.authority.stop()
+        self.authority.end()
         error = self.json("enroll", self.authority.url, "--token", token, expect=husk.NOT_NOW)["error"]
         self.assertEqual(error["code"], "unreachable")
 
@@ -166,7 +166,7 @@ class BindTest(HostTest):
 
     def test_an_authority_that_does_not_answer_makes_no_vault(self):
         self.enroll()
-        self.authority.stop()
+        self.authority.end()
         self.protect_by_authority(expect=husk.NOT_NOW)
         self.assertFalse(os.path.exists(self.path(".husk/vaults/v")))
         self.assertFalse(os.path.exists(self.beside("recovery")))
@@ -185,7 +185,7 @@ class BindTest(HostTest):
         self.ready()
         slot = self.keyslots()["authority"]
         self.json("keyslot add", "v", "--keyfile", self.keyfile, "--allow-bypass")
-        self.authority.stop()
+        self.authority.end()
         found = self.json("keyslot remove", "v", slot, expect=husk.INCOMPLETE)
         self.assertIn("authority-not-told", [finding["kind"] for finding in found["findings"]])
         self.assertNotIn("authority", self.keyslots())
@@ -252,7 +252,7 @@ class UnlockTest(HostTest):
     def test_an_authority_that_does_not_answer_is_not_now_and_is_waited_for(self):
         self.ready()
         self.lock()
-        self.authority.stop()
+        self.authority.end()
         self.assertEqual(self.unlock(expect=husk.NOT_NOW)["error"]["code"], "unreachable")
         process = self.start_unlock("--wait", "60")
         time.sleep(1.5)
@@ -263,10 +263,10 @@ class UnlockTest(HostTest):
     def test_another_authority_at_the_address_opens_nothing(self):
         self.ready()
         self.lock()
-        self.authority.stop()
-        with authority.running() as other:
-            other.stop()
-            other.port = self.authority.port
+        self.authority.end()
+        with known_address.running() as other:
+            other.end()
+            other.listen_at(self.authority.port)
             other.start()
             error = self.unlock(expect=husk.NOT_NOW)["error"]
         self.assertIn("another authority", error["message"])
@@ -294,7 +294,7 @@ class UnlockTest(HostTest):
         shutil.copy(self.keyfile, key)
         self.json("keyslot add", "v", "--keyfile", key, "--allow-bypass")
         self.lock()
-        self.authority.stop()
+        self.authority.end()
         self.assertEqual(self.unlock()["result"]["vaults"][0]["opened_by"], "keyfile")
         self.lock()
         self.assertEqual(self.unlock("--authority", expect=husk.NOT_NOW)["error"]["code"], "unreachable")
@@ -302,19 +302,19 @@ class UnlockTest(HostTest):
     def test_a_recovery_key_opens_without_the_authority(self):
         self.ready()
         self.lock()
-        self.authority.stop()
+        self.authority.end()
         self.unlock("--recovery-key-file", self.beside("recovery"))
 
     def test_of_two_authorities_the_one_that_answers_opens(self):
         self.ready()
-        with authority.running() as other:
+        with known_address.running() as other:
             other.unlock_by("auto")
             second = self.enroll(of=other)["result"]["authority"]
             self.json("keyslot add", "v", f"--authority={second[:8]}", "--with-recovery-key-file",
                       self.beside("recovery"))
             for here, there in ((self.authority, other), (other, self.authority)):
                 self.lock()
-                here.stop()
+                here.end()
                 self.unlock()
                 here.start()
             self.lock()
@@ -370,7 +370,7 @@ class UnlockTest(HostTest):
     def test_a_swapped_authority_stops_it_and_a_recovery_key_accepts_it(self):
         self.ready()
         self.lock()
-        with authority.running() as other:
+        with known_address.running() as other:
             shutil.rmtree(self.path(".husk/authorities"))
             self.enroll(of=other)
         found = self.unlock("--recovery-key-file", self.beside("recovery"), expect=husk.REFUSED)
@@ -399,7 +399,7 @@ class TicketTest(HostTest):
     def test_without_an_answer_it_is_not_now_and_without_an_authority_it_fails(self):
         self.assertEqual(self.json("ticket", expect=husk.FAILED)["error"]["code"], "not-found")
         self.enroll()
-        self.authority.stop()
+        self.authority.end()
         self.assertEqual(self.json("ticket", expect=husk.NOT_NOW)["error"]["code"], "unreachable")
 
 
