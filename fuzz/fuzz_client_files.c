@@ -5,8 +5,8 @@
 static void try_pin(const char *text, size_t length)
 {
     /* The id of the seed. Any other is refused, whatever the file says. */
-    static const uint8_t id[CLIENT_ID_SIZE] = {0x9f, 0x5a, 0x9f, 0x31, 0x67, 0xd3, 0xc3, 0xde, 0x9f, 0x04, 0x5e, 0xea,
-                                               0x4c, 0xee, 0x84, 0xe9};
+    static const uint8_t id[CLIENT_ID_SIZE] = {0x9f, 0x5a, 0x9f, 0x31, 0x67, 0xd3, 0xc3, 0xde,
+                                               0x9f, 0x04, 0x5e, 0xea, 0x4c, 0xee, 0x84, 0xe9};
     static const uint8_t other[CLIENT_ID_SIZE];
     _cleanup_(client_pin_done) struct client_pin pin = {0}, again = {0};
     _cleanup_(buffer_done) struct buffer written = {0};

@@ -24,7 +24,8 @@ static void try_text(const char *text)
     enum error_code code = client_url_parse(text, &url, NULL);
     must_hold(code == OK || code == ERR_USAGE || code == ERR_UNSUPPORTED);
     if (!code)
-        must_hold(url.host[0] && !strpbrk(url.host, "\r\n ") && !strpbrk(url.path, "\r\n ") && url.port[0] != '0');
+        must_hold(url.host[0] && !strpbrk(url.host, "\r\n ") && !strpbrk(url.path, "\r\n ") &&
+                  url.port[0] != '0');
     code = client_token_parse(text, &token, NULL);
     must_hold(code == OK || code == ERR_USAGE);
 }

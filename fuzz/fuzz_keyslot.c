@@ -1,7 +1,7 @@
 /*
  * A keyslot file: what parses has sound fields, and never opens for an answer it was not made for. The seeds
- * are keyslots made for the answer, or of an authority for the scalar, below; so one that opens must give the secret below. Passphrases are not
- * tried, only parsed: their bounds are what keeps Argon2id in bounds.
+ * are keyslots made for the answer, or of an authority for the scalar, below; so one that opens must give the
+ * secret below. Passphrases are not tried, only parsed: their bounds are what keeps Argon2id in bounds.
  */
 #include "keyslot/keyslot.h"
 #include "target.h"

@@ -94,10 +94,9 @@ static enum error_code add_options(const struct verb *verb, bool keys, struct bu
         if ((option.role == ROLE_KEY) != keys)
             continue;
         char name[64];
-        int used =
-            snprintf(name, sizeof(name), "  --%s%s%s", option.spec->name,
-                     argument_is_apart(option.spec) ? " " : "",
-                     option.spec->argument ? option.spec->argument : "");
+        int used = snprintf(name, sizeof(name), "  --%s%s%s", option.spec->name,
+                            argument_is_apart(option.spec) ? " " : "",
+                            option.spec->argument ? option.spec->argument : "");
         code = used + 2 > OPTION_COLUMN ? buffer_printf(text, reterr, "%s\n%*s", name, OPTION_COLUMN, "")
                                         : buffer_printf(text, reterr, "%-*s", OPTION_COLUMN, name);
         if (!code)

@@ -71,11 +71,12 @@ static enum error_code unbind_at(struct run *run, struct client *client, struct 
     }
     if (!code || code == ERR_NOT_FOUND || code == ERR_ERASED)
         return OK;
-    finding_add(&run->findings, FINDING_TELLS, "authority-not-told", id,
-                "run the same command again when the authority can be reached",
-                "its part of a keyslot of vault %s is not destroyed: snapshots with the keyslot still open with "
-                "its leave (%s)",
-                vault->name, why.message);
+    finding_add(
+        &run->findings, FINDING_TELLS, "authority-not-told", id,
+        "run the same command again when the authority can be reached",
+        "its part of a keyslot of vault %s is not destroyed: snapshots with the keyslot still open with "
+        "its leave (%s)",
+        vault->name, why.message);
     return ERR_INCOMPLETE;
 }
 

@@ -14,11 +14,11 @@ must_check enum error_code authorities_ask(struct run *run, struct vault *const 
 
 /* vault_unlock, with the authorities this host trusts to compare. That they cannot be read is a finding. */
 must_check enum error_code authorities_unlock(struct run *run, struct vault *vault,
-                                              const struct secret *vault_secret,
-                                              enum vault_acceptance accept, struct error *reterr);
+                                              const struct secret *vault_secret, enum vault_acceptance accept,
+                                              struct error *reterr);
 
-/* After the keyslot is gone here, have the scalar of it destroyed at its authority; where that is not known any
- * more (id zeros), at every one. ERR_INCOMPLETE where one does not answer. */
+/* After the keyslot is gone here, have the scalar of it destroyed at its authority; where that is not known
+ * any more (id zeros), at every one. ERR_INCOMPLETE where one does not answer. */
 must_check enum error_code authorities_unbind(struct run *run, const struct vault *vault,
                                               const struct keyslot_id *keyslot,
                                               const struct authority_id *authority, struct error *reterr);

@@ -71,8 +71,8 @@ static enum error_code act(struct run *run, struct error *reterr)
     if (!code)
         code = choose_name(run, name, reterr);
     if (!code)
-        code = client_enroll(run->at, run->arguments.operands[0], &token, name, clock_system(), &pin, &changed,
-                             reterr);
+        code = client_enroll(run->at, run->arguments.operands[0], &token, name, clock_system(), &pin,
+                             &changed, reterr);
     if (code)
         return code;
     const char *id = client_id_shown(pin.id);
@@ -95,10 +95,14 @@ const struct verb verb_enroll = {
     .text =
         "URL is the address of the authority's huskd, http://HOST[:PORT][/PATH]. The token is one that huskd "
         "token create printed: it is good for one host, and carries the fingerprint of the authority's root. "
-        "husk checks that the root which answers at URL is that one, and trusts it and what it signs from then "
-        "on; addresses and keys may change behind it.\n\nThe host gets an identity, .husk/host.key, which opens "
-        "nothing by itself. A host can be enrolled at several authorities. Interrupted, the same command goes "
-        "on.\n\nEnrolled, husk protect makes authority keyslots unless a KEY says otherwise; husk keyslot add "
+        "husk checks that the root which answers at URL is that one, and trusts it and what it signs from "
+        "then "
+        "on; addresses and keys may change behind it.\n\nThe host gets an identity, .husk/host.key, which "
+        "opens "
+        "nothing by itself. A host can be enrolled at several authorities. Interrupted, the same command "
+        "goes "
+        "on.\n\nEnrolled, husk protect makes authority keyslots unless a KEY says otherwise; husk keyslot "
+        "add "
         "NAME --authority gives one to a vault that is there.",
     .options = (const struct verb_option[]){{OPTION_TOKEN_FILE, ROLE_OPTIONAL, NULL},
                                             {OPTION_TOKEN, ROLE_OPTIONAL, NULL},

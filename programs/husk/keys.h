@@ -32,10 +32,10 @@ must_check enum error_code keys_read(const struct run *run, const struct key_opt
  * *ret_kind is the kind of keyslot that opened. ERR_WRONG_KEY, and what authorities say.
  */
 enum keys_sources { KEYS_ANY_SOURCE, KEYS_NOT_RECORDED, KEYS_UNATTENDED };
-must_check enum error_code keys_open(struct run *run, struct vault *vault,
-                                     const struct key_options *options, const struct unlock_answers *answers,
-                                     enum keys_sources sources, struct secret **ret_vault_secret,
-                                     enum keyslot_kind *ret_kind, struct error *reterr);
+must_check enum error_code keys_open(struct run *run, struct vault *vault, const struct key_options *options,
+                                     const struct unlock_answers *answers, enum keys_sources sources,
+                                     struct secret **ret_vault_secret, enum keyslot_kind *ret_kind,
+                                     struct error *reterr);
 
 /* Which kinds of keyslots a vault has. */
 struct key_kinds {

@@ -1,8 +1,8 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
 #include "authorities.h"
+#include "base/cleanup.h"
 #include "keys.h"
 
 enum { ASK_TIMES = 3 };

@@ -1,6 +1,6 @@
+#include "authorities.h"
 #include "base/cleanup.h"
 #include "base/text.h"
-#include "authorities.h"
 #include "keys.h"
 #include "keyslot_verbs.h"
 #include "render_vault.h"

@@ -20,15 +20,16 @@ static enum error_code read_new_keys(struct run *run, const struct vault *vault,
     if (recovery_out && strcmp(recovery_out, "-") != 0)
         code = new_keys_find_recovery(run, vault, recovery_out, &kept, reterr);
     if (!code)
-        code = new_keys_read(run, &rules, vault, kept ? NEW_KEYS_RECOVERY_IS_KEPT : NEW_KEYS_DRAW_RECOVERY, ret_keys,
-                             reterr);
+        code = new_keys_read(run, &rules, vault, kept ? NEW_KEYS_RECOVERY_IS_KEPT : NEW_KEYS_DRAW_RECOVERY,
+                             ret_keys, reterr);
     free(directories);
     if (!code && kept)
         report_truth(&run->report, "vault %s has a keyslot for the recovery key in %s already", vault->name,
                      text_shown(recovery_out));
     if (!code && new_keys_count(ret_keys) == 0 && !kept) {
         error_set(reterr, ERR_USAGE, 0, "which key is to be added?");
-        code = error_remedy(reterr, "name it with --authority, --keyfile F, --passphrase-file F or --recovery-out F");
+        code = error_remedy(reterr,
+                            "name it with --authority, --keyfile F, --passphrase-file F or --recovery-out F");
     }
     return code;
 }
@@ -153,19 +154,20 @@ const struct verb verb_keyslot_add = {
     .operands_most = 1,
     .key = "KEY...",
     .summary = "Give a vault further keyslots.",
-    .text = "KEY is new here: a keyslot is made for each. The vault has to be unlocked, and a key that opens "
-            "it is "
-            "needed as well: one given by --with-keyfile, --with-passphrase-file or "
-            "--with-recovery-key-file; else "
-            "the keyfiles this host records, or an authority that grants it at once; else one asked for on the "
-            "terminal. A KEY that opens the vault "
-            "already "
-            "gets no second keyslot.\n\nAn authority keyslot opens with the leave of the authority alone, and no "
-            "more once that destroys its part, from any copy of the disk. Beside it a keyfile or passphrase "
-            "bypasses the authority and needs --allow-bypass; a recovery key does not, which is kept off the "
-            "server.\n\nEvery other keyslot is a key copy for ever: snapshots and backups of "
-            "this disk "
-            "taken while it exists open with it, also after it is removed here.",
+    .text =
+        "KEY is new here: a keyslot is made for each. The vault has to be unlocked, and a key that opens "
+        "it is "
+        "needed as well: one given by --with-keyfile, --with-passphrase-file or "
+        "--with-recovery-key-file; else "
+        "the keyfiles this host records, or an authority that grants it at once; else one asked for on the "
+        "terminal. A KEY that opens the vault "
+        "already "
+        "gets no second keyslot.\n\nAn authority keyslot opens with the leave of the authority alone, and no "
+        "more once that destroys its part, from any copy of the disk. Beside it a keyfile or passphrase "
+        "bypasses the authority and needs --allow-bypass; a recovery key does not, which is kept off the "
+        "server.\n\nEvery other keyslot is a key copy for ever: snapshots and backups of "
+        "this disk "
+        "taken while it exists open with it, also after it is removed here.",
     .options = (const struct verb_option[]){{OPTION_AUTHORITY, ROLE_KEY, NULL},
                                             {OPTION_KEYFILE, ROLE_KEY, NULL},
                                             {OPTION_PASSPHRASE_FILE, ROLE_KEY, NULL},

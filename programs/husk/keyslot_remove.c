@@ -1,6 +1,6 @@
+#include "authorities.h"
 #include "base/cleanup.h"
 #include "base/text.h"
-#include "authorities.h"
 #include "keyslot_verbs.h"
 #include "render_vault.h"
 
@@ -116,16 +116,18 @@ const struct verb verb_keyslot_remove = {
     .operands_least = 2,
     .operands_most = 2,
     .summary = "Remove a keyslot and destroy it in place.",
-    .text = "ID is the keyslot's id, or its beginning of at least four digits where that is unambiguous. The "
-            "keyslot "
-            "leaves the manifest, then its file is overwritten, read again, discarded and unlinked, and the "
-            "filesystem's journal is zeroed; each step is reported. A key that opens the vault is needed "
-            "only while it "
-            "is locked.\n\nThe last keyslot that can be read is not removed: see husk erase.\n\nThis does "
-            "not reach "
-            "copies: snapshots and backups taken while the keyslot existed still open with its key. An authority "
-            "keyslot is different: its authority is told to destroy its part, and then none of them opens with it. "
-            "Where it cannot be told, husk ends with status 5, and the same command tries it again.",
+    .text =
+        "ID is the keyslot's id, or its beginning of at least four digits where that is unambiguous. The "
+        "keyslot "
+        "leaves the manifest, then its file is overwritten, read again, discarded and unlinked, and the "
+        "filesystem's journal is zeroed; each step is reported. A key that opens the vault is needed "
+        "only while it "
+        "is locked.\n\nThe last keyslot that can be read is not removed: see husk erase.\n\nThis does "
+        "not reach "
+        "copies: snapshots and backups taken while the keyslot existed still open with its key. An authority "
+        "keyslot is different: its authority is told to destroy its part, and then none of them opens with "
+        "it. "
+        "Where it cannot be told, husk ends with status 5, and the same command tries it again.",
     .options = (const struct verb_option[]){{OPTION_WITH_KEYFILE, ROLE_OPTIONAL, NULL},
                                             {OPTION_WITH_PASSPHRASE_FILE, ROLE_OPTIONAL, NULL},
                                             {OPTION_WITH_RECOVERY_KEY_FILE, ROLE_OPTIONAL, NULL},

@@ -148,9 +148,10 @@ static enum error_code check_bypass(struct run *run, const struct vault *vault, 
     const bool has_authority = keys->authority_count > 0 || (vault && vault->authority_count > 0);
     if (!has_authority || !has_unattended(keys) || argument_given(&run->arguments, OPTION_ALLOW_BYPASS))
         return OK;
-    error_set(reterr, ERR_DENIED, 0,
-              "a keyfile or passphrase opens the vault without asking its authority, now and from every copy of "
-              "the disk");
+    error_set(
+        reterr, ERR_DENIED, 0,
+        "a keyfile or passphrase opens the vault without asking its authority, now and from every copy of "
+        "the disk");
     return error_remedy(reterr, "leave it away, or say that it is meant with --allow-bypass");
 }
 
@@ -249,8 +250,8 @@ enum error_code new_keys_make_slots(struct run *run, const struct new_keys *keys
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     enum error_code code = OK;
     for (size_t i = 0; !code && i < keys->authority_count; i++)
-        code = unlock_bind(keys->client, keys->authorities[i], vault, vault_name, vault_secret, clock_system(),
-                           &slots[i], reterr);
+        code = unlock_bind(keys->client, keys->authorities[i], vault, vault_name, vault_secret,
+                           clock_system(), &slots[i], reterr);
     if (!code)
         code = make_local(run, keys, vault, vault_secret, slots + keys->authority_count, reterr);
     if (!code)

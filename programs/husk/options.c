@@ -32,11 +32,13 @@ const struct option_spec husk_options[OPTIONS] = {
     [OPTION_CONFIRM] = {"confirm", "NAME|HOSTNAME", OPTION_ONCE,
                         "the name again, so that nothing happens by accident"},
     [OPTION_CERTIFICATE] = {"certificate", "F", OPTION_ONCE, "write the report to the new file F"},
-    [OPTION_AUTHORITY] = {"authority", "[=ID]", OPTION_REPEATS,
-                          "the authority this host is enrolled at; ID or its beginning where there are several"},
-    [OPTION_ALLOW_BYPASS] = {"allow-bypass", NULL, OPTION_ONCE,
-                             "make a keyfile or passphrase keyslot although an authority is to decide: it opens "
-                             "the vault without asking"},
+    [OPTION_AUTHORITY] =
+        {"authority", "[=ID]", OPTION_REPEATS,
+         "the authority this host is enrolled at; ID or its beginning where there are several"},
+    [OPTION_ALLOW_BYPASS] =
+        {"allow-bypass", NULL, OPTION_ONCE,
+         "make a keyfile or passphrase keyslot although an authority is to decide: it opens "
+         "the vault without asking"},
     [OPTION_WAIT] = {"wait", "S", OPTION_ONCE, "wait up to S seconds for an approval or for an authority"},
     [OPTION_TOKEN] = {"token", "T", OPTION_ONCE,
                       "the token; others on this machine can see it while husk runs"},

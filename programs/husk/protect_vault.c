@@ -1,9 +1,9 @@
 #include <errno.h>
 #include <sys/random.h>
 
+#include "authorities.h"
 #include "base/cleanup.h"
 #include "base/text.h"
-#include "authorities.h"
 #include "protect.h"
 
 enum error_code protect_find_vault(struct protect *protect, struct error *reterr)
@@ -45,15 +45,14 @@ enum error_code protect_read_keys(struct protect *protect, struct error *reterr)
         return code;
     if (new_keys_count(&protect->keys) == 0) {
         error_set(reterr, ERR_USAGE, 0, "vault %s is new and needs a key", protect->name);
-        return error_remedy(reterr,
-                            "give it one with --keyfile F, --passphrase-file F (- asks) or --recovery-out F, or "
-                            "enroll this host at an authority");
+        return error_remedy(
+            reterr, "give it one with --keyfile F, --passphrase-file F (- asks) or --recovery-out F, or "
+                    "enroll this host at an authority");
     }
     if (!protect->keys.recovery_text)
         finding_add(&protect->run->findings, FINDING_TELLS, "no-recovery-key", protect->name,
                     "add one with --recovery-out F now or by husk keyslot add, and keep it off the server",
-                    "vault %s has no recovery key: if what opens it is lost, so is the data",
-                    protect->name);
+                    "vault %s has no recovery key: if what opens it is lost, so is the data", protect->name);
     return OK;
 }
 
@@ -64,8 +63,8 @@ static enum error_code create(struct protect *protect, const struct vault_id *id
     struct filesystem *filesystem = NULL;
     enum error_code code = filesystem_of(protect->plan->filesystem->root_fd, &filesystem, reterr);
     if (!code)
-        code = vault_create(filesystem, protect->name, id, vault_secret, slots, new_keys_count(&protect->keys),
-                            clock_system(), &protect->held.vault, reterr);
+        code = vault_create(filesystem, protect->name, id, vault_secret, slots,
+                            new_keys_count(&protect->keys), clock_system(), &protect->held.vault, reterr);
     if (code)
         filesystem_free(filesystem);
     return code;

@@ -42,24 +42,27 @@ static enum error_code act(struct run *run, struct error *reterr)
         *reterr = why;
         if (why.code == ERR_INTERRUPTED)
             return why.code;
-        finding_add(&run->findings, FINDING_TELLS, "no-ticket", client_id_shown(client->pins[i].id), why.remedy,
-                    "%s", why.message);
+        finding_add(&run->findings, FINDING_TELLS, "no-ticket", client_id_shown(client->pins[i].id),
+                    why.remedy, "%s", why.message);
     }
     if (code || failed == 0)
         return code;
     /* Any of them opens: one ticket is enough, but none is not. */
-    return failed == client->pin_count ? reterr->code
-                                       : error_set(reterr, ERR_INCOMPLETE, 0, "%zu of %zu authorities gave no ticket",
-                                                   failed, client->pin_count);
+    return failed == client->pin_count
+               ? reterr->code
+               : error_set(reterr, ERR_INCOMPLETE, 0, "%zu of %zu authorities gave no ticket", failed,
+                           client->pin_count);
 }
 
 const struct verb verb_ticket = {
     .name = "ticket",
     .operands = "",
     .summary = "Get leave for the next boot from the authority.",
-    .text = "A ticket lets the next boot open its vaults without a human, once and for some minutes: take it just "
-            "before an orderly reboot. husk-ticket.service does so whenever a reboot is queued. A boot nobody "
-            "ordered has none, and is decided by the policy of the host's group.",
+    .text =
+        "A ticket lets the next boot open its vaults without a human, once and for some minutes: take it "
+        "just "
+        "before an orderly reboot. husk-ticket.service does so whenever a reboot is queued. A boot nobody "
+        "ordered has none, and is decided by the policy of the host's group.",
     .options = (const struct verb_option[]){{OPTION_FINISH, ROLE_OPTIONAL, NULL}, {.id = OPTION_END}},
     .act = act,
 };

@@ -1,6 +1,6 @@
+#include "authorities.h"
 #include "base/cleanup.h"
 #include "base/text.h"
-#include "authorities.h"
 #include "held.h"
 #include "keys.h"
 
@@ -13,8 +13,8 @@ enum { WAIT_MOST_S = 7 * 24 * 3600 };
 struct unlocking {
     struct unlock_answers answers; /* given; in the second pass those of authorities */
     enum vault_acceptance accept;
-    bool only_authority;   /* --authority */
-    const char *authority; /* its ID, NULL for any */
+    bool only_authority;    /* --authority */
+    const char *authority;  /* its ID, NULL for any */
     struct vault **put_off; /* owned, as are the vaults */
     size_t put_off_count;
     bool is_second;
@@ -42,7 +42,8 @@ static enum error_code check_acceptance(enum keyslot_kind kind, const struct vau
 
 static enum error_code put_off(struct unlocking *unlocking, const struct vault *vault, struct error *reterr)
 {
-    struct vault **items = realloc(unlocking->put_off, (unlocking->put_off_count + 1) * sizeof(*items));
+    struct vault **items =
+        realloc(unlocking->put_off, (unlocking->put_off_count + 1) * sizeof(struct vault *));
     if (!items)
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     unlocking->put_off = items;
@@ -132,9 +133,8 @@ static enum error_code tell(struct run *run, const struct vault *vault, struct u
     enum error_code code = vault_get_state(vault, &after, reterr);
     (void)run;
     if (!code)
-        json_array_append_new(unlocking->vaults,
-                              json_pack("{s:s, s:s, s:s?}", "name", vault->name, "state",
-                                        vault_state_word(after), "opened_by", opened_by));
+        json_array_append_new(unlocking->vaults, json_pack("{s:s, s:s, s:s?}", "name", vault->name, "state",
+                                                           vault_state_word(after), "opened_by", opened_by));
     return code;
 }
 
@@ -175,8 +175,8 @@ static enum error_code finish(struct run *run, struct unlocking *unlocking, unsi
         return code;
     struct error second = ERROR_NONE;
     unlocking->is_second = true;
-    if (authorities_ask(run, unlocking->put_off, unlocking->put_off_count, unlocking->authority,
-                        wait_s, &unlocking->answers, &unlocking->why) == OK)
+    if (authorities_ask(run, unlocking->put_off, unlocking->put_off_count, unlocking->authority, wait_s,
+                        &unlocking->answers, &unlocking->why) == OK)
         unlocking->why = ERROR_NONE;
     enum error_code second_code = held_each(run, HELD_READABLE, unlock_one, unlocking, &second);
     if (second_code)
@@ -193,8 +193,8 @@ static enum error_code read_wait(const struct run *run, unsigned *ret_wait_s, st
     const char *text = argument_value(&run->arguments, OPTION_WAIT);
     uint64_t wait_s = 0;
     if (text && text_parse_u64(text, WAIT_MOST_S, &wait_s, NULL))
-        return error_set(reterr, ERR_USAGE, 0, "--wait takes a number of seconds up to %d, not %s", WAIT_MOST_S,
-                         text_shown(text));
+        return error_set(reterr, ERR_USAGE, 0, "--wait takes a number of seconds up to %d, not %s",
+                         WAIT_MOST_S, text_shown(text));
     *ret_wait_s = (unsigned)wait_s;
     return OK;
 }
@@ -226,21 +226,23 @@ const struct verb verb_unlock = {
     .operands_most = 1,
     .key = "[KEY]...",
     .summary = "Open a vault, so that its directories can be read and written.",
-    .text = "Without NAME the only vault of the host is meant. With KEY these keys and no others are tried. "
-            "Without, "
-            "the keyfiles are tried that this host records, then its authorities are asked, and then the "
-            "passphrase or recovery key is asked for, if standard input is a terminal.\n\nWhere a person has to "
-            "approve, the code to compare is shown and husk ends with status 4, or waits as --wait tells; the "
-            "request stays, and the same command takes it up. No answer from any authority is status 4 as well, "
-            "a denied request 3.\n\nBefore the key is added, the manifest is checked: a protected "
-            "directory "
-            "that was replaced, or a symlink that now leads elsewhere, stops it and is named. Where such a "
-            "change is "
-            "meant, a passphrase or recovery key can accept it with --accept-changes.",
+    .text =
+        "Without NAME the only vault of the host is meant. With KEY these keys and no others are tried. "
+        "Without, "
+        "the keyfiles are tried that this host records, then its authorities are asked, and then the "
+        "passphrase or recovery key is asked for, if standard input is a terminal.\n\nWhere a person has to "
+        "approve, the code to compare is shown and husk ends with status 4, or waits as --wait tells; the "
+        "request stays, and the same command takes it up. No answer from any authority is status 4 as well, "
+        "a denied request 3.\n\nBefore the key is added, the manifest is checked: a protected "
+        "directory "
+        "that was replaced, or a symlink that now leads elsewhere, stops it and is named. Where such a "
+        "change is "
+        "meant, a passphrase or recovery key can accept it with --accept-changes.",
     .options = (const struct verb_option[]){{OPTION_KEYFILE, ROLE_KEY, NULL},
                                             {OPTION_PASSPHRASE_FILE, ROLE_KEY, NULL},
                                             {OPTION_RECOVERY_KEY_FILE, ROLE_KEY, NULL},
-                                            {OPTION_AUTHORITY, ROLE_KEY, "ask the authorities, and try nothing else"},
+                                            {OPTION_AUTHORITY, ROLE_KEY,
+                                             "ask the authorities, and try nothing else"},
                                             {OPTION_WAIT, ROLE_OPTIONAL, NULL},
                                             {OPTION_ALL, ROLE_IN_OPERANDS, "unlock every vault of the host"},
                                             {OPTION_ACCEPT_CHANGES, ROLE_OPTIONAL, NULL},

@@ -1,6 +1,6 @@
+#include "authorities.h"
 #include "base/cleanup.h"
 #include "convert/convert.h"
-#include "authorities.h"
 #include "held.h"
 #include "keys.h"
 

@@ -129,8 +129,7 @@ void client_nonce_get(struct client *client, const struct client_pin *pin, uint8
     name_nonce(pin, name);
     memset(ret_nonce, 0, CLIENT_ID_SIZE);
     _cleanup_(close_fdp) int fd =
-        client->runtime_fd < 0 ? -1
-                               : openat(client->runtime_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+        client->runtime_fd < 0 ? -1 : openat(client->runtime_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     if (fd >= 0 && read(fd, ret_nonce, CLIENT_ID_SIZE) != CLIENT_ID_SIZE)
         memset(ret_nonce, 0, CLIENT_ID_SIZE);
 }

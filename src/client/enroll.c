@@ -151,8 +151,7 @@ enum error_code client_enroll(const char *at, const char *url, const struct clie
     if (code)
         return code;
     const struct client_pin *there = client_find(client, token->fingerprint);
-    code = there ? copy_pin(there, &pin, reterr)
-                 : enroll_new(client, url, token, name, clock, &pin, reterr);
+    code = there ? copy_pin(there, &pin, reterr) : enroll_new(client, url, token, name, clock, &pin, reterr);
     if (!code)
         code = confirm(client, &pin, reterr);
     if (code)

@@ -23,8 +23,7 @@ enum error_code client_message_new(enum message_type type, json_t **ret_message,
     _cleanup_(json_freep) json_t *message = json_object();
     if (getrandom(id, sizeof(id), 0) != (ssize_t)sizeof(id))
         return error_set(reterr, ERR_FAILED, errno, "cannot draw random bytes");
-    enum error_code code =
-        json_set_new(message, "type", json_string(message_types[type].name), reterr);
+    enum error_code code = json_set_new(message, "type", json_string(message_types[type].name), reterr);
     if (!code)
         code = json_set_hex(message, "id", id, sizeof(id), reterr);
     if (!code)
@@ -39,8 +38,8 @@ static enum error_code take_error(json_t *answer, struct error *reterr)
         const char *word;
         enum error_code code;
     } words[] = {
-        {"stale-nonce", ERR_CHANGED}, {"held", ERR_PENDING},      {"erased", ERR_ERASED},
-        {"not-found", ERR_NOT_FOUND}, {"denied", ERR_DENIED},     {"busy", ERR_UNREACHABLE},
+        {"stale-nonce", ERR_CHANGED}, {"held", ERR_PENDING},  {"erased", ERR_ERASED},
+        {"not-found", ERR_NOT_FOUND}, {"denied", ERR_DENIED}, {"busy", ERR_UNREACHABLE},
         {"bad-message", ERR_FAILED},
     };
     json_t *object = NULL;
@@ -80,7 +79,8 @@ static enum error_code take_sealed(struct sending *sending, json_t *answer, stru
     if (!code && memcmp(asked, answered, sizeof(asked)) != 0)
         code = error_set(reterr, ERR_CORRUPT, 0, "the answer to another message");
     /* To a host it does not know yet an authority may refuse without one. */
-    const bool has_nonce = message_types[sending->type].mode == MESSAGE_AUTH || json_object_get(answer, "nonce");
+    const bool has_nonce =
+        message_types[sending->type].mode == MESSAGE_AUTH || json_object_get(answer, "nonce");
     if (!code && has_nonce)
         code = json_get_hex(answer, "nonce", nonce, sizeof(nonce), reterr);
     if (code)
@@ -102,8 +102,10 @@ static enum error_code take_descriptor(struct sending *sending, const struct buf
     struct client_pin *pin = sending->pin;
     enum error_code code = client_pin_take_descriptor(pin, bytes->data, bytes->length, NULL);
     if (code == ERR_EXISTS)
-        return error_set(reterr, ERR_UNREACHABLE, 0, "%s: the authority there cannot read this host's messages, "
-                         "or does not know it (any more)", text_shown(url));
+        return error_set(reterr, ERR_UNREACHABLE, 0,
+                         "%s: the authority there cannot read this host's messages, "
+                         "or does not know it (any more)",
+                         text_shown(url));
     if (code)
         return error_set(reterr, ERR_UNREACHABLE, 0, "%s: another authority than the one trusted answers",
                          text_shown(url));
@@ -154,9 +156,10 @@ static enum error_code send_once(struct sending *sending, const char *url, struc
         return error_set(reterr, ERR_UNREACHABLE, 0, "%s: %s", text_shown(url),
                          text_shown(plain.data ? plain.data : "try again"));
     /* What is not authenticated is as good as no answer. */
-    return code == ERR_NO_MEMORY ? code
-                                 : error_set(reterr, ERR_UNREACHABLE, 0,
-                                             "%s: something else than the authority answers", text_shown(url));
+    return code == ERR_NO_MEMORY
+               ? code
+               : error_set(reterr, ERR_UNREACHABLE, 0, "%s: something else than the authority answers",
+                           text_shown(url));
 }
 
 static enum error_code send_round(struct sending *sending, struct error *reterr)

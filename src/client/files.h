@@ -6,9 +6,8 @@
 
 /* The bytes of authorities/ID.json, pure. The descriptor has to be signed by the root that ID is the
  * fingerprint of. ERR_CORRUPT, ERR_TOO_NEW. client_pin_done frees. */
-must_check enum error_code client_pin_parse(const char *text, size_t length,
-                                            const uint8_t id[CLIENT_ID_SIZE], struct client_pin *ret_pin,
-                                            struct error *reterr);
+must_check enum error_code client_pin_parse(const char *text, size_t length, const uint8_t id[CLIENT_ID_SIZE],
+                                            struct client_pin *ret_pin, struct error *reterr);
 must_check enum error_code client_pin_format(const struct client_pin *pin, struct buffer *text,
                                              struct error *reterr);
 void client_pin_done(struct client_pin *pin);
@@ -58,8 +57,7 @@ must_check enum error_code client_lock(struct client *client, const char *name, 
                                        struct error *reterr);
 /* The nonce for the next message that changes state: zeros when none is known, which the authority answers
  * with one. Keeping it is no promise. */
-void client_nonce_get(struct client *client, const struct client_pin *pin,
-                      uint8_t ret_nonce[CLIENT_ID_SIZE]);
+void client_nonce_get(struct client *client, const struct client_pin *pin, uint8_t ret_nonce[CLIENT_ID_SIZE]);
 void client_nonce_put(struct client *client, const struct client_pin *pin,
                       const uint8_t nonce[CLIENT_ID_SIZE]);
 

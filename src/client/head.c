@@ -54,8 +54,8 @@ static enum error_code parse_length(const char *value, size_t length, uint64_t *
     return OK;
 }
 
-static enum error_code parse_field(const char *line, size_t length, bool *has_size,
-                                   struct client_head *head, struct error *reterr)
+static enum error_code parse_field(const char *line, size_t length, bool *has_size, struct client_head *head,
+                                   struct error *reterr)
 {
     uint64_t size = 0;
     const char *colon = memchr(line, ':', length);

@@ -24,7 +24,8 @@ static enum error_code wait_for(int fd, short events, int64_t deadline_ns, const
         return OK;
     if (ready == 0)
         return unreachable(url, 0, "no answer in time", reterr);
-    return interrupt_check(reterr) ?: error_set(reterr, ERR_FAILED, errno, "cannot wait for %s", text_shown(url));
+    return interrupt_check(reterr)
+               ?: error_set(reterr, ERR_FAILED, errno, "cannot wait for %s", text_shown(url));
 }
 
 static enum error_code connect_to(const struct client_socket_address *address, int64_t deadline_ns,
@@ -61,8 +62,8 @@ static enum error_code connect_any(const struct client_url *parsed, const char *
     if (code)
         return code;
     for (size_t i = 0; i < count; i++) {
-        code = connect_to(&addresses[i], clock_monotonic_ns() + CONNECT_S * CLOCK_NS_PER_S, url, ret_fd,
-                          reterr);
+        code =
+            connect_to(&addresses[i], clock_monotonic_ns() + CONNECT_S * CLOCK_NS_PER_S, url, ret_fd, reterr);
         if (code != ERR_UNREACHABLE)
             return code;
     }

@@ -38,7 +38,8 @@ static void join(json_t *result, const char *member, const char *between, char *
     {
         const char *word = json_string_value(item);
         if (word && used < size)
-            used += (size_t)snprintf(text + used, size - used, "%s%s", index ? between : "", text_shown(word));
+            used +=
+                (size_t)snprintf(text + used, size - used, "%s%s", index ? between : "", text_shown(word));
     }
 }
 

@@ -18,8 +18,8 @@ struct resolving {
     size_t count;
 };
 
-static void add_address(struct client_socket_address *addresses, size_t *count, const struct sockaddr *address,
-                        socklen_t length)
+static void add_address(struct client_socket_address *addresses, size_t *count,
+                        const struct sockaddr *address, socklen_t length)
 {
     if (*count == CLIENT_SOCKETS_MAXIMUM || length > sizeof(addresses->address))
         return;

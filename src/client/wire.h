@@ -5,7 +5,8 @@
 
 #include "client/client.h"
 
-/* http://HOST[:PORT][/PATH]: what is needed of it. ERR_UNSUPPORTED for https, ERR_USAGE for what is no URL. */
+/* http://HOST[:PORT][/PATH]: what is needed of it. ERR_UNSUPPORTED for https, ERR_USAGE for what is no URL.
+ */
 struct client_url {
     char host[DESCRIPTOR_ADDRESS_SIZE]; /* a name or an address, IPv6 without brackets */
     char port[6];

@@ -51,8 +51,9 @@ static enum error_code derive_key(const struct keyslot *keyslot, const struct ki
 }
 
 static enum error_code fill_header(struct keyslot *keyslot, enum keyslot_kind kind,
-                                   const struct authority_id *authority, const struct vault_id *vault, uint64_t machine_memory_bytes,
-                                   const struct clock *clock, struct error *reterr)
+                                   const struct authority_id *authority, const struct vault_id *vault,
+                                   uint64_t machine_memory_bytes, const struct clock *clock,
+                                   struct error *reterr)
 {
     *keyslot = (struct keyslot){.vault = *vault, .kind = kind, .created_unix_s = clock_unix_s(clock)};
     if (keyslot->created_unix_s < 0) /* a machine whose clock was never set */
@@ -73,7 +74,8 @@ static enum error_code fill_header(struct keyslot *keyslot, enum keyslot_kind ki
     return OK;
 }
 
-/* Wrap vault_secret under answer behind a header that is written. Only what can be read again is given out. */
+/* Wrap vault_secret under answer behind a header that is written. Only what can be read again is given out.
+ */
 static enum error_code wrap(struct keyslot *keyslot, const struct kind *kind,
                             const struct secret *vault_secret, const struct secret *answer,
                             struct keyslot *ret_keyslot, struct error *reterr)

@@ -2,8 +2,8 @@
  * Keyslots: one way to open a vault, each a file of exactly 4096 bytes. This room knows the format and the
  * kinds; it never talks to a person or a network, and never decides where an answer comes from (unlock/
  * does). A kind is two pure steps: keyslot_begin says what is asked for, keyslot_finish turns the answer into
- * the vault secret. The answer to an authority keyslot is an OPRF output: what keyslot_blind gives goes to the
- * authority, keyslot_unblind makes the answer of what comes back.
+ * the vault secret. The answer to an authority keyslot is an OPRF output: what keyslot_blind gives goes to
+ * the authority, keyslot_unblind makes the answer of what comes back.
  *
  * Format 1: little-endian integers, validated by one table before anything uses them.
  *

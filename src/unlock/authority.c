@@ -12,7 +12,11 @@
 
 /* The authority may first ask an earlier boot of this host whether it still runs: PROBE_S. */
 enum { HOLD_ALONE_S = 20, HOLD_AMONG_S = 2, PAUSE_MOST_S = 60, KEEP_S = 24 * 3600, PROBE_S = 4 };
-enum { KEPT_VERSION = 1, KEPT_HEAD_SIZE = 2 + CLIENT_ID_SIZE, KEPT_ITEM_SIZE = CLIENT_ID_SIZE + OPRF_SCALAR_SIZE };
+enum {
+    KEPT_VERSION = 1,
+    KEPT_HEAD_SIZE = 2 + CLIENT_ID_SIZE,
+    KEPT_ITEM_SIZE = CLIENT_ID_SIZE + OPRF_SCALAR_SIZE
+};
 _Static_assert(KEPT_HEAD_SIZE + CLIENT_ELEMENTS_MAXIMUM * KEPT_ITEM_SIZE <= KEPT_MAXIMUM, "kept.h");
 
 struct asked_keyslot {
@@ -188,7 +192,8 @@ static enum error_code say_pending(struct asked *asked, struct error *reterr)
               has_code ? ", code " : "", decision->code, client_id_shown(asked->pin->id),
               decision->reasons[0] ? ": " : "", decision->reasons);
     error_subject(reterr, "%s", client_id_shown(decision->request));
-    return error_remedy(reterr, "have the request approved, then run the same command again (or with --wait S)");
+    return error_remedy(reterr,
+                        "have the request approved, then run the same command again (or with --wait S)");
 }
 
 /* What a decision means; the code of a step. */
@@ -234,9 +239,8 @@ static void step(struct asking *asking, struct asked *asked, unsigned wait_s)
     struct error why = ERROR_NONE;
     const bool is_new = asked->phase == ASKED_NEW;
     const bool taken_up = is_new && take_up(asking, asked);
-    enum error_code code = asked->phase == ASKED_NEW
-                               ? make_request(asking, asked, &why)
-                               : ask_again(asking, asked, taken_up ? 0 : wait_s, &why);
+    enum error_code code = asked->phase == ASKED_NEW ? make_request(asking, asked, &why)
+                                                     : ask_again(asking, asked, taken_up ? 0 : wait_s, &why);
     if (taken_up && !code && asked->decision.state == CLIENT_EXPIRED) {
         kept_drop(asking->client, asked->pin);
         asked->phase = ASKED_NEW;

@@ -34,9 +34,10 @@ static bool describe(struct client *client, const struct client_pin *pin, char t
 static long find(struct client *client, const struct client_pin *pin)
 {
     char description[DESCRIPTION_SIZE];
-    return describe(client, pin, description) && reach_keyring() ? keyctl(KEYCTL_SEARCH, (unsigned long)KEY_SPEC_USER_KEYRING,
-                                    (unsigned long)KEPT_TYPE, (unsigned long)description, 0)
-                           : -1;
+    return describe(client, pin, description) && reach_keyring()
+               ? keyctl(KEYCTL_SEARCH, (unsigned long)KEY_SPEC_USER_KEYRING, (unsigned long)KEPT_TYPE,
+                        (unsigned long)description, 0)
+               : -1;
 }
 
 void kept_put(struct client *client, const struct client_pin *pin, const struct secret *bytes,
@@ -51,8 +52,7 @@ void kept_put(struct client *client, const struct client_pin *pin, const struct 
         (void)keyctl(KEYCTL_SET_TIMEOUT, (unsigned long)key, timeout_s, 0, 0);
 }
 
-enum error_code kept_get(struct client *client, const struct client_pin *pin,
-                         struct secret **ret_bytes)
+enum error_code kept_get(struct client *client, const struct client_pin *pin, struct secret **ret_bytes)
 {
     _cleanup_(secret_freep) struct secret *bytes = NULL;
     const long key = find(client, pin);

@@ -149,7 +149,8 @@ static enum error_code parse_authorities(json_t *body, struct vault *vault, stru
         struct authority_id *id = &vault->authorities[vault->authority_count++];
         const char *text = json_string_value(json_array_get(array, i));
         if (!text || text_parse_hex(text, id->bytes, sizeof(id->bytes), NULL))
-            code = error_set(reterr, ERR_CORRUPT, 0, "the member \"authorities\": what is no id of an authority");
+            code = error_set(reterr, ERR_CORRUPT, 0,
+                             "the member \"authorities\": what is no id of an authority");
     }
     return code;
 }

@@ -151,7 +151,8 @@ static void check_authorities(const struct vault *vault, const struct vault_pins
 
 /* Everything that does not need the key. */
 static enum error_code check_recorded(const struct vault *vault, const struct secret *mac_key,
-                                      const struct vault_pins *pins, struct finding_list *findings, struct error *reterr)
+                                      const struct vault_pins *pins, struct finding_list *findings,
+                                      struct error *reterr)
 {
     enum error_code code = mac_verify(mac_key, vault->body.data, vault->body.length, vault->mac, reterr);
     if (code == ERR_CORRUPT) {
@@ -229,7 +230,8 @@ static enum error_code prime(const struct vault *vault, struct error *reterr)
 /* Add the key; where something goes wrong behind that it is taken away again, unless it was there before. */
 static enum error_code add_key(struct vault *vault, const struct secret *vault_secret,
                                const struct secret *mac_key, const struct vault_pins *pins,
-                               enum vault_acceptance accept, struct finding_list *findings, struct error *reterr)
+                               enum vault_acceptance accept, struct finding_list *findings,
+                               struct error *reterr)
 {
     _cleanup_(secret_freep) struct secret *master_key = NULL;
     struct fscrypt_identifier identifier, recorded = vault->identifier;
@@ -268,8 +270,8 @@ static enum error_code add_key(struct vault *vault, const struct secret *vault_s
 }
 
 enum error_code vault_unlock(struct vault *vault, const struct secret *vault_secret,
-                             const struct vault_pins *pins, enum vault_acceptance accept, struct finding_list *findings,
-                             struct error *reterr)
+                             const struct vault_pins *pins, enum vault_acceptance accept,
+                             struct finding_list *findings, struct error *reterr)
 {
     _cleanup_(secret_freep) struct secret *mac_key = NULL;
     struct finding_list found = {0};

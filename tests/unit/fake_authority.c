@@ -60,7 +60,8 @@ static bool read_message(int fd, struct buffer *body)
             return false;
         length += (size_t)got;
         bytes[length] = '\0';
-        const char *end = memmem(bytes, length, "\r\n\r\n", 4), *field = strcasestr(bytes, "\r\ncontent-length:");
+        const char *end = memmem(bytes, length, "\r\n\r\n", 4),
+                   *field = strcasestr(bytes, "\r\ncontent-length:");
         unsigned long size = field ? strtoul(field + 17, NULL, 10) : 0;
         if (!end || length < (size_t)(end + 4 - bytes) + size)
             continue;
@@ -147,8 +148,8 @@ static json_t *granted(struct fake_authority *fake, json_t *result)
 {
     size_t index;
     json_t *item, *evaluated = json_array();
-    json_array_foreach(fake->elements, index, item) json_array_append_new(
-        evaluated, evaluate(fake, json_string_value(json_object_get(item, "blinded"))));
+    json_array_foreach(fake->elements, index, item)
+        json_array_append_new(evaluated, evaluate(fake, json_string_value(json_object_get(item, "blinded"))));
     json_object_set_new(result, "evaluated", evaluated);
     set_hex(result, "lineage", fake->offered, sizeof(fake->offered));
     return json_pack("{s:o}", "result", result);
@@ -156,8 +157,10 @@ static json_t *granted(struct fake_authority *fake, json_t *result)
 
 static json_t *on_open(struct fake_authority *fake, json_t *message)
 {
-    static const char *const states[] = {[FAKE_GRANTS] = "granted", [FAKE_PENDING] = "pending",
-                                         [FAKE_DENIES] = "denied",  [FAKE_EXPIRES] = "expired"};
+    static const char *const states[] = {[FAKE_GRANTS] = "granted",
+                                         [FAKE_PENDING] = "pending",
+                                         [FAKE_DENIES] = "denied",
+                                         [FAKE_EXPIRES] = "expired"};
     json_t *open = json_object_get(message, "open");
     const char *asked = json_string_value(json_object_get(message, "request"));
     fake->opens++;
@@ -193,8 +196,8 @@ static json_t *decide(struct fake_authority *fake, json_t *message)
 {
     uint8_t nonce[16];
     enum message_type type = MESSAGE_ENROLL;
-    const bool is_enroll = json_string_value(json_object_get(message, "type"))[0] == 'e' &&
-                           json_object_get(message, "token");
+    const bool is_enroll =
+        json_string_value(json_object_get(message, "type"))[0] == 'e' && json_object_get(message, "token");
     must(message_get_type(message, is_enroll ? MESSAGE_BASE : MESSAGE_AUTH, &type, NULL));
     if (message_types[type].takes_nonce) {
         must(json_get_hex(message, "nonce", nonce, sizeof(nonce), NULL));

@@ -26,7 +26,7 @@ struct fake_authority {
     /* Set by the test, also while it runs. */
     _Atomic(enum fake_policy) policy;
     _Atomic(enum fake_wire) wire;
-    atomic_uint wire_times; /* for so many answers; 0: for ever */
+    atomic_uint wire_times;        /* for so many answers; 0: for ever */
     atomic_bool answers_at_random; /* elements under another scalar each time */
     atomic_bool forgets_requests;
     atomic_uint stale_times; /* so many nonces are called stale */

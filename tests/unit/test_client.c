@@ -62,8 +62,8 @@ static void enroll(struct world *world)
 {
     _cleanup_(client_pin_done) struct client_pin pin = {0};
     bool changed = false;
-    assert_ok(client_enroll(world->at, world->url, &world->token, "web-1", clock_system(), &pin, &changed,
-                            &error));
+    assert_ok(
+        client_enroll(world->at, world->url, &world->token, "web-1", clock_system(), &pin, &changed, &error));
     assert_true(changed);
 }
 
@@ -95,9 +95,9 @@ static struct client_decision request(struct client *client, enum error_code exp
     if (!expected)
         assert_ok(client_request(client, &client->pins[0], &element, 1, once, &decision, &findings, &error));
     else
-        assert_fails_saying(expected, words,
-                            client_request(client, &client->pins[0], &element, 1, once, &decision, &findings,
-                                           &error));
+        assert_fails_saying(
+            expected, words,
+            client_request(client, &client->pins[0], &element, 1, once, &decision, &findings, &error));
     return decision;
 }
 
@@ -137,8 +137,8 @@ static void enrolling_again_changes_nothing(void **state)
     bool changed = true;
     enroll(world);
     read_text(world, ".husk/host.key", &before);
-    assert_ok(client_enroll(world->at, world->url, &world->token, "web-1", clock_system(), &pin, &changed,
-                            &error));
+    assert_ok(
+        client_enroll(world->at, world->url, &world->token, "web-1", clock_system(), &pin, &changed, &error));
     assert_false(changed);
     read_text(world, ".husk/host.key", &after);
     assert_memory_equal(before.data, after.data, 48);
@@ -162,9 +162,9 @@ static void another_root_than_the_token_s_is_refused_and_nothing_is_pinned(void 
     _cleanup_(client_pin_done) struct client_pin pin = {0};
     bool changed = false;
     world->token.fingerprint[0] ^= 1;
-    assert_fails_saying(ERR_DENIED, "another authority",
-                        client_enroll(world->at, world->url, &world->token, "web-1", clock_system(), &pin,
-                                      &changed, &error));
+    assert_fails_saying(
+        ERR_DENIED, "another authority",
+        client_enroll(world->at, world->url, &world->token, "web-1", clock_system(), &pin, &changed, &error));
     _cleanup_(client_closep) struct client *client = open_host(world);
     assert_int_equal(client->pin_count, 0);
 }
@@ -337,8 +337,8 @@ static void an_authority_that_does_not_know_the_host_is_told_as_such(void **stat
 static void what_is_not_authenticated_is_no_answer(void **state)
 {
     struct world *world = *state;
-    static const enum fake_wire ways[] = {FAKE_TRIES_AGAIN, FAKE_SAYS_503,       FAKE_SAYS_NOTHING,
-                                          FAKE_CUTS_SHORT,  FAKE_FLIPS_A_BIT,    FAKE_ANSWERS_BEFORE,
+    static const enum fake_wire ways[] = {FAKE_TRIES_AGAIN, FAKE_SAYS_503,    FAKE_SAYS_NOTHING,
+                                          FAKE_CUTS_SHORT,  FAKE_FLIPS_A_BIT, FAKE_ANSWERS_BEFORE,
                                           FAKE_IS_CHUNKED};
     enroll(world);
     _cleanup_(client_closep) struct client *client = open_host(world);
@@ -386,7 +386,8 @@ static void decisions_are_told_apart(void **state)
     static const struct {
         enum fake_policy policy;
         enum client_state state;
-    } states[] = {{FAKE_PENDING, CLIENT_PENDING}, {FAKE_DENIES, CLIENT_DENIED}, {FAKE_EXPIRES, CLIENT_EXPIRED}};
+    } states[] = {
+        {FAKE_PENDING, CLIENT_PENDING}, {FAKE_DENIES, CLIENT_DENIED}, {FAKE_EXPIRES, CLIENT_EXPIRED}};
     enroll(world);
     _cleanup_(client_closep) struct client *client = open_host(world);
     for (size_t i = 0; i < ARRAY_SIZE(states); i++) {
@@ -413,8 +414,8 @@ static void a_request_is_asked_for_again_by_its_id(void **state)
     world->fake.policy = FAKE_PENDING;
     struct client_decision decision = request(client, OK, NULL);
     world->fake.policy = FAKE_GRANTS;
-    assert_ok(client_request_again(client, &client->pins[0], decision.request, 1, once, &again, &findings,
-                                   &error));
+    assert_ok(
+        client_request_again(client, &client->pins[0], decision.request, 1, once, &again, &findings, &error));
     assert_int_equal(again.state, CLIENT_GRANTED);
     assert_memory_equal(again.request, decision.request, CLIENT_ID_SIZE);
     decision.request[0] ^= 1;
@@ -440,8 +441,8 @@ static void a_boot_keeps_its_id_and_another_host_has_another(void **state)
     assert_memory_not_equal(first, other, sizeof(first));
     /* What another boot of the kernel left is not taken. */
     assert_ok(file_write_durable(one->runtime_fd, "boot", 0600,
-                                 "00000000-0000-0000-0000-000000000000 00112233445566778899aabbccddeeff\n", 70,
-                                 &error));
+                                 "00000000-0000-0000-0000-000000000000 00112233445566778899aabbccddeeff\n",
+                                 70, &error));
     assert_ok(client_boot_id(one, second, &error));
     assert_memory_not_equal(first, second, sizeof(first));
     assert_int_not_equal(second[15], 0xff);
@@ -518,9 +519,22 @@ static void addresses_are_taken_apart_and_odd_ones_refused(void **state)
         {"http://a/b/c", "a", "80", "/b/c"},
     };
     static const char *const wrong[] = {
-        "",           "husk.example",      "ftp://a",     "http://",     "http://:80",  "http://a:",
-        "http://a:0", "http://a:65536",    "http://a:8x", "http://[::1", "http://u@h/", "http://a b/",
-        "http://a/?q", "http://a/\r\nX: y", "http://a/#f", "http://[]:1",
+        "",
+        "husk.example",
+        "ftp://a",
+        "http://",
+        "http://:80",
+        "http://a:",
+        "http://a:0",
+        "http://a:65536",
+        "http://a:8x",
+        "http://[::1",
+        "http://u@h/",
+        "http://a b/",
+        "http://a/?q",
+        "http://a/\r\nX: y",
+        "http://a/#f",
+        "http://[]:1",
     };
     struct client_url url;
     for (size_t i = 0; i < ARRAY_SIZE(right); i++) {

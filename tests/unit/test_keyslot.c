@@ -247,11 +247,9 @@ static void what_is_no_element_is_refused(void **state)
     struct secret *answer = NULL;
     uint8_t evaluated[OPRF_ELEMENT_SIZE] = {0}; /* the identity */
     assert_ok(keyslot_blind(&bound.keyslot, &question, &error));
-    assert_fails(ERR_CORRUPT,
-                 keyslot_unblind(&bound.keyslot, question.blind, evaluated, &answer, &error));
+    assert_fails(ERR_CORRUPT, keyslot_unblind(&bound.keyslot, question.blind, evaluated, &answer, &error));
     memset(evaluated, 0xff, sizeof(evaluated));
-    assert_fails(ERR_CORRUPT,
-                 keyslot_unblind(&bound.keyslot, question.blind, evaluated, &answer, &error));
+    assert_fails(ERR_CORRUPT, keyslot_unblind(&bound.keyslot, question.blind, evaluated, &answer, &error));
 }
 
 static void a_flipped_bit_in_an_authority_s_keyslot_fails_closed(void **state)
