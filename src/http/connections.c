@@ -40,6 +40,7 @@ void connections_done(struct connections *connections)
             free(peer);
         }
     free(connections->peers);
+    free(connections->polled);
     connections->peers = NULL;
     pthread_mutex_destroy(&connections->mutex);
 }
@@ -169,6 +170,7 @@ bool connections_move(struct connections *connections, struct connection *connec
         count_state(connections, connection->state, -1);
         count_state(connections, state, 1);
         connection->state = state;
+        connection->was_gone = false;
         connection->since_ns = clock_monotonic_ns();
         connection->until_ns = limits_s[state] ? connection->since_ns + limits_s[state] * CLOCK_NS_PER_S : 0;
     }
@@ -191,6 +193,24 @@ static void forget_quiet_peers(struct connections *connections, int64_t now_ns)
         }
 }
 
+/* Which peers send no more, asked of all at once: after a request that is not whole the server may not notice
+ * by itself. */
+static bool look_for_gone(struct connections *connections)
+{
+    if (connections->polled_room < connections->count) {
+        unsigned room = connections->count * 2;
+        struct pollfd *polled = realloc(connections->polled, room * sizeof(*polled));
+        if (!polled)
+            return false;
+        connections->polled = polled;
+        connections->polled_room = room;
+    }
+    unsigned i = 0;
+    for (struct connection *at = connections->first; at; at = at->next)
+        connections->polled[i++] = (struct pollfd){.fd = at->fd, .events = POLLRDHUP};
+    return poll(connections->polled, i, 0) >= 0;
+}
+
 /* The server's thread sees the end of a connection shut down here as if its peer had gone, and closes it. */
 void connections_sweep(struct connections *connections)
 {
@@ -198,12 +218,17 @@ void connections_sweep(struct connections *connections)
     int64_t now_ns = clock_monotonic_ns();
     /* Nearly full: those that say nothing make room early. */
     bool nearly_full = connections->count > connections->options.connections / 8 * 7;
-    for (struct connection *at = connections->first; at; at = at->next) {
+    bool has_looked = look_for_gone(connections);
+    unsigned i = 0;
+    for (struct connection *at = connections->first; at; at = at->next, i++) {
+        bool waits = at->state == CONNECTION_WAITING;
         bool late = at->until_ns > 0 && at->until_ns < now_ns;
-        bool makes_room = nearly_full && at->state == CONNECTION_WAITING &&
-                          at->since_ns + IDLE_WHEN_FULL_S * CLOCK_NS_PER_S < now_ns;
-        if (late || makes_room)
+        bool makes_room = nearly_full && waits && at->since_ns + IDLE_WHEN_FULL_S * CLOCK_NS_PER_S < now_ns;
+        /* Seen twice: its last request may just be on its way through. */
+        bool gone = has_looked && waits && (connections->polled[i].revents & POLLRDHUP);
+        if (late || makes_room || (gone && at->was_gone))
             shutdown(at->fd, SHUT_RDWR);
+        at->was_gone = gone;
     }
     forget_quiet_peers(connections, now_ns);
     pthread_mutex_unlock(&connections->mutex);

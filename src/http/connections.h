@@ -1,5 +1,6 @@
 /* The connections of the front: how many of whom, how fast they come, and until when each may stay. */
 #pragma once
+#include <poll.h>
 #include <pthread.h>
 
 #include "http/http.h"
@@ -12,6 +13,7 @@ struct connection {
     int fd;            /* the server's; valid while the connection is in the list */
     struct address address;
     enum connection_state state;
+    bool was_gone;    /* its peer sends no more, said the last sweep */
     int64_t since_ns; /* in this state */
     int64_t until_ns; /* closed then; 0: no limit */
 };
@@ -26,6 +28,8 @@ struct connections {
     struct peer **peers;             /* hash table of addresses */
     uint8_t hash_key[HASH_KEY_SIZE]; /* so that nobody can choose addresses that fall into one bucket */
     unsigned peer_count;
+    struct pollfd *polled; /* of the sweep */
+    unsigned polled_room;
 };
 
 must_check enum error_code connections_init(struct connections *connections,
@@ -43,7 +47,8 @@ void connections_remove(struct connections *connections, struct connection *conn
 bool connections_move(struct connections *connections, struct connection *connection,
                       enum connection_state state);
 
-/* Shut those down whose time is over, forget addresses that are quiet. */
+/* Shut those down whose time is over or whose peer has gone, forget addresses that are quiet. Now and then.
+ */
 void connections_sweep(struct connections *connections);
 
 /* How many have an answer on its way or to come. */

@@ -44,6 +44,14 @@ static void log_line(void *context, const char *format, va_list arguments)
         http->connections.options.log(http->connections.options.log_context, line);
 }
 
+/* Paths are compared as they came. */
+static size_t keep_escapes(void *context, struct MHD_Connection *connection, char *text)
+{
+    (void)context;
+    (void)connection;
+    return strlen(text);
+}
+
 static enum MHD_Result welcome(void *context, const struct sockaddr *from, socklen_t length)
 {
     (void)length;
@@ -188,7 +196,8 @@ static enum error_code start_daemon(struct http *http, int listener, struct erro
         MHD_OPTION_LISTEN_SOCKET, listener, MHD_OPTION_CONNECTION_LIMIT,
         http->connections.options.connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADERS_SIZE,
         MHD_OPTION_NOTIFY_CONNECTION, on_connection, http, MHD_OPTION_NOTIFY_COMPLETED, on_completed, http,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
+        MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
     if (!daemon)
         return error_set(reterr, ERR_FAILED, errno, "cannot start the HTTP server");
     http->daemons[http->daemon_count++] = daemon;
