@@ -89,7 +89,8 @@ static enum error_code draw(struct client *client, const char *kernel, uint8_t r
     return code;
 }
 
-enum error_code client_boot_id(struct client *client, uint8_t ret_boot[CLIENT_ID_SIZE], struct error *reterr)
+static enum error_code find_boot_id(struct client *client, uint8_t ret_boot[CLIENT_ID_SIZE],
+                                    struct error *reterr)
 {
     _cleanup_(buffer_done) struct buffer text = {0};
     _cleanup_(close_fdp) int lock_fd = -1;
@@ -109,6 +110,18 @@ enum error_code client_boot_id(struct client *client, uint8_t ret_boot[CLIENT_ID
     return draw(client, kernel, ret_boot, reterr);
 }
 
+enum error_code client_boot_id(struct client *client, uint8_t ret_boot[CLIENT_ID_SIZE], struct error *reterr)
+{
+    if (!client->has_boot) {
+        enum error_code code = find_boot_id(client, client->boot, reterr);
+        if (code)
+            return code;
+        client->has_boot = true;
+    }
+    memcpy(ret_boot, client->boot, sizeof(client->boot));
+    return OK;
+}
+
 enum error_code client_set_boot(struct client *client, json_t *message, struct error *reterr)
 {
     uint8_t boot[CLIENT_ID_SIZE];
@@ -126,19 +139,25 @@ static void name_nonce(const struct client_pin *pin, char name[NONCE_NAME_SIZE])
 void client_nonce_get(struct client *client, const struct client_pin *pin, uint8_t ret_nonce[CLIENT_ID_SIZE])
 {
     char name[NONCE_NAME_SIZE];
+    uint8_t nonce[CLIENT_ID_SIZE];
     name_nonce(pin, name);
-    memset(ret_nonce, 0, CLIENT_ID_SIZE);
     _cleanup_(close_fdp) int fd =
         client->runtime_fd < 0 ? -1 : openat(client->runtime_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd >= 0 && read(fd, ret_nonce, CLIENT_ID_SIZE) != CLIENT_ID_SIZE)
+    /* The file first: another husk may have talked to the authority since. */
+    if (fd >= 0 && read(fd, nonce, sizeof(nonce)) == CLIENT_ID_SIZE)
+        memcpy(ret_nonce, nonce, sizeof(nonce));
+    else if (pin->has_nonce)
+        memcpy(ret_nonce, pin->nonce, sizeof(pin->nonce));
+    else
         memset(ret_nonce, 0, CLIENT_ID_SIZE);
 }
 
-void client_nonce_put(struct client *client, const struct client_pin *pin,
-                      const uint8_t nonce[CLIENT_ID_SIZE])
+void client_nonce_put(struct client *client, struct client_pin *pin, const uint8_t nonce[CLIENT_ID_SIZE])
 {
     char name[NONCE_NAME_SIZE];
     name_nonce(pin, name);
+    pin->has_nonce = true;
+    memcpy(pin->nonce, nonce, sizeof(pin->nonce));
     _cleanup_(close_fdp) int fd =
         client->runtime_fd < 0
             ? -1

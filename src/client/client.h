@@ -32,11 +32,15 @@ struct client_pin {
     int64_t enrolled_unix_s;
     struct descriptor descriptor;    /* root, keys, addresses */
     struct buffer descriptor_signed; /* the bytes it was read from; owned */
+    bool has_nonce;                  /* of the last answer, in this memory */
+    uint8_t nonce[CLIENT_ID_SIZE];
 };
 
 struct client {
     int husk_fd;    /* DIR/.husk; -1 where there is none */
     int runtime_fd; /* /run/husk/HOST; -1 until something is asked */
+    bool has_boot;  /* once it was asked for it stays, whatever happens to the file */
+    uint8_t boot[CLIENT_ID_SIZE];
     uint64_t device, inode;
     struct secret *identity; /* owned; NULL until it is needed */
     struct client_pin pins[CLIENT_AUTHORITIES_MAXIMUM];

@@ -58,8 +58,7 @@ must_check enum error_code client_lock(struct client *client, const char *name, 
 /* The nonce for the next message that changes state: zeros when none is known, which the authority answers
  * with one. Keeping it is no promise. */
 void client_nonce_get(struct client *client, const struct client_pin *pin, uint8_t ret_nonce[CLIENT_ID_SIZE]);
-void client_nonce_put(struct client *client, const struct client_pin *pin,
-                      const uint8_t nonce[CLIENT_ID_SIZE]);
+void client_nonce_put(struct client *client, struct client_pin *pin, const uint8_t nonce[CLIENT_ID_SIZE]);
 
 /* Open DIR/.husk, which must be root's alone to write; ERR_NOT_FOUND, or made. */
 enum client_directory { CLIENT_DIRECTORY_THERE, CLIENT_DIRECTORY_MAKE };

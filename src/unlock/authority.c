@@ -33,6 +33,7 @@ struct asked {
     struct client_decision decision; /* the last */
     struct error why;                /* of the last step that brought no answer */
     int64_t due_ns;                  /* when to try again */
+    bool is_told;                    /* that it waits for people */
     unsigned pause_s;
 };
 
@@ -196,19 +197,26 @@ static enum error_code say_pending(struct asked *asked, struct error *reterr)
                         "have the request approved, then run the same command again (or with --wait S)");
 }
 
+static void tell_pending(struct asking *asking, struct asked *asked)
+{
+    if (asking->watch && !asked->is_told)
+        asking->watch->pending(asking->watch->context, asked->pin, &asked->decision);
+    asked->is_told = true;
+}
+
 /* What a decision means; the code of a step. */
-static enum error_code take_decision(struct asking *asking, struct asked *asked, bool is_news,
+static enum error_code take_decision(struct asking *asking, struct asked *asked, bool is_new,
                                      struct error *reterr)
 {
     const enum client_state state = asked->decision.state;
     asked->pause_s = 1;
     if (state == CLIENT_PENDING) {
         asked->phase = ASKED_PENDING;
-        if (is_news) {
+        if (is_new)
             keep(asking, asked);
-            if (asking->watch)
-                asking->watch->pending(asking->watch->context, asked->pin, &asked->decision);
-        }
+        /* Without a reason nobody is asked yet: an earlier boot is. */
+        if (asked->decision.reasons[0] || asked->decision.flags[0])
+            tell_pending(asking, asked);
         return say_pending(asked, reterr);
     }
     kept_drop(asking->client, asked->pin);
@@ -358,6 +366,9 @@ enum error_code unlock_ask(struct client *client, struct vault *const *vaults, s
         code = vault_each_keyslot(vaults[asking.vault], gather, &asking, reterr);
     if (!code)
         code = ask_all(&asking, wait_s, reterr);
+    for (size_t i = 0; !code && !is_covered(&asking) && i < asking.count; i++)
+        if (asking.asked[i].phase == ASKED_PENDING)
+            tell_pending(&asking, &asking.asked[i]);
     if (!code && !is_covered(&asking)) {
         code = say_why(&asking, &why);
         if (reterr)

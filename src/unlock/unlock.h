@@ -35,7 +35,7 @@ must_check enum error_code unlock_open(const struct vault *vault, const struct u
                                        struct secret **ret_vault_secret, enum keyslot_kind *ret_kind,
                                        struct finding_list *findings, struct error *reterr);
 
-/* Told when a request waits for approval: on the first answer that says so. */
+/* Told once when a request waits for people. */
 struct unlock_watch {
     void (*pending)(void *context, const struct client_pin *pin, const struct client_decision *decision);
     void *context;

@@ -403,5 +403,62 @@ class TicketTest(HostTest):
         self.assertEqual(self.json("ticket", expect=husk.NOT_NOW)["error"]["code"], "unreachable")
 
 
+class AgentTest(HostTest):
+    def start_agent(self):
+        process = subprocess.Popen([husk.PROGRAM, "agent", "--at", self.d.path], stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.PIPE, text=True)
+        self.addCleanup(self.end_agent, process)
+        return process
+
+    def end_agent(self, process):
+        """It ends at once by a signal, with success."""
+        process.terminate()
+        err = process.communicate(timeout=10)[1]
+        self.assertEqual(process.returncode, husk.DONE, err)
+        return err
+
+    def wait_for_lineage(self):
+        until = time.monotonic() + 10
+        while not os.path.exists(self.path(".husk/lineage")):
+            self.assertLess(time.monotonic(), until, "no heartbeat was answered")
+            time.sleep(0.02)
+
+    def test_a_heartbeat_moves_the_lineage_and_the_next_boot_fits(self):
+        self.ready()
+        self.start_agent()
+        self.wait_for_lineage()
+        self.lock()
+        self.unlock()
+        self.assertEqual([one["flags"] for one in self.authority.requests() if one["flags"]], [])
+
+    def test_a_copy_that_wants_to_open_while_the_host_runs_is_flagged(self):
+        self.ready()
+        self.start_agent()
+        self.wait_for_lineage()
+        self.lock()
+        time.sleep(0.5)
+        # The copy boots, with a memory of its own; the agent goes on as the host.
+        os.rename(self.runtime(), self.runtime() + ".host")
+        self.addCleanup(shutil.rmtree, self.runtime() + ".host")
+        found = self.unlock(expect=husk.NOT_NOW)
+        self.assertEqual(found["error"]["code"], "pending")
+        self.assertIn("other-boot-answers", self.authority.requests("pending")[-1]["flags"])
+
+    def test_an_authority_that_goes_and_comes_back_is_told_once_each(self):
+        self.ready()
+        process = self.start_agent()
+        self.wait_for_lineage()
+        self.authority.end()
+        time.sleep(2)
+        self.authority.start()
+        time.sleep(4)
+        err = self.end_agent(process)
+        self.assertEqual(len(err.splitlines()), 2, err)
+        self.assertIn("answers again", err)
+
+    def test_without_an_authority_there_is_nothing_to_do(self):
+        self.assertEqual(self.json("agent", expect=husk.FAILED)["error"]["code"], "not-found")
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -443,6 +443,8 @@ static void a_boot_keeps_its_id_and_another_host_has_another(void **state)
     assert_ok(file_write_durable(one->runtime_fd, "boot", 0600,
                                  "00000000-0000-0000-0000-000000000000 00112233445566778899aabbccddeeff\n",
                                  70, &error));
+    client_close(one);
+    one = open_host(world);
     assert_ok(client_boot_id(one, second, &error));
     assert_memory_not_equal(first, second, sizeof(first));
     assert_int_not_equal(second[15], 0xff);
