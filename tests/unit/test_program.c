@@ -185,9 +185,10 @@ static void a_synopsis_is_made_from_the_table(void **state)
     assert_string_equal(
         erase.data, "husk erase NAME|--all --confirm NAME|HOSTNAME [--certificate F] [--at DIR] [--json]");
     assert_ok(help_synopsis(verb_of("keyslot", "add"), &add, &error));
-    assert_string_equal(add.data,
-                        "husk keyslot add NAME KEY... [--with-keyfile F] [--with-passphrase-file F] "
-                        "[--with-recovery-key-file F] [--at DIR] [--json]");
+    assert_string_equal(
+        add.data,
+        "husk keyslot add NAME KEY... [--allow-bypass] [--with-keyfile F] [--with-passphrase-file F] "
+        "[--with-recovery-key-file F] [--at DIR] [--json]");
 }
 
 static void amounts_read_well(void **state)
