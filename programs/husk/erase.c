@@ -154,6 +154,27 @@ static enum error_code erase_one(struct run *run, struct vault *vault, void *con
     return code;
 }
 
+/* What a crash left of a vault being made goes as well, with a vault of that name or without one. */
+static enum error_code erase_all(struct run *run, struct erasing *erasing, struct error *reterr)
+{
+    const char *name = run->arguments.operand_count > 0 ? run->arguments.operands[0] : NULL;
+    size_t unfinished = 0;
+    enum error_code code = vault_destroy_all_unfinished(run->at, name, &unfinished, reterr);
+    if (code)
+        return code;
+    if (unfinished > 0) {
+        run->changed = true;
+        report_truth(&run->report, "%zu vault%s that %s never finished: what was left is destroyed",
+                     unfinished, unfinished == 1 ? "" : "s", unfinished == 1 ? "was" : "were");
+    }
+    code = held_each(run, HELD_TO_ERASE, erase_one, erasing, reterr);
+    if (name && unfinished > 0 && code == ERR_NOT_FOUND) {
+        *reterr = ERROR_NONE;
+        return OK;
+    }
+    return code;
+}
+
 static enum error_code act(struct run *run, struct error *reterr)
 {
     enum error_code code = check_confirmed(run, reterr);
@@ -166,7 +187,7 @@ static enum error_code act(struct run *run, struct error *reterr)
     if (!code)
         code = check_certificate_place(run, &erasing, reterr);
     if (!code)
-        code = held_each(run, HELD_TO_ERASE, erase_one, &erasing, reterr);
+        code = erase_all(run, &erasing, reterr);
     if (erasing.certificate && json_array_size(erasing.reports) == 0)
         unlink(erasing.certificate); /* nothing was written to it */
     else if (erasing.certificate)

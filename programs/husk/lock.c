@@ -1,4 +1,26 @@
+#include "convert/convert.h"
 #include "held.h"
+
+/* Locked is only what is encrypted: directories in the middle of a conversion have a plaintext side. */
+static void tell_conversion(struct run *run, const struct vault *vault)
+{
+    struct convert_status status = {0};
+    struct error why = ERROR_NONE;
+    enum error_code code = convert_get_status(vault, &status, &why);
+    if (code || status.state)
+        finding_add(&run->findings, FINDING_TELLS, "conversion-under-way", vault->name,
+                    code ? why.remedy
+                    : status.direction == CONVERT_PROTECT
+                        ? "finish it with the command that began it, or end it "
+                          "with husk protect --abort"
+                        : "finish it with husk unprotect, or end it with husk "
+                          "protect --abort",
+                    "%s",
+                    code ? why.message
+                         : "a conversion stands in the middle: plaintext of its directories is still on the "
+                           "disk, at their places or in .husk");
+    convert_status_done(&status);
+}
 
 /* A conversion that is under way needs the key: its machine holds the lock, so that lock is refused then. */
 static enum error_code lock_one(struct run *run, struct vault *vault, void *context, struct error *reterr)
@@ -20,6 +42,8 @@ static enum error_code lock_one(struct run *run, struct vault *vault, void *cont
     if (!vault_get_state(vault, &state, NULL))
         json_array_append_new(vaults,
                               json_pack("{s:s, s:s}", "name", vault->name, "state", vault_state_word(state)));
+    if (!code)
+        tell_conversion(run, vault);
     if (!code)
         report_truth(&run->report, changed ? "vault %s is locked" : "vault %s is locked already",
                      vault->name);

@@ -63,6 +63,17 @@ static enum error_code check_keyfile(struct run *run, const struct placement_rul
     return OK;
 }
 
+enum error_code new_keys_check_outside(const struct placement_rules *rules, const char *path,
+                                       struct error *reterr)
+{
+    _cleanup_(freep) char *real = NULL;
+    enum placement placement;
+    if (access(path, F_OK) < 0)
+        return OK;
+    enum error_code code = placement_find(rules, path, &placement, &real, reterr);
+    return !code && placement == PLACEMENT_INSIDE ? refuse_inside("keyfile", real, reterr) : code;
+}
+
 static enum error_code check_recovery_out(struct run *run, const struct placement_rules *rules,
                                           const char *file, char **ret_real, struct error *reterr)
 {

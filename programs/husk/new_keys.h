@@ -34,6 +34,11 @@ must_check enum error_code new_keys_read(struct run *run, const struct placement
                                          const struct vault *vault, enum new_keys_recovery recovery,
                                          struct new_keys *ret_keys, struct error *reterr);
 
+/* Whether an existing keyfile lies outside of what the rules name: ERR_DENIED inside. One that is not there
+ * lies nowhere. */
+must_check enum error_code new_keys_check_outside(const struct placement_rules *rules, const char *path,
+                                                  struct error *reterr);
+
 /* Forget one of them. */
 void new_keys_drop(struct new_keys *keys, size_t index);
 

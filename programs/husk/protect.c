@@ -86,7 +86,9 @@ static enum error_code abort_it(struct run *run, struct error *reterr)
     code = convert_abort(held.vault, &options, &run->changed, reterr);
     if (code)
         return code;
-    if (held.vault->directory_count == 0 && !held.vault->protected_since_unix_s)
+    /* What an erase reports stays. */
+    if (held.vault->directory_count == 0 && !held.vault->protected_since_unix_s &&
+        held.vault->mark == VAULT_ACTIVE)
         return discard(run, held.vault, reterr);
     if (!run->changed)
         report_truth(&run->report, "no conversion of vault %s is under way", held.vault->name);

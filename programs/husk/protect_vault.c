@@ -151,6 +151,41 @@ static enum error_code check_recovery_out(struct run *run, const struct vault *v
                         vault->name, text_shown(file));
 }
 
+/* A directory that joins must not hold a keyfile of the vault: not one that is given now, nor one that the
+ * host records. */
+static enum error_code check_keyfiles_outside(const struct protect *protect,
+                                              const struct unlock_answers *answers, struct error *reterr)
+{
+    const struct convert_plan *plan = protect->plan;
+    const struct vault *vault = protect->held.vault;
+    const char *at = protect->run->at;
+    struct host_record record = {0};
+    _cleanup_(freep) const char **directories = calloc(plan->directory_count + 1, sizeof(*directories));
+    if (!directories)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    for (size_t i = 0; i < plan->directory_count; i++)
+        directories[i] = plan->directories[i].path;
+    const struct placement_rules rules = {plan->filesystem, directories, plan->directory_count,
+                                          &vault->identifier};
+    enum error_code code = host_read(at, &record, reterr);
+    for (size_t i = 0; !code && i < record.keyfile_count; i++) {
+        _cleanup_(freep) char *path = NULL;
+        if (memcmp(&record.keyfiles[i].vault, &vault->id, sizeof(vault->id)))
+            continue;
+        if (asprintf(&path, "%s/%s", at, record.keyfiles[i].path) < 0) {
+            path = NULL;
+            code = error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+        }
+        if (!code)
+            code = new_keys_check_outside(&rules, path, reterr);
+    }
+    host_record_done(&record);
+    for (size_t i = 0; !code && i < answers->count; i++)
+        if (answers->items[i].kind == KEYSLOT_KEYFILE)
+            code = new_keys_check_outside(&rules, answers->items[i].source, reterr);
+    return code;
+}
+
 enum error_code protect_open_vault(struct protect *protect, struct error *reterr)
 {
     struct run *run = protect->run;
@@ -164,6 +199,8 @@ enum error_code protect_open_vault(struct protect *protect, struct error *reterr
         code = check_recovery_out(run, vault, reterr);
     if (!code)
         code = keys_read(run, &keys_plain, KEYS_TO_OPEN, &answers, reterr);
+    if (!code)
+        code = check_keyfiles_outside(protect, &answers, reterr);
     if (code || (state == VAULT_UNLOCKED && answers.count == 0))
         return code;
     code = keys_open(run, vault, &keys_plain, &answers, KEYS_ANY_SOURCE, &vault_secret, &kind, reterr);

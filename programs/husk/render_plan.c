@@ -5,10 +5,8 @@
 #include "command/amount.h"
 
 static const char *const action_words[] = {
-    [CONVERT_COPY] = "copy",
-    [CONVERT_SET_POLICY] = "set-policy",
-    [CONVERT_NOTHING] = "nothing",
-    [CONVERT_CONTINUE] = "continue",
+    [CONVERT_COPY] = "copy",       [CONVERT_SET_POLICY] = "set-policy", [CONVERT_RECORD] = "record",
+    [CONVERT_NOTHING] = "nothing", [CONVERT_CONTINUE] = "continue",
 };
 
 static void show_directory(struct run *run, const struct convert_plan_directory *directory)
@@ -29,6 +27,9 @@ static void show_directory(struct run *run, const struct convert_plan_directory 
         break;
     case CONVERT_SET_POLICY:
         run_text(run, "set the policy, it is empty\n");
+        break;
+    case CONVERT_RECORD:
+        run_text(run, "record it, it is encrypted under the vault already\n");
         break;
     case CONVERT_NOTHING:
         run_text(run, "nothing, it is protected already\n");

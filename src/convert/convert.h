@@ -21,6 +21,7 @@ enum convert_direction { CONVERT_PROTECT, CONVERT_UNPROTECT };
 enum convert_action {
     CONVERT_COPY,       /* non-empty: copy, exchange, scrub */
     CONVERT_SET_POLICY, /* empty: gets the policy as it is */
+    CONVERT_RECORD,     /* has this vault's policy already, but its manifest does not name it */
     CONVERT_NOTHING,    /* protected by this vault already */
     CONVERT_CONTINUE    /* a conversion of it is under way */
 };

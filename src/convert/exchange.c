@@ -31,6 +31,27 @@ static enum error_code is_exchanged(const struct convert_work *work,
     return code;
 }
 
+/* The proof lies a moment back: the directory must still be the one that was proven, as it was then, and have
+ * the name that is exchanged. Below it the proof of the old tree looks once more, afterwards. */
+static enum error_code check_still_proven(struct convert_work *work,
+                                          const struct convert_directory *directory, int place_fd,
+                                          int parent_fd, const char *name, struct error *reterr)
+{
+    struct statx status, named;
+    struct tree_record record;
+    if (statx(place_fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &status) < 0 ||
+        statx(parent_fd, name, AT_SYMLINK_NOFOLLOW, STATX_INO, &named) < 0)
+        return error_set(reterr, ERR_FAILED, errno, "cannot look at %s", work_shown(work, directory));
+    enum error_code code = tree_records_get(work->records, &status, &record, reterr);
+    if (code || (named.stx_ino == status.stx_ino && tree_record_unchanged(&record, &status) &&
+                 (record.flags & TREE_RECORD_COMPARED)))
+        return code;
+    code = error_set(reterr, ERR_CHANGED, 0, "%s was changed before it could be exchanged",
+                     work_shown(work, directory));
+    error_remedy(reterr, "stop what writes there, then run the same command again");
+    return code;
+}
+
 /* 1 → 2 */
 static enum error_code swap_names(struct convert_work *work, const struct convert_directory *directory,
                                   int place_fd, struct error *reterr)
@@ -39,6 +60,8 @@ static enum error_code swap_names(struct convert_work *work, const struct conver
     const char *name;
     char twin[16];
     enum error_code code = work_open_parent(work, directory, &parent_fd, &name, reterr);
+    if (!code)
+        code = check_still_proven(work, directory, place_fd, parent_fd, name, reterr);
     if (!code)
         code = tree_unseal(place_fd, reterr); /* an immutable directory cannot be renamed */
     if (code)
@@ -119,26 +142,38 @@ enum error_code step_exchange(struct convert_work *work, struct error *reterr)
     return code;
 }
 
-enum error_code exchange_begun(struct convert_work *work, bool *ret_begun, struct error *reterr)
+enum error_code exchange_look(struct convert_work *work, size_t *ret_exchanged, struct error *reterr)
 {
     enum error_code code = OK;
-    bool begun = false;
-    for (size_t i = 0; !code && !begun && i < work->journal.count; i++) {
+    size_t exchanged = 0;
+    for (size_t i = 0; !code && i < work->journal.count; i++) {
+        struct convert_directory *directory = &work->journal.directories[i];
         _cleanup_(close_fdp) int place_fd = -1;
-        code = work_open_place(work, &work->journal.directories[i], &place_fd, reterr);
+        code = work_open_place(work, directory, &place_fd, reterr);
         if (!code)
-            code = is_exchanged(work, &work->journal.directories[i], place_fd, &begun, reterr);
+            code = is_exchanged(work, directory, place_fd, &directory->exchanged, reterr);
+        exchanged += !code && directory->exchanged;
     }
     if (!code)
-        *ret_begun = begun;
+        *ret_exchanged = exchanged;
     return code;
 }
 
 enum error_code exchange_undo(struct convert_work *work, struct error *reterr)
 {
     enum error_code code = OK;
-    for (size_t i = 0; !code && work->journal.direction == CONVERT_UNPROTECT && i < work->journal.count; i++)
-        code = vault_add_directory(work->vault, work->journal.directories[i].path,
-                                   &work->journal.directories[i].nonce, work->options->clock, reterr);
+    for (size_t i = 0; !code && i < work->journal.count; i++) {
+        const struct convert_directory *directory = &work->journal.directories[i];
+        _cleanup_(close_fdp) int place_fd = -1;
+        if (directory->exchanged)
+            continue;
+        if (work->journal.direction == CONVERT_UNPROTECT)
+            code = vault_add_directory(work->vault, directory->path, &directory->nonce, work->options->clock,
+                                       reterr);
+        if (!code)
+            code = work_open_place(work, directory, &place_fd, reterr);
+        if (!code)
+            code = seal_root(directory, place_fd, reterr);
+    }
     return code;
 }

@@ -16,6 +16,7 @@ struct convert_directory {
     char *path;                 /* owned; raw bytes, relative to the root of the filesystem */
     bool has_twin;              /* the twin was made; for protect its nonce is below */
     struct fscrypt_nonce nonce; /* of the encrypted side: the twin (protect) or the old tree (unprotect) */
+    bool exchanged;             /* not in the file: its place holds the new side (exchange_look) */
     bool in_use; /* not in the file: something works in the old tree, so none of it is destroyed now */
     uint32_t
         root_flags; /* immutable and append-only of the old root, put on the new one after the exchange */
@@ -24,9 +25,8 @@ struct convert_directory {
 struct convert_journal {
     enum convert_state state;
     enum convert_direction direction;
-    bool proven; /* scrubbing: every inode of the old trees has its verdict in the records */
-    bool
-        partly_overwritten; /* some old plaintext was deleted although it could not be overwritten in place */
+    bool proven;             /* scrubbing: every inode of the old trees has its verdict in the records */
+    bool partly_overwritten; /* some old plaintext was deleted or moved away and not overwritten in place */
     struct vault_id vault;
     struct convert_directory *directories; /* owned; number N is the name of its twin and of its old tree */
     size_t count;

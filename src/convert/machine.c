@@ -8,17 +8,20 @@
  *   frozen      + every twin has its policy. Twins hold any part of the copy. The directory is
  *               untouched, and was found unused.
  *   exchanging  Every twin is complete, on disk, compared with its directory byte for byte after
- *               its last change, and the directory was proven unused. Each directory is at its
- *               place as old tree or as twin: its own policy tells.
+ *               its last change, and the directory was proven unused, in this run. Each directory
+ *               is at its place as old tree or as twin: its own policy tells.
  *   scrubbing   Every twin is at its place and named by the manifest. Old trees, whole or in part,
  *               in .husk/plaintext/NAME; what is missing of them was proven to be in the twin
  *               before it was overwritten.
  *   done        nothing of the conversion is left
  *
- *   planned → frozen → exchanging → scrubbing → done
+ *   planned → frozen ⇄ exchanging → scrubbing → done
  *      ↑         │
  *      └─────────┤ --abort, until the first exchange: from planned on twins and journal are deleted;
  *                  the directory was never touched
+ *
+ * A run that finds the state exchanging goes back to frozen with the directories that are not exchanged yet:
+ * what was proven of them is not true any more.
  *
  * Each arrow is durable before the next step. A crash in a state is followed by that state's step from its
  * beginning.
@@ -45,6 +48,37 @@ static enum error_code scrub(struct convert_work *work, bool *ret_kept, struct e
     return code ? code : step_scrub(work, ret_kept, reterr);
 }
 
+/* Compared byte for byte, and proven to be used by nothing, in this run. */
+static enum error_code freeze(struct convert_work *work, const struct convert_plan *plan,
+                              struct error *reterr)
+{
+    size_t exchanged;
+    enum error_code code = exchange_look(work, &exchanged, reterr);
+    if (!code)
+        code = step_fill_twins(work, plan, reterr);
+    if (!code)
+        code = step_prove_unused(work, reterr);
+    if (code)
+        return code;
+    work->proven_unused = true;
+    return work_enter_state(work, CONVERT_EXCHANGING, reterr);
+}
+
+/* What an earlier run proved of directories that it did not exchange says nothing any more: they have been
+ * in use since then, for days maybe, and their twins are old. */
+static enum error_code exchange(struct convert_work *work, struct error *reterr)
+{
+    size_t exchanged;
+    enum error_code code = work->proven_unused ? OK : exchange_look(work, &exchanged, reterr);
+    if (!code && !work->proven_unused && exchanged < work->journal.count) {
+        code = exchange_undo(work, reterr);
+        return code ? code : work_enter_state(work, CONVERT_FROZEN, reterr);
+    }
+    if (!code)
+        code = step_exchange(work, reterr);
+    return code ? code : work_enter_state(work, CONVERT_SCRUBBING, reterr);
+}
+
 static enum error_code step(struct convert_work *work, const struct convert_plan *plan, struct error *reterr)
 {
     bool kept = false;
@@ -54,13 +88,9 @@ static enum error_code step(struct convert_work *work, const struct convert_plan
         code = step_make_twins(work, reterr);
         return code ? code : work_enter_state(work, CONVERT_FROZEN, reterr);
     case CONVERT_FROZEN:
-        code = step_fill_twins(work, plan, reterr);
-        if (!code)
-            code = step_prove_unused(work, reterr);
-        return code ? code : work_enter_state(work, CONVERT_EXCHANGING, reterr);
+        return freeze(work, plan, reterr);
     case CONVERT_EXCHANGING:
-        code = step_exchange(work, reterr);
-        return code ? code : work_enter_state(work, CONVERT_SCRUBBING, reterr);
+        return exchange(work, reterr);
     case CONVERT_SCRUBBING:
         code = scrub(work, &kept, reterr);
         if (!code && kept) {
@@ -87,10 +117,11 @@ static void tell_truths(const struct convert_work *work)
             continue;
         }
         report_truth(report, "%s is encrypted under the vault %s", shown, work->vault->name);
-        report_truth(report,
-                     work->journal.partly_overwritten
-                         ? "its old plaintext was deleted, but not all of it could be overwritten in place"
-                         : "its old plaintext was overwritten in place and deleted");
+        report_truth(
+            report,
+            work->journal.partly_overwritten
+                ? "its old plaintext is not there any more, but not all of it could be overwritten in place"
+                : "its old plaintext was overwritten in place and deleted");
     }
     if (work->journal.direction == CONVERT_PROTECT)
         report_truth(report, "snapshots and backups made before now still hold the plaintext");
@@ -108,7 +139,7 @@ static enum error_code run(struct convert_work *work, const struct convert_plan 
         tell_truths(work);
     if (!code && work->journal.partly_overwritten)
         code = error_set(reterr, ERR_INCOMPLETE, 0,
-                         "some plaintext was deleted that could not be overwritten in place");
+                         "some plaintext was deleted or moved away before it could be overwritten in place");
     if (code == ERR_INTERRUPTED)
         error_remedy(reterr, "run the same command again to go on, or with --abort to go back");
     return code;
@@ -148,13 +179,17 @@ static enum error_code run_new(struct convert_work *work, const struct convert_p
     return code ? code : run(work, plan, reterr);
 }
 
-/* An empty directory just gets the policy. */
-static enum error_code protect_empty(struct convert_work *work,
-                                     const struct convert_plan_directory *directory, struct error *reterr)
+/* An empty directory just gets the policy; one that has it already is only recorded. From before there is a
+ * policy the manifest tells that the vault protects something, so that nobody gives the vault up whatever
+ * happens before the directory is recorded. */
+static enum error_code protect_as_it_is(struct convert_work *work,
+                                        const struct convert_plan_directory *directory, struct error *reterr)
 {
     _cleanup_(close_fdp) int fd = -1;
     struct fscrypt_nonce nonce;
     enum error_code code = tree_open_directory(work->clone_fd, directory->path, &fd, reterr);
+    if (!code)
+        code = vault_begin_protecting(work->vault, work->options->clock, reterr);
     if (!code)
         code = fscrypt_set_policy(fd, &work->vault->identifier, reterr);
     if (!code)
@@ -165,8 +200,8 @@ static enum error_code protect_empty(struct convert_work *work,
     if (!code)
         code = vault_add_directory(work->vault, directory->path, &nonce, work->options->clock, reterr);
     if (!code)
-        report_truth(work->options->report, "%s is encrypted under the vault %s (it was empty)",
-                     directory->shown_path, work->vault->name);
+        report_truth(work->options->report, "%s is encrypted under the vault %s%s", directory->shown_path,
+                     work->vault->name, directory->action == CONVERT_SET_POLICY ? " (it was empty)" : "");
     return code;
 }
 
@@ -184,10 +219,12 @@ static enum error_code protect_rest(struct convert_work *work, const struct conv
     enum error_code code = OK;
     for (size_t i = 0; !code && i < plan->directory_count; i++) {
         const struct convert_plan_directory *directory = &plan->directories[i];
-        if (directory->action == CONVERT_SET_POLICY && !recorded(work->vault, directory->path)) {
+        if (recorded(work->vault, directory->path))
+            continue;
+        if (directory->action == CONVERT_SET_POLICY || directory->action == CONVERT_RECORD) {
             *ret_changed = true;
-            code = protect_empty(work, directory, reterr);
-        } else if (directory->action == CONVERT_COPY && !recorded(work->vault, directory->path)) {
+            code = protect_as_it_is(work, directory, reterr);
+        } else if (directory->action == CONVERT_COPY) {
             code = journal_add(&work->journal, directory->path, reterr);
         }
     }
@@ -275,10 +312,11 @@ enum error_code convert_unprotect(struct vault *vault, const struct convert_opti
 static enum error_code check_may_abort(struct convert_work *work, struct error *reterr)
 {
     bool begun = work->journal.state > CONVERT_EXCHANGING;
+    size_t exchanged = 0;
     enum error_code code = OK;
-    if (work->journal.state == CONVERT_EXCHANGING)
-        code = exchange_begun(work, &begun, reterr);
-    if (!code && begun) {
+    if (work->journal.state == CONVERT_FROZEN || work->journal.state == CONVERT_EXCHANGING)
+        code = exchange_look(work, &exchanged, reterr);
+    if (!code && (begun || exchanged > 0)) {
         error_set(reterr, ERR_DENIED, 0, "the conversion of the vault %s is past going back",
                   work->vault->name);
         return error_remedy(reterr, "run the command that began it again to finish; husk %s goes back then",

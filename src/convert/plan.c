@@ -194,6 +194,15 @@ static enum error_code not_empty(const char *name, void *context, struct error *
     return OK;
 }
 
+/* Named by the manifest, or below a directory that is. */
+static bool is_recorded(const struct vault *vault, const char *path)
+{
+    for (size_t i = 0; i < vault->directory_count; i++)
+        if (is_below(path, vault->directories[i].path))
+            return true;
+    return false;
+}
+
 /* What is to be done, from the directory's policy, the journal and whether there is anything in it. */
 static enum error_code choose_action(struct planner *planner, struct convert_plan_directory *directory,
                                      int fd, struct error *reterr)
@@ -216,7 +225,8 @@ static enum error_code choose_action(struct planner *planner, struct convert_pla
         return OK;
     }
     if (ours || state != FSCRYPT_PLAIN) {
-        directory->action = CONVERT_NOTHING;
+        directory->action =
+            ours && !is_recorded(planner->vault, directory->path) ? CONVERT_RECORD : CONVERT_NOTHING;
         if (!ours)
             block(planner, directory, "encrypted-already", "leave it out, or take its encryption off first",
                   "is encrypted already, under another key");
@@ -228,10 +238,16 @@ static enum error_code choose_action(struct planner *planner, struct convert_pla
     return code;
 }
 
-/* From exchanging on the place holds the twin, and what uses it is no obstacle. */
-static bool past_freezing(const struct planner *planner, const struct convert_plan_directory *directory)
+/* Once exchanged the place holds the twin, and what uses it is no obstacle. In exchanging the machine itself
+ * looks what is not exchanged yet. */
+static bool past_freezing(const struct planner *planner, const struct convert_plan_directory *directory,
+                          int fd)
 {
-    return directory->action == CONVERT_CONTINUE && planner->journal.state >= CONVERT_EXCHANGING;
+    enum fscrypt_policy_state state;
+    struct fscrypt_identifier identifier;
+    return directory->action == CONVERT_CONTINUE &&
+           (planner->journal.state >= CONVERT_EXCHANGING ||
+            (fscrypt_get_policy(fd, &state, &identifier, NULL) == OK && state == FSCRYPT_HUSK_POLICY));
 }
 
 static enum error_code plan_directory(struct planner *planner, struct convert_plan_directory *directory,
@@ -245,10 +261,12 @@ static enum error_code plan_directory(struct planner *planner, struct convert_pl
     enum error_code code = tree_open_directory(planner->clone_fd, directory->path, &fd, reterr);
     if (!code)
         code = choose_action(planner, directory, fd, reterr);
-    if (code || directory->action == CONVERT_NOTHING || past_freezing(planner, directory))
+    if (code || directory->action == CONVERT_NOTHING || past_freezing(planner, directory, fd))
         return code;
     code = check_parent(planner, directory, reterr);
-    return code ? code : survey_tree(planner, directory, fd, reterr);
+    if (code || directory->action == CONVERT_RECORD)
+        return code;
+    return survey_tree(planner, directory, fd, reterr);
 }
 
 static void check_space(struct planner *planner)

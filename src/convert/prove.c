@@ -29,6 +29,7 @@ struct proof {
     const char *shown;
     struct busy_set *busy;
     atomic_bool directory_in_use; /* whoever works in a directory can open anything below it at any time */
+    atomic_bool names_gone;       /* something that was compared is not in the old tree any more */
     pthread_mutex_t mutex;        /* of findings */
     struct finding_list findings;
 };
@@ -78,15 +79,17 @@ static enum error_code try_lease(const struct tree_directory *directory, const c
 }
 
 /* As recorded when it was compared. The root of the tree was renamed by the exchange itself, which changes
- * its ctime. */
+ * its ctime; that it is the very directory is asked of it all the same. */
 static bool is_as_compared(const struct proof *proof, const struct tree_directory *directory,
                            const char *name, const struct statx *status, const struct tree_record *record)
 {
     bool same = (record->flags & TREE_RECORD_COMPARED) && tree_record_unchanged(record, status);
     if (proof->what == PROOF_BEFORE_EXCHANGE)
         return same && record->run == proof->work->records->run;
-    if (!name && (!directory->parent || proof->what == PROOF_OF_OLD_AGAIN))
+    if (!name && proof->what == PROOF_OF_OLD_AGAIN)
         return true;
+    if (!name && !directory->parent)
+        return record->flags & (TREE_RECORD_COMPARED | TREE_RECORD_PROVEN);
     return same || (record->flags & TREE_RECORD_PROVEN);
 }
 
@@ -112,6 +115,9 @@ static enum error_code judge(struct proof *proof, struct tree_directory *directo
     const bool good = is_as_compared(proof, directory, name, status, &record);
     if (!good)
         tell_changed(proof, directory, name);
+    struct tree_directory *above = name ? directory : directory->parent;
+    if (above && (record.flags & TREE_RECORD_COMPARED))
+        atomic_fetch_add(&above->known, 1);
     const bool busy = is_busy(proof, directory, name, status->stx_ino);
     if (busy && !name)
         atomic_store(&proof->directory_in_use, true);
@@ -145,6 +151,24 @@ static enum error_code on_enter(struct tree_directory *directory, void *context,
     return judge(context, directory, NULL, &directory->status, reterr);
 }
 
+/* A name that was compared and is gone from the old tree was moved or deleted before it could be overwritten.
+ * Asked once: scrubbing takes names away itself. */
+static enum error_code on_leave(struct tree_directory *directory, void *context, struct error *reterr)
+{
+    struct proof *proof = context;
+    struct tree_record record;
+    if (proof->what != PROOF_OF_OLD || proof->work->journal.direction != CONVERT_PROTECT)
+        return OK;
+    enum error_code code = tree_records_get(proof->work->records, &directory->status, &record, reterr);
+    if (code || ((record.flags & TREE_RECORD_COMPARED) && atomic_load(&directory->known) >= record.names))
+        return code;
+    atomic_store(&proof->names_gone, true);
+    add(proof, directory, NULL, "names-gone",
+        "names in it were moved elsewhere or deleted after they were compared with their copies",
+        "look for what was moved out of the tree: it is plaintext where it lies now");
+    return OK;
+}
+
 static enum error_code on_outside_link(const struct tree_directory *directory, const char *name,
                                        const struct statx *status, void *context, struct error *reterr)
 {
@@ -160,11 +184,13 @@ static enum error_code prove_tree(struct convert_work *work, enum proof_of what,
 {
     char shown[TREE_PATH_SIZE];
     struct proof proof = {.work = work, .what = what, .shown = shown, .mutex = PTHREAD_MUTEX_INITIALIZER};
-    const struct tree_visitor visitor = {.enter = on_enter, .entry = on_entry, .context = &proof};
+    const struct tree_visitor visitor = {
+        .enter = on_enter, .entry = on_entry, .leave = on_leave, .context = &proof};
     char name[16];
     if (what != PROOF_BEFORE_EXCHANGE)
         snprintf(shown, sizeof(shown), "%s/" HUSK_DIRECTORY "/" PLAINTEXT_DIRECTORY "/%s/%s",
-                 work->vault->filesystem->mount_point, work->vault->name, work_name(work, directory, name));
+                 text_shown(work->vault->filesystem->mount_point), work->vault->name,
+                 work_name(work, directory, name));
     else
         work_show(work, directory, shown);
     enum error_code code = busy_set_new(work->vault->filesystem->device, &proof.busy, reterr);
@@ -175,6 +201,7 @@ static enum error_code prove_tree(struct convert_work *work, enum proof_of what,
     busy_set_free(proof.busy);
     pthread_mutex_destroy(&proof.mutex);
     directory->in_use = atomic_load(&proof.directory_in_use);
+    work->journal.partly_overwritten |= atomic_load(&proof.names_gone);
     finding_move_all(findings, &proof.findings);
     return code;
 }
@@ -192,6 +219,8 @@ enum error_code step_prove_unused(struct convert_work *work, struct error *reter
     for (size_t i = 0; !code && i < work->journal.count; i++) {
         struct convert_directory *directory = &work->journal.directories[i];
         _cleanup_(close_fdp) int place_fd = -1;
+        if (directory->exchanged)
+            continue;
         report_stage(&work->progress.report, 0, 0, "making sure that nothing uses %s",
                      work_shown(work, directory));
         code = work_open_place(work, directory, &place_fd, reterr);

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <sys/stat.h>
 
@@ -8,6 +9,8 @@
 #include "base/text.h"
 #include "convert/steps.h"
 #include "tree/remove.h"
+
+enum { DELETED_FILES_TOLD = 50 };
 
 /* The verdict of step_prove_old, and once more a lease, which stays until the file is closed after its
  * destruction: whoever opens it meanwhile waits. */
@@ -103,6 +106,35 @@ static enum error_code scrub_one(struct convert_work *work, const struct convert
     return code;
 }
 
+/* A deleted file that something has open is neither in a tree nor free space: nothing overwrites it. */
+static enum error_code tell_deleted(struct convert_work *work, struct error *reterr)
+{
+    struct busy_set *set = NULL;
+    size_t count, told = 0;
+    enum error_code code = busy_set_new(work->vault->filesystem->device, &set, reterr);
+    if (code)
+        return code;
+    const struct busy_use *uses = busy_set_all(set, &count);
+    for (size_t i = 0; i < count && told < DELETED_FILES_TOLD; i++) {
+        struct statx status;
+        char target[PATH_MAX];
+        if (!uses[i].path || statx(AT_FDCWD, uses[i].path, 0, STATX_BASIC_STATS, &status) < 0 ||
+            !S_ISREG(status.stx_mode) || status.stx_nlink > 0 ||
+            (status.stx_attributes & STATX_ATTR_ENCRYPTED))
+            continue;
+        ssize_t length = readlink(uses[i].path, target, sizeof(target) - 1);
+        target[length > 0 ? length : 0] = '\0';
+        finding_add(work->options->findings, FINDING_TELLS, "deleted-file-open", text_shown(target),
+                    "stop the program; what it leaves in free space is overwritten by the next conversion on "
+                    "this filesystem",
+                    "%s; the file is deleted, so its plaintext was not overwritten with the free space",
+                    uses[i].what);
+        told++;
+    }
+    busy_set_free(set);
+    return OK;
+}
+
 /* Where deleted plaintext may still lie: free blocks and the journal. */
 static enum error_code scrub_free_space(struct convert_work *work, struct error *reterr)
 {
@@ -115,6 +147,9 @@ static enum error_code scrub_free_space(struct convert_work *work, struct error 
                     "free space was not overwritten: earlier deleted files may still lie there in plaintext");
         return OK;
     }
+    enum error_code code = tell_deleted(work, reterr);
+    if (code)
+        return code;
     return destroy_free_space(work->husk_fd, &work->progress.report, findings, &overwritten, reterr);
 }
 

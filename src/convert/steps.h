@@ -19,11 +19,13 @@ must_check enum error_code step_prove_unused(struct convert_work *work, struct e
  * exchange.c */
 must_check enum error_code step_exchange(struct convert_work *work, struct error *reterr);
 
-/* Whether any directory is at its new side already. exchange.c */
-must_check enum error_code exchange_begun(struct convert_work *work, bool *ret_begun, struct error *reterr);
+/* Look which directories are at their new side already (their member exchanged), and count them. exchange.c
+ */
+must_check enum error_code exchange_look(struct convert_work *work, size_t *ret_exchanged,
+                                         struct error *reterr);
 
-/* Undo what step_exchange does before its first exchange: put the directories back into the manifest.
- * exchange.c */
+/* Undo what step_exchange does before the exchange of a directory, of those not exchanged: back into the
+ * manifest, and sealed again. After exchange_look. exchange.c */
 must_check enum error_code exchange_undo(struct convert_work *work, struct error *reterr);
 
 /* In scrubbing: give every inode of the old trees its verdict in the records (TREE_RECORD_PROVEN or kept with

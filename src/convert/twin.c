@@ -135,6 +135,8 @@ static enum error_code copy_all(struct convert_work *work, const struct convert_
     int64_t newest_ns = 0;
     for (size_t i = 0; !code && i < work->journal.count; i++) {
         const struct convert_directory *directory = &work->journal.directories[i];
+        if (directory->exchanged)
+            continue;
         _cleanup_(pair_close) struct pair pair = {.place_fd = -1, .twin_fd = -1};
         uint64_t files, bytes;
         int64_t newest_here_ns = 0;
@@ -162,6 +164,8 @@ static enum error_code compare_all(struct convert_work *work, const struct conve
     *ret_differences = (struct tree_differences){0};
     for (size_t i = 0; !code && i < work->journal.count; i++) {
         const struct convert_directory *directory = &work->journal.directories[i];
+        if (directory->exchanged)
+            continue;
         _cleanup_(pair_close) struct pair pair = {.place_fd = -1, .twin_fd = -1};
         struct tree_differences differences = {0};
         uint64_t files, bytes;

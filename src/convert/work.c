@@ -186,7 +186,7 @@ enum error_code work_sync(const struct convert_work *work, struct error *reterr)
     int injected = fault("convert.sync");
     if (injected || syncfs(work->husk_fd) < 0)
         return error_set(reterr, ERR_FAILED, injected ? injected : errno, "cannot write %s to disk",
-                         work->vault->filesystem->mount_point);
+                         text_shown(work->vault->filesystem->mount_point));
     return OK;
 }
 

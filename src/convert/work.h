@@ -21,6 +21,7 @@ struct convert_work {
     int old_fd;                   /* .husk/plaintext/NAME */
     struct tree_records *records; /* NULL until work_open_records */
     struct convert_journal journal;
+    bool proven_unused; /* step_prove_unused went well in this run */
     struct convert_progress progress;
 };
 

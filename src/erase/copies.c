@@ -108,12 +108,15 @@ static void name_plaintext(const struct vault *vault, struct erase_facts *facts,
     facts->plaintext_left = waits || left;
     if (left)
         finding_add(findings, FINDING_TELLS, "plaintext-left", vault->name,
-                    "husk protect with the same paths finishes scrubbing; do it before erasing the next time",
+                    "overwrite and delete what lies there (shred -u); the next time finish the conversion "
+                    "before erasing",
                     "directories from before a conversion still lie in %s/plaintext/%s", HUSK_DIRECTORY,
                     vault->name);
     if (waits)
         finding_add(findings, FINDING_TELLS, "conversion-left", vault->name,
-                    "delete those directories, or protect them in another vault",
+                    "husk protect --abort --vault with this name ends it; then destroy those directories, or "
+                    "protect them "
+                    "in another vault",
                     "a conversion was under way: directories that were not exchanged yet are plaintext");
 }
 

@@ -149,15 +149,17 @@ static void zero_journal(struct erasure *erasure)
 
 static bool identifier_is_known(const struct vault *vault)
 {
-    static const struct fscrypt_identifier none;
-    return memcmp(&vault->identifier, &none, sizeof(none)) != 0;
+    struct fscrypt_identifier identifiers[VAULT_IDENTIFIERS_MAXIMUM];
+    size_t count;
+    vault_find_identifiers(vault, identifiers, &count);
+    return count > 0;
 }
 
 /* What the kernel itself says, not what removing returned. */
 static enum error_code check_absent(const struct vault *vault, struct error *reterr)
 {
     enum fscrypt_key_state state = FSCRYPT_KEY_PRESENT;
-    enum error_code code = fscrypt_key_state(vault->fd, &vault->identifier, &state, reterr);
+    enum error_code code = vault_key_state(vault, &state, reterr);
     if (code || state == FSCRYPT_KEY_ABSENT)
         return code;
     return error_set(reterr, ERR_BUSY, 0, "the kernel still has the key of the vault %s", vault->name);
@@ -184,7 +186,8 @@ static void evict_key(struct erasure *erasure)
     erasure->changed |= changed;
     if (!code) {
         erasure->outcome.kernel_key = "absent";
-        report_truth(erasure->report, "vault %s: no key of it is in the kernel", vault->name);
+        report_truth(erasure->report, "vault %s: no key of it is in the kernel for this filesystem",
+                     vault->name);
         return;
     }
     erasure->outcome.facts.key_in_memory = true;
@@ -242,9 +245,7 @@ static bool is_done(const struct vault *vault)
         return false;
     if (faccessat(vault->fd, VAULT_MARK_ERASING, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
         return false;
-    return !identifier_is_known(vault) ||
-           (fscrypt_key_state(vault->fd, &vault->identifier, &state, NULL) == OK &&
-            state == FSCRYPT_KEY_ABSENT);
+    return vault_key_state(vault, &state, NULL) == OK && state == FSCRYPT_KEY_ABSENT;
 }
 
 static enum error_code carry_out(struct erasure *erasure, struct error *reterr)
@@ -299,6 +300,16 @@ static enum error_code repeat(struct erasure *erasure, struct buffer *text, stru
     return code ? code : file_read(vault->fd, VAULT_MARK_ERASED, BUFFER_DEFAULT_MAXIMUM, text, reterr);
 }
 
+/* The vault is erased, but not all that was to be gone is. */
+static enum error_code tell_plaintext(const struct vault *vault, struct error *reterr)
+{
+    error_set(reterr, ERR_INCOMPLETE, 0, "nothing opens the vault %s any more, but plaintext of it is left",
+              vault->name);
+    error_subject(reterr, "%s", vault->name);
+    error_remedy(reterr, "destroy what the findings name, then run the same command again");
+    return ERR_INCOMPLETE;
+}
+
 /* The mark as it is on disk now: the vault may have been read before the lock was taken. */
 static enum error_code read_mark(struct vault *vault, struct error *reterr)
 {
@@ -332,6 +343,8 @@ enum error_code erase_vault(struct vault *vault, const char *at, const struct cl
         if (!code)
             code = conclude(&erasure, &text, reterr);
     }
+    if (!code && erasure.outcome.facts.plaintext_left)
+        code = tell_plaintext(vault, reterr);
     finding_move_all(findings, &found);
     erase_progress_done(&erasure.progress);
     if (code && code != ERR_INCOMPLETE) {

@@ -270,7 +270,8 @@ static enum error_code compare_directory(struct tree_pass *pass, struct tree_dir
     }
     struct tree_record record = {.flags = TREE_RECORD_COPIED | TREE_RECORD_COMPARED,
                                  .run = pass->pair->records->run,
-                                 .twin_inode = (uint32_t)twin_status.stx_ino};
+                                 .twin_inode = (uint32_t)twin_status.stx_ino,
+                                 .names = (uint32_t)atomic_load(&directory->names)};
     return code ? code : tree_records_put(pass->pair->records, &directory->status, &record, reterr);
 }
 

@@ -27,8 +27,8 @@ struct tree_record {
     uint32_t run; /* that set COMPARED */
     uint32_t twin_inode;
     uint32_t twin_generation; /* these two are the file handle of the twin (ext4's FILEID_INO32_GEN) */
-    uint32_t reserved;
-    int64_t changed_ns; /* ctime */
+    uint32_t names;           /* of a directory: how many it had when it was compared */
+    int64_t changed_ns;       /* ctime */
     int64_t born_ns;
     uint64_t size;
     uint64_t unused[2];

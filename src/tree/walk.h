@@ -27,6 +27,7 @@ struct tree_directory {
     struct statx status; /* as it was when opened */
     bool twin_fresh;     /* enter() made the twin: it was empty */
     atomic_ulong names;  /* how many names it had, known in leave() */
+    atomic_ulong known;  /* the visitor's own */
     bool skip;           /* enter() sets it: nothing below is visited, no leave() */
     atomic_uint pending; /* the walk's own */
 };

@@ -33,9 +33,15 @@ static bool is_of_vault(const struct vault *vault, const char *path)
     _cleanup_(close_fdp) int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_NOATIME | O_CLOEXEC);
     enum fscrypt_policy_state state = FSCRYPT_PLAIN;
     struct fscrypt_identifier identifier;
-    if (fd < 0 || fscrypt_get_policy(fd, &state, &identifier, NULL))
+    if (fd < 0 || fscrypt_get_policy(fd, &state, &identifier, NULL) || state != FSCRYPT_HUSK_POLICY)
         return false;
-    return state == FSCRYPT_HUSK_POLICY && !memcmp(&identifier, &vault->identifier, sizeof(identifier));
+    struct fscrypt_identifier identifiers[VAULT_IDENTIFIERS_MAXIMUM];
+    size_t count;
+    vault_find_identifiers(vault, identifiers, &count);
+    for (size_t i = 0; i < count; i++)
+        if (!memcmp(&identifier, &identifiers[i], sizeof(identifier)))
+            return true;
+    return false;
 }
 
 /* The file as its user calls it. */
@@ -99,13 +105,13 @@ static void pause_ms(long ms)
     nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL);
 }
 
-enum error_code vault_evict(const struct vault *vault, enum fscrypt_removal *ret_removal,
-                            struct error *reterr)
+static enum error_code evict(const struct vault *vault, const struct fscrypt_identifier *identifier,
+                             enum fscrypt_removal *ret_removal, struct error *reterr)
 {
     enum fscrypt_removal removal = FSCRYPT_WAS_ABSENT;
     bool had_key = false;
     for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
-        enum error_code code = fscrypt_remove_key(vault->fd, &vault->identifier, &removal, reterr);
+        enum error_code code = fscrypt_remove_key(vault->fd, identifier, &removal, reterr);
         if (code) {
             error_prefix(reterr, "vault %s", vault->name);
             return code;
@@ -117,6 +123,25 @@ enum error_code vault_evict(const struct vault *vault, enum fscrypt_removal *ret
     }
     *ret_removal = removal == FSCRYPT_WAS_ABSENT && had_key ? FSCRYPT_REMOVED : removal;
     return OK;
+}
+
+enum error_code vault_evict(const struct vault *vault, enum fscrypt_removal *ret_removal,
+                            struct error *reterr)
+{
+    struct fscrypt_identifier identifiers[VAULT_IDENTIFIERS_MAXIMUM];
+    enum fscrypt_removal whole = FSCRYPT_WAS_ABSENT;
+    enum error_code code = OK;
+    size_t count;
+    vault_find_identifiers(vault, identifiers, &count);
+    for (size_t i = 0; !code && i < count; i++) {
+        enum fscrypt_removal removal;
+        code = evict(vault, &identifiers[i], &removal, reterr);
+        if (!code && whole != FSCRYPT_REMOVED_BUSY && removal != FSCRYPT_WAS_ABSENT)
+            whole = removal;
+    }
+    if (!code)
+        *ret_removal = whole;
+    return code;
 }
 
 enum error_code vault_lock(const struct vault *vault, bool *ret_changed, struct finding_list *findings,

@@ -96,6 +96,41 @@ static enum error_code gather(const struct filesystem *filesystem, const char *n
     return code;
 }
 
+struct unfinished {
+    const char *name; /* NULL for all */
+    size_t count;
+};
+
+static enum error_code destroy_if_unfinished(const struct filesystem *filesystem, const char *name,
+                                             const struct error *why, void *context, struct error *reterr)
+{
+    struct unfinished *unfinished = context;
+    _cleanup_(close_fdp) int lock_fd = -1, husk_fd = -1, vaults_fd = -1;
+    (void)why; /* said by whoever looks for the vaults */
+    if (!name || !is_unfinished(name))
+        return OK;
+    if (unfinished->name &&
+        (strncmp(name, unfinished->name, strlen(name) - 4) || strlen(unfinished->name) != strlen(name) - 4))
+        return OK;
+    enum error_code code = vault_take_lock(filesystem, VAULT_LOCK_EXISTING, &lock_fd, &husk_fd, reterr);
+    if (!code)
+        code = vault_open_vaults(filesystem, &vaults_fd, reterr);
+    if (!code)
+        code = vault_destroy_remains(vaults_fd, name, reterr);
+    unfinished->count += !code;
+    return code;
+}
+
+enum error_code vault_destroy_all_unfinished(const char *at, const char *name, size_t *ret_count,
+                                             struct error *reterr)
+{
+    struct unfinished unfinished = {.name = name};
+    enum error_code code = for_each_filesystem(at, destroy_if_unfinished, &unfinished, reterr);
+    if (!code)
+        *ret_count = unfinished.count;
+    return code;
+}
+
 static int by_name(const void *left, const void *right)
 {
     const struct vault *const *first = left, *const *second = right;

@@ -88,6 +88,28 @@ static enum error_code put_directory(struct vault *next, const char *path, const
     return OK;
 }
 
+/* 0 would mean: nothing yet. */
+static int64_t protected_since(const struct vault *vault, const struct clock *clock)
+{
+    if (vault->protected_since_unix_s)
+        return vault->protected_since_unix_s;
+    return clock_unix_s(clock) > 0 ? clock_unix_s(clock) : 1;
+}
+
+enum error_code vault_begin_protecting(struct vault *vault, const struct clock *clock, struct error *reterr)
+{
+    struct vault next;
+    if (vault->protected_since_unix_s)
+        return OK;
+    enum error_code code = copy_directories(vault, &next, reterr);
+    if (code) {
+        lists_done(&next);
+        return code;
+    }
+    next.protected_since_unix_s = protected_since(vault, clock);
+    return write_next(vault, &next, reterr);
+}
+
 enum error_code vault_add_directory(struct vault *vault, const char *path, const struct fscrypt_nonce *nonce,
                                     const struct clock *clock, struct error *reterr)
 {
@@ -101,8 +123,7 @@ enum error_code vault_add_directory(struct vault *vault, const char *path, const
         lists_done(&next);
         return code;
     }
-    if (next.protected_since_unix_s == 0)
-        next.protected_since_unix_s = clock_unix_s(clock);
+    next.protected_since_unix_s = protected_since(vault, clock);
     return write_next(vault, &next, reterr);
 }
 

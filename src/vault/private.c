@@ -38,6 +38,24 @@ static enum error_code check_private(int private_fd, const struct fscrypt_identi
                      state == FSCRYPT_PLAIN ? "not encrypted" : "encrypted under another key");
 }
 
+void vault_find_identifiers(const struct vault *vault,
+                            struct fscrypt_identifier ret_identifiers[VAULT_IDENTIFIERS_MAXIMUM],
+                            size_t *ret_count)
+{
+    static const struct fscrypt_identifier none;
+    _cleanup_(close_fdp) int fd = -1;
+    enum fscrypt_policy_state state;
+    struct fscrypt_identifier found;
+    size_t count = 0;
+    if (memcmp(&vault->identifier, &none, sizeof(none)))
+        ret_identifiers[count++] = vault->identifier;
+    if (directory_open(vault->fd, VAULT_PRIVATE_NAME, &fd, NULL) == OK &&
+        fscrypt_get_policy(fd, &state, &found, NULL) == OK && state == FSCRYPT_HUSK_POLICY &&
+        (count == 0 || memcmp(&found, &ret_identifiers[0], sizeof(found))))
+        ret_identifiers[count++] = found;
+    *ret_count = count;
+}
+
 enum error_code vault_open_private_locked(const struct vault *vault, int *ret_fd, struct error *reterr)
 {
     _cleanup_(close_fdp) int fd = -1;

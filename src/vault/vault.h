@@ -156,6 +156,19 @@ enum vault_state { VAULT_UNLOCKED, VAULT_LOCKED, VAULT_BUSY, VAULT_IS_ERASING, V
 /* From the marks and the kernel's key status. BUSY: the key is gone but open files keep theirs. */
 must_check enum error_code vault_get_state(const struct vault *vault, enum vault_state *ret_state,
                                            struct error *reterr);
+/*
+ * The keys a vault may be under: the one vault.json names and the one private/ is encrypted under. They are
+ * the same unless vault.json was changed, which nobody has noticed while it was not authenticated: so whoever
+ * says that the key is gone asks for both.
+ */
+enum { VAULT_IDENTIFIERS_MAXIMUM = 2 };
+void vault_find_identifiers(const struct vault *vault,
+                            struct fscrypt_identifier ret_identifiers[VAULT_IDENTIFIERS_MAXIMUM],
+                            size_t *ret_count);
+/* What the kernel says of them: present if one is, absent if all are. */
+must_check enum error_code vault_key_state(const struct vault *vault, enum fscrypt_key_state *ret_state,
+                                           struct error *reterr);
+
 /* "unlocked", "locked", "busy", "erasing", "erased". Static storage. */
 const char *vault_state_word(enum vault_state state);
 
@@ -199,6 +212,10 @@ must_check enum error_code vault_add_directory(struct vault *vault, const char *
                                                struct error *reterr);
 must_check enum error_code vault_remove_directory(struct vault *vault, const char *path,
                                                   struct error *reterr);
+/* The vault protects something from now on, before it is known under which nonce: it is not given up any
+ * more. */
+must_check enum error_code vault_begin_protecting(struct vault *vault, const struct clock *clock,
+                                                  struct error *reterr);
 /* A directory that once held plaintext was converted: born_encrypted becomes false with the next write. */
 void vault_set_converted(struct vault *vault);
 must_check enum error_code vault_add_keyslot(struct vault *vault, const struct keyslot *keyslot,
@@ -215,6 +232,12 @@ must_check enum error_code vault_record_export(struct vault *vault, const struct
 /* Whether vault.json in memory is what husk wrote: ERR_CORRUPT when its MAC does not fit, ERR_LOCKED when
  * that cannot be told because the vault is not unlocked. */
 must_check enum error_code vault_check_manifest(const struct vault *vault, struct error *reterr);
+
+/* Destroy what a crash left of vaults being made on the filesystems at and below DIR: of the one of that
+ * name, or with NULL of all. Takes the lock of each filesystem where there is something. *ret_count tells how
+ * many there were. ERR_BUSY while one is really being made. */
+must_check enum error_code vault_destroy_all_unfinished(const char *at, const char *name, size_t *ret_count,
+                                                        struct error *reterr);
 
 /* Destroy what a crash left of a vault of the same name being made. The lock must be held. */
 must_check enum error_code vault_destroy_unfinished(const struct vault *vault, struct error *reterr);

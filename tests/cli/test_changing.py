@@ -12,11 +12,12 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import disk
 import husk
 import manifest
+import sys_calls
 
 SECRET = b"what lies outside the tree must never come into it\n"
 
 
-class ChangingTest(unittest.TestCase):
+class Changing(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         if not husk.list_faults():
@@ -62,6 +63,8 @@ class ChangingTest(unittest.TestCase):
         before = manifest.take(self.tree)
         self.finish_and_compare(before)
 
+
+class ChangingTest(Changing):
     def test_a_file_that_grows_while_it_is_copied_is_noticed(self):
         with self.paused_protect("tree.content.write") as paused:
             for name in ("one", "below/two"):
@@ -234,6 +237,143 @@ class ChangingTest(unittest.TestCase):
         for name in ("one", "two"):
             with open(os.path.join(outside, name), "rb") as file:
                 self.assertEqual(file.read(), SECRET)
+
+
+    def change_before_the_exchange(self, change):
+        """The last look at the top of the tree lies behind: what changes now shows only afterwards."""
+        with self.paused_protect("convert.exchange") as paused:
+            change()
+        done = paused.done.expect(husk.INCOMPLETE)
+        self.assertNotIn("its old plaintext was overwritten in place and deleted", done.out)
+        return done
+
+    def test_a_file_moved_out_of_the_tree_is_not_called_overwritten(self):
+        for name in ("one", "below/two"):
+            with self.subTest(name):
+                self.setUp()
+                before, outside = self.read(name), os.path.join(self.disk.path, "outside")
+                done = self.change_before_the_exchange(lambda: os.rename(self.path(name), outside))
+                self.assertIn("moved elsewhere or deleted", done.out)
+                self.assertEqual(self.read(name), before)
+                with open(outside, "rb") as file:
+                    self.assertEqual(file.read(), before)
+
+    def test_a_tree_whose_name_was_given_to_another_directory_is_not_called_overwritten(self):
+        before, outside = manifest.take(self.tree), os.path.join(self.disk.path, "outside")
+
+        def exchange():
+            os.rename(self.tree, outside)
+            os.mkdir(self.tree)
+
+        done = self.change_before_the_exchange(exchange)
+        self.assertIn(".husk/plaintext/v/0", done.out)
+        manifest.same(before, manifest.take(outside))
+
+    def refused_before_the_exchange(self, change):
+        with self.paused_protect("convert.journal.written", hit=3) as paused:
+            change()
+        self.refused_then_finished(paused)
+
+    def test_the_top_of_the_tree_changed_after_the_proof_is_noticed_before_the_exchange(self):
+        self.refused_before_the_exchange(lambda: os.chmod(self.tree, 0o700))
+        self.assertEqual(os.stat(self.tree).st_mode & 0o777, 0o700)
+
+    def test_a_file_moved_out_of_the_top_after_the_proof_is_noticed_before_the_exchange(self):
+        self.refused_before_the_exchange(lambda: os.rename(self.path("one"), os.path.join(self.disk.path, "outside")))
+        self.assertFalse(os.path.exists(self.path("one")))
+
+    def test_another_tree_in_its_place_after_the_proof_is_noticed_before_the_exchange(self):
+        def exchange():
+            os.rename(self.tree, os.path.join(self.disk.path, "outside"))
+            os.mkdir(self.tree)
+            self.write("other", b"another")
+
+        self.refused_before_the_exchange(exchange)
+        self.assertEqual(self.read("other"), b"another")
+
+
+class DeletedTest(Changing):
+    def test_a_deleted_file_that_is_open_is_named_where_free_space_is_overwritten(self):
+        scrubbing = [word for word in self.command() if word != "--skip-free-space"]
+        with open(self.path("deleted"), "wb") as file:
+            file.write(SECRET * 100)
+            file.flush()
+            os.unlink(self.path("deleted"))
+            found = husk.run(*scrubbing, json=True).expect(husk.DONE).document["findings"]
+        (finding,) = [finding for finding in found if finding["kind"] == "deleted-file-open"]
+        self.assertTrue(finding["subject"].endswith("/deleted (deleted)"), finding)
+        self.assertIn(f"(pid {os.getpid()})", finding["cause"])
+
+
+class ResumedTest(Changing):
+    """Between a run that was cut short while it exchanged and the next one the directories are in use."""
+
+    def setUp(self):
+        super().setUp()
+        self.other = os.path.join(self.disk.path, "other")
+        os.mkdir(self.other)
+        for name in ("kept", "changed", "removed"):
+            with open(os.path.join(self.other, name), "wb") as file:
+                file.write(name.encode() * 1000)
+
+    def command(self, *more):
+        return super().command(*more)[:2] + (self.other,) + super().command(*more)[2:]
+
+    def use(self):
+        with open(os.path.join(self.other, "changed"), "ab") as file:
+            file.write(b"since then")
+        with open(os.path.join(self.other, "new"), "wb") as file:
+            file.write(b"since then")
+        os.unlink(os.path.join(self.other, "removed"))
+        os.chmod(self.other, 0o700)
+        return manifest.take(self.other)
+
+    def cut_short(self, fault):
+        done = self.protect(fault=fault)
+        self.assertNotEqual(done.status, husk.DONE)
+        self.assertTrue(sys_calls.is_encrypted(self.tree))
+        self.assertFalse(sys_calls.is_encrypted(self.other))
+
+    def test_what_was_written_meanwhile_is_there_after_the_exchange(self):
+        for fault in ("convert.exchange:eio:2", "convert.exchange:crash:2", "convert.recorded:crash:1"):
+            with self.subTest(fault):
+                self.setUp()
+                before = manifest.take(self.tree)
+                self.cut_short(fault)
+                used = self.use()
+                self.finish_and_compare(before)
+                manifest.same(used, manifest.take(self.other))
+                self.assertTrue(sys_calls.is_encrypted(self.other))
+                self.assertFalse(os.path.exists(self.kept))
+
+    def test_what_uses_a_directory_meanwhile_keeps_it_from_being_exchanged(self):
+        self.cut_short("convert.exchange:crash:2")
+        before = manifest.take(self.tree)
+        with open(os.path.join(self.other, "changed"), "ab") as file:
+            done = self.protect().expect_error_line(husk.REFUSED)
+            self.assertIn(f"(pid {os.getpid()})", done.out)
+            self.assertFalse(sys_calls.is_encrypted(self.other))
+            husk.run("protect", "--abort", "--vault", "v", "--at", self.disk.path).expect_error_line(husk.REFUSED)
+            file.write(b"more")
+        used = self.use()
+        self.finish_and_compare(before)
+        manifest.same(used, manifest.take(self.other))
+
+    def test_unprotect(self):
+        self.protect().expect(husk.DONE)
+        unprotect = ("unprotect", "v", "--at", self.disk.path)
+        self.assertTrue(husk.run(*unprotect, fault="convert.exchange:crash:2").crashed)
+        used = self.use()
+        husk.ok(*unprotect)
+        manifest.same(used, manifest.take(self.other))
+        self.assertFalse(sys_calls.is_encrypted(self.other) or sys_calls.is_encrypted(self.tree))
+
+    def test_going_back_leaves_a_sealed_directory_sealed(self):
+        disk.run("chattr", "+i", self.tree)
+        self.assertTrue(self.protect(fault="convert.exchange:crash").crashed)
+        husk.ok("protect", "--abort", "--vault", "v", "--at", self.disk.path)
+        self.assertIn("i", disk.run("lsattr", "-d", self.tree).split()[0])
+        disk.run("chattr", "-i", self.tree)
 
 
 if __name__ == "__main__":

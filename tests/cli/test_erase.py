@@ -5,6 +5,7 @@ import os
 import signal
 import unittest
 
+import disk
 import document
 import husk
 from job import Job, needs_faults
@@ -75,6 +76,47 @@ class EraseTest(Job):
             self.json("unlock", "v", "--keyfile", self.keyfile, expect=husk.REFUSED)
         found = self.erase()
         self.opens_no_more()
+
+    @needs_faults
+    def test_plaintext_that_a_conversion_left_makes_it_incomplete(self):
+        for fault in ("convert.proven-old:crash", "convert.copied:crash"):
+            with self.subTest(fault):
+                self.setUp()
+                second = self.make_tree("second")
+                self.assertTrue(self.protect(second, expect=None, fault=fault).crashed)
+                for _ in range(2):
+                    found = self.erase(expect=husk.INCOMPLETE)
+                    self.assertEqual(found["result"]["vaults"][0]["plaintext_before"], "INCOMPLETE")
+                    self.assertEqual(self.state(), "erased")
+                if fault == "convert.copied:crash":
+                    self.assertIn("file2", os.listdir(second))
+                    self.call("protect", "--abort", "--vault", "v", expect=husk.DONE)
+                else:
+                    disk.run("rm", "-r", self.path(".husk/plaintext/v"), self.path(".husk/convert/v"))
+                self.erase()
+
+    @needs_faults
+    def test_abort_leaves_what_an_erase_reports(self):
+        second = self.make_tree("second")
+        words = ("--vault", "w", "--keyfile", self.keyfile, "--skip-free-space")
+        self.assertTrue(self.call("protect", second, *words, fault="convert.copied:crash").crashed)
+        report = self.json("erase", "w", "--confirm", "w", expect=husk.INCOMPLETE)["result"]["reports"]
+        self.call("protect", "--abort", "--vault", "w", expect=husk.DONE)
+        self.assertEqual(self.state("w"), "erased")
+        self.assertEqual(self.json("erase", "w", "--confirm", "w")["result"]["reports"], report)
+
+    @needs_faults
+    def test_what_is_left_of_a_vault_that_was_being_made_is_destroyed(self):
+        vaults, other = self.path(".husk/vaults"), self.make_tree("other")
+        for words in (("w", "--confirm", "w"), ("--all", "--confirm", os.uname().nodename)):
+            made = self.call("protect", other, "--vault", "w", "--keyfile", self.keyfile, fault="vault.create.rename:crash")
+            self.assertTrue(made.crashed)
+            self.assertIn("w.new", os.listdir(vaults))
+            found = self.json("erase", *words)
+            self.assertTrue(found["changed"])
+            self.assertNotIn("w.new", os.listdir(vaults))
+            self.assertEqual(self.state(), "unlocked" if words[0] == "w" else "erased")
+        self.json("erase", "w", "--confirm", "w", expect=husk.FAILED)
 
     def test_a_damaged_header_does_not_stop_it(self):
         with open(self.path(".husk/vaults/v/vault.json"), "w") as file:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -241,6 +242,24 @@ class NewKeyTest(Job):
         self.assertIn("locked up", found["error"]["message"])
         self.assertEqual(list(self.keyslots()), ["keyfile"])
 
+    def test_a_keyfile_inside_of_a_directory_that_joins_the_vault(self):
+        second = self.make_tree("second")
+        recorded = husk.keyfile(second, "recorded")
+        self.protect(key=("--keyfile", recorded), expect=husk.DONE)
+        given = husk.keyfile(self.make_tree("third"), "given")
+        self.call("keyslot", "add", "v", "--keyfile", given, "--with-keyfile", recorded, expect=husk.DONE)
+        os.symlink(second, self.path("link"))
+        for words in ((second,), (self.path("link"),), (os.path.dirname(given),),
+                      (os.path.dirname(given), "--keyfile", given)):
+            done = self.json("protect", *words, "--vault", "v", expect=husk.REFUSED)
+            self.assertIn("locked up", done["error"]["message"])
+            self.assertFalse(done["changed"])
+        os.remove(self.path(".husk/host.json"))
+        done = self.json("protect", second, "--vault", "v", "--keyfile", recorded, expect=husk.REFUSED)
+        self.assertIn("locked up", done["error"]["message"])
+        shutil.move(recorded, self.beside("moved"))
+        self.json("protect", second, "--vault", "v", "--keyfile", self.beside("moved"))
+
     def test_a_keyfile_on_the_same_disk_is_warned_of_and_found_again(self):
         os.mkdir(self.path("root"))
         beside = husk.keyfile(self.path("root"), "data.key")
@@ -387,6 +406,94 @@ class InterruptedTest(Job):
         self.call("protect", self.tree, "--abort", "--vault", "v", expect=husk.USAGE)
         self.assertFalse(self.json("protect", "--abort", "--vault", "v")["changed"])
         self.assertEncrypted(self.tree)
+
+
+@needs_faults
+class CutShortTest(Job):
+    def test_lock_tells_that_plaintext_is_still_there(self):
+        self.protect()
+        self.lock()
+        second = self.make_tree("second")
+        for fault in ("convert.copied:crash", "convert.proven-old:crash"):
+            done = self.protect(second, fault=fault, expect=None)
+            self.assertTrue(done.crashed, done)
+            for _ in range(2):
+                self.assertIn("conversion-under-way", document.kinds(self.json("lock", "v")))
+            self.assertEqual(self.state(), "locked")
+        self.protect(second, expect=husk.DONE)
+        self.assertEqual(self.json("lock", "v")["findings"], [])
+
+
+@needs_faults
+class MountPointTest(Job):
+    def test_control_characters_in_a_mount_point_are_shown_escaped(self):
+        odd = self.beside("m\x1b[31m")
+        os.mkdir(odd)
+        disk.run("mount", "--bind", self.d.path, odd)
+        self.addCleanup(disk.unmount, odd)
+        disk.unmount(self.d.path)
+        words = ("protect", os.path.join(odd, "srv/data"), "--vault", "v", "--keyfile", self.keyfile, "--at", odd,
+                 "--skip-free-space")
+        done = husk.run(*words, fault="convert.sync:eio").expect_error_line(husk.FAILED)
+        self.assertNotIn("\x1b", done.out + done.err)
+        with husk.paused("convert.exchanged", *words) as paused:
+            opened = open(os.path.join(odd, ".husk/convert/v/0/file2"), "rb")
+        opened.close()
+        done = paused.done.expect(husk.INCOMPLETE)
+        self.assertIn("m\\x1b[31m/.husk/plaintext/v/0/file2", done.out)
+        self.assertNotIn("\x1b", done.out + done.err)
+        husk.ok(*words)
+
+
+@needs_faults
+class EmptyDirectoryTest(Job):
+    """It has the policy before the manifest names it: a crash in between loses nothing that is put there later."""
+
+    def setUp(self):
+        super().setUp()
+        self.empty = self.path("empty")
+        os.mkdir(self.empty)
+
+    def crash_and_fill(self):
+        done = self.protect(self.empty, fault="convert.empty:crash", expect=None)
+        self.assertTrue(done.crashed, done)
+        self.assertEncrypted(self.empty)
+        with open(os.path.join(self.empty, "file"), "wb") as file:
+            file.write(b"precious")
+
+    def content(self):
+        with open(os.path.join(self.empty, "file"), "rb") as file:
+            return file.read()
+
+    def test_the_same_command_has_the_manifest_name_it(self):
+        self.crash_and_fill()
+        plan = self.json("check", self.empty, "--vault", "v")["result"]["directories"]
+        self.assertEqual([entry["action"] for entry in plan], ["record"])
+        self.assertEqual(self.status()["directories"], [])
+        self.protect(self.empty, expect=husk.DONE)
+        self.assertEqual(self.status()["directories"], [self.empty])
+        self.assertFalse(self.json("protect", self.empty, "--vault", "v")["changed"])
+        self.assertEqual(self.content(), b"precious")
+
+    def test_abort_does_not_give_up_the_vault_of_what_is_in_it(self):
+        self.crash_and_fill()
+        self.call("protect", "--abort", "--vault", "v", expect=husk.DONE)
+        self.d.remount()
+        self.call("unlock", "v", "--keyfile", self.keyfile, expect=husk.DONE)
+        self.assertEqual(self.content(), b"precious")
+
+    def test_what_lies_in_a_protected_directory_is_not_recorded_by_itself(self):
+        self.protect()
+        below = os.path.join(self.tree, "below")
+        self.assertFalse(self.json("protect", below, "--vault", "v")["changed"])
+        self.assertEqual(self.status()["directories"], [self.tree])
+
+    def test_a_directory_that_was_moved_is_recorded_where_it_is_now(self):
+        self.protect()
+        moved = self.path("moved")
+        os.rename(self.tree, moved)
+        self.json("protect", moved, "--vault", "v")
+        self.assertEqual(self.status()["directories"], sorted([self.tree, moved]))
 
 
 @needs_faults

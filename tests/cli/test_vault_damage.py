@@ -262,6 +262,26 @@ class HeaderTest(VaultCase):
         self.refused("keyslot", "export", "data", slot, os.path.join(self.scratch, "never"), says="MAC", code="changed")
         self.assertFalse(os.path.exists(os.path.join(self.scratch, "never")))
 
+    def test_another_identifier_in_the_manifest_does_not_hide_the_key_in_the_kernel(self):
+        for identifier in ("00" * 16, "ab" * 16):
+            for words, state in ((["lock", "data"], "locked"), (["erase", "data", "--confirm", "data"], "erased")):
+                with self.subTest(words, identifier=identifier):
+                    self.setUp()
+                    self.ok("unlock", "data", "--keyfile", self.keyfile)
+                    write(self.in_vault("vault.json"),
+                          self.with_body(lambda body: body["policy"].__setitem__("identifier", identifier)))
+                    self.assertEqual(self.stated(), "unlocked")
+                    with open(self.path("b/file"), "rb"):
+                        busy = husk.run(*words, "--at", self.at, json=True).expect(husk.INCOMPLETE).document
+                        self.assertIn(os.path.realpath(self.path("b/file")),
+                                      [finding["subject"] for finding in busy["findings"]])
+                    self.ok(*words)
+                    self.assertEqual(self.stated(), state)
+                    self.assertFalse(os.path.exists(self.path("b/file")))
+
+    def stated(self):
+        return husk.ok("status", "data", "--at", self.at, json=True).document["result"]["vaults"][0]["state"]
+
     def test_an_older_manifest_is_not_noticed(self):
         """The limit docs/boundaries.md names: this disk alone cannot tell that it was put back."""
         write(self.in_vault("vault.json"), self.older)
