@@ -12,16 +12,11 @@
 
 static enum error_code write_out(const char *name, const void *bytes, size_t length, struct error *reterr)
 {
-    int fd = -1;
-    enum error_code code = out_file_make(name, &fd, reterr);
-    if (code)
-        return code;
-    code = file_write_all(fd, bytes, length, reterr);
-    if (code) {
-        out_file_drop(name, fd);
-        return code;
-    }
-    return out_file_finish(name, fd, reterr);
+    _cleanup_(out_file_drop) struct out_file file = OUT_FILE_NONE;
+    enum error_code code = out_file_make(name, &file, reterr);
+    if (!code)
+        code = file_write_all(file.fd, bytes, length, reterr);
+    return code ? code : out_file_finish(&file, reterr);
 }
 
 static enum error_code read_in(const char *name, struct buffer *bytes, struct error *reterr)

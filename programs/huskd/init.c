@@ -32,22 +32,20 @@ static enum error_code act(struct run *run, struct error *reterr)
         .holder = argument_value(&run->arguments, OPTION_HOLDER),
         .clock = clock_system(),
     };
-    int fd = -1;
+    _cleanup_(out_file_drop) struct out_file file = OUT_FILE_NONE;
     enum error_code code = take_addresses(run, addresses, &count, reterr);
     if (!code)
         code = secret_start(reterr);
     if (!code)
-        code = out_file_make(root_out, &fd, reterr);
+        code = out_file_make(root_out, &file, reterr);
     if (!code)
         code = owner_become(run->at, reterr);
     if (!code)
-        code = authority_init(&options, fd, addresses, count, reterr);
-    if (code) {
-        out_file_drop(root_out, fd);
+        code = authority_init(&options, file.fd, addresses, count, reterr);
+    if (code)
         return code;
-    }
     run->changed = true;
-    code = out_file_finish(root_out, fd, reterr);
+    code = out_file_finish(&file, reterr);
     if (code)
         return code;
     run_result(run, "directory", json_text(run->at));

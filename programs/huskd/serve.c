@@ -78,13 +78,8 @@ static enum error_code fit_descriptors(struct http_options *options, struct erro
     }
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur <= 2 * OTHER_DESCRIPTORS)
         return error_set(reterr, ERR_FAILED, 0, "too few descriptors: raise the limit of open files");
-    if (limit.rlim_cur - OTHER_DESCRIPTORS < options->connections) {
+    if (limit.rlim_cur - OTHER_DESCRIPTORS < options->connections)
         options->connections = (unsigned)(limit.rlim_cur - OTHER_DESCRIPTORS);
-        char line[128];
-        snprintf(line, sizeof(line), "at most %u connections, for %llu descriptors", options->connections,
-                 (unsigned long long)limit.rlim_cur);
-        log_line(NULL, line);
-    }
     options->held = options->connections;
     return OK;
 }
@@ -110,8 +105,11 @@ static void wait_for_end(const sigset_t *signals)
     }
 }
 
-static void tell_listeners(const struct listeners *listeners)
+static void tell_listeners(const struct listeners *listeners, unsigned connections)
 {
+    char most[64];
+    snprintf(most, sizeof(most), "at most %u connections", connections);
+    log_line(NULL, most);
     for (unsigned i = 0; i < listeners->count; i++) {
         char where[LISTEN_TEXT_SIZE], line[LISTEN_TEXT_SIZE + 32];
         listen_format(listeners->fds[i], where);
@@ -133,7 +131,7 @@ static enum error_code serve(struct run *run, struct authority **authority, stru
     if (!code)
         code = http_start(options, *authority, &http, reterr);
     if (!code) {
-        tell_listeners(listeners);
+        tell_listeners(listeners, options->connections);
         listeners->count = 0; /* the front's now */
         notify_systemd("READY=1");
         wait_for_end(signals);

@@ -103,9 +103,9 @@ class Server:
     def connect(self, timeout=TIMEOUT_S):
         return socket.create_connection(self.address, timeout)
 
-    def host(self, name, group="default"):
+    def host(self, name, group="default", headers=""):
         token = self.document("token", "create", "--group", group)["result"]["token"]
-        host = Host(self, name)
+        host = Host(self, name, headers)
         host.enroll(token)
         return host
 
@@ -113,10 +113,10 @@ class Server:
 class Host:
     """The host that message_tool plays."""
 
-    def __init__(self, server, name):
+    def __init__(self, server, name, headers=""):
         self.name = name
         self.tool = subprocess.Popen([MESSAGE_TOOL, str(server.address[1])], stdin=subprocess.PIPE,
-                                     stdout=subprocess.PIPE)
+                                     stdout=subprocess.PIPE, env={**os.environ, "MESSAGE_TOOL_HEADERS": headers})
 
     def enroll(self, token):
         told = self.say({"type": "enroll", "token": token.split(".")[1], "name": self.name, "identity": "@identity"})

@@ -4,7 +4,8 @@
  *
  * In the objects "@id" becomes 16 random bytes in hexadecimal, "@point" a random element, "@boot" the boot id
  * of this process, "@identity" its public identity; "id" is added. After enroll it is that host, and carries
- * its nonce on. Answers: {"kind":"sealed","object":…}, {"kind":"descriptor"}, {"kind":"try again","text":…},
+ * its nonce on. Header lines in MESSAGE_TOOL_HEADERS are sent with each. Answers:
+ * {"kind":"sealed","object":…}, {"kind":"descriptor"}, {"kind":"try again","text":…},
  * {"kind":"http","status":503}, {"kind":"none"} where the connection ended.
  */
 #include <netinet/in.h>
@@ -90,12 +91,13 @@ static void fill_in(json_t *value)
 /* The whole response; empty where the connection ended without one. */
 static void post(const struct buffer *body, struct buffer *response)
 {
-    char head[160], bytes[16384];
+    char head[512], bytes[16384];
+    const char *more = getenv("MESSAGE_TOOL_HEADERS");
     struct error error = ERROR_NONE;
     _cleanup_(close_fdp) int fd = socket(AF_INET, SOCK_STREAM, 0);
     snprintf(head, sizeof(head),
-             "POST /v1/message HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n",
-             body->length);
+             "POST /v1/message HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: %zu\r\n%s\r\n",
+             body->length, more ? more : "");
     if (connect(fd, (const struct sockaddr *)&tool.address, sizeof(tool.address)) < 0 ||
         send(fd, head, strlen(head), MSG_NOSIGNAL) < 0 ||
         (body->length > 0 && send(fd, body->data, body->length, MSG_NOSIGNAL) < 0))
