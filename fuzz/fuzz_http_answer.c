@@ -21,12 +21,13 @@ static void try_text(const char *text)
 {
     struct client_url url;
     struct client_token token;
-    enum error_code code = client_url_parse(text, &url, NULL);
+    struct error error = ERROR_NONE;
+    enum error_code code = client_url_parse(text, &url, &error);
     must_hold(code == OK || code == ERR_USAGE || code == ERR_UNSUPPORTED);
     if (!code)
         must_hold(url.host[0] && !strpbrk(url.host, "\r\n ") && !strpbrk(url.path, "\r\n ") &&
                   url.port[0] != '0');
-    code = client_token_parse(text, &token, NULL);
+    code = client_token_parse(text, &token, &error);
     must_hold(code == OK || code == ERR_USAGE);
 }
 

@@ -224,8 +224,10 @@ enum error_code client_exchange(struct client *client, struct client_pin *pin, j
         code = send_until(&sending, effort.patience_s, reterr);
     if (code == ERR_UNREACHABLE)
         error_remedy(reterr, "see that the authority runs and can be reached, then try again");
-    if (code)
-        return error_prefix(reterr, "authority %.8s", client_id_shown(pin->id));
+    if (code) {
+        error_prefix(reterr, "authority %.8s", client_id_shown(pin->id));
+        return code;
+    }
     *ret_result = sending.result;
     return OK;
 }

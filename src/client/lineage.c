@@ -40,8 +40,10 @@ enum error_code lineage_parse(const char *text, size_t length, struct lineage *r
         code = json_get_array(file, "authorities", CLIENT_AUTHORITIES_MAXIMUM, &array, reterr);
     for (size_t i = 0; !code && i < json_array_size(array); i++)
         code = parse_entry(json_array_get(array, i), &lineage.entries[lineage.count++], reterr);
-    if (code)
-        return error_prefix(reterr, "%s", LINEAGE_NAME);
+    if (code) {
+        error_prefix(reterr, "%s", LINEAGE_NAME);
+        return code;
+    }
     *ret_lineage = lineage;
     return OK;
 }
