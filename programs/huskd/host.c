@@ -100,8 +100,7 @@ HOST_VERB(release, "release", "End the hold of a host.",
           "Also that which restoring the authority put on every host.", VERB_ACTS, release);
 HOST_VERB(
     lock, "lock", "Order a running host to lock its vaults.",
-    "The order reaches it with its next poll or heartbeat; a host that does not run gets it when it asks "
-    "next.",
+    "The order reaches it with its next poll or heartbeat. This authority cannot give it yet, and says so.",
     VERB_ACTS, lock);
 HOST_VERB(
     accept_restore, "accept-restore", "Take an old copy of the disk for the host.",
@@ -117,8 +116,8 @@ const struct verb verb_host_erase = {
     .summary = "Destroy what opens a host's vaults, for ever.",
     .text =
         "The authority's scalars of every keyslot of the host are destroyed: no copy of its disks, snapshots "
-        "and backups included, can be opened by this authority again. What else opens a vault (recovery "
-        "keys, passphrases, other authorities) is listed with keycopy list.\n\n"
+        "and backups included, can be opened by this authority again. It does not reach what else opens a "
+        "vault: recovery keys, passphrases, keyfiles, other authorities.\n\n"
         "There is no way back.",
     .options = (const struct verb_option[]){{OPTION_CONFIRM, ROLE_CONFIRMING, NULL}, {.id = OPTION_END}},
     .effect = VERB_ACTS,
