@@ -106,8 +106,8 @@ static enum error_code link_twin(struct tree_pass *pass, const struct tree_recor
     *ret_linked = false;
     _cleanup_(close_fdp) int fd =
         open_by_handle_at(pass->pair->clone_fd, &handle.head, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    /* ENOMEM: the twin has gone, and its inode number is just being given to a new file (iget_locked). Were it
-     * true, the twin copied anew would not have all its names, and the comparison would find that. */
+    /* ENOMEM: the twin has gone, and its inode number is just being given to a new file (iget_locked). Were
+     * it true, the twin copied anew would not have all its names, and the comparison would find that. */
     if (fd < 0 && (errno == ESTALE || errno == ENOENT || errno == ENOMEM))
         return OK;
     if (fd < 0)
