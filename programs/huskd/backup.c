@@ -12,7 +12,9 @@ const struct verb verb_backup = {
     .name = "backup",
     .operands = "",
     .summary = "Write a backup of the authority.",
-    .text = "",
+    .text = "This authority cannot do that yet, and says so. Until then: stop huskd, and copy its directory "
+            "and the "
+            "file of its holder to two different places; each copy is a key copy.",
     .options = (const struct verb_option[]){{OPTION_OUT, ROLE_REQUIRED, NULL}, {.id = OPTION_END}},
     .effect = VERB_ACTS,
     .act = act,

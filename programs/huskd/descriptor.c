@@ -104,7 +104,7 @@ const struct verb verb_descriptor_prepare = {
     .summary = "Make the next descriptor, to be signed by the root.",
     .text =
         "With new keys, and the addresses given; without any, those of now stay. Take the file to where the "
-        "root is kept, sign it there, bring it back.",
+        "root is kept, sign it there, bring it back. This authority cannot prepare one yet, and says so.",
     .options = (const struct verb_option[]){{OPTION_OUT, ROLE_REQUIRED, NULL},
                                             {OPTION_ADDRESS, ROLE_OPTIONAL, NULL},
                                             {.id = OPTION_END}},
@@ -134,7 +134,7 @@ const struct verb verb_descriptor_install = {
     .summary = "Put a signed descriptor in force.",
     .text =
         "Hosts get it with their next heartbeat, or when they cannot be read any more, and take it because "
-        "their pinned root signed it.",
+        "their pinned root signed it. This authority cannot install one yet, and says so.",
     .effect = VERB_ACTS,
     .act = install,
 };

@@ -68,18 +68,6 @@ static enum error_code erase(struct run *run, struct error *reterr)
     return change(run, "is erased: the scalars of its keyslots are destroyed here", reterr);
 }
 
-#define HOST_VERB(identifier, words, what, paragraphs, does, function)                                       \
-    const struct verb verb_host_##identifier = {                                                             \
-        .name = "host " words,                                                                               \
-        .operands = "HOST",                                                                                  \
-        .operands_least = 1,                                                                                 \
-        .operands_most = 1,                                                                                  \
-        .summary = what,                                                                                     \
-        .text = paragraphs,                                                                                  \
-        .effect = does,                                                                                      \
-        .act = function,                                                                                     \
-    }
-
 const struct verb verb_host_list = {
     .name = "host list",
     .operands = "",
@@ -92,22 +80,63 @@ const struct verb verb_host_list = {
     .act = list,
 };
 
-HOST_VERB(show, "show", "Tell all that is known of a host.",
-          "HOST is its name or its id, here and in what follows.", VERB_READS, show);
-HOST_VERB(hold, "hold", "Let nothing of a host open until it is released.",
-          "A host that runs goes on running. At its next boot it is refused.", VERB_ACTS, hold);
-HOST_VERB(release, "release", "End the hold of a host.",
-          "Also that which restoring the authority put on every host.", VERB_ACTS, release);
-HOST_VERB(
-    lock, "lock", "Order a running host to lock its vaults.",
-    "The order reaches it with its next poll or heartbeat; a host that does not run gets it when it asks "
-    "next.",
-    VERB_ACTS, lock);
-HOST_VERB(
-    accept_restore, "accept-restore", "Take an old copy of the disk for the host.",
-    "A host restored from a snapshot or backup presents an old lineage, and its requests are flagged. With "
-    "this its next one is not, and from then on that copy is the host.",
-    VERB_ACTS, accept_restore);
+const struct verb verb_host_show = {
+    .name = "host show",
+    .operands = "HOST",
+    .operands_least = 1,
+    .operands_most = 1,
+    .summary = "Tell all that is known of a host.",
+    .text = "HOST is its name or its id, here and in what follows.",
+    .effect = VERB_READS,
+    .act = show,
+};
+
+const struct verb verb_host_hold = {
+    .name = "host hold",
+    .operands = "HOST",
+    .operands_least = 1,
+    .operands_most = 1,
+    .summary = "Let nothing of a host open until it is released.",
+    .text = "A host that runs goes on running. At its next boot it is refused.",
+    .effect = VERB_ACTS,
+    .act = hold,
+};
+
+const struct verb verb_host_release = {
+    .name = "host release",
+    .operands = "HOST",
+    .operands_least = 1,
+    .operands_most = 1,
+    .summary = "End the hold of a host.",
+    .text = "Also that which restoring the authority put on every host.",
+    .effect = VERB_ACTS,
+    .act = release,
+};
+
+const struct verb verb_host_lock = {
+    .name = "host lock",
+    .operands = "HOST",
+    .operands_least = 1,
+    .operands_most = 1,
+    .summary = "Order a running host to lock its vaults.",
+    .text = "The order reaches it with its next poll or heartbeat. This authority cannot give it yet, and "
+            "says so.",
+    .effect = VERB_ACTS,
+    .act = lock,
+};
+
+const struct verb verb_host_accept_restore = {
+    .name = "host accept-restore",
+    .operands = "HOST",
+    .operands_least = 1,
+    .operands_most = 1,
+    .summary = "Take an old copy of the disk for the host.",
+    .text = "A host restored from a snapshot or backup presents an old lineage, and its requests are "
+            "flagged. With "
+            "this its next one is not, and from then on that copy is the host.",
+    .effect = VERB_ACTS,
+    .act = accept_restore,
+};
 
 const struct verb verb_host_erase = {
     .name = "host erase",
@@ -117,8 +146,8 @@ const struct verb verb_host_erase = {
     .summary = "Destroy what opens a host's vaults, for ever.",
     .text =
         "The authority's scalars of every keyslot of the host are destroyed: no copy of its disks, snapshots "
-        "and backups included, can be opened by this authority again. What else opens a vault (recovery "
-        "keys, passphrases, other authorities) is listed with keycopy list.\n\n"
+        "and backups included, can be opened by this authority again. It does not reach what else opens a "
+        "vault: recovery keys, passphrases, keyfiles, other authorities.\n\n"
         "There is no way back.",
     .options = (const struct verb_option[]){{OPTION_CONFIRM, ROLE_CONFIRMING, NULL}, {.id = OPTION_END}},
     .effect = VERB_ACTS,

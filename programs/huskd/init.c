@@ -42,6 +42,7 @@ static enum error_code act(struct run *run, struct error *reterr)
         code = owner_become(run->at, reterr);
     if (!code)
         code = authority_init(&options, file.fd, addresses, count, reterr);
+    owner_return();
     if (code)
         return code;
     run->changed = true;

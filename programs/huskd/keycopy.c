@@ -28,7 +28,9 @@ const struct verb verb_keycopy_list = {
     .name = "keycopy list",
     .operands = "",
     .summary = "List what can open vaults besides this authority.",
-    .text = "Recovery keys, passphrases, keyfiles, other authorities, as the hosts report them.",
+    .text =
+        "Recovery keys, passphrases, keyfiles, other authorities, as the hosts report them. This authority "
+        "cannot list them yet, and says so.",
     .effect = VERB_READS,
     .act = list,
 };
@@ -39,7 +41,9 @@ const struct verb verb_keycopy_destroyed = {
     .operands_least = 1,
     .operands_most = 1,
     .summary = "Declare that a key copy is destroyed.",
-    .text = "A declaration of the person who makes it, and written down as one.",
+    .text = "A declaration of the person who makes it, and written down as one. This authority cannot take "
+            "it yet, "
+            "and says so.",
     .effect = VERB_ACTS,
     .act = destroyed,
 };

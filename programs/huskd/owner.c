@@ -39,7 +39,16 @@ enum error_code owner_become(const char *directory, struct error *reterr)
     }
     if (uid == 0)
         return OK;
-    if (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
+    if (setgroups(0, NULL) < 0 || setegid(gid) < 0 || seteuid(uid) < 0)
         return error_set(reterr, ERR_FAILED, errno, "cannot become the user of %s", text_shown(directory));
     return OK;
+}
+
+void owner_return(void)
+{
+    if (getuid() != 0 || geteuid() == 0)
+        return;
+    /* The saved user id is root's: what cannot fail. */
+    if (seteuid(0) < 0 || setegid(0) < 0)
+        abort();
 }

@@ -59,6 +59,10 @@ def crash(options, good):
             for path in python_files("tests", "crash") if good]
 
 
+def http(options, good):
+    return [python_step(path) for path in python_files("tests", "http") if good]
+
+
 def vm(options, good):
     # Slow under emulation, and not yet seen green as a whole: with --all.
     return [python_step(path, timeout_s=3600) for path in python_files("tests", "vm") if good and options.all]
@@ -76,6 +80,7 @@ TIERS = {
     "unit": ([builds.TEST, builds.CLANG, builds.SANITIZED], unit),
     "cli": ([builds.TEST, builds.SANITIZED], cli),
     "crash": ([builds.TEST], crash),
+    "http": ([builds.TEST], http),
     "fuzz": ([builds.FUZZ], fuzz),
     "vm": ([builds.TEST], vm),
 }

@@ -115,7 +115,8 @@ bool request_take(struct request *request, const char *bytes, size_t length)
 
 enum MHD_Result request_reply(struct request *request)
 {
-    const struct MHD_IoVec line = {request->text, request->text ? strlen(request->text) : 0};
+    const char *text = request->text ? request->text : "";
+    const struct MHD_IoVec line = {text, strlen(text)};
     struct MHD_Response *response =
         request->answer
             ? MHD_create_response_from_buffer(request->answer_length, request->answer, MHD_RESPMEM_MUST_FREE)
@@ -124,7 +125,7 @@ enum MHD_Result request_reply(struct request *request)
         return MHD_NO;
     if (request->answer)
         MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/octet-stream");
-    else if (*request->text)
+    else if (*text)
         MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "text/plain; charset=utf-8");
     request->answer = NULL;
     if (request->status == MHD_HTTP_SERVICE_UNAVAILABLE)

@@ -256,6 +256,10 @@ class InitTest(unittest.TestCase):
         os.chmod(self.directory, 0o711)
         os.mkdir(f"{self.directory}/a")
         os.chown(f"{self.directory}/a", daemon.pw_uid, daemon.pw_gid)
+        done = authority.run("init", "--dir", f"{self.directory}/a", "--root-out", f"{self.directory}/root.key",
+                             "--address", "x")
+        done.expect(husk.USAGE)
+        self.assertFalse(os.path.exists(f"{self.directory}/root.key"))
         self.init(f"{self.directory}/a", f"{self.directory}/root.key").expect(0)
         for name in os.listdir(f"{self.directory}/a"):
             self.assertEqual(os.stat(f"{self.directory}/a/{name}").st_uid, daemon.pw_uid, name)

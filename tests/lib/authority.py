@@ -44,6 +44,10 @@ def make_directory():
     return tempfile.mkdtemp(prefix="ad-", dir=parent)
 
 
+class Ended(AssertionError):
+    """huskd ended before it listened."""
+
+
 class Server:
     def __init__(self, directory, words=()):
         self.directory, self.words = directory, list(words)
@@ -70,7 +74,7 @@ class Server:
                 self.address = ("127.0.0.1", int(found[1]))
                 return self
             time.sleep(0.01)
-        raise AssertionError(f"huskd does not listen: {self.log()}")
+        raise Ended(f"huskd does not listen: {self.log()}")
 
     def log(self):
         with open(self.log_path, errors="replace") as file:
