@@ -1,7 +1,7 @@
 /* Vaults that a verb works on: found by name, the lock of their filesystem taken, read again under it. */
 #pragma once
-#include "run.h"
 #include "vault/vault.h"
+#include "verb.h"
 
 struct held_vault {
     struct vault *vault; /* owned */

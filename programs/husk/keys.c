@@ -31,12 +31,12 @@ static enum error_code check_standard_input(const struct arguments *arguments, s
 {
     size_t uses = 0;
     for (size_t i = 0; i < arguments->given_count; i++) {
-        enum option_id id = arguments->given[i].id;
+        unsigned id = arguments->given[i].id;
         if (!arguments->given[i].value || !is_standard_input(arguments->given[i].value))
             continue;
         if (id == OPTION_KEYFILE || id == OPTION_WITH_KEYFILE)
             return error_set(reterr, ERR_USAGE, 0, "a keyfile is a file that stays: --%s - is not possible",
-                             option_specs[id].name);
+                             husk_options[id].name);
         uses += id == OPTION_PASSPHRASE_FILE || id == OPTION_WITH_PASSPHRASE_FILE ||
                 id == OPTION_RECOVERY_KEY_FILE || id == OPTION_WITH_RECOVERY_KEY_FILE;
     }
@@ -154,7 +154,7 @@ enum error_code keys_read(const struct run *run, const struct key_options *optio
                           struct unlock_answers *answers, struct error *reterr)
 {
     const struct {
-        enum option_id id;
+        unsigned id;
         enum keyslot_kind kind;
         enum error_code (*read)(const char *path, enum keys_use use, struct secret **ret_secret,
                                 struct error *reterr);

@@ -3,12 +3,12 @@
  * or asked for on the terminal. Where nothing can be asked, the error names the options that answer.
  */
 #pragma once
-#include "run.h"
 #include "unlock/unlock.h"
+#include "verb.h"
 
 /* The three options that carry keys, by what they are for. */
 struct key_options {
-    enum option_id keyfile, passphrase, recovery;
+    unsigned keyfile, passphrase, recovery;
 };
 extern const struct key_options keys_plain; /* --keyfile ... */
 extern const struct key_options keys_with;  /* --with-keyfile ... */
@@ -26,12 +26,27 @@ must_check enum error_code keys_read(const struct run *run, const struct key_opt
                                      enum keys_use use, struct unlock_answers *answers, struct error *reterr);
 
 /*
- * The secret of a vault: by the answers where any are given; else by the key files the host records; else, or
- * when those do not open it, asked for on the terminal, three times at most. KEYS_NOT_RECORDED leaves the
- * recorded ones out. *ret_kind is the kind of keyslot that opened. ERR_WRONG_KEY.
+ * The secret of a vault: by the answers where any are given; else by the key files the host records, then by
+ * its authorities, which are asked once; else, or when those do not open it, asked for on the terminal, three
+ * times at most. KEYS_NOT_RECORDED asks on the terminal alone, KEYS_UNATTENDED tries the recorded ones alone.
+ * *ret_kind is the kind of keyslot that opened. ERR_WRONG_KEY, and what authorities say.
  */
-enum keys_sources { KEYS_ANY_SOURCE, KEYS_NOT_RECORDED };
-must_check enum error_code keys_open(struct run *run, const struct vault *vault,
-                                     const struct key_options *options, const struct unlock_answers *answers,
-                                     enum keys_sources sources, struct secret **ret_vault_secret,
-                                     enum keyslot_kind *ret_kind, struct error *reterr);
+enum keys_sources { KEYS_ANY_SOURCE, KEYS_NOT_RECORDED, KEYS_UNATTENDED };
+must_check enum error_code keys_open(struct run *run, struct vault *vault, const struct key_options *options,
+                                     const struct unlock_answers *answers, enum keys_sources sources,
+                                     struct secret **ret_vault_secret, enum keyslot_kind *ret_kind,
+                                     struct error *reterr);
+
+/* Which kinds of keyslots a vault has. */
+struct key_kinds {
+    bool authority, passphrase, recovery, keyfile;
+};
+must_check enum error_code keys_get_kinds(const struct vault *vault, struct key_kinds *ret_kinds,
+                                          struct error *reterr);
+
+/* Ask on the terminal, where there is one and a keyslot to ask for; else return what was tried before, or
+ * name the options that answer. */
+must_check enum error_code keys_ask(struct run *run, const struct vault *vault,
+                                    const struct key_options *options, enum keys_sources sources,
+                                    const struct error *tried, struct secret **ret_vault_secret,
+                                    enum keyslot_kind *ret_kind, struct error *reterr);

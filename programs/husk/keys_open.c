@@ -1,15 +1,11 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include "authorities.h"
 #include "base/cleanup.h"
 #include "keys.h"
 
 enum { ASK_TIMES = 3 };
-
-/* Which kinds of keyslots there are to ask for. */
-struct kinds {
-    bool passphrase, recovery;
-};
 
 static enum error_code note_kind(const struct keyslot_id *id, const struct keyslot *keyslot,
                                  const struct error *why, void *context, struct error *reterr)
@@ -17,16 +13,27 @@ static enum error_code note_kind(const struct keyslot_id *id, const struct keysl
     (void)id;
     (void)why;
     (void)reterr;
-    struct kinds *kinds = context;
+    struct key_kinds *kinds = context;
     if (keyslot) {
+        kinds->authority |= keyslot->kind == KEYSLOT_AUTHORITY;
+        kinds->keyfile |= keyslot->kind == KEYSLOT_KEYFILE;
         kinds->passphrase |= keyslot->kind == KEYSLOT_PASSPHRASE;
         kinds->recovery |= keyslot->kind == KEYSLOT_RECOVERY;
     }
     return OK;
 }
 
+enum error_code keys_get_kinds(const struct vault *vault, struct key_kinds *ret_kinds, struct error *reterr)
+{
+    struct key_kinds kinds = {0};
+    enum error_code code = vault_each_keyslot(vault, note_kind, &kinds, reterr);
+    if (!code)
+        *ret_kinds = kinds;
+    return code;
+}
+
 /* What was typed as what it may be: a passphrase, and a recovery key where it reads as one. */
-static enum error_code add_typed(struct unlock_answers *answers, const struct kinds *kinds,
+static enum error_code add_typed(struct unlock_answers *answers, const struct key_kinds *kinds,
                                  struct secret *typed, struct error *reterr)
 {
     _cleanup_(secret_freep) struct secret *text = typed;
@@ -42,7 +49,7 @@ static enum error_code add_typed(struct unlock_answers *answers, const struct ki
     return code;
 }
 
-static enum error_code ask_once(struct run *run, const struct vault *vault, const struct kinds *kinds,
+static enum error_code ask_once(struct run *run, const struct vault *vault, const struct key_kinds *kinds,
                                 struct secret **ret_vault_secret, enum keyslot_kind *ret_kind,
                                 struct error *reterr)
 {
@@ -63,7 +70,7 @@ static enum error_code ask_once(struct run *run, const struct vault *vault, cons
     return code ? code : unlock_open(vault, &answers, ret_vault_secret, ret_kind, &findings, reterr);
 }
 
-static enum error_code ask(struct run *run, const struct vault *vault, const struct kinds *kinds,
+static enum error_code ask(struct run *run, const struct vault *vault, const struct key_kinds *kinds,
                            struct secret **ret_vault_secret, enum keyslot_kind *ret_kind,
                            struct error *reterr)
 {
@@ -79,46 +86,84 @@ static enum error_code ask(struct run *run, const struct vault *vault, const str
 static enum error_code say_options(const struct vault *vault, const struct key_options *options,
                                    enum keys_sources sources, const struct error *tried, struct error *reterr)
 {
-    if (tried->code == ERR_WRONG_KEY)
-        error_set(reterr, ERR_WRONG_KEY, 0, "no keyfile that this host records opens vault %s", vault->name);
+    if (tried->code)
+        *reterr = *tried;
     else
         error_set(reterr, ERR_WRONG_KEY, 0, "no key was given for vault %s", vault->name);
+    if (reterr->code != ERR_WRONG_KEY) /* of an authority, which says what to do */
+        return reterr->code;
     error_subject(reterr, "%s", vault->name);
     if (sources == KEYS_NOT_RECORDED)
-        return error_remedy(reterr, "give its key: --%s F or --%s F", option_specs[options->passphrase].name,
-                            option_specs[options->recovery].name);
-    return error_remedy(reterr, "give its key: --%s F, --%s F or --%s F", option_specs[options->keyfile].name,
-                        option_specs[options->passphrase].name, option_specs[options->recovery].name);
+        return error_remedy(reterr, "give its key: --%s F or --%s F", husk_options[options->passphrase].name,
+                            husk_options[options->recovery].name);
+    return error_remedy(reterr, "give its key: --%s F, --%s F or --%s F", husk_options[options->keyfile].name,
+                        husk_options[options->passphrase].name, husk_options[options->recovery].name);
 }
 
-enum error_code keys_open(struct run *run, const struct vault *vault, const struct key_options *options,
+enum error_code keys_ask(struct run *run, const struct vault *vault, const struct key_options *options,
+                         enum keys_sources sources, const struct error *tried,
+                         struct secret **ret_vault_secret, enum keyslot_kind *ret_kind, struct error *reterr)
+{
+    struct key_kinds kinds;
+    enum error_code code = keys_get_kinds(vault, &kinds, reterr);
+    if (code)
+        return code;
+    if (!run_can_ask(run) || !(kinds.passphrase || kinds.recovery))
+        return say_options(vault, options, sources, tried, reterr);
+    if (tried->code && tried->code != ERR_WRONG_KEY)
+        fprintf(stderr, "%s\n", tried->message);
+    return ask(run, vault, &kinds, ret_vault_secret, ret_kind, reterr);
+}
+
+static enum error_code try_recorded(struct run *run, const struct vault *vault,
+                                    struct secret **ret_vault_secret, enum keyslot_kind *ret_kind,
+                                    struct error *reterr)
+{
+    _cleanup_(unlock_answers_done) struct unlock_answers recorded = {0};
+    enum error_code code = unlock_answers_add_host(&recorded, run->at, vault, &run->findings, reterr);
+    if (code)
+        return code;
+    if (recorded.count == 0)
+        return error_set(reterr, ERR_WRONG_KEY, 0, "no key was given for vault %s", vault->name);
+    code = unlock_open(vault, &recorded, ret_vault_secret, ret_kind, &run->findings, reterr);
+    if (code == ERR_WRONG_KEY)
+        error_set(reterr, ERR_WRONG_KEY, 0, "no keyfile that this host records opens vault %s", vault->name);
+    return code;
+}
+
+/* Without waiting: the lock of the vault may be held. */
+static enum error_code try_authorities(struct run *run, struct vault *vault, struct secret **ret_vault_secret,
+                                       enum keyslot_kind *ret_kind, struct error *reterr)
+{
+    _cleanup_(unlock_answers_done) struct unlock_answers answers = {0};
+    enum error_code code = authorities_ask(run, &vault, 1, NULL, 0, &answers, reterr);
+    return code ? code : unlock_open(vault, &answers, ret_vault_secret, ret_kind, &run->findings, reterr);
+}
+
+enum error_code keys_open(struct run *run, struct vault *vault, const struct key_options *options,
                           const struct unlock_answers *answers, enum keys_sources sources,
                           struct secret **ret_vault_secret, enum keyslot_kind *ret_kind, struct error *reterr)
 {
     if (answers->count > 0)
         return unlock_open(vault, answers, ret_vault_secret, ret_kind, &run->findings, reterr);
 
-    _cleanup_(unlock_answers_done) struct unlock_answers recorded = {0};
     struct error tried = ERROR_NONE;
-    enum error_code code = OK;
-    if (sources == KEYS_ANY_SOURCE)
-        code = unlock_answers_add_host(&recorded, run->at, vault, &run->findings, reterr);
-    if (code)
-        return code;
-    if (recorded.count > 0) {
-        code = unlock_open(vault, &recorded, ret_vault_secret, ret_kind, &run->findings, &tried);
-        if (code != ERR_WRONG_KEY) {
-            if (code)
-                *reterr = tried;
-            return code;
+    struct key_kinds kinds;
+    enum error_code code = keys_get_kinds(vault, &kinds, reterr);
+    if (!code && sources != KEYS_NOT_RECORDED) {
+        bool ends = true;
+        code = try_recorded(run, vault, ret_vault_secret, ret_kind, &tried);
+        if (code == ERR_WRONG_KEY && sources == KEYS_ANY_SOURCE) {
+            if (kinds.authority)
+                code = try_authorities(run, vault, ret_vault_secret, ret_kind, &tried);
+            ends = !code || code == ERR_INTERRUPTED;
         }
-    }
-
-    struct kinds kinds = {0};
-    code = vault_each_keyslot(vault, note_kind, &kinds, reterr);
-    if (code)
+        if (ends && code)
+            *reterr = tried;
+        if (ends)
+            return code;
+    } else if (code) {
         return code;
-    if (run_can_ask(run) && (kinds.passphrase || kinds.recovery))
-        return ask(run, vault, &kinds, ret_vault_secret, ret_kind, reterr);
-    return say_options(vault, options, sources, &tried, reterr);
+    }
+    return keys_ask(run, vault, options, sources, &tried, ret_vault_secret, ret_kind, reterr);
 }

@@ -20,15 +20,16 @@ static enum error_code read_new_keys(struct run *run, const struct vault *vault,
     if (recovery_out && strcmp(recovery_out, "-") != 0)
         code = new_keys_find_recovery(run, vault, recovery_out, &kept, reterr);
     if (!code)
-        code = new_keys_read(run, &rules, kept ? NEW_KEYS_RECOVERY_IS_KEPT : NEW_KEYS_DRAW_RECOVERY, ret_keys,
-                             reterr);
+        code = new_keys_read(run, &rules, vault, kept ? NEW_KEYS_RECOVERY_IS_KEPT : NEW_KEYS_DRAW_RECOVERY,
+                             ret_keys, reterr);
     free(directories);
     if (!code && kept)
         report_truth(&run->report, "vault %s has a keyslot for the recovery key in %s already", vault->name,
                      text_shown(recovery_out));
-    if (!code && ret_keys->answers.count == 0 && !kept) {
+    if (!code && new_keys_count(ret_keys) == 0 && !kept) {
         error_set(reterr, ERR_USAGE, 0, "which key is to be added?");
-        code = error_remedy(reterr, "name it with --keyfile F, --passphrase-file F or --recovery-out F");
+        code = error_remedy(reterr,
+                            "name it with --authority, --keyfile F, --passphrase-file F or --recovery-out F");
     }
     return code;
 }
@@ -63,6 +64,35 @@ static enum error_code drop_known(struct run *run, const struct vault *vault, st
     return OK;
 }
 
+static enum error_code note_authority(const struct keyslot_id *id, const struct keyslot *keyslot,
+                                      const struct error *why, void *context, struct error *reterr)
+{
+    struct new_keys *keys = context;
+    (void)id;
+    (void)why;
+    (void)reterr;
+    for (size_t i = 0; keyslot && i < keys->authority_count; i++)
+        if (!memcmp(keys->authorities[i]->id, keyslot->authority.bytes, sizeof(keyslot->authority.bytes)))
+            keys->authorities[i] = NULL;
+    return OK;
+}
+
+/* One keyslot per authority is enough. */
+static enum error_code drop_bound(struct run *run, const struct vault *vault, struct new_keys *keys,
+                                  struct error *reterr)
+{
+    size_t kept = 0;
+    enum error_code code = vault_each_keyslot(vault, note_authority, keys, reterr);
+    for (size_t i = 0; i < keys->authority_count; i++) {
+        if (keys->authorities[i])
+            keys->authorities[kept++] = keys->authorities[i];
+        else
+            report_truth(&run->report, "vault %s has a keyslot of that authority already", vault->name);
+    }
+    keys->authority_count = kept;
+    return code;
+}
+
 /* The recovery key's keyslot comes last in the array; its file gets its name only once that is on disk. */
 static enum error_code add_slots(struct run *run, struct vault *vault, const struct keyslot *slots,
                                  struct new_keys *keys, struct error *reterr)
@@ -71,7 +101,7 @@ static enum error_code add_slots(struct run *run, struct vault *vault, const str
     run_result(run, "added", added);
     enum error_code code = new_keys_write_recovery(keys, reterr);
     size_t done = 0;
-    for (; !code && done < keys->answers.count; done++) {
+    for (; !code && done < new_keys_count(keys); done++) {
         code = vault_add_keyslot(vault, &slots[done], reterr);
         if (code)
             break;
@@ -95,7 +125,7 @@ static enum error_code add(struct run *run, struct keyslot_work *work, struct ne
     _cleanup_(freep) struct keyslot *slots = NULL;
     enum error_code code = keyslot_open(run, work, KEYSLOT_NEEDS_SECRET, reterr);
     if (!code)
-        code = new_keys_make_slots(run, keys, &vault->id, work->vault_secret, &slots, reterr);
+        code = new_keys_make_slots(run, keys, &vault->id, vault->name, work->vault_secret, &slots, reterr);
     if (!code)
         code = add_slots(run, vault, slots, keys, reterr);
     return keyslot_release(run, work, code, reterr);
@@ -110,7 +140,9 @@ static enum error_code act(struct run *run, struct error *reterr)
         code = read_new_keys(run, work.held.vault, &keys, reterr);
     if (!code)
         code = drop_known(run, work.held.vault, &keys, reterr);
-    if (!code && keys.answers.count > 0)
+    if (!code)
+        code = drop_bound(run, work.held.vault, &keys, reterr);
+    if (!code && new_keys_count(&keys) > 0)
         code = add(run, &work, &keys, reterr);
     return code ? code : keyslot_tell_all(run, work.held.vault, reterr);
 }
@@ -122,18 +154,25 @@ const struct verb verb_keyslot_add = {
     .operands_most = 1,
     .key = "KEY...",
     .summary = "Give a vault further keyslots.",
-    .text = "KEY is new here: a keyslot is made for each. The vault has to be unlocked, and a key that opens "
-            "it is "
-            "needed as well: one given by --with-keyfile, --with-passphrase-file or "
-            "--with-recovery-key-file; else "
-            "the keyfiles this host records; else one asked for on the terminal. A KEY that opens the vault "
-            "already "
-            "gets no second keyslot.\n\nEvery such keyslot is a key copy for ever: snapshots and backups of "
-            "this disk "
-            "taken while it exists open with it, also after it is removed here.",
-    .options = (const struct verb_option[]){{OPTION_KEYFILE, ROLE_KEY, NULL},
+    .text =
+        "KEY is new here: a keyslot is made for each. The vault has to be unlocked, and a key that opens "
+        "it is "
+        "needed as well: one given by --with-keyfile, --with-passphrase-file or "
+        "--with-recovery-key-file; else "
+        "the keyfiles this host records, or an authority that grants it at once; else one asked for on the "
+        "terminal. A KEY that opens the vault "
+        "already "
+        "gets no second keyslot.\n\nAn authority keyslot opens with the leave of the authority alone, and no "
+        "more once that destroys its part, from any copy of the disk. Beside it a keyfile or passphrase "
+        "bypasses the authority and needs --allow-bypass; a recovery key does not, which is kept off the "
+        "server.\n\nEvery other keyslot is a key copy for ever: snapshots and backups of "
+        "this disk "
+        "taken while it exists open with it, also after it is removed here.",
+    .options = (const struct verb_option[]){{OPTION_AUTHORITY, ROLE_KEY, NULL},
+                                            {OPTION_KEYFILE, ROLE_KEY, NULL},
                                             {OPTION_PASSPHRASE_FILE, ROLE_KEY, NULL},
                                             {OPTION_RECOVERY_OUT, ROLE_KEY, NULL},
+                                            {OPTION_ALLOW_BYPASS, ROLE_OPTIONAL, NULL},
                                             {OPTION_WITH_KEYFILE, ROLE_OPTIONAL, NULL},
                                             {OPTION_WITH_PASSPHRASE_FILE, ROLE_OPTIONAL, NULL},
                                             {OPTION_WITH_RECOVERY_KEY_FILE, ROLE_OPTIONAL, NULL},

@@ -1,3 +1,4 @@
+#include "authorities.h"
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "keyslot_verbs.h"
@@ -60,6 +61,8 @@ static enum error_code remove_it(struct run *run, struct vault *vault, const str
     struct destroy_result result = {0};
     const struct vault_key_copy *copy = find_copy(vault, id);
     const bool exported = copy && copy->exported_unix_s;
+    struct keyslot keyslot = {0};
+    (void)!vault_read_keyslot(vault, id, &keyslot, NULL);
     const char *id_text = keyslot_id_shown(id);
     run_text(run, "destroying keyslot %s:\n", id_text);
     code = vault_remove_keyslot(vault, id, clock_system(), &result, reterr);
@@ -70,6 +73,8 @@ static enum error_code remove_it(struct run *run, struct vault *vault, const str
     run->changed = true;
     report_truth(&run->report, "keyslot %s of vault %s is removed and destroyed on this disk", id_text,
                  vault->name);
+    if (keyslot.kind == KEYSLOT_AUTHORITY)
+        return authorities_unbind(run, vault, id, &keyslot.authority, reterr);
     finding_add(
         &run->findings, FINDING_TELLS, "keyslot-in-snapshots", id_text, "",
         "snapshots and backups of this disk that were taken while the keyslot existed still open with "
@@ -90,7 +95,8 @@ static enum error_code remove_or_tell(struct run *run, struct keyslot_work *work
     if (copy && copy->removed_unix_s && vault_read_keyslot(vault, id, &unused, NULL) == ERR_NOT_FOUND) {
         report_truth(&run->report, "keyslot %s of vault %s was removed before", keyslot_id_shown(id),
                      vault->name);
-        return OK;
+        static const struct authority_id unknown;
+        return copy->kind == KEYSLOT_AUTHORITY ? authorities_unbind(run, vault, id, &unknown, reterr) : OK;
     }
     enum error_code code = keyslot_open(run, work, KEYSLOT_NEEDS_UNLOCKED, reterr);
     if (!code)
@@ -116,14 +122,18 @@ const struct verb verb_keyslot_remove = {
     .operands_least = 2,
     .operands_most = 2,
     .summary = "Remove a keyslot and destroy it in place.",
-    .text = "ID is the keyslot's id, or its beginning of at least four digits where that is unambiguous. The "
-            "keyslot "
-            "leaves the manifest, then its file is overwritten, read again, discarded and unlinked, and the "
-            "filesystem's journal is zeroed; each step is reported. A key that opens the vault is needed "
-            "only while it "
-            "is locked.\n\nThe last keyslot that can be read is not removed: see husk erase.\n\nThis does "
-            "not reach "
-            "copies: snapshots and backups taken while the keyslot existed still open with its key.",
+    .text =
+        "ID is the keyslot's id, or its beginning of at least four digits where that is unambiguous. The "
+        "keyslot "
+        "leaves the manifest, then its file is overwritten, read again, discarded and unlinked, and the "
+        "filesystem's journal is zeroed; each step is reported. A key that opens the vault is needed "
+        "only while it "
+        "is locked.\n\nThe last keyslot that can be read is not removed: see husk erase.\n\nThis does "
+        "not reach "
+        "copies: snapshots and backups taken while the keyslot existed still open with its key. An authority "
+        "keyslot is different: its authority is told to destroy its part, and then none of them opens with "
+        "it. "
+        "Where it cannot be told, husk ends with status 5, and the same command tries it again.",
     .options = (const struct verb_option[]){{OPTION_WITH_KEYFILE, ROLE_OPTIONAL, NULL},
                                             {OPTION_WITH_PASSPHRASE_FILE, ROLE_OPTIONAL, NULL},
                                             {OPTION_WITH_RECOVERY_KEY_FILE, ROLE_OPTIONAL, NULL},

@@ -19,6 +19,7 @@ void new_keys_done(struct new_keys *keys)
     free(keys->recovery_out);
     secret_free(keys->recovery_text);
     unlock_answers_done(&keys->answers);
+    client_close(keys->client);
     *keys = (struct new_keys){0};
 }
 
@@ -116,7 +117,69 @@ static enum error_code draw_recovery_key(struct new_keys *keys, struct error *re
     return unlock_answers_add(&keys->answers, KEYSLOT_RECOVERY, key, "the recovery key", reterr);
 }
 
-enum error_code new_keys_read(struct run *run, const struct placement_rules *rules,
+static bool has_unattended(const struct new_keys *keys)
+{
+    for (size_t i = 0; i < keys->answers.count; i++)
+        if (keys->answers.items[i].kind != KEYSLOT_RECOVERY)
+            return true;
+    return false;
+}
+
+static enum error_code add_authority(struct new_keys *keys, const char *text, struct error *reterr)
+{
+    struct client_pin *pin = NULL;
+    enum error_code code = client_choose(keys->client, text, &pin, reterr);
+    for (size_t i = 0; !code && i < keys->authority_count; i++)
+        if (keys->authorities[i] == pin)
+            return OK;
+    if (!code)
+        keys->authorities[keys->authority_count++] = pin;
+    return code;
+}
+
+/* Those named by --authority; for a new vault also the host's where nothing else is said. */
+static enum error_code choose_authorities(struct run *run, const struct vault *vault, struct new_keys *keys,
+                                          struct error *reterr)
+{
+    const bool given = argument_given(&run->arguments, OPTION_AUTHORITY);
+    if (!given && (vault || has_unattended(keys)))
+        return OK;
+    enum error_code code = client_open(run->at, &keys->client, reterr);
+    if (!code && !given && keys->client->pin_count > 0)
+        code = add_authority(keys, NULL, reterr);
+    for (size_t i = 0; !code && i < run->arguments.given_count; i++)
+        if (run->arguments.given[i].id == OPTION_AUTHORITY)
+            code = add_authority(keys, run->arguments.given[i].value, reterr);
+    return code;
+}
+
+static enum error_code check_bypass(struct run *run, const struct vault *vault, const struct new_keys *keys,
+                                    struct error *reterr)
+{
+    const bool has_authority = keys->authority_count > 0 || (vault && vault->authority_count > 0);
+    if (!has_authority || !has_unattended(keys) || argument_given(&run->arguments, OPTION_ALLOW_BYPASS))
+        return OK;
+    error_set(
+        reterr, ERR_DENIED, 0,
+        "a keyfile or passphrase opens the vault without asking its authority, now and from every copy of "
+        "the disk");
+    return error_remedy(reterr, "leave it away, or say that it is meant with --allow-bypass");
+}
+
+/* Keyslots that were there before an authority's are not refused: removing them is the way on. */
+static void tell_bypass(struct run *run, const struct vault *vault, const struct new_keys *keys)
+{
+    for (size_t i = 0; vault && keys->authority_count > 0 && i < vault->key_copy_count; i++) {
+        const struct vault_key_copy *copy = &vault->key_copies[i];
+        if (copy->removed_unix_s == 0 && (copy->kind == KEYSLOT_KEYFILE || copy->kind == KEYSLOT_PASSPHRASE))
+            finding_add(&run->findings, FINDING_TELLS, "bypass", client_id_shown(copy->id.bytes),
+                        "remove it when the authority keyslot opens the vault: husk keyslot remove",
+                        "this %s keyslot of vault %s opens it without asking the authority",
+                        keyslot_kind_word(copy->kind), vault->name);
+    }
+}
+
+enum error_code new_keys_read(struct run *run, const struct placement_rules *rules, const struct vault *vault,
                               enum new_keys_recovery recovery, struct new_keys *ret_keys,
                               struct error *reterr)
 {
@@ -134,6 +197,12 @@ enum error_code new_keys_read(struct run *run, const struct placement_rules *rul
         code = draw_recovery_key(&keys, reterr);
     if (code)
         return code;
+    code = choose_authorities(run, vault, &keys, reterr);
+    if (!code)
+        code = check_bypass(run, vault, &keys, reterr);
+    if (code)
+        return code;
+    tell_bypass(run, vault, &keys);
     keys.keyfile_paths = calloc(keys.answers.count + 1, sizeof(*keys.keyfile_paths));
     if (!keys.keyfile_paths)
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
@@ -159,17 +228,17 @@ void new_keys_drop(struct new_keys *keys, size_t index)
     keys->answers.count--;
 }
 
-enum error_code new_keys_make_slots(struct run *run, const struct new_keys *keys,
-                                    const struct vault_id *vault, const struct secret *vault_secret,
-                                    struct keyslot **ret_slots, struct error *reterr)
+size_t new_keys_count(const struct new_keys *keys)
+{
+    return keys->authority_count + keys->answers.count;
+}
+
+static enum error_code make_local(struct run *run, const struct new_keys *keys, const struct vault_id *vault,
+                                  const struct secret *vault_secret, struct keyslot *slots,
+                                  struct error *reterr)
 {
     uint64_t memory_bytes = 0;
     enum error_code code = kdf_machine_memory(&memory_bytes, reterr);
-    if (code)
-        return code;
-    _cleanup_(freep) struct keyslot *slots = calloc(keys->answers.count + 1, sizeof(*slots));
-    if (!slots)
-        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     for (size_t i = 0; !code && i < keys->answers.count; i++) {
         const struct unlock_answer *answer = &keys->answers.items[i];
         code = keyslot_new(answer->kind, vault, vault_secret, answer->bytes, memory_bytes, clock_system(),
@@ -179,6 +248,23 @@ enum error_code new_keys_make_slots(struct run *run, const struct new_keys *keys
                         answer->kind == KEYSLOT_RECOVERY ? "keep the recovery key off this server" : "", "%s",
                         copies_keep);
     }
+    return code;
+}
+
+enum error_code new_keys_make_slots(struct run *run, const struct new_keys *keys,
+                                    const struct vault_id *vault, const char *vault_name,
+                                    const struct secret *vault_secret, struct keyslot **ret_slots,
+                                    struct error *reterr)
+{
+    _cleanup_(freep) struct keyslot *slots = calloc(new_keys_count(keys) + 1, sizeof(*slots));
+    if (!slots)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    enum error_code code = OK;
+    for (size_t i = 0; !code && i < keys->authority_count; i++)
+        code = unlock_bind(keys->client, keys->authorities[i], vault, vault_name, vault_secret,
+                           clock_system(), &slots[i], reterr);
+    if (!code)
+        code = make_local(run, keys, vault, vault_secret, slots + keys->authority_count, reterr);
     if (!code)
         *ret_slots = TAKE(slots);
     return code;

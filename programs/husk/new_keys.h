@@ -11,6 +11,9 @@
 #include "placement.h"
 
 struct new_keys {
+    struct client *client;                                      /* owned; NULL while no authority is meant */
+    struct client_pin *authorities[CLIENT_AUTHORITIES_MAXIMUM]; /* of client: those that get a keyslot */
+    size_t authority_count;
     struct unlock_answers answers; /* keyfiles, passphrases and the recovery key */
     char **keyfile_paths;          /* owned; resolved; one per answer, NULL for other kinds */
     char *recovery_out;            /* owned; resolved path, NULL when shown on the terminal or not made */
@@ -21,13 +24,15 @@ struct new_keys {
 /*
  * Read the KEY options as new keys (and --recovery-out: draw a recovery key) and check where they lie.
  * Refuses (ERR_DENIED) keyfiles and the file of the recovery key inside the vault, ERR_EXISTS when that file
- * is there already; with NEW_KEYS_RECOVERY_IS_KEPT --recovery-out is left alone. Writes nothing. Findings say
- * what is risky about them.
+ * is there already; with NEW_KEYS_RECOVERY_IS_KEPT --recovery-out is left alone. vault is the one that is
+ * there, NULL for a new one: that gets a keyslot of the host's authority also where no KEY is given that
+ * opens it every day. A keyfile or passphrase beside an authority keyslot is ERR_DENIED without
+ * --allow-bypass. Writes nothing. Findings say what is risky about them.
  */
 enum new_keys_recovery { NEW_KEYS_DRAW_RECOVERY, NEW_KEYS_RECOVERY_IS_KEPT };
 must_check enum error_code new_keys_read(struct run *run, const struct placement_rules *rules,
-                                         enum new_keys_recovery recovery, struct new_keys *ret_keys,
-                                         struct error *reterr);
+                                         const struct vault *vault, enum new_keys_recovery recovery,
+                                         struct new_keys *ret_keys, struct error *reterr);
 
 /* Whether an existing keyfile lies outside of what the rules name: ERR_DENIED inside. One that is not there
  * lies nowhere. */
@@ -37,10 +42,14 @@ must_check enum error_code new_keys_check_outside(const struct placement_rules *
 /* Forget one of them. */
 void new_keys_drop(struct new_keys *keys, size_t index);
 
-/* Make the keyslots for a vault. The array (answers.count of them) is to be freed. Takes about a second for a
- * passphrase. Tells in the findings what copies of the disk keep. */
+/* How many keyslots they become. */
+size_t new_keys_count(const struct new_keys *keys);
+
+/* Make the keyslots for a vault, those of authorities first: each is asked to make its part durable. The
+ * array is to be freed. Takes about a second for a passphrase. Tells in the findings what copies of the disk
+ * keep. */
 must_check enum error_code new_keys_make_slots(struct run *run, const struct new_keys *keys,
-                                               const struct vault_id *vault,
+                                               const struct vault_id *vault, const char *vault_name,
                                                const struct secret *vault_secret, struct keyslot **ret_slots,
                                                struct error *reterr);
 

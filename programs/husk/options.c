@@ -1,15 +1,9 @@
-#include "options.h"
+#include "verb.h"
 
-#include <stdarg.h>
-
-#include "base/cleanup.h"
-#include "base/text.h"
-
-const struct option_spec option_specs[OPTIONS] = {
+const struct option_spec husk_options[OPTIONS] = {
     [OPTION_AT] = {"at", "DIR", OPTION_ONCE,
                    "the root of the host meant, for a disk attached to a rescue system (default /)"},
-    [OPTION_JSON] = {"json", NULL, OPTION_ONCE, "print one JSON document on standard output"},
-    [OPTION_HELP] = {"help", NULL, OPTION_ONCE, "print this text"},
+    OPTION_SPECS_SHARED,
     [OPTION_VAULT] = {"vault", "NAME", OPTION_ONCE, "the vault"},
     [OPTION_KEYFILE] = {"keyfile", "F", OPTION_REPEATS, "the bytes of file F are the key"},
     [OPTION_PASSPHRASE_FILE] =
@@ -38,168 +32,18 @@ const struct option_spec option_specs[OPTIONS] = {
     [OPTION_CONFIRM] = {"confirm", "NAME|HOSTNAME", OPTION_ONCE,
                         "the name again, so that nothing happens by accident"},
     [OPTION_CERTIFICATE] = {"certificate", "F", OPTION_ONCE, "write the report to the new file F"},
+    [OPTION_AUTHORITY] =
+        {"authority", "[=ID]", OPTION_REPEATS,
+         "the authority this host is enrolled at; ID or its beginning where there are several"},
+    [OPTION_ALLOW_BYPASS] =
+        {"allow-bypass", NULL, OPTION_ONCE,
+         "make a keyfile or passphrase keyslot although an authority is to decide: it opens "
+         "the vault without asking"},
+    [OPTION_WAIT] = {"wait", "S", OPTION_ONCE, "wait up to S seconds for an approval or for an authority"},
+    [OPTION_TOKEN] = {"token", "T", OPTION_ONCE,
+                      "the token; others on this machine can see it while husk runs"},
+    [OPTION_TOKEN_FILE] = {"token-file", "F", OPTION_ONCE, "F holds the token; - is standard input"},
+    [OPTION_NAME] = {"name", "HOST", OPTION_ONCE, "what this host is called there (default: its hostname)"},
+    [OPTION_FINISH] = {"finish", NULL, OPTION_ONCE,
+                       "for the boots until a conversion that goes on in them is finished"},
 };
-
-/* One pass over the words. */
-struct parse {
-    const struct verb *verb;
-    const char *const *words;
-    size_t count, at;
-    struct arguments *arguments;
-};
-
-static enum error_code usage(const struct verb *verb, struct error *reterr, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static enum error_code usage(const struct verb *verb, struct error *reterr, const char *format, ...)
-{
-    char message[512];
-    va_list parts;
-    va_start(parts, format);
-    vsnprintf(message, sizeof(message), format, parts);
-    va_end(parts);
-    error_set(reterr, ERR_USAGE, 0, "%s", message);
-    error_remedy(reterr, "see husk help %s", verb->name);
-    return ERR_USAGE;
-}
-
-static bool find_option(const struct verb *verb, const char *name, size_t length,
-                        struct verb_option_view *ret_view)
-{
-    for (size_t n = 0; verb_option_at(verb, n, ret_view); n++)
-        if (strlen(ret_view->spec->name) == length && !memcmp(ret_view->spec->name, name, length))
-            return true;
-    return false;
-}
-
-static enum error_code take_option(struct parse *parse, struct error *reterr)
-{
-    const char *word = parse->words[parse->at], *name = word + 2;
-    size_t length = strcspn(name, "=");
-    struct verb_option_view option;
-    if (memcmp(word, "--", 2) || !find_option(parse->verb, name, length, &option))
-        return usage(parse->verb, reterr, "husk %s has no option %s", parse->verb->name, text_shown(word));
-
-    const char *value = name[length] == '=' ? name + length + 1 : NULL;
-    if (value && !option.spec->argument)
-        return usage(parse->verb, reterr, "--%s takes no value", option.spec->name);
-    if (!value && option.spec->argument) {
-        const char *next = parse->at + 1 < parse->count ? parse->words[parse->at + 1] : "--";
-        if (!strncmp(next, "--", 2))
-            return usage(parse->verb, reterr, "--%s needs a value: --%s %s", option.spec->name,
-                         option.spec->name, option.spec->argument);
-        value = next;
-        parse->at++;
-    }
-    if (value && !*value)
-        return usage(parse->verb, reterr, "the value of --%s is empty", option.spec->name);
-    if (option.spec->times == OPTION_ONCE && argument_given(parse->arguments, option.id))
-        return usage(parse->verb, reterr, "--%s is given twice", option.spec->name);
-    parse->arguments->given[parse->arguments->given_count++] = (struct given_option){option.id, value};
-    return OK;
-}
-
-static enum error_code take_operand(struct parse *parse, struct error *reterr)
-{
-    const char *word = parse->words[parse->at];
-    if (!*word)
-        return usage(parse->verb, reterr, "an operand is empty");
-    if (parse->arguments->operand_count == parse->verb->operands_most)
-        return usage(parse->verb, reterr, "one word too many: %s", text_shown(word));
-    parse->arguments->operands[parse->arguments->operand_count++] = word;
-    return OK;
-}
-
-static enum error_code check_complete(const struct parse *parse, struct error *reterr)
-{
-    const struct verb *verb = parse->verb;
-    if (parse->arguments->operand_count < verb->operands_least)
-        return usage(verb, reterr, "husk %s needs %s", verb->name, verb->operands);
-    struct verb_option_view option;
-    for (size_t n = 0; verb_option_at(verb, n, &option); n++)
-        if (option.role == ROLE_REQUIRED && !argument_given(parse->arguments, option.id))
-            return usage(verb, reterr, "husk %s needs --%s %s", verb->name, option.spec->name,
-                         option.spec->argument);
-    return OK;
-}
-
-static bool wants_help(const char *const *words, size_t count)
-{
-    for (size_t i = 0; i < count && strcmp(words[i], "--"); i++)
-        if (!strcmp(words[i], "--help") || !strcmp(words[i], "-h"))
-            return true;
-    return false;
-}
-
-static enum error_code parse_words(struct parse *parse, struct error *reterr)
-{
-    bool only_operands = false;
-    for (; parse->at < parse->count; parse->at++) {
-        const char *word = parse->words[parse->at];
-        enum error_code code = OK;
-        if (!only_operands && !strcmp(word, "--"))
-            only_operands = true;
-        else if (!only_operands && word[0] == '-' && word[1])
-            code = take_option(parse, reterr);
-        else
-            code = take_operand(parse, reterr);
-        if (code)
-            return code;
-    }
-    return check_complete(parse, reterr);
-}
-
-enum error_code options_parse(const struct verb *verb, const char *const *words, size_t count,
-                              struct arguments *ret_arguments, struct error *reterr)
-{
-    _cleanup_(arguments_done) struct arguments arguments = {
-        .operands = calloc(count + 1, sizeof(*arguments.operands)),
-        .given = calloc(count + 1, sizeof(*arguments.given)),
-    };
-    if (!arguments.operands || !arguments.given)
-        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
-    if (wants_help(words, count)) {
-        arguments.given[arguments.given_count++] = (struct given_option){OPTION_HELP, NULL};
-        if (options_want_json(words, count))
-            arguments.given[arguments.given_count++] = (struct given_option){OPTION_JSON, NULL};
-    } else {
-        struct parse parse = {.verb = verb, .words = words, .count = count, .arguments = &arguments};
-        enum error_code code = parse_words(&parse, reterr);
-        if (code)
-            return code;
-    }
-    *ret_arguments = arguments;
-    arguments = (struct arguments){0};
-    return OK;
-}
-
-void arguments_done(struct arguments *arguments)
-{
-    free(arguments->operands);
-    free(arguments->given);
-    *arguments = (struct arguments){0};
-}
-
-bool argument_given(const struct arguments *arguments, enum option_id id)
-{
-    for (size_t i = 0; i < arguments->given_count; i++)
-        if (arguments->given[i].id == id)
-            return true;
-    return false;
-}
-
-const char *argument_value(const struct arguments *arguments, enum option_id id)
-{
-    for (size_t i = 0; i < arguments->given_count; i++)
-        if (arguments->given[i].id == id)
-            return arguments->given[i].value;
-    return NULL;
-}
-
-bool options_want_json(const char *const *words, size_t count)
-{
-    for (size_t i = 0; i < count && strcmp(words[i], "--"); i++)
-        if (!strcmp(words[i], "--json"))
-            return true;
-    return false;
-}

@@ -125,7 +125,10 @@ const struct verb verb_protect = {
         "one "
         "just gets the policy. Interrupted at any moment, the same command goes on where it was.\n\nA new "
         "vault "
-        "is made with a keyslot for each KEY, and needs at least one. An existing one has to be unlocked, or "
+        "is made with a keyslot for each KEY, and needs at least one; on an enrolled host that is an "
+        "authority "
+        "keyslot, unless a keyfile or passphrase is given alone. A keyfile or passphrase beside an authority "
+        "bypasses it and needs --allow-bypass. An existing one has to be unlocked, or "
         "is "
         "opened by KEY; its directories become more. husk check PATH... prints the same plan and changes "
         "nothing.\n\nA keyfile has at least 32 bytes and may not lie in the vault. One on the vault's own "
@@ -137,12 +140,14 @@ const struct verb verb_protect = {
     .options =
         (const struct verb_option[]){
             {OPTION_VAULT, ROLE_REQUIRED, "the vault: letters, digits, '.', '_' and '-'"},
+            {OPTION_AUTHORITY, ROLE_KEY, NULL},
             {OPTION_KEYFILE, ROLE_KEY, NULL},
             {OPTION_PASSPHRASE_FILE, ROLE_KEY, NULL},
             {OPTION_RECOVERY_OUT, ROLE_KEY, NULL},
             {OPTION_RECOVERY_KEY_FILE, ROLE_KEY,
              "opens an existing vault: F holds the recovery key; - is standard "
              "input, and asks on a terminal"},
+            {OPTION_ALLOW_BYPASS, ROLE_OPTIONAL, NULL},
             {OPTION_ENABLE_FEATURE, ROLE_OPTIONAL, NULL},
             {OPTION_SKIP_FREE_SPACE, ROLE_OPTIONAL, NULL},
             {OPTION_ABORT, ROLE_OPTIONAL, "go back, as long as nothing was exchanged; takes no PATH"},

@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <sys/random.h>
 
+#include "authorities.h"
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "protect.h"
@@ -39,13 +40,14 @@ enum error_code protect_read_keys(struct protect *protect, struct error *reterr)
         directories[i] = plan->directories[i].path;
     const struct placement_rules rules = {plan->filesystem, directories, plan->directory_count, NULL};
     enum error_code code =
-        new_keys_read(protect->run, &rules, NEW_KEYS_DRAW_RECOVERY, &protect->keys, reterr);
+        new_keys_read(protect->run, &rules, NULL, NEW_KEYS_DRAW_RECOVERY, &protect->keys, reterr);
     if (code)
         return code;
-    if (protect->keys.answers.count == 0) {
+    if (new_keys_count(&protect->keys) == 0) {
         error_set(reterr, ERR_USAGE, 0, "vault %s is new and needs a key", protect->name);
-        return error_remedy(reterr,
-                            "give it one with --keyfile F, --passphrase-file F (- asks) or --recovery-out F");
+        return error_remedy(
+            reterr, "give it one with --keyfile F, --passphrase-file F (- asks) or --recovery-out F, or "
+                    "enroll this host at an authority");
     }
     if (protect->keys.recovery_text)
         return OK;
@@ -53,8 +55,7 @@ enum error_code protect_read_keys(struct protect *protect, struct error *reterr)
     snprintf(remedy, sizeof(remedy),
              "add one and keep it off the server: husk keyslot add %s --recovery-out F", protect->name);
     finding_add(&protect->run->findings, FINDING_TELLS, "no-recovery-key", protect->name, remedy,
-                "vault %s has no recovery key: if its keyfile or passphrase is lost, so is the data",
-                protect->name);
+                "vault %s has no recovery key: if what opens it is lost, so is the data", protect->name);
     return OK;
 }
 
@@ -65,8 +66,8 @@ static enum error_code create(struct protect *protect, const struct vault_id *id
     struct filesystem *filesystem = NULL;
     enum error_code code = filesystem_of(protect->plan->filesystem->root_fd, &filesystem, reterr);
     if (!code)
-        code = vault_create(filesystem, protect->name, id, vault_secret, slots, protect->keys.answers.count,
-                            clock_system(), &protect->held.vault, reterr);
+        code = vault_create(filesystem, protect->name, id, vault_secret, slots,
+                            new_keys_count(&protect->keys), clock_system(), &protect->held.vault, reterr);
     if (code)
         filesystem_free(filesystem);
     return code;
@@ -82,7 +83,7 @@ enum error_code protect_make_vault(struct protect *protect, struct error *reterr
     _cleanup_(freep) struct keyslot *slots = NULL;
     enum error_code code = secret_new_random(VAULT_SECRET_SIZE, &vault_secret, reterr);
     if (!code)
-        code = new_keys_make_slots(run, &protect->keys, &id, vault_secret, &slots, reterr);
+        code = new_keys_make_slots(run, &protect->keys, &id, protect->name, vault_secret, &slots, reterr);
     if (!code)
         code = new_keys_write_recovery(&protect->keys, reterr);
     if (!code)
@@ -213,7 +214,7 @@ enum error_code protect_open_vault(struct protect *protect, struct error *reterr
                      vault->name);
     }
     if (!code && state != VAULT_UNLOCKED) {
-        code = vault_unlock(vault, vault_secret, VAULT_ACCEPT_NOTHING, &run->findings, reterr);
+        code = authorities_unlock(run, vault, vault_secret, VAULT_ACCEPT_NOTHING, reterr);
         if (!code)
             report_truth(&run->report, "vault %s is unlocked, by its %s", vault->name, key_word(kind));
     }

@@ -1,8 +1,8 @@
 #include "render_plan.h"
 
-#include "amount.h"
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "command/amount.h"
 
 static const char *const action_words[] = {
     [CONVERT_COPY] = "copy",       [CONVERT_SET_POLICY] = "set-policy", [CONVERT_RECORD] = "record",

@@ -1,7 +1,7 @@
 /* The plan of a conversion, as check prints it and protect carries it out. */
 #pragma once
 #include "convert/convert.h"
-#include "run.h"
+#include "verb.h"
 
 /* Text and the result of husk.check/1 and husk.protect/1; its findings move to the run and are shown. The
  * refusal (ERR_BUSY, ERR_DENIED) where some of them block.

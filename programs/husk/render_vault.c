@@ -1,8 +1,8 @@
 #include "render_vault.h"
 
-#include "amount.h"
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "command/amount.h"
 #include "held.h"
 #include "json/json.h"
 
@@ -11,6 +11,13 @@ const char *keyslot_id_text(char out[KEYSLOT_ID_TEXT_SIZE], const struct keyslot
     text_format_hex(out, id->bytes, sizeof(id->bytes));
     return out;
 }
+
+static const char *authority_text(char out[KEYSLOT_ID_TEXT_SIZE], const struct keyslot *keyslot)
+{
+    text_format_hex(out, keyslot->authority.bytes, sizeof(keyslot->authority.bytes));
+    return out;
+}
+#define authority_shown(keyslot) authority_text((char[KEYSLOT_ID_TEXT_SIZE]){0}, (keyslot))
 
 static json_t *time_json(int64_t unix_s)
 {
@@ -46,7 +53,9 @@ static enum error_code list_keyslot(const struct keyslot_id *id, const struct ke
     if (keyslot)
         clock_format(keyslot->created_unix_s, created);
     bool recorded = is_recorded(listing->vault, id);
-    run_text(listing->run, "%s%s  %-10s  %s%s\n", listing->indent, id_text, kind, created,
+    const bool is_authority = keyslot && keyslot->kind == KEYSLOT_AUTHORITY;
+    run_text(listing->run, "%s%s  %-10s  %s%s%.8s%s\n", listing->indent, id_text, kind, created,
+             is_authority ? "  at " : "", is_authority ? authority_shown(keyslot) : "",
              recorded ? "" : "  not recorded");
     if (!keyslot)
         finding_add(&listing->run->findings, FINDING_TELLS, "keyslot-unreadable", id_text, why->remedy, "%s",
@@ -57,6 +66,8 @@ static enum error_code list_keyslot(const struct keyslot_id *id, const struct ke
                     "the manifest of vault %s does not name this keyslot", listing->vault->name);
     json_t *item = json_pack("{s:s, s:s, s:o}", "id", id_text, "kind", kind, "created",
                              keyslot ? time_json(keyslot->created_unix_s) : json_null());
+    if (keyslot && keyslot->kind == KEYSLOT_AUTHORITY)
+        json_object_set_new(item, "authority", json_string(authority_shown(keyslot)));
     if (json_array_append_new(listing->array, item) < 0)
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     return OK;

@@ -1,7 +1,7 @@
 /* What is known of a vault, as text and as JSON. JSON is NULL where memory ran out. */
 #pragma once
 #include "convert/convert.h"
-#include "run.h"
+#include "verb.h"
 
 #define KEYSLOT_ID_TEXT_SIZE 33
 const char *keyslot_id_text(char out[KEYSLOT_ID_TEXT_SIZE], const struct keyslot_id *id);

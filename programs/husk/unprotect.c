@@ -1,3 +1,4 @@
+#include "authorities.h"
 #include "base/cleanup.h"
 #include "convert/convert.h"
 #include "held.h"
@@ -17,7 +18,7 @@ static enum error_code make_unlocked(struct run *run, struct vault *vault, struc
     if (!code)
         code = keys_open(run, vault, &keys_plain, &answers, KEYS_ANY_SOURCE, &vault_secret, &kind, reterr);
     if (!code)
-        code = vault_unlock(vault, vault_secret, VAULT_ACCEPT_NOTHING, &run->findings, reterr);
+        code = authorities_unlock(run, vault, vault_secret, VAULT_ACCEPT_NOTHING, reterr);
     if (code)
         return code;
     run->changed = true;

@@ -1,19 +1,9 @@
-/*
- * The table of verbs. One entry per verb says what it takes; synopsis, parser, help and bash completion are
- * all made from it. verbs.c lists the entries, VERB.c holds each, options.c the options they share.
- */
+/* What husk's verbs have in common: the options they take. Their table is in verbs.c. */
 #pragma once
-#include <stddef.h>
+#include "command/run.h"
 
-#include "base/error.h"
-
-struct run;
-
-enum option_id {
-    OPTION_END = 0, /* ends a verb's list */
-    OPTION_AT,
-    OPTION_JSON,
-    OPTION_HELP,
+enum husk_option {
+    OPTION_AT = OPTION_OWN,
     OPTION_VAULT,
     OPTION_KEYFILE,
     OPTION_PASSPHRASE_FILE,
@@ -29,64 +19,18 @@ enum option_id {
     OPTION_ACCEPT_CHANGES,
     OPTION_CONFIRM,
     OPTION_CERTIFICATE,
+    OPTION_AUTHORITY,
+    OPTION_ALLOW_BYPASS,
+    OPTION_WAIT,
+    OPTION_TOKEN,
+    OPTION_TOKEN_FILE,
+    OPTION_NAME,
+    OPTION_FINISH,
     OPTIONS
 };
 
-struct option_spec {
-    const char *name;     /* without the two dashes */
-    const char *argument; /* what its value is called, NULL when it takes none */
-    enum { OPTION_ONCE, OPTION_REPEATS } times;
-    const char *help;
-};
-extern const struct option_spec option_specs[OPTIONS];
+/* By number. */
+extern const struct option_spec husk_options[OPTIONS];
 
-enum option_role {
-    ROLE_OPTIONAL,
-    ROLE_REQUIRED,    /* the parser refuses without it */
-    ROLE_CONFIRMING,  /* shown as required; the verb itself says what to type */
-    ROLE_KEY,         /* one of the options meant by KEY in the synopsis */
-    ROLE_IN_OPERANDS, /* the text of the operands names it already */
-};
-
-struct verb_option {
-    enum option_id id;
-    enum option_role role;
-    const char *help; /* NULL: the text of option_specs */
-};
-
-/* What acts tells also in JSON what is true now: result has a member "truths". */
-enum verb_effect { VERB_ACTS, VERB_READS };
-enum verb_needs { VERB_NEEDS_ROOT, VERB_NEEDS_NOTHING };
-
-struct verb {
-    const char *name;     /* one word, or two ("keyslot add") */
-    const char *operands; /* as in the synopsis; "" for none */
-    unsigned operands_least, operands_most;
-    const char *key; /* how KEY stands in the synopsis, NULL where the verb takes none */
-    const char *summary;
-    const char *text; /* paragraphs separated by empty lines, without line breaks of their own */
-    const struct verb_option *options; /* up to OPTION_END; --at, --json and --help are every verb's */
-    enum verb_needs needs;
-    enum verb_effect effect;
-    /* Does it. What is to be shown goes through run (run.h). */
-    enum error_code (*act)(struct run *run, struct error *reterr);
-};
-
-/* NULL ends the list. */
-extern const struct verb *const verbs[];
-
-/* The verb whose one or two words begin words. *ret_used is how many words it took. ERR_USAGE. */
-must_check enum error_code verb_find(const char *const *words, size_t count, const struct verb **ret_verb,
-                                     size_t *ret_used, struct error *reterr);
-
-/* The first word of the verb's name, which names its JSON schema. Valid until the next call. */
-const char *verb_schema_word(const struct verb *verb);
-
-/* The n-th option a verb takes: its own first, then those of every verb. False past the last. */
-struct verb_option_view {
-    const struct option_spec *spec;
-    enum option_id id;
-    enum option_role role;
-    const char *help;
-};
-bool verb_option_at(const struct verb *verb, size_t n, struct verb_option_view *ret_view);
+/* Fills run->at with --at, resolved: absolute, without symlinks. ERR_DENIED where husk is not run by root. */
+must_check enum error_code husk_prepare(struct run *run, struct error *reterr);

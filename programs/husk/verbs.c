@@ -1,114 +1,53 @@
 #include "verb.h"
 
-#include "base/buffer.h"
-#include "base/cleanup.h"
-#include "base/text.h"
+#include "command/program.h"
 
-extern const struct verb verb_check, verb_erase, verb_help, verb_keyslot_add, verb_keyslot_export,
-    verb_keyslot_list, verb_keyslot_remove, verb_lock, verb_protect, verb_status, verb_unlock, verb_unprotect;
+extern const struct verb verb_agent, verb_check, verb_enroll, verb_erase, verb_help, verb_ticket,
+    verb_keyslot_add, verb_keyslot_export, verb_keyslot_list, verb_keyslot_remove, verb_lock, verb_protect,
+    verb_status, verb_unlock, verb_unprotect;
 
 /* In the order help tells them. */
-const struct verb *const verbs[] = {
-    &verb_check,
-    &verb_protect,
-    &verb_unprotect,
-    &verb_unlock,
-    &verb_lock,
-    &verb_status,
-    &verb_keyslot_list,
-    &verb_keyslot_add,
-    &verb_keyslot_remove,
-    &verb_keyslot_export,
-    &verb_erase,
-    &verb_help,
-    NULL,
+static const struct verb *const verbs[] = {
+    &verb_check,          &verb_protect,        &verb_unprotect,    &verb_unlock,
+    &verb_lock,           &verb_status,         &verb_keyslot_list, &verb_keyslot_add,
+    &verb_keyslot_remove, &verb_keyslot_export, &verb_enroll,       &verb_ticket,
+    &verb_agent,          &verb_erase,          &verb_help,         NULL,
 };
 
-/* What every verb takes besides its own. */
 static const struct verb_option common[] = {
     {OPTION_AT, ROLE_OPTIONAL, NULL},
     {OPTION_JSON, ROLE_OPTIONAL, NULL},
     {OPTION_HELP, ROLE_IN_OPERANDS, NULL},
+    {.id = OPTION_END},
 };
 
-bool verb_option_at(const struct verb *verb, size_t n, struct verb_option_view *ret_view)
-{
-    const struct verb_option *option = verb->options;
-    while (option && option->id != OPTION_END && n > 0) {
-        option++;
-        n--;
-    }
-    if (!option || option->id == OPTION_END) {
-        if (n >= ARRAY_SIZE(common))
-            return false;
-        option = &common[n];
-    }
-    const struct option_spec *spec = &option_specs[option->id];
-    *ret_view =
-        (struct verb_option_view){spec, option->id, option->role, option->help ? option->help : spec->help};
-    return true;
-}
+/* The names of the vaults of the host --at means. */
+static const char completion_names[] =
+    "    local i at=/ roots root mount type path\n"
+    "    for ((i = 1; i < COMP_CWORD; i++)); do\n"
+    "        [[ ${COMP_WORDS[i]} == --at ]] && at=${COMP_WORDS[i + 1]}\n"
+    "    done\n"
+    "    at=${at%/}\n"
+    "    roots=(\"$at\")\n"
+    "    while read -r _ mount type _; do\n"
+    "        printf -v mount %b \"$mount\"\n"
+    "        [[ $type == ext4 && $mount == \"$at\"/?* ]] && roots+=(\"$mount\")\n"
+    "    done < /proc/self/mounts\n"
+    "    for root in \"${roots[@]}\"; do\n"
+    "        for path in \"$root\"/.husk/vaults/*/vault.json; do\n"
+    "            path=${path%/vault.json}\n"
+    "            [[ -f $path/vault.json ]] && printf '%s\\n' \"${path##*/}\"\n"
+    "        done\n"
+    "    done\n";
 
-/* How many of the words spell the verb's name: all of it or 0. */
-static size_t name_matches(const struct verb *verb, const char *const *words, size_t count)
-{
-    size_t used = 0;
-    for (const char *name = verb->name; *name;) {
-        size_t length = strcspn(name, " ");
-        if (used == count || strlen(words[used]) != length || memcmp(words[used], name, length))
-            return 0;
-        used++;
-        name += length + (name[length] == ' ');
-    }
-    return used;
-}
-
-/* The word is the first of some two-word verbs: name what can follow it. */
-static enum error_code say_second_words(const char *word, const char *given, struct error *reterr)
-{
-    char list[256] = "";
-    size_t length = strlen(word), used = 0;
-    for (size_t i = 0; verbs[i]; i++)
-        if (!strncmp(verbs[i]->name, word, length) && verbs[i]->name[length] == ' ' && used < sizeof(list))
-            used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s", used ? ", " : "",
-                                     verbs[i]->name + length + 1);
-    if (!used)
-        return OK;
-    if (given)
-        error_set(reterr, ERR_USAGE, 0, "husk %s has no %s: it is one of %s", word, text_shown(given), list);
-    else
-        error_set(reterr, ERR_USAGE, 0, "husk %s needs one of %s", word, list);
-    error_remedy(reterr, "see husk --help");
-    return ERR_USAGE;
-}
-
-enum error_code verb_find(const char *const *words, size_t count, const struct verb **ret_verb,
-                          size_t *ret_used, struct error *reterr)
-{
-    for (size_t i = 0; verbs[i]; i++) {
-        size_t used = name_matches(verbs[i], words, count);
-        if (used) {
-            *ret_verb = verbs[i];
-            *ret_used = used;
-            return OK;
-        }
-    }
-    if (count > 0 && *words[0]) {
-        enum error_code code = say_second_words(words[0], count > 1 ? words[1] : NULL, reterr);
-        if (code)
-            return code;
-        error_set(reterr, ERR_USAGE, 0, "%s %s", words[0][0] == '-' ? "unknown option" : "unknown verb",
-                  text_shown(words[0]));
-    } else {
-        error_set(reterr, ERR_USAGE, 0, "no verb given");
-    }
-    error_remedy(reterr, "see husk --help");
-    return ERR_USAGE;
-}
-
-const char *verb_schema_word(const struct verb *verb)
-{
-    static char word[32];
-    snprintf(word, sizeof(word), "%.*s", (int)strcspn(verb->name, " "), verb->name);
-    return word;
-}
+const struct program program = {
+    .name = "husk",
+    .about = "encrypt directories of a running server in place, and destroy\n"
+             "their key when they are given up.",
+    .verbs = verbs,
+    .options = husk_options,
+    .option_count = OPTIONS,
+    .common = common,
+    .completion_names = completion_names,
+    .prepare = husk_prepare,
+};

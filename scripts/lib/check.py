@@ -59,6 +59,10 @@ def crash(options, good):
             for path in python_files("tests", "crash") if good]
 
 
+def http(options, good):
+    return [python_step(path) for path in python_files("tests", "http") if good]
+
+
 def vm(options, good):
     if good != [builds.TEST, builds.GUEST]:
         return []
@@ -77,6 +81,7 @@ TIERS = {
     "unit": ([builds.TEST, builds.CLANG, builds.SANITIZED], unit),
     "cli": ([builds.TEST, builds.SANITIZED], cli),
     "crash": ([builds.TEST], crash),
+    "http": ([builds.TEST], http),
     "fuzz": ([builds.FUZZ], fuzz),
     "vm": ([builds.TEST, builds.GUEST], vm),
 }

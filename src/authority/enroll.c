@@ -137,8 +137,7 @@ static enum error_code format_result(struct clerk *clerk, struct job *job, const
     return code;
 }
 
-enum error_code handle_enroll(struct clerk *clerk, struct job *job, struct host *unused,
-                               struct error *reterr)
+enum error_code handle_enroll(struct clerk *clerk, struct job *job, struct host *unused, struct error *reterr)
 {
     (void)unused;
     struct enrolment enrolment = {0};

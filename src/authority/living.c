@@ -156,7 +156,7 @@ static enum error_code take_probe(struct clerk *clerk, struct job *job, const st
 }
 
 enum error_code handle_heartbeat(struct clerk *clerk, struct job *job, struct host *host,
-                                  struct error *reterr)
+                                 struct error *reterr)
 {
     uint8_t boot[POLICY_TOKEN_SIZE];
     bool changed = false;

@@ -51,12 +51,12 @@ enum error_code operation_ledger_show(struct clerk *clerk, struct job *job, stru
     return code;
 }
 
-/* checkpoints: an array of signed ones in hexadecimal, as hosts keep them. */
+/* checkpoint: an array of signed ones in hexadecimal, as hosts keep them. */
 static enum error_code parse_checkpoints(struct clerk *clerk, struct job *job,
                                          struct ledger_checkpoint **ret_checkpoints, size_t *ret_count,
                                          struct error *reterr)
 {
-    json_t *array = json_object_get(job->arguments, "checkpoints");
+    json_t *array = json_object_get(job->arguments, "checkpoint");
     const size_t count = json_array_size(array);
     _cleanup_(freep) struct ledger_checkpoint *checkpoints = calloc(count ? count : 1, sizeof(*checkpoints));
     if (!checkpoints)

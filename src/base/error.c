@@ -103,6 +103,14 @@ const char *error_word(enum error_code code)
     return code < ERROR_CODES ? codes[code].word : "failed";
 }
 
+enum error_code error_of_word(const char *word)
+{
+    for (int code = OK + 1; code < ERROR_CODES; code++)
+        if (!strcmp(codes[code].word, word))
+            return (enum error_code)code;
+    return ERR_FAILED;
+}
+
 int error_exit_status(enum error_code code)
 {
     return code < ERROR_CODES ? codes[code].exit_status : 1;

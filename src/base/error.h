@@ -75,5 +75,8 @@ enum error_code error_remedy(struct error *reterr, const char *format, ...)
 /* The wire and JSON word of a code, e.g. "wrong-key". Static storage. */
 const char *error_word(enum error_code code);
 
+/* The code of a word; ERR_FAILED for a word that is none of an error. */
+enum error_code error_of_word(const char *word);
+
 /* The exit status of design §9 for a code: 0 to 5. */
 int error_exit_status(enum error_code code);

@@ -38,21 +38,30 @@ bool interrupt_requested(void)
 
 /* The signals are let through only inside ppoll, so that none falls between asking for the flag and waiting.
  */
-bool interrupt_wait_readable(int fd)
+int interrupt_poll(struct pollfd *waited, nfds_t count, int64_t timeout_ns)
 {
     sigset_t ours, before;
-    struct pollfd ready = {.fd = fd, .events = POLLIN};
+    struct timespec timeout = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};
     sigemptyset(&ours);
     for (unsigned i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
         sigaddset(&ours, signals[i]);
     sigprocmask(SIG_BLOCK, &ours, &before);
-    int count = -1;
-    while (!requested && count <= 0) {
-        count = ppoll(&ready, 1, NULL, &before);
-        if (count < 0 && errno != EINTR)
-            break; /* the read that follows tells what is wrong */
-    }
+    int ready = -1;
+    errno = EINTR;
+    if (!requested)
+        ready = ppoll(waited, count, timeout_ns < 0 ? NULL : &timeout, &before);
+    int os_errno = errno;
     sigprocmask(SIG_SETMASK, &before, NULL);
+    errno = os_errno;
+    return ready;
+}
+
+bool interrupt_wait_readable(int fd)
+{
+    struct pollfd ready = {.fd = fd, .events = POLLIN};
+    while (!requested && interrupt_poll(&ready, 1, -1) <= 0)
+        if (errno != EINTR)
+            break; /* the read that follows tells what is wrong */
     return requested == 0;
 }
 

@@ -12,7 +12,6 @@ enum { ARGON2_KEY_SIZE = 32 };
 /* What the rest of this process and of the machine may want while Argon2id runs. */
 #define ARGON2_HEADROOM (8 * MIB)
 
-_Static_assert(KDF_HKDF_MAXIMUM == HKDF_LENGTH_MAXIMUM, "the same limit");
 _Static_assert(sizeof(((struct kdf_argon2_parameters *)NULL)->salt) == crypto_pwhash_argon2id_SALTBYTES,
                "salt size");
 

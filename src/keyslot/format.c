@@ -14,7 +14,8 @@ enum {
     AT_VAULT = 48,
     AT_SALT = 64,
     AT_CREATED = 96,
-    AT_RESERVED = 104,
+    AT_AUTHORITY = 104,
+    AT_RESERVED = 120,
     RESERVED_SIZE = KEYSLOT_ASSOCIATED_SIZE - AT_RESERVED,
 };
 static const uint8_t magic[8] = {'H', 'U', 'S', 'K', 'S', 'L', 'O', 'T'};
@@ -99,6 +100,12 @@ static bool has_sound_time(const uint8_t *file)
     return get_u64(file + AT_CREATED) <= CREATED_MOST;
 }
 
+static bool has_authority(const uint8_t *file)
+{
+    return (get_u32(file + AT_KIND) == KEYSLOT_AUTHORITY) !=
+           (bool)sodium_is_zero(file + AT_AUTHORITY, sizeof(struct authority_id));
+}
+
 static bool has_zero_reserve(const uint8_t *file)
 {
     return sodium_is_zero(file + AT_RESERVED, RESERVED_SIZE);
@@ -119,6 +126,7 @@ static const struct {
     {has_known_kind, ERR_TOO_NEW, "its kind is of a newer husk"},
     {has_sound_argon2, ERR_CORRUPT, "its Argon2id parameters are not allowed"},
     {has_sound_time, ERR_CORRUPT, "its time of making is impossible"},
+    {has_authority, ERR_CORRUPT, "it names no authority, or one although it is none's"},
     {has_zero_reserve, ERR_CORRUPT, "its reserved bytes are not zero"},
 };
 
@@ -155,6 +163,7 @@ enum error_code keyslot_parse(const uint8_t *bytes, size_t length, struct keyslo
     memcpy(keyslot.id.bytes, bytes + AT_ID, sizeof(keyslot.id.bytes));
     memcpy(keyslot.vault.bytes, bytes + AT_VAULT, sizeof(keyslot.vault.bytes));
     memcpy(keyslot.salt, bytes + AT_SALT, sizeof(keyslot.salt));
+    memcpy(keyslot.authority.bytes, bytes + AT_AUTHORITY, sizeof(keyslot.authority.bytes));
     memcpy(keyslot.file, bytes, KEYSLOT_FILE_SIZE);
     *ret_keyslot = keyslot;
     return OK;
@@ -174,5 +183,6 @@ void keyslot_write_header(struct keyslot *keyslot)
     memcpy(file + AT_VAULT, keyslot->vault.bytes, sizeof(keyslot->vault.bytes));
     memcpy(file + AT_SALT, keyslot->salt, sizeof(keyslot->salt));
     put_u64(file + AT_CREATED, (uint64_t)keyslot->created_unix_s);
+    memcpy(file + AT_AUTHORITY, keyslot->authority.bytes, sizeof(keyslot->authority.bytes));
     memset(file + AT_RESERVED, 0, RESERVED_SIZE);
 }

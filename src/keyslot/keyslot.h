@@ -2,7 +2,8 @@
  * Keyslots: one way to open a vault, each a file of exactly 4096 bytes. This room knows the format and the
  * kinds; it never talks to a person or a network, and never decides where an answer comes from (unlock/
  * does). A kind is two pure steps: keyslot_begin says what is asked for, keyslot_finish turns the answer into
- * the vault secret.
+ * the vault secret. The answer to an authority keyslot is an OPRF output: what keyslot_blind gives goes to
+ * the authority, keyslot_unblind makes the answer of what comes back.
  *
  * Format 1: little-endian integers, validated by one table before anything uses them.
  *
@@ -15,20 +16,22 @@
  *    24     8  Argon2id memory in bytes  (passphrase; else 0)
  *    32    16  keyslot id
  *    48    16  vault id
- *    64    32  salt
+ *    64    32  salt; of an authority keyslot also x, what the OPRF is evaluated of
  *    96     8  created, seconds since 1970
- *   104    24  zero, reserved
+ *   104    16  authority: fingerprint of its root (authority; else 0)
+ *   120     8  zero, reserved
  *   128    24  nonce
  *   152    48  ciphertext of the 32-byte vault secret, and tag
  *   200  3896  random padding
  *
  * Bytes 0 to 127 are the associated data of the ciphertext. Its key is HKDF-SHA256 of the answer with
  * the salt and the label "husk keyslot KIND v1"; a passphrase goes through Argon2id first, with the salt's
- * first 16 bytes.
+ * first 16 bytes. An authority's is the OPRF output (RFC 9497, ristretto255-SHA512) of x.
  */
 #pragma once
 #include "base/clock.h"
 #include "crypto/kdf.h"
+#include "crypto/oprf.h"
 #include "secret/secret.h"
 
 #define KEYSLOT_FILE_SIZE 4096
@@ -39,6 +42,10 @@ struct keyslot_id {
     uint8_t bytes[16];
 };
 struct vault_id {
+    uint8_t bytes[16];
+};
+/* An authority, by the first 16 bytes of the SHA-256 of its root. */
+struct authority_id {
     uint8_t bytes[16];
 };
 
@@ -55,6 +62,7 @@ struct keyslot {
     enum keyslot_kind kind;
     int64_t created_unix_s;
     uint8_t salt[32];
+    struct authority_id authority; /* zeros for other kinds */
     uint32_t argon2_passes;
     uint64_t argon2_memory_bytes;
     uint8_t file[KEYSLOT_FILE_SIZE]; /* the file as it is on disk */
@@ -74,6 +82,31 @@ must_check enum error_code keyslot_new(enum keyslot_kind kind, const struct vaul
                                        const struct secret *vault_secret, const struct secret *answer,
                                        uint64_t machine_memory_bytes, const struct clock *clock,
                                        struct keyslot *ret_keyslot, struct error *reterr);
+
+/*
+ * An authority keyslot is made in two steps, because its answer depends on its salt: keyslot_draft draws id
+ * and salt, keyslot_seal wraps vault_secret under the answer. A draft opens nothing.
+ */
+must_check enum error_code keyslot_draft(const struct authority_id *authority, const struct vault_id *vault,
+                                         const struct clock *clock, struct keyslot *ret_keyslot,
+                                         struct error *reterr);
+must_check enum error_code keyslot_seal(struct keyslot *keyslot, const struct secret *vault_secret,
+                                        const struct secret *answer, struct error *reterr);
+
+/* One question to the authority: the blinded element is sent, the blind stays in this memory. */
+struct keyslot_question {
+    struct secret *blind; /* owned */
+    uint8_t blinded[OPRF_ELEMENT_SIZE];
+};
+void keyslot_question_done(struct keyslot_question *question);
+
+/* A new question each time. ERR_UNSUPPORTED for another kind. */
+must_check enum error_code keyslot_blind(const struct keyslot *keyslot, struct keyslot_question *ret_question,
+                                         struct error *reterr);
+/* The answer, OPRF_OUTPUT_SIZE bytes. ERR_CORRUPT when evaluated is no element. */
+must_check enum error_code keyslot_unblind(const struct keyslot *keyslot, const struct secret *blind,
+                                           const uint8_t evaluated[OPRF_ELEMENT_SIZE],
+                                           struct secret **ret_answer, struct error *reterr);
 
 /* What an answer must be: its kind and length bounds, so that a prompt or file can be checked before it is
  * tried. */

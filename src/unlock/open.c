@@ -58,7 +58,7 @@ static enum error_code try_keyslot(const struct keyslot_id *id, const struct key
     }
     enum error_code code = keyslot_begin(keyslot, &challenge, reterr);
     if (code)
-        return code == ERR_UNSUPPORTED ? OK : code; /* authority keyslots, until there is one to ask */
+        return code;
     if (challenge.slow != attempt->slow)
         return OK;
     attempt->keyslots++;

@@ -1,8 +1,10 @@
 /*
  * Opening a vault from whatever answers there are: key files, passphrases, recovery keys given by the caller,
- * and the key files host.json knows. The first that opens a keyslot wins. (Authorities join here later.)
+ * the key files host.json knows, and the authorities the host is enrolled at. The first that opens a keyslot
+ * wins.
  */
 #pragma once
+#include "client/client.h"
 #include "vault/vault.h"
 
 struct unlock_answer {
@@ -32,3 +34,34 @@ void unlock_answers_done(struct unlock_answers *answers);
 must_check enum error_code unlock_open(const struct vault *vault, const struct unlock_answers *answers,
                                        struct secret **ret_vault_secret, enum keyslot_kind *ret_kind,
                                        struct finding_list *findings, struct error *reterr);
+
+/* Told once when a request waits for people. */
+struct unlock_watch {
+    void (*pending)(void *context, const struct client_pin *pin, const struct client_decision *decision);
+    void *context;
+};
+
+/*
+ * Ask every authority that keyslots of these vaults are bound to, at most wait_s seconds (0: each once, and
+ * some seconds more where an earlier boot may have to be asked whether it still runs), and
+ * add what they grant to answers: with them unlock_open opens. OK when there is an answer for every vault;
+ * else answers may still have some, and the error tells why not more: ERR_PENDING (the request stays, and the
+ * next call of this boot takes it up), ERR_UNREACHABLE, ERR_DENIED, ERR_ERASED, ERR_WRONG_KEY when no
+ * authority is to be asked. Blocks; ERR_INTERRUPTED. watch may be NULL. No lock is needed, and none should be
+ * held while people decide.
+ */
+must_check enum error_code unlock_ask(struct client *client, struct vault *const *vaults, size_t count,
+                                      unsigned wait_s, const struct unlock_watch *watch,
+                                      struct unlock_answers *answers, struct finding_list *findings,
+                                      struct error *reterr);
+
+/* Make a keyslot of this vault at an authority: two questions about the same, and both answers have to be
+ * equal (ERR_DENIED). The authority has made its part durable when this returns; the keyslot is the caller's
+ * to write. */
+must_check enum error_code unlock_bind(struct client *client, struct client_pin *pin,
+                                       const struct vault_id *vault, const char *vault_name,
+                                       const struct secret *vault_secret, const struct clock *clock,
+                                       struct keyslot *ret_keyslot, struct error *reterr);
+
+/* The authorities of a host as vault_unlock compares them. */
+void unlock_pins(const struct client *client, struct vault_pins *ret_pins);

@@ -129,6 +129,16 @@ static bool keyslots_are_bounded(const struct vault *vault, const char **subject
            vault->symlink_count <= VAULT_SYMLINKS_MAXIMUM;
 }
 
+static bool authorities_are_apart(const struct vault *vault, const char **subject)
+{
+    *subject = NULL;
+    for (size_t i = 0; i < vault->authority_count; i++)
+        for (size_t j = 0; j < i; j++)
+            if (!memcmp(&vault->authorities[i], &vault->authorities[j], sizeof(struct authority_id)))
+                return false;
+    return true;
+}
+
 static const struct check {
     const char *what; /* "vault.json: WHAT" when it does not hold */
     bool (*holds)(const struct vault *vault, const char **subject);
@@ -141,6 +151,7 @@ static const struct check {
     {"a symlink without a target", symlinks_have_targets},
     {"a symlink named twice or like a directory", symlinks_are_apart},
     {"a keyslot named twice", keyslots_are_apart},
+    {"an authority named twice", authorities_are_apart},
 };
 
 enum error_code vault_check(const struct vault *vault, const char *directory_name, struct error *reterr)

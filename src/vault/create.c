@@ -77,6 +77,9 @@ static enum error_code fill(struct vault *vault, const char *name, const struct 
         vault->keyslots[i] = keyslots[i].id;
         vault->key_copies[i] = (struct vault_key_copy){
             .id = keyslots[i].id, .kind = keyslots[i].kind, .created_unix_s = keyslots[i].created_unix_s};
+        enum error_code code = vault_note_authority(vault, &keyslots[i], reterr);
+        if (code)
+            return code;
     }
     vault->keyslot_count = vault->key_copy_count = count;
     return OK;

@@ -1,5 +1,6 @@
 /* Writing vault.json; the format is described in header.h. */
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "crypto/aead.h"
 #include "vault/header.h"
 #include "json/json.h"
@@ -84,6 +85,18 @@ static json_t *format_policy(const struct vault *vault, struct error *reterr)
     return code ? NULL : TAKE(policy);
 }
 
+static json_t *format_authorities(const struct vault *vault)
+{
+    _cleanup_(json_freep) json_t *array = json_array();
+    for (size_t i = 0; array && i < vault->authority_count; i++) {
+        char id[2 * sizeof(struct authority_id) + 1];
+        text_format_hex(id, vault->authorities[i].bytes, sizeof(vault->authorities[i].bytes));
+        if (json_array_append_new(array, json_string(id)) < 0)
+            return NULL;
+    }
+    return TAKE(array);
+}
+
 enum error_code vault_body_format(const struct vault *vault, struct buffer *body, struct error *reterr)
 {
     _cleanup_(json_freep) json_t *object = json_object();
@@ -115,7 +128,7 @@ enum error_code vault_body_format(const struct vault *vault, struct buffer *body
     if (!code)
         code = json_set_new(object, "symlinks", format_symlinks(vault, reterr), reterr);
     if (!code)
-        code = json_set_new(object, "authorities", json_array(), reterr);
+        code = json_set_new(object, "authorities", format_authorities(vault), reterr);
     return code ? code : json_format(object, body, reterr);
 }
 

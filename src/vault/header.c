@@ -141,6 +141,20 @@ static enum error_code parse_symlinks(json_t *body, struct vault *vault, struct 
     return code;
 }
 
+static enum error_code parse_authorities(json_t *body, struct vault *vault, struct error *reterr)
+{
+    json_t *array = NULL;
+    enum error_code code = json_get_array(body, "authorities", VAULT_AUTHORITIES_MAXIMUM, &array, reterr);
+    for (size_t i = 0; !code && i < json_array_size(array); i++) {
+        struct authority_id *id = &vault->authorities[vault->authority_count++];
+        const char *text = json_string_value(json_array_get(array, i));
+        if (!text || text_parse_hex(text, id->bytes, sizeof(id->bytes), NULL))
+            code = error_set(reterr, ERR_CORRUPT, 0,
+                             "the member \"authorities\": what is no id of an authority");
+    }
+    return code;
+}
+
 static enum error_code parse_policy(json_t *body, struct vault *vault, struct error *reterr)
 {
     json_t *policy = NULL;
@@ -179,7 +193,6 @@ static enum error_code parse_name(json_t *body, struct vault *vault, struct erro
 
 static enum error_code parse_body(json_t *body, struct vault *vault, struct error *reterr)
 {
-    json_t *authorities = NULL;
     int64_t sequence = 0;
     enum error_code code = check_members(body, 13, "the body", reterr);
     if (!code)
@@ -208,7 +221,7 @@ static enum error_code parse_body(json_t *body, struct vault *vault, struct erro
     if (!code)
         code = parse_symlinks(body, vault, reterr);
     if (!code)
-        code = json_get_array(body, "authorities", 0, &authorities, reterr);
+        code = parse_authorities(body, vault, reterr);
     if (code)
         error_prefix(reterr, "%s", VAULT_FILE_NAME);
     return code;

@@ -5,9 +5,10 @@
  *   {"name","id","created","filesystem","policy":{"contents","names","padding","identifier"},
  *    "born_encrypted","protected_since","sequence",
  *    "keyslots":[{"id","kind","created","removed","exported"}],"keyslots_forgotten",
- *    "directories":[{"path","nonce"}],"symlinks":[{"path","target","uid","gid","mode"}],"authorities":[]}
- * Times are seconds since 1970, 0 for never. A member this version does not know is an error: whoever adds
- * one raises the version, because this husk would lose it at the next write.
+ *    "directories":[{"path","nonce"}],"symlinks":[{"path","target","uid","gid","mode"}],"authorities":[ID]}
+ * An authority's id is the fingerprint of its root. Times are seconds since 1970, 0 for never. A member this
+ * version does not know is an error: whoever adds one raises the version, because this husk would lose it at
+ * the next write.
  */
 #pragma once
 #include "vault/vault.h"

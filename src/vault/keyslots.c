@@ -82,6 +82,25 @@ static struct vault_key_copy *find_copy(struct vault_key_copy *copies, size_t co
     return NULL;
 }
 
+bool vault_names_authority(const struct vault *vault, const struct authority_id *id)
+{
+    for (size_t i = 0; i < vault->authority_count; i++)
+        if (!memcmp(&vault->authorities[i], id, sizeof(*id)))
+            return true;
+    return false;
+}
+
+enum error_code vault_note_authority(struct vault *vault, const struct keyslot *keyslot, struct error *reterr)
+{
+    if (keyslot->kind != KEYSLOT_AUTHORITY || vault_names_authority(vault, &keyslot->authority))
+        return OK;
+    if (vault->authority_count == VAULT_AUTHORITIES_MAXIMUM)
+        return error_set(reterr, ERR_DENIED, 0, "the vault %s is bound to %d authorities, more cannot be",
+                         vault->name, VAULT_AUTHORITIES_MAXIMUM);
+    vault->authorities[vault->authority_count++] = keyslot->authority;
+    return OK;
+}
+
 struct id_list {
     const struct vault *vault;
     struct keyslot_id *items; /* owned */
@@ -260,6 +279,8 @@ enum error_code vault_add_keyslot(struct vault *vault, const struct keyslot *key
     if (!code)
         code = make_room(&next, reterr);
     if (!code)
+        code = vault_note_authority(&next, keyslot, reterr);
+    if (!code)
         code = vault_check_mark(vault, reterr);
     if (!code)
         code = open_keyslots(vault, &fd, reterr);
@@ -295,6 +316,25 @@ static bool another_is_whole(const struct vault *vault, int keyslots_fd, const s
     return false;
 }
 
+/* Drop from the manifest the authority of the keyslot that goes, where no other keyslot is bound to it. One
+ * that cannot be read may be, so then it stays: an erase has to reach all. */
+static void drop_authority(struct vault *next, int keyslots_fd, const struct keyslot *leaving)
+{
+    if (!leaving || leaving->kind != KEYSLOT_AUTHORITY)
+        return;
+    for (size_t i = 0; i < next->keyslot_count; i++) {
+        struct keyslot other;
+        if (read_keyslot(next, keyslots_fd, &next->keyslots[i], &other, NULL) ||
+            !memcmp(&other.authority, &leaving->authority, sizeof(other.authority)))
+            return;
+    }
+    size_t kept = 0;
+    for (size_t i = 0; i < next->authority_count; i++)
+        if (memcmp(&next->authorities[i], &leaving->authority, sizeof(leaving->authority)) != 0)
+            next->authorities[kept++] = next->authorities[i];
+    next->authority_count = kept;
+}
+
 /* The manifest without the keyslot. One it never named (a crash while adding) is remembered too, where its
  * kind can be read. */
 static enum error_code forget(struct vault *vault, int keyslots_fd, const struct keyslot_id *id,
@@ -302,7 +342,8 @@ static enum error_code forget(struct vault *vault, int keyslots_fd, const struct
 {
     struct vault_key_copy *copy = find_copy(vault->key_copies, vault->key_copy_count, id);
     struct keyslot keyslot;
-    if (!copy && read_keyslot(vault, keyslots_fd, id, &keyslot, NULL))
+    bool whole = read_keyslot(vault, keyslots_fd, id, &keyslot, NULL) == OK;
+    if (!copy && !whole)
         return OK;
     struct vault next = *vault;
     enum error_code code = copy_keyslots(vault, &next, reterr);
@@ -322,6 +363,7 @@ static enum error_code forget(struct vault *vault, int keyslots_fd, const struct
     for (size_t i = 0; i < vault->keyslot_count; i++)
         if (!ids_are_equal(&vault->keyslots[i], id))
             next.keyslots[next.keyslot_count++] = vault->keyslots[i];
+    drop_authority(&next, keyslots_fd, whole ? &keyslot : NULL);
     return write_keyslots(vault, &next, reterr);
 }
 

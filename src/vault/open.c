@@ -122,9 +122,37 @@ static void check_keyslots(const struct vault *vault, struct finding_list *findi
     }
 }
 
+static bool is_pinned(const struct vault_pins *pins, const struct authority_id *id)
+{
+    for (size_t i = 0; i < pins->count; i++)
+        if (!memcmp(&pins->ids[i], id, sizeof(*id)))
+            return true;
+    return false;
+}
+
+/* An authority that is gone while the host trusts another was swapped; a host without any may be a rescue
+ * system. */
+static void check_authorities(const struct vault *vault, const struct vault_pins *pins,
+                              struct finding_list *findings)
+{
+    for (size_t i = 0; pins && i < vault->authority_count; i++) {
+        char id[2 * sizeof(struct authority_id) + 1];
+        if (is_pinned(pins, &vault->authorities[i]))
+            continue;
+        text_format_hex(id, vault->authorities[i].bytes, sizeof(vault->authorities[i].bytes));
+        if (pins->count > 0)
+            finding_add(findings, FINDING_BLOCKS, "authority-changed", id, remedy,
+                        "the vault is bound to this authority, and this host trusts another one instead");
+        else
+            finding_add(findings, FINDING_TELLS, "authority-missing", id, "husk enroll, where this is meant",
+                        "the vault is bound to this authority, and this host is enrolled at none");
+    }
+}
+
 /* Everything that does not need the key. */
 static enum error_code check_recorded(const struct vault *vault, const struct secret *mac_key,
-                                      struct finding_list *findings, struct error *reterr)
+                                      const struct vault_pins *pins, struct finding_list *findings,
+                                      struct error *reterr)
 {
     enum error_code code = mac_verify(mac_key, vault->body.data, vault->body.length, vault->mac, reterr);
     if (code == ERR_CORRUPT) {
@@ -136,6 +164,7 @@ static enum error_code check_recorded(const struct vault *vault, const struct se
         code = check_directories(vault, findings, reterr);
     if (!code) {
         check_symlinks(vault, findings);
+        check_authorities(vault, pins, findings);
         check_keyslots(vault, findings);
     }
     return code;
@@ -152,10 +181,22 @@ static enum error_code refuse(const struct vault *vault, const struct finding_li
     return ERR_CHANGED;
 }
 
-/* The manifest says from now on what is there: directories of this vault with their nonces, nothing else. */
-static enum error_code accept_changes(struct vault *vault, const struct secret *mac_key, struct error *reterr)
+static void keep_pinned(struct vault *vault, const struct vault_pins *pins)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < vault->authority_count; i++)
+        if (!pins || pins->count == 0 || is_pinned(pins, &vault->authorities[i]))
+            vault->authorities[kept++] = vault->authorities[i];
+    vault->authority_count = kept;
+}
+
+/* The manifest says from now on what is there: directories of this vault with their nonces, authorities this
+ * host trusts, nothing else. */
+static enum error_code accept_changes(struct vault *vault, const struct secret *mac_key,
+                                      const struct vault_pins *pins, struct error *reterr)
 {
     struct vault next = *vault;
+    keep_pinned(&next, pins);
     next.directory_count = next.symlink_count = 0;
     next.symlinks = NULL;
     next.directories = calloc(vault->directory_count + 1, sizeof(*next.directories));
@@ -188,8 +229,9 @@ static enum error_code prime(const struct vault *vault, struct error *reterr)
 
 /* Add the key; where something goes wrong behind that it is taken away again, unless it was there before. */
 static enum error_code add_key(struct vault *vault, const struct secret *vault_secret,
-                               const struct secret *mac_key, enum vault_acceptance accept,
-                               struct finding_list *findings, struct error *reterr)
+                               const struct secret *mac_key, const struct vault_pins *pins,
+                               enum vault_acceptance accept, struct finding_list *findings,
+                               struct error *reterr)
 {
     _cleanup_(secret_freep) struct secret *master_key = NULL;
     struct fscrypt_identifier identifier, recorded = vault->identifier;
@@ -210,7 +252,7 @@ static enum error_code add_key(struct vault *vault, const struct secret *vault_s
     if (!code)
         code = vault_ensure_private(vault->fd, &identifier, mac_key, &repaired, reterr);
     if (!code && changed && accept == VAULT_ACCEPT_CHANGES)
-        code = accept_changes(vault, mac_key, reterr);
+        code = accept_changes(vault, mac_key, pins, reterr);
     if (!code)
         code = prime(vault, reterr);
     if (code) {
@@ -228,8 +270,8 @@ static enum error_code add_key(struct vault *vault, const struct secret *vault_s
 }
 
 enum error_code vault_unlock(struct vault *vault, const struct secret *vault_secret,
-                             enum vault_acceptance accept, struct finding_list *findings,
-                             struct error *reterr)
+                             const struct vault_pins *pins, enum vault_acceptance accept,
+                             struct finding_list *findings, struct error *reterr)
 {
     _cleanup_(secret_freep) struct secret *mac_key = NULL;
     struct finding_list found = {0};
@@ -239,11 +281,11 @@ enum error_code vault_unlock(struct vault *vault, const struct secret *vault_sec
     if (!code)
         code = vault_derive_mac_key(vault_secret, &mac_key, reterr);
     if (!code)
-        code = check_recorded(vault, mac_key, &found, reterr);
+        code = check_recorded(vault, mac_key, pins, &found, reterr);
     if (!code && finding_count_blocking(&found) > 0 && accept == VAULT_ACCEPT_NOTHING)
         code = refuse(vault, &found, reterr);
     if (!code)
-        code = add_key(vault, vault_secret, mac_key, accept, &found, reterr);
+        code = add_key(vault, vault_secret, mac_key, pins, accept, &found, reterr);
     finding_move_all(findings, &found);
     return code;
 }

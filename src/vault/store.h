@@ -57,6 +57,11 @@ must_check enum error_code vault_write_directories(struct vault *vault, struct v
 must_check enum error_code vault_evict(const struct vault *vault, enum fscrypt_removal *ret_removal,
                                        struct error *reterr);
 
+/* Whether the manifest names the authority; name that of an authority keyslot, if it does not yet. */
+bool vault_names_authority(const struct vault *vault, const struct authority_id *id);
+must_check enum error_code vault_note_authority(struct vault *vault, const struct keyslot *keyslot,
+                                                struct error *reterr);
+
 /* Write one keyslot file into keyslots/, durably. */
 must_check enum error_code vault_write_keyslot(int keyslots_fd, const struct keyslot *keyslot,
                                                struct error *reterr);

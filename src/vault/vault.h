@@ -29,6 +29,7 @@
 #define VAULT_DIRECTORIES_MAXIMUM 256
 #define VAULT_KEYSLOTS_MAXIMUM 64
 #define VAULT_SYMLINKS_MAXIMUM 256
+#define VAULT_AUTHORITIES_MAXIMUM 8
 #define VAULT_KEY_COPIES_MAXIMUM 512
 
 #define VAULT_MARK_ERASING "erasing" /* names of the marks */
@@ -78,11 +79,19 @@ struct vault {
     size_t keyslot_count;
     struct vault_key_copy *key_copies; /* owned; every keyslot there is or was */
     size_t key_copy_count;
+    struct authority_id authorities[VAULT_AUTHORITIES_MAXIMUM]; /* those keyslots of it are bound to */
+    size_t authority_count;
     uint64_t key_copies_forgotten; /* removed ones dropped to stay below VAULT_KEY_COPIES_MAXIMUM */
     struct error damage; /* code is not OK: vault.json could not be read; name, filesystem, fd, mark and
                             identifier are all there is. Only erase and status meet such a vault. */
     struct buffer body;  /* the bytes the MAC is over, as read or written last */
     uint8_t mac[32];
+};
+
+/* The authorities a host trusts now, to compare with those the manifest names. */
+struct vault_pins {
+    struct authority_id ids[VAULT_AUTHORITIES_MAXIMUM];
+    size_t count;
 };
 
 /* ERR_USAGE unless 1 to 64 of letters, digits, '.', '_', '-', beginning with a letter or digit, and not
@@ -178,14 +187,16 @@ must_check enum error_code vault_each_keyslot(
  * Open the vault with its secret: check the MAC of the manifest, then that every recorded directory and
  * symlink is what was recorded (policy, nonce, target, owner, mode), then add the key and prime the ciphers.
  * What differs becomes a blocking finding ("manifest-changed", "directory-replaced", "directory-missing",
- * "symlink-changed") and ERR_CHANGED, and no key is added, unless accept is VAULT_ACCEPT_CHANGES: then what
- * is there now is recorded, and directories not of this vault are dropped from the manifest (the lock must be
- * held). "keyslot-missing" only tells. Already unlocked: still checked, OK. ERR_ERASED with a mark.
+ * "symlink-changed", "authority-changed") and ERR_CHANGED, and no key is added, unless accept is
+ * VAULT_ACCEPT_CHANGES: then what is there now is recorded, and directories not of this vault and authorities
+ * not pinned are dropped from the manifest (the lock must be held). "keyslot-missing" and "authority-missing"
+ * only tell: the latter where the host pins none at all. pins may be NULL: then authorities are not compared.
+ * Already unlocked: still checked, OK. ERR_ERASED with a mark.
  */
 enum vault_acceptance { VAULT_ACCEPT_NOTHING, VAULT_ACCEPT_CHANGES };
 must_check enum error_code vault_unlock(struct vault *vault, const struct secret *vault_secret,
-                                        enum vault_acceptance accept, struct finding_list *findings,
-                                        struct error *reterr);
+                                        const struct vault_pins *pins, enum vault_acceptance accept,
+                                        struct finding_list *findings, struct error *reterr);
 
 /* Remove the key from the kernel. Findings ("busy-process" ...) name what keeps files of the vault open when
  * removal is partial: ERR_BUSY then, with the key gone for new opens. *ret_changed is false when it was

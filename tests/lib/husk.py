@@ -52,9 +52,12 @@ class Done:
 
     def expect_error_line(self, *statuses):
         """It failed with a status of these, and one line "husk: MESSAGE" ends stderr, perhaps with what to do."""
+        return self.expect_error_line_of("husk", *statuses)
+
+    def expect_error_line_of(self, program, *statuses):
         self.expect(*statuses)
         lines = self.err.splitlines()
-        at = [number for number, line in enumerate(lines) if line.startswith("husk: ")]
+        at = [number for number, line in enumerate(lines) if line.startswith(f"{program}: ")]
         if len(at) != 1 or any(not line.startswith("  what to do: ") for line in lines[at[0] + 1:]):
             raise Unexpected(f"not one error line, with at most what to do behind it: {self}")
         return self

@@ -157,19 +157,131 @@ static void kinds_have_the_words_of_the_design(void **state)
     assert_string_equal(keyslot_kind_word((enum keyslot_kind)99), "unknown");
 }
 
-static void an_authority_keyslot_has_no_answer_on_this_side(void **state)
+static const struct authority_id authority = {.bytes = "the authority's"};
+
+/* What an authority does: one scalar per keyslot. */
+static void evaluate(const struct secret *scalar, const struct keyslot_question *question,
+                     uint8_t ret_evaluated[OPRF_ELEMENT_SIZE])
+{
+    assert_ok(oprf_evaluate(scalar, question->blinded, ret_evaluated, &error));
+}
+
+static struct secret *ask(const struct secret *scalar, const struct keyslot *keyslot)
+{
+    _cleanup_(keyslot_question_done) struct keyslot_question question = {0};
+    uint8_t evaluated[OPRF_ELEMENT_SIZE];
+    struct secret *answer = NULL;
+    assert_ok(keyslot_blind(keyslot, &question, &error));
+    evaluate(scalar, &question, evaluated);
+    assert_ok(keyslot_unblind(keyslot, question.blind, evaluated, &answer, &error));
+    return answer;
+}
+
+struct bound {
+    struct keyslot keyslot;
+    struct secret *scalar, *vault_secret;
+};
+
+static struct bound bind_one(void)
+{
+    struct bound bound = {.vault_secret = random_secret(VAULT_SECRET_SIZE)};
+    assert_ok(oprf_key_new(&bound.scalar, &error));
+    assert_ok(keyslot_draft(&authority, &vault, &fixed_clock, &bound.keyslot, &error));
+    _cleanup_(secret_freep) struct secret *answer = ask(bound.scalar, &bound.keyslot);
+    assert_ok(keyslot_seal(&bound.keyslot, bound.vault_secret, answer, &error));
+    return bound;
+}
+
+static void bound_done(struct bound *bound)
+{
+    secret_free(bound->scalar);
+    secret_free(bound->vault_secret);
+}
+
+static void an_authority_keyslot_opens_with_a_new_question_each_time(void **state)
 {
     (void)state;
-    _cleanup_(secret_freep) struct secret *secret = random_secret(32), *opened = NULL;
-    struct keyslot keyslot = {.kind = KEYSLOT_AUTHORITY};
-    struct keyslot_challenge challenge;
-    assert_fails(ERR_UNSUPPORTED, keyslot_new(KEYSLOT_AUTHORITY, &vault, secret, secret, MACHINE_MEMORY,
-                                              &fixed_clock, &keyslot, &error));
-    assert_fails(ERR_UNSUPPORTED, keyslot_begin(&keyslot, &challenge, &error));
-    _cleanup_(made_done) struct made made = make(KEYSLOT_KEYFILE);
-    made.keyslot.file[16] = KEYSLOT_AUTHORITY;
-    assert_fails(ERR_UNSUPPORTED, keyslot_finish(&made.keyslot, secret, &opened, &error));
+    _cleanup_(bound_done) struct bound bound = bind_one();
+    struct keyslot read;
+    assert_ok(keyslot_parse(bound.keyslot.file, KEYSLOT_FILE_SIZE, &read, &error));
+    assert_int_equal(read.kind, KEYSLOT_AUTHORITY);
+    assert_memory_equal(&read.authority, &authority, sizeof(authority));
+    for (int i = 0; i < 3; i++) {
+        _cleanup_(secret_freep) struct secret *answer = ask(bound.scalar, &read), *opened = NULL;
+        assert_ok(keyslot_finish(&read, answer, &opened, &error));
+        assert_memory_equal(opened->bytes, bound.vault_secret->bytes, VAULT_SECRET_SIZE);
+    }
+    _cleanup_(keyslot_question_done) struct keyslot_question one = {0}, other = {0};
+    assert_ok(keyslot_blind(&read, &one, &error));
+    assert_ok(keyslot_blind(&read, &other, &error));
+    assert_memory_not_equal(one.blinded, other.blinded, OPRF_ELEMENT_SIZE);
+}
+
+static void another_scalar_opens_no_authority_keyslot(void **state)
+{
+    (void)state;
+    _cleanup_(bound_done) struct bound bound = bind_one();
+    _cleanup_(secret_freep) struct secret *other = NULL, *opened = NULL;
+    assert_ok(oprf_key_new(&other, &error));
+    _cleanup_(secret_freep) struct secret *answer = ask(other, &bound.keyslot);
+    assert_fails(ERR_WRONG_KEY, keyslot_finish(&bound.keyslot, answer, &opened, &error));
     assert_null(opened);
+}
+
+static void a_draft_opens_nothing(void **state)
+{
+    (void)state;
+    _cleanup_(bound_done) struct bound bound = bind_one();
+    struct keyslot draft;
+    struct secret *opened = NULL;
+    assert_ok(keyslot_draft(&authority, &vault, &fixed_clock, &draft, &error));
+    _cleanup_(secret_freep) struct secret *answer = ask(bound.scalar, &draft);
+    assert_fails(ERR_WRONG_KEY, keyslot_finish(&draft, answer, &opened, &error));
+}
+
+static void what_is_no_element_is_refused(void **state)
+{
+    (void)state;
+    _cleanup_(bound_done) struct bound bound = bind_one();
+    _cleanup_(keyslot_question_done) struct keyslot_question question = {0};
+    struct secret *answer = NULL;
+    uint8_t evaluated[OPRF_ELEMENT_SIZE] = {0}; /* the identity */
+    assert_ok(keyslot_blind(&bound.keyslot, &question, &error));
+    assert_fails(ERR_CORRUPT, keyslot_unblind(&bound.keyslot, question.blind, evaluated, &answer, &error));
+    memset(evaluated, 0xff, sizeof(evaluated));
+    assert_fails(ERR_CORRUPT, keyslot_unblind(&bound.keyslot, question.blind, evaluated, &answer, &error));
+}
+
+static void a_flipped_bit_in_an_authority_s_keyslot_fails_closed(void **state)
+{
+    (void)state;
+    _cleanup_(bound_done) struct bound bound = bind_one();
+    _cleanup_(secret_freep) struct secret *answer = ask(bound.scalar, &bound.keyslot);
+    for (size_t bit = 0; bit < 200 * 8; bit++) {
+        struct keyslot changed = bound.keyslot;
+        changed.file[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        struct secret *opened = NULL;
+        struct error error = ERROR_NONE;
+        assert_int_not_equal(keyslot_finish(&changed, answer, &opened, &error), OK);
+        assert_null(opened);
+    }
+}
+
+static void only_an_authority_keyslot_is_asked_about(void **state)
+{
+    (void)state;
+    _cleanup_(made_done) struct made made = make(KEYSLOT_KEYFILE);
+    _cleanup_(secret_freep) struct secret *secret = random_secret(OPRF_OUTPUT_SIZE);
+    struct keyslot keyslot = {.kind = KEYSLOT_AUTHORITY};
+    struct keyslot_question question = {0};
+    struct keyslot_challenge challenge;
+    assert_fails(ERR_UNSUPPORTED, keyslot_new(KEYSLOT_AUTHORITY, &vault, made.vault_secret, secret,
+                                              MACHINE_MEMORY, &fixed_clock, &keyslot, &error));
+    assert_fails(ERR_UNSUPPORTED, keyslot_blind(&made.keyslot, &question, &error));
+    assert_fails(ERR_UNSUPPORTED, keyslot_seal(&made.keyslot, made.vault_secret, secret, &error));
+    assert_ok(keyslot_begin(&keyslot, &challenge, &error));
+    assert_int_equal(challenge.answer_least, OPRF_OUTPUT_SIZE);
+    assert_int_equal(challenge.answer_most, OPRF_OUTPUT_SIZE);
 }
 
 static void a_wrong_answer_opens_nothing(void **state)
@@ -370,7 +482,8 @@ static void a_field_out_of_its_bounds_is_refused(void **state)
         {16, 4, 5, ERR_TOO_NEW},          {16, 4, 3, ERR_CORRUPT}, /* a passphrase without parameters */
         {20, 4, 1, ERR_CORRUPT},          {24, 8, 1, ERR_CORRUPT},
         {96, 8, UINT64_MAX, ERR_CORRUPT}, {96, 8, 253402300800, ERR_CORRUPT},
-        {104, 1, 1, ERR_CORRUPT},         {127, 1, 0x80, ERR_CORRUPT},
+        {104, 1, 1, ERR_CORRUPT}, /* the authority of a keyfile */
+        {120, 1, 1, ERR_CORRUPT},         {127, 1, 0x80, ERR_CORRUPT},
     };
     _cleanup_(made_done) struct made made = make(KEYSLOT_KEYFILE);
     for (size_t i = 0; i < ARRAY_SIZE(changes); i++)
@@ -663,7 +776,12 @@ int main(void)
         cmocka_unit_test(keyslots_made_earlier_still_open),
         cmocka_unit_test(a_keyslot_says_what_it_asks_for),
         cmocka_unit_test(kinds_have_the_words_of_the_design),
-        cmocka_unit_test(an_authority_keyslot_has_no_answer_on_this_side),
+        cmocka_unit_test(an_authority_keyslot_opens_with_a_new_question_each_time),
+        cmocka_unit_test(another_scalar_opens_no_authority_keyslot),
+        cmocka_unit_test(a_draft_opens_nothing),
+        cmocka_unit_test(what_is_no_element_is_refused),
+        cmocka_unit_test(a_flipped_bit_in_an_authority_s_keyslot_fails_closed),
+        cmocka_unit_test(only_an_authority_keyslot_is_asked_about),
         cmocka_unit_test(a_wrong_answer_opens_nothing),
         cmocka_unit_test(answers_out_of_bounds_make_no_keyslot),
         cmocka_unit_test(the_longest_key_file_works),

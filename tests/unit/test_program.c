@@ -1,11 +1,11 @@
 /* The parts of the program that touch nothing: the table of verbs, options, help, progress, amounts. */
-#include "amount.h"
-#include "help.h"
-#include "options.h"
-#include "progress.h"
-#include "render.h"
-#include "run.h"
+#include "command/amount.h"
+#include "command/help.h"
+#include "command/program.h"
+#include "command/progress.h"
+#include "command/render.h"
 #include "unit.h"
+#include "verb.h"
 
 static const struct verb *verb_of(const char *first, const char *second)
 {
@@ -151,20 +151,20 @@ static void words_that_run_out_of_memory_leave_nothing(void **state)
 static void every_verb_tells_all_of_its_options_within_eighty_columns(void **state)
 {
     (void)state;
-    for (size_t i = 0; verbs[i]; i++) {
+    for (size_t i = 0; program.verbs[i]; i++) {
         _cleanup_(buffer_done) struct buffer text = {0};
-        assert_ok(help_verb(verbs[i], &text, &error));
+        assert_ok(help_verb(program.verbs[i], &text, &error));
         struct verb_option_view option;
-        for (size_t n = 0; verb_option_at(verbs[i], n, &option); n++) {
+        for (size_t n = 0; verb_option_at(program.verbs[i], n, &option); n++) {
             char name[64];
             snprintf(name, sizeof(name), "  --%s", option.spec->name);
             assert_non_null(strstr(text.data, name));
-            assert_true((option.role == ROLE_KEY) <= (verbs[i]->key != NULL));
+            assert_true((option.role == ROLE_KEY) <= (program.verbs[i]->key != NULL));
         }
         for (const char *line = text.data; *line; line += strcspn(line, "\n") + 1)
             assert_true(strcspn(line, "\n") <= 80);
-        assert_non_null(verbs[i]->act);
-        assert_true(verbs[i]->operands_least <= verbs[i]->operands_most);
+        assert_non_null(program.verbs[i]->act);
+        assert_true(program.verbs[i]->operands_least <= program.verbs[i]->operands_most);
     }
 }
 
@@ -185,9 +185,10 @@ static void a_synopsis_is_made_from_the_table(void **state)
     assert_string_equal(
         erase.data, "husk erase NAME|--all --confirm NAME|HOSTNAME [--certificate F] [--at DIR] [--json]");
     assert_ok(help_synopsis(verb_of("keyslot", "add"), &add, &error));
-    assert_string_equal(add.data,
-                        "husk keyslot add NAME KEY... [--with-keyfile F] [--with-passphrase-file F] "
-                        "[--with-recovery-key-file F] [--at DIR] [--json]");
+    assert_string_equal(
+        add.data,
+        "husk keyslot add NAME KEY... [--allow-bypass] [--with-keyfile F] [--with-passphrase-file F] "
+        "[--with-recovery-key-file F] [--at DIR] [--json]");
 }
 
 static void amounts_read_well(void **state)

@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/interrupt.h"
 #include "base/text.h"
+#include "program.h"
 #include "render.h"
 
 json_t *json_text(const char *text)
@@ -135,7 +136,7 @@ enum error_code run_ask(struct run *run, const char *question, bool *ret_yes, st
 
 static void write_error(const struct error *error)
 {
-    fprintf(stderr, "husk: %s\n", error->message);
+    fprintf(stderr, "%s: %s\n", program.name, error->message);
     if (error->remedy[0])
         fprintf(stderr, "  what to do: %s\n", error->remedy);
 }
@@ -153,7 +154,8 @@ static enum error_code make_document(struct run *run, const struct error *error,
                                      struct error *reterr)
 {
     char schema[48];
-    snprintf(schema, sizeof(schema), "husk.%s/1", run->verb ? verb_schema_word(run->verb) : "usage");
+    snprintf(schema, sizeof(schema), "%s.%s/1", program.name,
+             run->verb ? verb_schema_word(run->verb) : "usage");
     json_t *document = json_pack("{s:s, s:b, s:O, s:o?, s:o?}", "schema", schema, "changed", run->changed,
                                  "result", run->result, "findings", render_findings_json(&run->findings),
                                  "error", error ? render_error_json(error) : json_null());

@@ -1,6 +1,7 @@
 #include "help.h"
 
 #include "base/cleanup.h"
+#include "program.h"
 #include "run.h"
 
 /* The verbs meant by the operands: "keyslot" alone means all that begin with it. */
@@ -33,10 +34,10 @@ static enum error_code act(struct run *run, struct error *reterr)
     _cleanup_(buffer_done) struct buffer text = {0};
     run_result(run, "verbs", json_array());
     size_t found = 0;
-    for (size_t i = 0; verbs[i]; i++) {
-        if (!is_meant(verbs[i], &run->arguments))
+    for (size_t i = 0; program.verbs[i]; i++) {
+        if (!is_meant(program.verbs[i], &run->arguments))
             continue;
-        enum error_code code = tell(run, verbs[i], found++, &text, reterr);
+        enum error_code code = tell(run, program.verbs[i], found++, &text, reterr);
         if (code)
             return code;
     }
@@ -45,7 +46,8 @@ static enum error_code act(struct run *run, struct error *reterr)
         size_t used;
         enum error_code code =
             verb_find(run->arguments.operands, run->arguments.operand_count, &verb, &used, reterr);
-        return code ? code : error_set(reterr, ERR_USAGE, 0, "husk help takes the name of one verb");
+        return code ? code
+                    : error_set(reterr, ERR_USAGE, 0, "%s help takes the name of one verb", program.name);
     }
     if (run->arguments.operand_count == 0) {
         buffer_done(&text);

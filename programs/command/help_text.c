@@ -1,5 +1,6 @@
 #include "base/cleanup.h"
 #include "help.h"
+#include "program.h"
 
 enum { WIDTH = 80, OPTION_COLUMN = 28 };
 
@@ -35,6 +36,11 @@ static enum error_code add_wrapped(struct buffer *out, size_t at, size_t indent,
     return code ? code : buffer_append(out, "\n", 1, reterr);
 }
 
+static bool argument_is_apart(const struct option_spec *spec)
+{
+    return spec->argument && spec->argument[0] != '[';
+}
+
 static enum error_code add_option_to_synopsis(const struct verb_option_view *option, struct buffer *text,
                                               struct error *reterr)
 {
@@ -42,14 +48,14 @@ static enum error_code add_option_to_synopsis(const struct verb_option_view *opt
         return OK;
     bool optional = option->role == ROLE_OPTIONAL;
     return buffer_printf(text, reterr, " %s--%s%s%s%s", optional ? "[" : "", option->spec->name,
-                         option->spec->argument ? " " : "",
+                         argument_is_apart(option->spec) ? " " : "",
                          option->spec->argument ? option->spec->argument : "", optional ? "]" : "");
 }
 
 enum error_code help_synopsis(const struct verb *verb, struct buffer *text, struct error *reterr)
 {
-    enum error_code code =
-        buffer_printf(text, reterr, "husk %s%s%s", verb->name, *verb->operands ? " " : "", verb->operands);
+    enum error_code code = buffer_printf(text, reterr, "%s %s%s%s", program.name, verb->name,
+                                         *verb->operands ? " " : "", verb->operands);
     struct verb_option_view option;
     for (size_t n = 0; !code && verb_option_at(verb, n, &option); n++)
         if (option.role == ROLE_REQUIRED || option.role == ROLE_CONFIRMING)
@@ -88,9 +94,9 @@ static enum error_code add_options(const struct verb *verb, bool keys, struct bu
         if ((option.role == ROLE_KEY) != keys)
             continue;
         char name[64];
-        int used =
-            snprintf(name, sizeof(name), "  --%s%s%s", option.spec->name, option.spec->argument ? " " : "",
-                     option.spec->argument ? option.spec->argument : "");
+        int used = snprintf(name, sizeof(name), "  --%s%s%s", option.spec->name,
+                            argument_is_apart(option.spec) ? " " : "",
+                            option.spec->argument ? option.spec->argument : "");
         code = used + 2 > OPTION_COLUMN ? buffer_printf(text, reterr, "%s\n%*s", name, OPTION_COLUMN, "")
                                         : buffer_printf(text, reterr, "%-*s", OPTION_COLUMN, name);
         if (!code)
@@ -124,23 +130,24 @@ enum error_code help_verb(const struct verb *verb, struct buffer *text, struct e
 
 enum error_code help_overview(struct buffer *text, struct error *reterr)
 {
-    enum error_code code =
-        buffer_printf(text, reterr,
-                      "husk %s: encrypt directories of a running server in place, and destroy\n"
-                      "their key when they are given up.\n\nusage: husk VERB ...\n\n",
-                      HUSK_VERSION);
-    for (size_t i = 0; !code && verbs[i]; i++) {
-        code = buffer_printf(text, reterr, "  %-16s", verbs[i]->name);
+    size_t column = 18;
+    for (size_t i = 0; program.verbs[i]; i++)
+        if (strlen(program.verbs[i]->name) + 4 > column)
+            column = strlen(program.verbs[i]->name) + 4;
+    enum error_code code = buffer_printf(text, reterr, "%s %s: %s\n\nusage: %s VERB ...\n\n", program.name,
+                                         HUSK_VERSION, program.about, program.name);
+    for (size_t i = 0; !code && program.verbs[i]; i++) {
+        code = buffer_printf(text, reterr, "  %-*s", (int)column - 2, program.verbs[i]->name);
         if (!code)
-            code = add_wrapped(text, 18, 18, verbs[i]->summary, reterr);
+            code = add_wrapped(text, column, column, program.verbs[i]->summary, reterr);
     }
     if (!code)
-        code =
-            buffer_printf(text, reterr,
-                          "\nhusk help VERB tells more about one verb. husk --version prints the version,\n"
-                          "husk --list-faults the fault points of a test build.\n\n"
-                          "exit status: 0 done or already so, 1 failed, 2 usage, 3 refused, 4 not now,\n"
-                          "5 incomplete.\n");
+        code = buffer_printf(text, reterr,
+                             "\n%s help VERB tells more about one verb. %s --version prints the version,\n"
+                             "%s --list-faults the fault points of a test build.\n\n"
+                             "exit status: 0 done or already so, 1 failed, 2 usage, 3 refused, 4 not now,\n"
+                             "5 incomplete.\n",
+                             program.name, program.name, program.name);
     return code;
 }
 

@@ -3,7 +3,7 @@
 #include "verb.h"
 
 struct given_option {
-    enum option_id id;
+    unsigned id;
     const char *value; /* of argv; NULL for an option without value */
 };
 
@@ -20,9 +20,9 @@ must_check enum error_code options_parse(const struct verb *verb, const char *co
                                          struct arguments *ret_arguments, struct error *reterr);
 void arguments_done(struct arguments *arguments);
 
-bool argument_given(const struct arguments *arguments, enum option_id id);
-/* The value, NULL when not given. */
-const char *argument_value(const struct arguments *arguments, enum option_id id);
+bool argument_given(const struct arguments *arguments, unsigned id);
+/* The value, NULL when not given; of one that repeats, the first. */
+const char *argument_value(const struct arguments *arguments, unsigned id);
 
 /* True when --json stands among the words, so that also an error in them can be told in JSON. */
 bool options_want_json(const char *const *words, size_t count);

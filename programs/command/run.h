@@ -17,7 +17,7 @@ struct run {
     const struct verb *verb; /* NULL until it is known */
     struct arguments arguments;
     bool json;
-    char *at; /* owned; --at, resolved: absolute, without symlinks */
+    char *at; /* owned; where the verb works: husk's --at, huskd's --dir, absolute */
     bool changed;
     json_t *result; /* owned, an object */
     struct finding_list findings;

@@ -1,0 +1,151 @@
+/*
+ * The agent: hourly heartbeats, and one poll at a time that the authority holds until it wants something.
+ * Orders are not carried out yet: the authority does not send any.
+ */
+#include <sys/random.h>
+
+#include "base/cleanup.h"
+#include "base/interrupt.h"
+#include "base/text.h"
+#include "client/client.h"
+#include "verb.h"
+
+/* With several authorities each gets its turn soon enough to be answered within the 3 s a probe waits. */
+enum { HEARTBEAT_S = 3600, POLL_ALONE_S = 300, POLL_AMONG_S = 1, PAUSE_MOST_S = 60 };
+
+/* One authority. */
+struct watched {
+    struct client_pin *pin;
+    int64_t heartbeat_ns, due_ns; /* when the next is due; when it is talked to again after a failure */
+    unsigned pause_s;
+    enum error_code told; /* the failure that was told last */
+    bool is_over;         /* the host is erased there */
+};
+
+struct agent {
+    struct run *run;
+    struct client *client;
+    struct watched watched[CLIENT_AUTHORITIES_MAXIMUM];
+    size_t count;
+};
+
+static enum error_code beat(struct agent *agent, struct watched *watched, const uint8_t *probe,
+                            struct error *reterr)
+{
+    _cleanup_(json_freep) json_t *orders = NULL;
+    enum error_code code =
+        client_heartbeat(agent->client, watched->pin, probe, (struct client_effort){0, 0}, &orders, reterr);
+    if (!code)
+        watched->heartbeat_ns = clock_monotonic_ns() + HEARTBEAT_S * CLOCK_NS_PER_S;
+    return code;
+}
+
+static enum error_code talk(struct agent *agent, struct watched *watched, struct error *reterr)
+{
+    _cleanup_(json_freep) json_t *orders = NULL;
+    uint8_t probe[CLIENT_ID_SIZE];
+    bool probed = false;
+    const int64_t now_ns = clock_monotonic_ns();
+    if (now_ns >= watched->heartbeat_ns)
+        return beat(agent, watched, NULL, reterr);
+    const int64_t left_s = (watched->heartbeat_ns - now_ns) / CLOCK_NS_PER_S + 1;
+    const unsigned most_s = agent->count > 1 ? POLL_AMONG_S : POLL_ALONE_S;
+    /* After a failure at once, to see that it is over. */
+    const unsigned wait_s = watched->told ? 0 : left_s < most_s ? (unsigned)left_s : most_s;
+    const struct client_effort effort = {wait_s, 0};
+    enum error_code code = client_poll(agent->client, watched->pin, effort, &orders, &probed, probe, reterr);
+    return !code && probed ? beat(agent, watched, probe, reterr) : code;
+}
+
+/* A failure is told when it is another than the last; then a pause, longer each time. */
+static void fail(struct agent *agent, struct watched *watched, const struct error *why)
+{
+    uint32_t chance = 0;
+    if (why->code != watched->told)
+        progress_message(&agent->run->progress, why->message);
+    watched->told = why->code;
+    watched->is_over = why->code == ERR_ERASED;
+    if (getrandom(&chance, sizeof(chance), 0) != (ssize_t)sizeof(chance))
+        chance = 0;
+    watched->due_ns = clock_monotonic_ns() + watched->pause_s * CLOCK_NS_PER_S +
+                      (int64_t)(chance % 1000) * watched->pause_s * (CLOCK_NS_PER_S / 2000);
+    watched->pause_s = watched->pause_s * 2 < PAUSE_MOST_S ? watched->pause_s * 2 : PAUSE_MOST_S;
+}
+
+static void succeed(struct agent *agent, struct watched *watched)
+{
+    if (watched->told)
+        progress_message(&agent->run->progress, "the authority answers again");
+    watched->told = OK;
+    watched->pause_s = 1;
+}
+
+/* A turn for everyone who is due. False when nobody was; *ret_next_ns is when somebody will be. */
+static bool take_turns(struct agent *agent, int64_t *ret_next_ns, bool *ret_any_left)
+{
+    bool any = false;
+    *ret_next_ns = INT64_MAX;
+    *ret_any_left = false;
+    for (size_t i = 0; i < agent->count && !interrupt_requested(); i++) {
+        struct watched *watched = &agent->watched[i];
+        struct error why = ERROR_NONE;
+        if (watched->is_over)
+            continue;
+        if (clock_monotonic_ns() >= watched->due_ns) {
+            any = true;
+            enum error_code code = talk(agent, watched, &why);
+            if (!code)
+                succeed(agent, watched);
+            else if (code != ERR_INTERRUPTED)
+                fail(agent, watched, &why);
+        }
+        *ret_any_left |= !watched->is_over;
+        if (watched->due_ns < *ret_next_ns)
+            *ret_next_ns = watched->due_ns;
+    }
+    return any;
+}
+
+static enum error_code run_agent(struct agent *agent, struct error *reterr)
+{
+    uint8_t boot[CLIENT_ID_SIZE];
+    int64_t next_ns = 0;
+    bool any_left = true;
+    enum error_code code = client_boot_id(agent->client, boot, reterr);
+    while (!code && !interrupt_requested() && any_left) {
+        if (!take_turns(agent, &next_ns, &any_left) && any_left)
+            (void)!client_sleep(next_ns - clock_monotonic_ns(), NULL);
+    }
+    return code;
+}
+
+static enum error_code act(struct run *run, struct error *reterr)
+{
+    _cleanup_(client_closep) struct client *client = NULL;
+    struct agent agent = {.run = run};
+    enum error_code code = client_open(run->at, &client, reterr);
+    if (code)
+        return code;
+    if (client->pin_count == 0) {
+        error_set(reterr, ERR_NOT_FOUND, 0, "this host is enrolled at no authority");
+        return error_remedy(reterr, "husk enroll URL --token-file F");
+    }
+    agent.client = client;
+    agent.count = client->pin_count;
+    for (size_t i = 0; i < agent.count; i++)
+        agent.watched[i] = (struct watched){.pin = &client->pins[i], .pause_s = 1};
+    return run_agent(&agent, reterr);
+}
+
+const struct verb verb_agent = {
+    .name = "agent",
+    .operands = "",
+    .summary = "Tell the authorities that this host runs, until a signal comes.",
+    .text =
+        "Run by husk-agent.service. A heartbeat every hour moves the lineage on, so that an old copy of the "
+        "disk is recognised as one. Between them the agent waits for the authority to ask: when a copy of "
+        "this "
+        "host wants to open its vaults while this one runs, the answer gives the copy away.",
+    .options = (const struct verb_option[]){{.id = OPTION_END}},
+    .act = act,
+};

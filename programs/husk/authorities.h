@@ -1,0 +1,24 @@
+/* The authorities a host is enrolled at, for verbs: asking them, and telling of it. */
+#pragma once
+#include "unlock/unlock.h"
+#include "verb.h"
+
+/*
+ * Ask the authorities of these vaults (unlock_ask), at most wait_s seconds. A code is shown on standard error
+ * while a person has to decide; requests that wait are in the result as "requests". only is the id of the
+ * one to ask, or its beginning; NULL: all.
+ */
+must_check enum error_code authorities_ask(struct run *run, struct vault *const *vaults, size_t count,
+                                           const char *only, unsigned wait_s, struct unlock_answers *answers,
+                                           struct error *reterr);
+
+/* vault_unlock, with the authorities this host trusts to compare. That they cannot be read is a finding. */
+must_check enum error_code authorities_unlock(struct run *run, struct vault *vault,
+                                              const struct secret *vault_secret, enum vault_acceptance accept,
+                                              struct error *reterr);
+
+/* After the keyslot is gone here, have the scalar of it destroyed at its authority; where that is not known
+ * any more (id zeros), at every one. ERR_INCOMPLETE where one does not answer. */
+must_check enum error_code authorities_unbind(struct run *run, const struct vault *vault,
+                                              const struct keyslot_id *keyslot,
+                                              const struct authority_id *authority, struct error *reterr);

@@ -1,0 +1,59 @@
+/* Verbs about groups, which are policies. */
+#include "ask.h"
+#include "base/text.h"
+#include "table.h"
+
+static enum error_code set(struct run *run, struct error *reterr)
+{
+    static const char *const operands[] = {"name", NULL};
+    json_t *result;
+    enum error_code code = ask(run, operands, &result, reterr);
+    if (!code)
+        report_truth(&run->report, "group %s is as told", text_shown(run->arguments.operands[0]));
+    return code;
+}
+
+static enum error_code list(struct run *run, struct error *reterr)
+{
+    static const char *const columns[] = {"name",   "unlock",   "approvals",   "sources",
+                                          "window", "liveness", "request_ttl", "ticket_ttl",
+                                          "held",   "hosts",    NULL};
+    json_t *result, *groups;
+    enum error_code code = ask(run, NULL, &result, reterr);
+    if (!code)
+        code = json_get_array(result, "groups", SIZE_MAX, &groups, reterr);
+    return code ? code : table_show(run, groups, columns, "there is no group", reterr);
+}
+
+const struct verb verb_group_set = {
+    .name = "group set",
+    .operands = "GROUP",
+    .operands_least = 1,
+    .operands_most = 1,
+    .summary = "Make a group of hosts, or change its policy.",
+    .text =
+        "What is not given stays as it is; a new group has unlock ticket, one approval, requests of an hour, "
+        "tickets of ten minutes. --sources given at all replaces the networks there were.\n\n"
+        "A flagged request (an old copy of a disk, two boots at once) is never opened without people, "
+        "whatever the policy says.",
+    .options = (const struct verb_option[]){{OPTION_UNLOCK, ROLE_OPTIONAL, NULL},
+                                            {OPTION_APPROVALS, ROLE_OPTIONAL, NULL},
+                                            {OPTION_SOURCES, ROLE_OPTIONAL, NULL},
+                                            {OPTION_WINDOW, ROLE_OPTIONAL, NULL},
+                                            {OPTION_LIVENESS, ROLE_OPTIONAL, NULL},
+                                            {OPTION_REQUEST_TTL, ROLE_OPTIONAL, NULL},
+                                            {OPTION_TICKET_TTL, ROLE_OPTIONAL, NULL},
+                                            {OPTION_HELD, ROLE_OPTIONAL, NULL},
+                                            {.id = OPTION_END}},
+    .effect = VERB_ACTS,
+    .act = set,
+};
+
+const struct verb verb_group_list = {
+    .name = "group list",
+    .operands = "",
+    .summary = "List the groups and their policies.",
+    .text = "Times are told in seconds.",
+    .effect = VERB_READS,
+    .act = list,
+};

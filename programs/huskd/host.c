@@ -1,0 +1,155 @@
+/* Verbs about hosts. */
+#include "ask.h"
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "table.h"
+
+static const char *const operands[] = {"host", NULL};
+
+static enum error_code list(struct run *run, struct error *reterr)
+{
+    static const char *const columns[] = {"name", "id", "group", "state", "last_seen", "keyslots", NULL};
+    json_t *result, *hosts;
+    enum error_code code = ask(run, operands, &result, reterr);
+    if (!code)
+        code = json_get_array(result, "hosts", SIZE_MAX, &hosts, reterr);
+    return code ? code : table_show(run, hosts, columns, "no host is enrolled", reterr);
+}
+
+static enum error_code show(struct run *run, struct error *reterr)
+{
+    json_t *result, *hosts;
+    enum error_code code = ask(run, operands, &result, reterr);
+    if (!code)
+        code = json_get_array(result, "hosts", SIZE_MAX, &hosts, reterr);
+    for (size_t i = 0; !code && i < json_array_size(hosts); i++)
+        code = object_show(run, json_array_get(hosts, i), reterr);
+    return code;
+}
+
+/* What is true of the host then. */
+static enum error_code change(struct run *run, const char *truth, struct error *reterr)
+{
+    json_t *result;
+    enum error_code code = ask(run, operands, &result, reterr);
+    if (!code)
+        report_truth(&run->report, "host %s %s", text_shown(run->arguments.operands[0]), truth);
+    return code;
+}
+
+static enum error_code hold(struct run *run, struct error *reterr)
+{
+    return change(run, "is on hold: nothing of it opens", reterr);
+}
+
+static enum error_code release(struct run *run, struct error *reterr)
+{
+    return change(run, "is not on hold", reterr);
+}
+
+static enum error_code lock(struct run *run, struct error *reterr)
+{
+    return change(run, "has the order to lock its vaults and power off", reterr);
+}
+
+static enum error_code accept_restore(struct run *run, struct error *reterr)
+{
+    return change(run, "may open once from an old copy of its disk, which is the host then", reterr);
+}
+
+static enum error_code erase(struct run *run, struct error *reterr)
+{
+    const char *name = run->arguments.operands[0], *typed = argument_value(&run->arguments, OPTION_CONFIRM);
+    if (!typed || strcmp(typed, name) != 0) {
+        error_set(reterr, ERR_USAGE, 0, "nothing is erased: the name has to be typed again");
+        error_remedy(reterr, "huskd host erase %s --confirm %s", text_shown(name), text_shown(name));
+        return ERR_USAGE;
+    }
+    return change(run, "is erased: the scalars of its keyslots are destroyed here", reterr);
+}
+
+const struct verb verb_host_list = {
+    .name = "host list",
+    .operands = "",
+    .summary = "List the hosts.",
+    .text =
+        "With their group, their state, when they were heard of last, and how many keyslots they have here.",
+    .options = (const struct verb_option[]){{OPTION_GROUP, ROLE_OPTIONAL, "only the hosts of this group"},
+                                            {.id = OPTION_END}},
+    .effect = VERB_READS,
+    .act = list,
+};
+
+const struct verb verb_host_show = {
+    .name = "host show",
+    .operands = "HOST",
+    .operands_least = 1,
+    .operands_most = 1,
+    .summary = "Tell all that is known of a host.",
+    .text = "HOST is its name or its id, here and in what follows.",
+    .effect = VERB_READS,
+    .act = show,
+};
+
+const struct verb verb_host_hold = {
+    .name = "host hold",
+    .operands = "HOST",
+    .operands_least = 1,
+    .operands_most = 1,
+    .summary = "Let nothing of a host open until it is released.",
+    .text = "A host that runs goes on running. At its next boot it is refused.",
+    .effect = VERB_ACTS,
+    .act = hold,
+};
+
+const struct verb verb_host_release = {
+    .name = "host release",
+    .operands = "HOST",
+    .operands_least = 1,
+    .operands_most = 1,
+    .summary = "End the hold of a host.",
+    .text = "Also that which restoring the authority put on every host.",
+    .effect = VERB_ACTS,
+    .act = release,
+};
+
+const struct verb verb_host_lock = {
+    .name = "host lock",
+    .operands = "HOST",
+    .operands_least = 1,
+    .operands_most = 1,
+    .summary = "Order a running host to lock its vaults.",
+    .text = "The order reaches it with its next poll or heartbeat. This authority cannot give it yet, and "
+            "says so.",
+    .effect = VERB_ACTS,
+    .act = lock,
+};
+
+const struct verb verb_host_accept_restore = {
+    .name = "host accept-restore",
+    .operands = "HOST",
+    .operands_least = 1,
+    .operands_most = 1,
+    .summary = "Take an old copy of the disk for the host.",
+    .text = "A host restored from a snapshot or backup presents an old lineage, and its requests are "
+            "flagged. With "
+            "this its next one is not, and from then on that copy is the host.",
+    .effect = VERB_ACTS,
+    .act = accept_restore,
+};
+
+const struct verb verb_host_erase = {
+    .name = "host erase",
+    .operands = "HOST",
+    .operands_least = 1,
+    .operands_most = 1,
+    .summary = "Destroy what opens a host's vaults, for ever.",
+    .text =
+        "The authority's scalars of every keyslot of the host are destroyed: no copy of its disks, snapshots "
+        "and backups included, can be opened by this authority again. It does not reach what else opens a "
+        "vault: recovery keys, passphrases, keyfiles, other authorities.\n\n"
+        "There is no way back.",
+    .options = (const struct verb_option[]){{OPTION_CONFIRM, ROLE_CONFIRMING, NULL}, {.id = OPTION_END}},
+    .effect = VERB_ACTS,
+    .act = erase,
+};

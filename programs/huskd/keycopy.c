@@ -1,0 +1,49 @@
+/* Verbs about what else opens vaults. */
+#include "ask.h"
+#include "base/text.h"
+#include "table.h"
+
+static enum error_code list(struct run *run, struct error *reterr)
+{
+    static const char *const columns[] = {"id", "host", "kind", "place", "state", NULL};
+    json_t *result, *copies;
+    enum error_code code = ask(run, NULL, &result, reterr);
+    if (!code)
+        code = json_get_array(result, "keycopies", SIZE_MAX, &copies, reterr);
+    return code ? code : table_show(run, copies, columns, "no key copy is known", reterr);
+}
+
+static enum error_code destroyed(struct run *run, struct error *reterr)
+{
+    static const char *const operands[] = {"keycopy", NULL};
+    json_t *result;
+    enum error_code code = ask(run, operands, &result, reterr);
+    if (!code)
+        report_truth(&run->report, "key copy %s is destroyed, as you declare",
+                     text_shown(run->arguments.operands[0]));
+    return code;
+}
+
+const struct verb verb_keycopy_list = {
+    .name = "keycopy list",
+    .operands = "",
+    .summary = "List what can open vaults besides this authority.",
+    .text =
+        "Recovery keys, passphrases, keyfiles, other authorities, as the hosts report them. This authority "
+        "cannot list them yet, and says so.",
+    .effect = VERB_READS,
+    .act = list,
+};
+
+const struct verb verb_keycopy_destroyed = {
+    .name = "keycopy destroyed",
+    .operands = "ID",
+    .operands_least = 1,
+    .operands_most = 1,
+    .summary = "Declare that a key copy is destroyed.",
+    .text = "A declaration of the person who makes it, and written down as one. This authority cannot take "
+            "it yet, "
+            "and says so.",
+    .effect = VERB_ACTS,
+    .act = destroyed,
+};

@@ -1,0 +1,19 @@
+/* Lines over a socket, with an end to their length and to the patience. */
+#pragma once
+#include <sys/un.h>
+
+#include "base/buffer.h"
+
+/* Append bytes up to the first newline to line, without it. Nothing may follow it. until_ns is of the
+ * monotonic clock, 0 for no limit. ERR_CORRUPT when it is longer than maximum, ends before its end or goes on
+ * behind it; ERR_UNREACHABLE when it is not there in time or the peer has gone. */
+must_check enum error_code line_read(int fd, size_t maximum, int64_t until_ns, struct buffer *line,
+                                     struct error *reterr);
+
+/* Write bytes and a newline. ERR_UNREACHABLE. */
+must_check enum error_code line_write(int fd, const struct buffer *line, int64_t until_ns,
+                                      struct error *reterr);
+
+/* The address of the socket in directory. ERR_USAGE when the path is too long. */
+must_check enum error_code admin_address(const char *directory, const char *name,
+                                         struct sockaddr_un *ret_address, struct error *reterr);

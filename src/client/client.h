@@ -1,0 +1,167 @@
+/*
+ * A host's side of docs/protocol.md: its identity, the authorities it trusts, where it stands with each
+ * (lineage, nonce), and the messages it sends them. It opens no vault and knows no keyslot files: it carries
+ * elements. Functions that talk block, at most as long as they are told, and end with ERR_INTERRUPTED on a
+ * signal. Only authenticated answers change anything here.
+ *
+ * On disk, below DIR/.husk (husk-vault(5)):
+ *   host.key               the identity, 48 bytes, 0600; it opens nothing by itself
+ *   authorities/ID.json    one authority each: root, descriptor, this host's id and name there
+ *   lineage                per authority the token to present next; it is replaced before it is presented
+ * In memory, below /run/husk/HOST, where HOST is device and inode of DIR: what dies with the boot.
+ *   boot                   the boot id
+ *   ID.nonce               the nonce of the last sealed answer
+ */
+#pragma once
+#include "base/clock.h"
+#include "base/finding.h"
+#include "message/descriptor.h"
+#include "message/message.h"
+
+#define CLIENT_AUTHORITIES_MAXIMUM 8
+#define CLIENT_NAME_MAXIMUM 64
+#define CLIENT_ELEMENTS_MAXIMUM 16
+#define CLIENT_ID_SIZE 16 /* of hosts, boots, keyslots, vaults, requests, authorities, tokens, nonces */
+#define CLIENT_ELEMENT_SIZE 32
+
+/* An authority this host trusts. */
+struct client_pin {
+    uint8_t id[CLIENT_ID_SIZE]; /* fingerprint of the root */
+    uint8_t host[CLIENT_ID_SIZE];
+    char name[CLIENT_NAME_MAXIMUM + 1]; /* what this host is called there */
+    int64_t enrolled_unix_s;
+    struct descriptor descriptor;    /* root, keys, addresses */
+    struct buffer descriptor_signed; /* the bytes it was read from; owned */
+    bool has_nonce;                  /* of the last answer, in this memory */
+    uint8_t nonce[CLIENT_ID_SIZE];
+};
+
+struct client {
+    int husk_fd;    /* DIR/.husk; -1 where there is none */
+    int runtime_fd; /* /run/husk/HOST; -1 until something is asked */
+    bool has_boot;  /* once it was asked for it stays, whatever happens to the file */
+    uint8_t boot[CLIENT_ID_SIZE];
+    uint64_t device, inode;
+    struct secret *identity; /* owned; NULL until it is needed */
+    struct client_pin pins[CLIENT_AUTHORITIES_MAXIMUM];
+    size_t pin_count;
+};
+
+/* Read which authorities the host at trusts. None is fine, and no .husk either. A file that is damaged is
+ * ERR_CORRUPT. Free with client_close. */
+must_check enum error_code client_open(const char *at, struct client **ret_client, struct error *reterr);
+void client_close(struct client *client); /* NULL is fine */
+static inline void client_closep(struct client **client)
+{
+    client_close(*client);
+    *client = NULL;
+}
+
+/* The authority of that id; NULL when it is not trusted. */
+struct client_pin *client_find(struct client *client, const uint8_t id[CLIENT_ID_SIZE]);
+/* The one text means: its id or the unambiguous beginning of at least four digits; NULL text: the only one.
+ * ERR_NOT_FOUND, ERR_USAGE. */
+must_check enum error_code client_choose(struct client *client, const char *text, struct client_pin **ret_pin,
+                                         struct error *reterr);
+
+/* Forget, in memory, all authorities but the one text means. */
+must_check enum error_code client_keep_only(struct client *client, const char *text, struct error *reterr);
+
+/* How a message is sent: how long the authority may hold the answer back, and for how long to try again where
+ * none comes (0: each address once). */
+struct client_effort {
+    unsigned wait_s, patience_s;
+};
+#define CLIENT_PROMPT ((struct client_effort){0, 3}) /* for what a person waits for */
+
+/* A token of huskd: "husk1.", 16 bytes and the fingerprint of the root in hexadecimal, joined by a dot. */
+struct client_token {
+    uint8_t token[CLIENT_ID_SIZE];
+    uint8_t fingerprint[CLIENT_ID_SIZE];
+};
+must_check enum error_code client_token_parse(const char *text, struct client_token *ret_token,
+                                              struct error *reterr);
+
+/* Sleep, unless a signal comes: ERR_INTERRUPTED. */
+must_check enum error_code client_sleep(int64_t ns, struct error *reterr);
+
+/* Become a host of the authority at url: makes the identity where there is none, checks that the root is the
+ * token's, enrols as name, pins, and confirms. Already trusted: *ret_changed is false, and it is confirmed
+ * only. ERR_DENIED when another authority answers there or it refuses the token; ERR_UNREACHABLE. */
+must_check enum error_code client_enroll(const char *at, const char *url, const struct client_token *token,
+                                         const char *name, const struct clock *clock,
+                                         struct client_pin *ret_pin, bool *ret_changed, struct error *reterr);
+
+/* 1 to 64 of letters, digits, '.', '_', '-'. ERR_USAGE. */
+must_check enum error_code client_check_name(const char *name, struct error *reterr);
+
+/* One question: a keyslot and the blinded element. */
+struct client_element {
+    uint8_t keyslot[CLIENT_ID_SIZE];
+    uint8_t blinded[CLIENT_ELEMENT_SIZE];
+};
+
+/* Have the authority draw a scalar for a new keyslot, durable there, and evaluate two elements under it. */
+must_check enum error_code client_bind(struct client *client, struct client_pin *pin,
+                                       const uint8_t keyslot[CLIENT_ID_SIZE],
+                                       const uint8_t vault[CLIENT_ID_SIZE], const char *vault_name,
+                                       const uint8_t blinded[2][CLIENT_ELEMENT_SIZE],
+                                       uint8_t ret_evaluated[2][CLIENT_ELEMENT_SIZE], struct error *reterr);
+
+/* Have it destroy the scalar. ERR_NOT_FOUND when it has none. */
+must_check enum error_code client_unbind(struct client *client, struct client_pin *pin,
+                                         const uint8_t keyslot[CLIENT_ID_SIZE], struct error *reterr);
+
+enum client_state { CLIENT_PENDING, CLIENT_GRANTED, CLIENT_DENIED, CLIENT_EXPIRED };
+
+/* What became of a request. */
+struct client_decision {
+    uint8_t request[CLIENT_ID_SIZE];
+    enum client_state state;
+    char code[8];       /* to be shown at the host; may be empty */
+    char flags[256];    /* words joined by ", "; may be empty */
+    char reasons[512];  /* sentences for people, joined by "; " */
+    int64_t expires_at; /* 0: not said */
+    size_t count;       /* of evaluated, when granted: in the order the request was made with */
+    uint8_t evaluated[CLIENT_ELEMENTS_MAXIMUM][CLIENT_ELEMENT_SIZE];
+};
+
+/* Make a request for these elements; and ask again what became of one. When granted the lineage moves on, on
+ * disk, before this returns; where that cannot be written it is a finding, and the next boot presents the
+ * token it has, which is no harm. ERR_ERASED, ERR_DENIED, ERR_UNREACHABLE, ERR_PENDING when the host is held.
+ */
+must_check enum error_code client_request(struct client *client, struct client_pin *pin,
+                                          const struct client_element *elements, size_t count,
+                                          struct client_effort effort, struct client_decision *ret_decision,
+                                          struct finding_list *findings, struct error *reterr);
+must_check enum error_code client_request_again(struct client *client, struct client_pin *pin,
+                                                const uint8_t request[CLIENT_ID_SIZE], size_t count,
+                                                struct client_effort effort,
+                                                struct client_decision *ret_decision,
+                                                struct finding_list *findings, struct error *reterr);
+
+/* Get a ticket for the next boot, and note it, so that this boot says it was planned. */
+enum client_purpose { CLIENT_REBOOT, CLIENT_FINISH };
+must_check enum error_code client_ticket(struct client *client, struct client_pin *pin,
+                                         enum client_purpose purpose, int64_t *ret_expires_at,
+                                         struct error *reterr);
+
+/* Tell that the host runs; the lineage moves on. probe is that of a poll, or NULL. *ret_orders is an array of
+ * bytes in hexadecimal as they came, not checked (json_decref). */
+must_check enum error_code client_heartbeat(struct client *client, struct client_pin *pin,
+                                            const uint8_t *probe, struct client_effort effort,
+                                            json_t **ret_orders, struct error *reterr);
+
+/* Wait for orders and probes, effort.wait_s at most. *ret_probed is whether probe was filled. */
+must_check enum error_code client_poll(struct client *client, struct client_pin *pin,
+                                       struct client_effort effort, json_t **ret_orders, bool *ret_probed,
+                                       uint8_t ret_probe[CLIENT_ID_SIZE], struct error *reterr);
+
+/* This boot's id: drawn by the first that asks. */
+must_check enum error_code client_boot_id(struct client *client, uint8_t ret_boot[CLIENT_ID_SIZE],
+                                          struct error *reterr);
+
+/* "0123456789abcdef..." of an id, for one expression. */
+#define CLIENT_ID_TEXT_SIZE (2 * CLIENT_ID_SIZE + 1)
+const char *client_id_text(char out[CLIENT_ID_TEXT_SIZE], const uint8_t id[CLIENT_ID_SIZE]);
+#define client_id_shown(id) client_id_text((char[CLIENT_ID_TEXT_SIZE]){0}, (id))

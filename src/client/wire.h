@@ -1,0 +1,60 @@
+/* Sending: URLs, names, HTTP, messages. For the files of this room. */
+#pragma once
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "client/client.h"
+
+/* http://HOST[:PORT][/PATH]: what is needed of it. ERR_UNSUPPORTED for https, ERR_USAGE for what is no URL.
+ */
+struct client_url {
+    char host[DESCRIPTOR_ADDRESS_SIZE]; /* a name or an address, IPv6 without brackets */
+    char port[6];
+    char path[DESCRIPTOR_ADDRESS_SIZE]; /* "" or "/..." without a slash at its end */
+};
+must_check enum error_code client_url_parse(const char *text, struct client_url *ret_url,
+                                            struct error *reterr);
+
+#define CLIENT_SOCKETS_MAXIMUM 8
+struct client_socket_address {
+    struct sockaddr_storage address;
+    socklen_t length;
+};
+/* The addresses of a host, IPv4 and IPv6. A literal needs no resolver. deadline_ns is of clock_monotonic_ns.
+ * ERR_UNREACHABLE. */
+must_check enum error_code client_resolve(const struct client_url *url, int64_t deadline_ns,
+                                          struct client_socket_address addresses[CLIENT_SOCKETS_MAXIMUM],
+                                          size_t *ret_count, struct error *reterr);
+
+/* The head of an answer: "HTTP/1.x STATUS ...", fields, an empty line. */
+#define CLIENT_HEAD_MAXIMUM 8192
+struct client_head {
+    size_t size; /* bytes up to the body */
+    unsigned status;
+    size_t body_size; /* Content-Length, which has to be there once, and no Transfer-Encoding */
+};
+/* ERR_PENDING while the head is not complete; ERR_CORRUPT for anything this reader does not take. */
+must_check enum error_code client_head_parse(const char *bytes, size_t length, struct client_head *ret_head,
+                                             struct error *reterr);
+
+/* POST bytes to URL/v1/message and append the body of the answer, MESSAGE_MAXIMUM bytes at most. An answer of
+ * a status other than 200, and none, is ERR_UNREACHABLE. */
+must_check enum error_code client_post(const char *url, const void *bytes, size_t length, unsigned timeout_s,
+                                       struct buffer *body, struct error *reterr);
+
+/* A new message of that type: {"type","id"}; free with json_decref. */
+must_check enum error_code client_message_new(enum message_type type, json_t **ret_message,
+                                              struct error *reterr);
+
+/* Send message to an authority and get the result of its sealed answer (json_decref). Takes newer descriptors
+ * and nonces, tries every address, and again as effort tells. ERR_UNREACHABLE; else what the authority's
+ * error says. */
+must_check enum error_code client_exchange(struct client *client, struct client_pin *pin, json_t *message,
+                                           struct client_effort effort, json_t **ret_result,
+                                           struct error *reterr);
+
+/* "facts" of a message. */
+must_check enum error_code client_facts(json_t *message, struct error *reterr);
+
+/* "boot" of a message. */
+must_check enum error_code client_set_boot(struct client *client, json_t *message, struct error *reterr);

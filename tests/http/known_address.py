@@ -1,0 +1,71 @@
+"""A huskd (tests/lib/authority.py) that hosts find again: it also listens where its descriptor says, ended and
+started again too.
+
+    server = self.enterContext(known_address.running())
+    server.unlock_by("auto")
+    token = server.token()
+"""
+
+import contextlib
+import shutil
+import socket
+import time
+
+import authority
+
+WAIT_S = 15
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Server(authority.Server):
+    def __init__(self, directory):
+        super().__init__(directory)
+        self.listen_at(free_port())
+
+    def listen_at(self, port):
+        self.port, self.url = port, f"http://127.0.0.1:{port}"
+        self.words = ["--listen", f"127.0.0.1:{port}"]
+
+    def init(self):
+        authority.run("init", "--dir", self.path, "--root-out", self.root, "--address", self.url).expect(0)
+        return self
+
+    def admin(self, verb, *words):
+        """The result of an administrator's verb."""
+        return self.document(*verb.split(), *words)["result"]
+
+    def token(self):
+        return self.admin("token create")["token"]
+
+    def unlock_by(self, how):
+        self.admin("group set", "default", "--unlock", how)
+
+    def requests(self, *states):
+        return [request for request in self.admin("request list")["requests"]
+                if not states or request["state"] in states]
+
+    def wait_for_request(self, state="pending"):
+        until = time.monotonic() + WAIT_S
+        while time.monotonic() < until:
+            found = self.requests(state)
+            if found:
+                return found[-1]
+            time.sleep(0.05)
+        raise AssertionError(f"no request is {state}: {self.requests()}")
+
+
+@contextlib.contextmanager
+def running():
+    directory = authority.make_directory()
+    server = Server(directory)
+    try:
+        server.init().start()
+        yield server
+    finally:
+        server.end()
+        shutil.rmtree(directory)

@@ -1,0 +1,277 @@
+"""The administrators' socket and the verbs that use it."""
+
+import json
+import os
+import pwd
+import shutil
+import socket
+import stat
+import threading
+import time
+import unittest
+
+import authority
+import husk
+
+
+def ask_raw(server, data, patience=20):
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(patience)
+        sock.connect(f"{server.path}/admin.socket")
+        sock.sendall(data)
+        answer = b""
+        while True:
+            got = sock.recv(65536)
+            if not got:
+                return answer
+            answer += got
+
+
+class SocketTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.running = authority.running()
+        cls.server = cls.running.__enter__()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.running.__exit__(None, None, None)
+
+    def test_one_line_brings_one_line(self):
+        answer = ask_raw(self.server, b'{"operation":"host list","arguments":{}}\n')
+        self.assertTrue(answer.endswith(b"\n") and answer.count(b"\n") == 1)
+        self.assertEqual(json.loads(answer), {"result": {"hosts": []}, "changed": False, "error": None})
+
+    def test_garbage_is_told_so(self):
+        for line in [b"\n", b"{}\n", b"garbage\n", b"\0\0\0\n", b'{"operation":"host list"}\n', b"[" * 5000 + b"\n",
+                     b'{"operation":"host list","arguments":{}} {}\n', b'{"operation":"host list","arguments":{}}\n{}\n',
+                     b'{"operation":"frob","arguments":{}}\n', b'{"operation":"host show","arguments":{"host":1}}\n',
+                     os.urandom(1000).replace(b"\n", b"x") + b"\n", b"x" * 65535 + b"\n"]:
+            told = json.loads(ask_raw(self.server, line))
+            self.assertEqual((told["result"], told["changed"]), (None, False))
+            self.assertEqual(told["error"]["code"], "usage", line[:60])
+        self.server.ok("host", "list")
+
+    def test_a_huge_line_is_not_read_to_its_end(self):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(20)
+            sock.connect(f"{self.server.path}/admin.socket")
+            with self.assertRaises(OSError):
+                for _ in range(1000):
+                    sock.sendall(b"x" * 65536)
+        self.server.ok("host", "list")
+
+    def test_silent_ones_are_let_go_and_keep_nobody_waiting(self):
+        socks = []
+        for _ in range(20):
+            socks.append(socket.socket(socket.AF_UNIX))
+            socks[-1].settimeout(20)
+            socks[-1].connect(f"{self.server.path}/admin.socket")
+        socks[0].sendall(b'{"operation"')
+        begun = time.monotonic()
+        self.server.ok("host", "list")
+        self.assertLess(time.monotonic() - begun, 3)
+        for sock in socks:
+            self.assertIn(b'"error":{', sock.recv(4096))
+            sock.close()
+        self.assertLess(time.monotonic() - begun, 15)
+
+    def test_more_than_there_are_places_for_are_told_to_try_again(self):
+        socks = []
+        for _ in range(32):
+            socks.append(socket.socket(socket.AF_UNIX))
+            socks[-1].connect(f"{self.server.path}/admin.socket")
+        time.sleep(0.3)
+        self.server.run("host", "list").expect_error_line_of("huskd", husk.REFUSED)
+        for sock in socks:
+            sock.close()
+        time.sleep(0.3)
+        self.server.ok("host", "list")
+
+    def test_many_at_once_are_all_served(self):
+        failed = []
+
+        def work():
+            for _ in range(10):
+                done = self.server.run("token", "create", json=True)
+                if done.status != 0:
+                    failed.append(str(done))
+        threads = [threading.Thread(target=work) for _ in range(10)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(failed, [])
+        self.server.ok("ledger", "verify")
+
+    def test_only_its_user_and_group_may_use_it(self):
+        status = os.stat(f"{self.server.path}/admin.socket")
+        self.assertTrue(stat.S_ISSOCK(status.st_mode))
+        self.assertEqual(stat.S_IMODE(status.st_mode), 0o660)
+        nobody = pwd.getpwnam("nobody")
+        os.chmod(self.server.directory, 0o711)
+        os.chmod(self.server.path, 0o711)
+        try:
+            done = self.server.run("host", "list", user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[])
+            done.expect_error_line_of("huskd", husk.REFUSED)
+            self.assertIn("admin.socket", done.err)
+        finally:
+            os.chmod(self.server.path, 0o700)
+
+    def test_the_ledger_says_who(self):
+        self.server.ok("token", "create", env={"SUDO_UID": "1"})
+        self.server.ok("token", "create", env={"SUDO_UID": "nonsense"})
+        actors = [entry["actor"] for entry in self.server.document("ledger", "show")["result"]["entries"]
+                  if entry["kind"] == "token"][-2:]
+        with open("/proc/self/loginuid") as file:
+            login = int(file.read())
+        if login != 2 ** 32 - 1:
+            self.assertEqual(len(set(actors)), 1)
+        else:
+            self.assertEqual(actors, [f"{pwd.getpwuid(1).pw_name} (by sudo) (uid 0)", "root (uid 0)"])
+
+
+class VerbsTest(unittest.TestCase):
+    def test_without_huskd_every_verb_says_so(self):
+        directory = authority.make_directory()
+        try:
+            server = authority.Server(directory).init()
+            for words in [["host", "list"], ["token", "create"], ["request", "approve", "x"], ["metrics"],
+                          ["group", "set", "g"], ["host", "erase", "h", "--confirm", "h"]]:
+                done = server.run(*words).expect_error_line_of("huskd", husk.NOT_NOW)
+                self.assertIn("no huskd answers", done.err)
+                self.assertIn("systemctl start huskd", done.err)
+                told = server.run(*words, json=True).expect(husk.NOT_NOW).document
+                self.assertEqual(told["error"]["code"], "unreachable")
+            long = authority.run("host", "list", "--dir", "/" + "x" * 150).expect_error_line_of("huskd", husk.USAGE)
+            self.assertIn("too long", long.err)
+        finally:
+            shutil.rmtree(directory)
+
+    def test_hosts_groups_and_requests_by_their_verbs(self):
+        with authority.running() as server:
+            server.ok("group", "set", "web", "--unlock", "approve", "--approvals", "1", "--request-ttl", "10m",
+                      "--sources", "127.0.0.0/8", "--sources", "10.0.0.0/8", "--window", "none")
+            group = [found for found in server.document("group", "list")["result"]["groups"] if found["name"] == "web"]
+            self.assertEqual((group[0]["unlock"], group[0]["request_ttl"], group[0]["sources"]),
+                             ("approve", 600, ["127.0.0.0/8", "10.0.0.0/8"]))
+            self.assertFalse(server.document("group", "set", "web", "--unlock", "approve")["changed"])
+            server.ok("group", "set", "web", "--sources", "none")
+            host = server.host("web1", group="web")
+            host.result({"type": "heartbeat", "boot": "@boot", "lineage": "@id", "facts": authority.FACTS,
+                         "descriptor_sequence": 1})
+            keyslot = os.urandom(16).hex()
+            host.result({"type": "bind", "keyslot": keyslot, "vault": os.urandom(16).hex(), "vault_name": "data",
+                         "blinded": ["@point", "@point"]})
+            told = server.document("host", "list")
+            self.assertEqual(told["schema"], "huskd.host/1")
+            self.assertEqual({name: told["result"]["hosts"][0][name] for name in ("name", "group", "state", "keyslots")},
+                             {"name": "web1", "group": "web", "state": "active", "keyslots": 1})
+            asked = host.result({"type": "open", "boot": "@boot", "planned": False, "facts": authority.FACTS,
+                                 "open": [{"keyslot": keyslot, "blinded": "@point"}], "wait_s": 0})
+            self.assertEqual(asked["state"], "pending")
+            told = server.document("request", "list")
+            self.assertEqual(told["schema"], "huskd.request/1")
+            request = told["result"]["requests"][0]
+            self.assertEqual((request["id"], request["host"], request["state"], request["code"]),
+                             (asked["request"], "web1", "pending", asked["code"]))
+            host.post({"type": "open", "boot": "@boot", "request": asked["request"], "wait_s": 30})
+            time.sleep(0.3)
+            self.assertFalse(host.has_answer())
+            done = server.ok("request", "approve", request["id"])
+            self.assertIn(request["id"], done.out)
+            self.assertEqual(host.take(5)["object"]["result"]["state"], "granted")  # at once, not after 30 s
+            server.ok("host", "hold", "web1")
+            self.assertFalse(server.document("host", "hold", "web1")["changed"])
+            self.assertEqual(server.document("host", "show", "web1")["result"]["hosts"][0]["state"], "held")
+            server.ok("host", "release", "web1")
+            server.run("host", "show", "web2").expect_error_line_of("huskd", husk.FAILED)
+            done = server.run("host", "erase", "web1").expect(husk.USAGE)
+            self.assertIn("huskd host erase web1 --confirm web1", done.err)
+            server.ok("host", "erase", "web1", "--confirm", "web1")
+            self.assertEqual(server.document("host", "show", "web1")["result"]["hosts"][0]["state"], "erased")
+            host.close()
+
+    def test_what_is_not_there_yet_says_so(self):
+        with authority.running() as server:
+            for words in [["keycopy", "list"], ["host", "lock", "x"]]:
+                done = server.run(*words)
+                if done.status != 0:
+                    done.expect_error_line_of("huskd", husk.REFUSED, husk.FAILED)
+
+    def test_metrics_are_in_the_form_of_prometheus(self):
+        with authority.running() as server:
+            text = server.ok("metrics").out
+            self.assertGreater(len(text.splitlines()), 5)
+            for line in text.splitlines():
+                self.assertRegex(line, r"\A(# (HELP|TYPE) huskd_[a-z_]+ .+|huskd_[a-z_]+ \d+)\Z")
+
+    def test_times_are_read_strictly(self):
+        with authority.running() as server:
+            for text in ["1x", "h", "-1h", "1h30m", "1.5h", "99999999999999999999", "4000d", " 1h"]:
+                done = server.run("token", "create", "--expires", text).expect_error_line_of("huskd", husk.USAGE)
+                self.assertIn("--expires", done.err)
+            begun = time.time()
+            told = server.document("token", "create", "--expires", "2h")["result"]
+            self.assertTrue(7190 < told["expires_at"] - begun < 7210)
+
+
+class InitTest(unittest.TestCase):
+    def setUp(self):
+        self.directory = authority.make_directory()
+
+    def tearDown(self):
+        shutil.rmtree(self.directory)
+
+    def init(self, path, root, **options):
+        return authority.run("init", "--dir", path, "--root-out", root, "--address", "http://192.0.2.1:4875", **options)
+
+    def test_the_root_is_written_once_and_only_for_its_owner(self):
+        path, root = f"{self.directory}/a", f"{self.directory}/root.key"
+        done = self.init(path, root).expect(0)
+        self.assertIn(root, done.out)
+        self.assertIn("--holder", done.err)
+        self.assertEqual(stat.S_IMODE(os.stat(root).st_mode), 0o600)
+        with open(root, "rb") as file:
+            key = file.read()
+        for name in os.listdir(path):
+            with open(f"{path}/{name}", "rb") as file:
+                self.assertNotIn(key[:32], file.read(), name)
+        self.init(path, f"{self.directory}/second.key").expect(husk.REFUSED)
+        self.assertFalse(os.path.exists(f"{self.directory}/second.key"))
+        self.init(f"{self.directory}/b", root).expect(husk.REFUSED)
+        with open(root, "rb") as file:
+            self.assertEqual(file.read(), key)
+
+    def test_addresses_are_checked_and_nothing_stays_behind(self):
+        for address in ["ftp://x", "x", "http://" + "a" * 300]:
+            done = authority.run("init", "--dir", f"{self.directory}/a", "--root-out", f"{self.directory}/root.key",
+                                 "--address", address)
+            done.expect_error_line_of("huskd", husk.USAGE)
+            self.assertFalse(os.path.exists(f"{self.directory}/root.key"))
+        self.init(f"{self.directory}/a", f"{self.directory}/root.key").expect(0)
+
+    def test_what_root_makes_belongs_to_the_user_of_the_directory(self):
+        daemon = pwd.getpwnam("daemon")
+        os.chmod(self.directory, 0o711)
+        os.mkdir(f"{self.directory}/a")
+        os.chown(f"{self.directory}/a", daemon.pw_uid, daemon.pw_gid)
+        done = authority.run("init", "--dir", f"{self.directory}/a", "--root-out", f"{self.directory}/root.key",
+                             "--address", "x")
+        done.expect(husk.USAGE)
+        self.assertFalse(os.path.exists(f"{self.directory}/root.key"))
+        self.init(f"{self.directory}/a", f"{self.directory}/root.key").expect(0)
+        for name in os.listdir(f"{self.directory}/a"):
+            self.assertEqual(os.stat(f"{self.directory}/a/{name}").st_uid, daemon.pw_uid, name)
+        self.assertEqual(os.stat(f"{self.directory}/root.key").st_uid, 0)
+        server = authority.Server(self.directory)
+        open(server.log_path, "w").close()
+        server.start(user=daemon.pw_uid, group=daemon.pw_gid, extra_groups=[])
+        try:
+            server.ok("host", "list")
+        finally:
+            self.assertEqual(server.end(), 0)
+
+
+if __name__ == "__main__":
+    unittest.main()

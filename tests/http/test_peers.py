@@ -1,0 +1,227 @@
+"""Peers that are slow, wrong, or not what they seem, against a real huskd over raw sockets."""
+
+import os
+import random
+import socket
+import struct
+import time
+import unittest
+
+import authority
+
+HEAD = b"POST /v1/message HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n"
+
+
+def post(body):
+    return HEAD % len(body) + b"\r\n" + body
+
+
+def read_answer(sock):
+    """(status, headers, body) of one response; None where the connection ended instead."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        try:
+            got = sock.recv(65536)
+        except ConnectionError:
+            return None
+        if not got:
+            return None
+        data += got
+    head, _, body = data.partition(b"\r\n\r\n")
+    lines = head.decode("latin-1").split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+    length = int(headers.get("content-length", 0))
+    while len(body) < length:
+        got = sock.recv(length - len(body))
+        if not got:
+            return None
+        body += got
+    assert len(body) == length, (head, body)
+    return int(lines[0].split()[1]), headers, body
+
+
+class PeersTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.running = authority.running()
+        cls.server = cls.running.__enter__()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.running.__exit__(None, None, None)
+
+    def ask(self, data):
+        with self.server.connect() as sock:
+            sock.sendall(data)
+            return read_answer(sock)
+
+    def assert_still_serves(self):
+        status, _, body = self.ask(post(b""))
+        self.assertEqual((status, body[:6]), (200, b"hska\x01\x02"))
+
+    def test_what_cannot_be_read_gets_the_descriptor(self):
+        first = self.ask(post(b""))[2]
+        for body in [b"x", b"hskm", b"hskm\x01\x01\x02\0" + bytes(56), b"hskm\x01\x01\x02\0" + os.urandom(200),
+                     os.urandom(65536)]:
+            status, headers, answer = self.ask(post(body))
+            self.assertEqual((status, answer), (200, first))
+            self.assertEqual(headers["content-type"], "application/octet-stream")
+        self.assertEqual(first[:8], b"hska\x01\x02\0\0")
+
+    def test_healthz_says_200_and_nothing_else(self):
+        status, headers, body = self.ask(b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n")
+        self.assertEqual((status, body), (200, b""))
+        self.assertNotIn("server", headers)
+
+    def test_methods_and_paths_that_are_none_are_refused_with_a_line(self):
+        for method, path, expected in [
+                ("GET", "/", 404), ("GET", "/v1/message", 405), ("PUT", "/v1/message", 405), ("BREW", "/v1/message", 405),
+                ("DELETE", "/healthz", 405), ("GET", "/healthz/", 404), ("GET", "/v1/message/../../etc/passwd", 404),
+                ("GET", "//healthz", 404), ("GET", "/%68ealthz%00", 404), ("GET", "/admin.socket", 404),
+                ("OPTIONS", "*", 404), ("GET", "/" + "a" * 3000, 404)]:
+            status, headers, body = self.ask(f"{method} {path} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+            self.assertEqual(status, expected, (method, path))
+            self.assertRegex(body, rb"\A[\x20-\x7e]+\n\Z")
+            self.assertEqual("allow" in headers, status == 405)
+
+    def test_lengths_are_known_first(self):
+        for head, expected in [
+                (b"", 411), (b"Transfer-Encoding: chunked\r\n", 411), (b"Transfer-Encoding: gzip, chunked\r\n", 411),
+                (b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n", 400),
+                (b"Content-Length: 3\r\nContent-Length: 3\r\n", 400), (b"Content-Length: 3\r\nContent-Length: 30\r\n", 400),
+                (b"Content-Length: 65537\r\n", 413), (b"Content-Length: 1000000000000\r\n", 413)]:
+            answer = self.ask(b"POST /v1/message HTTP/1.1\r\nHost: h\r\n" + head + b"\r\n" +
+                              (b"x" * 65537 if b"65537" in head else b"0\r\n\r\n"))
+            self.assertEqual(answer[0], expected, head)
+        for length in [b"-1", b"0x10", b"1 0", b"99999999999999999999999", b"", b"ten"]:
+            with self.server.connect() as sock:
+                sock.sendall(b"POST /v1/message HTTP/1.1\r\nHost: h\r\nContent-Length: " + length + b"\r\n\r\n")
+                self.assertRegex(sock.recv(4096), rb"\AHTTP/1.1 4(00|11|13) ", length)
+        self.assert_still_serves()
+
+    def test_headers_are_small(self):
+        for head in [b"X: " + b"y" * 20000, b"\r\n".join(b"X%d: y" % number for number in range(3000))]:
+            with self.server.connect() as sock:
+                sock.sendall(b"POST /v1/message HTTP/1.1\r\nHost: h\r\n" + head + b"\r\nContent-Length: 0\r\n\r\n")
+                answer = read_answer(sock)
+                self.assertTrue(answer is None or 400 <= answer[0] < 500, answer)
+        self.assert_still_serves()
+
+    def test_garbage_does_no_harm(self):
+        chance = random.Random(20260324)
+        for number in range(300):
+            length = chance.choice([1, 10, 100, 1000, 9000])
+            data = chance.randbytes(length)
+            if number % 3 == 1:  # a request with something changed
+                data = bytearray(post(b"hskm" + chance.randbytes(100)))
+                for _ in range(chance.randint(1, 8)):
+                    data[chance.randrange(len(data))] = chance.randrange(256)
+            if number % 3 == 2:
+                data = post(b"abc")[:chance.randrange(60)]
+            with self.server.connect() as sock:
+                try:
+                    sock.sendall(data)
+                    if number % 2:  # gone with a reset
+                        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    else:
+                        sock.shutdown(socket.SHUT_WR)
+                        sock.settimeout(5)
+                        sock.recv(65536)
+                except (OSError, TimeoutError):
+                    pass
+        self.assert_still_serves()
+
+    def test_a_body_that_ends_early_is_no_message(self):
+        before = self.metric("huskd_messages_total")
+        with self.server.connect() as sock:
+            sock.sendall(HEAD % 100 + b"\r\n" + b"x" * 99)
+            sock.shutdown(socket.SHUT_WR)
+            self.assertIsNone(read_answer(sock))
+        self.assertEqual(self.metric("huskd_messages_total"), before)
+
+    def metric(self, name):
+        text = self.server.ok("metrics").out
+        return int(next(line.split()[1] for line in text.splitlines() if line.startswith(name + " ")))
+
+    def test_connections_are_kept_and_requests_may_stand_in_line(self):
+        with self.server.connect() as sock:
+            for _ in range(20):
+                sock.sendall(post(b"one"))
+                self.assertEqual(read_answer(sock)[0], 200)
+        with self.server.connect() as sock:
+            sock.sendall(post(b"") * 10)
+            data = b""
+            while data.count(b"hska\x01\x02") < 10:
+                got = sock.recv(65536)
+                self.assertTrue(got, data)
+                data += got
+            self.assertEqual(data.count(b"HTTP/1.1 200 OK\r\n"), 10)
+
+    def test_a_request_byte_by_byte_is_answered(self):
+        with self.server.connect() as sock:
+            for byte in post(b"slowly"):
+                sock.sendall(bytes([byte]))
+            self.assertEqual(read_answer(sock)[0], 200)
+
+    def test_100_continue_is_said_only_for_what_will_be_read(self):
+        with self.server.connect() as sock:
+            sock.sendall(HEAD % 2 + b"Expect: 100-continue\r\n\r\n")
+            self.assertEqual(sock.recv(100).split(b"\r\n")[0], b"HTTP/1.1 100 Continue")
+            sock.sendall(b"ab")
+            self.assertEqual(read_answer(sock)[0], 200)
+        answer = self.ask(HEAD % 100000000 + b"Expect: 100-continue\r\n\r\n")
+        self.assertEqual(answer[0], 413)
+
+    def test_http_1_0_is_answered_and_closed(self):
+        with self.server.connect() as sock:
+            sock.sendall(b"POST /v1/message HTTP/1.0\r\nContent-Length: 0\r\n\r\n")
+            self.assertEqual(read_answer(sock)[0], 200)
+            self.assertEqual(sock.recv(1), b"")
+
+    def test_addresses_are_forwarded_only_by_trusted_proxies(self):
+        headers = "X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-For: 198.51.100.7, 127.0.0.5\r\n"
+        with authority.running("--trusted-proxy", "127.0.0.0/8") as behind:
+            for server, seen in ((self.server, "127.0.0.1"), (behind, "198.51.100.7")):
+                host = server.host("forwarded", headers=headers)
+                host.result({"type": "heartbeat", "boot": "@boot", "lineage": "@id", "facts": authority.FACTS,
+                             "descriptor_sequence": 1})
+                told = server.document("host", "show", "forwarded")["result"]["hosts"]
+                self.assertEqual([found["address"] for found in told], [seen])
+                host.close()
+
+
+class SlowTest(unittest.TestCase):
+    def test_time_for_a_request_ends_however_it_trickles(self):
+        """Thirty seconds; all kinds side by side."""
+        with authority.running() as server:
+            begun = time.monotonic()
+            kinds = {"silent": b"", "half a line": b"POST /v1/mess", "no end of headers": HEAD % 10,
+                     "half a body": HEAD % 1000 + b"\r\nabc"}
+            socks = {name: server.connect() for name in kinds}
+            for name, sock in socks.items():
+                sock.sendall(kinds[name])
+                sock.setblocking(False)
+            ended = {}
+            while len(ended) < len(socks) and time.monotonic() - begun < 60:
+                for name, sock in socks.items():
+                    if name in ended:
+                        continue
+                    try:
+                        if name != "silent":
+                            sock.send(b"x")
+                        if sock.recv(4096) == b"":
+                            ended[name] = time.monotonic() - begun
+                    except BlockingIOError:
+                        pass
+                    except ConnectionError:
+                        ended[name] = time.monotonic() - begun
+                time.sleep(0.5)
+            for sock in socks.values():
+                sock.close()
+            self.assertEqual(set(ended), set(kinds), "connections that never end")
+            for name, seconds in ended.items():
+                self.assertTrue(25 < seconds < 40, (name, seconds))
+
+
+if __name__ == "__main__":
+    unittest.main()
