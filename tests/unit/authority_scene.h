@@ -15,7 +15,8 @@ int scene_end(void **state);
 /* A second host, in the same group, with a keyslot. */
 void scene_another(struct scene *scene, struct world_host *host, struct world_keyslot *keyslot);
 
-/* Boot anew, open, and it is granted: at once, or after the three seconds in which an earlier boot is asked. */
+/* Boot anew, open, and it is granted: at once, or after the three seconds in which an earlier boot is asked.
+ */
 void scene_opens(struct world_host *host, struct world_keyslot *keyslot);
 
 #define scene_test(name) cmocka_unit_test_setup_teardown(name, scene_start, scene_end)
