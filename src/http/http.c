@@ -34,7 +34,8 @@ const struct http_options http_defaults = {
     .idle_s = 90,
 };
 
-static void log_line(void *context, const char *format, va_list arguments)
+__attribute__((format(printf, 2, 0))) static void log_line(void *context, const char *format,
+                                                           va_list arguments)
 {
     struct http *http = context;
     char line[512];
