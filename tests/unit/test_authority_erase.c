@@ -319,7 +319,8 @@ static void an_erase_whose_keyring_cannot_be_destroyed_says_so_and_is_tried_agai
     struct scene *scene = *state;
     json_t *result = NULL;
     bool changed;
-    /* The keyring before the scene's bind may still be being destroyed: the clerk answers when that is over. */
+    /* The keyring before the scene's bind may still be being destroyed: the clerk answers when that is over.
+     */
     json_decref(world_operate(&scene->world, "host list", NULL));
     setenv("HUSK_FAULT", ",,,,authority.keyring.destroy:eio", 1);
     assert_int_not_equal(
