@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -55,8 +56,7 @@ class Host:
         return self.unlock(expect, **options)
 
     def off(self):
-        if self.state() == "unlocked":
-            self.call("lock", "v")
+        self.call("lock", "v")
         self.forget_boot()
 
     def state(self):
@@ -93,6 +93,12 @@ class NetworkTest(unittest.TestCase):
         self.places = [self.enterContext(self.hub.spoke(number)) for number in (1, 2)]
         self.server = self.enterContext(known_address.running(network.HUB, PORT, preexec_fn=self.hub.enter))
         self.server.unlock_by("auto")
+
+    def pause(self):
+        """A while passes: an authority does not ask a boot any more whether it lives that was heard of long ago, and one
+        that was started since has heard of none."""
+        self.server.end()
+        self.server.start(preexec_fn=self.hub.enter)
 
     def host(self, place=0, name="web-1"):
         return Host(self, self.enterContext(disk.ext4(size_mib=32)), self.places[place]).enroll(name)
@@ -180,15 +186,16 @@ class CopyTest(NetworkTest):
         copy = host.copy()
         for _ in range(2):
             host.boot()
+            self.pause()
         host.off()
         copy.unlock(expect=husk.NOT_NOW)
         self.assertEqual(self.flags(), {"stale-lineage"})
         self.server.admin("request deny", self.server.requests("pending")[0]["id"])
-        host.boot()
+        self.pause()
+        host.unlock()
 
     def test_of_one_that_asks_before_and_lives_on_the_host_is_told(self):
         host = self.host()
-        host.boot()
         host.off()
         copy = host.copy()
         copy.unlock()  # who asks first is the host, for all that can be known
@@ -213,6 +220,7 @@ class CopyTest(NetworkTest):
     def test_erasing_the_host_reaches_every_copy(self):
         host = self.host()
         copies = [host.copy()]
+        self.pause()
         host.boot()
         copies.append(host.copy(self.places[1]))
         self.server.admin("host erase", "web-1", "--confirm", "web-1")
@@ -230,11 +238,12 @@ class CrashTest(NetworkTest):
             for again in range(2):
                 with self.subTest(point, again=again):
                     host.off()
-                    done = husk.run("unlock", "v", "--at", host.d.path, preexec_fn=host.where.enter, fault=f"{point}:crash")
-                    self.assertTrue(done.crashed, done)
+                    self.pause()
+                    self.assertTrue(host.unlock(fault=f"{point}:crash", expect=-signal.SIGKILL).crashed)
+                    self.pause()
                     host.boot()
-            with host.agent():
-                pass
+        with host.agent():
+            host.unlock()
         self.assertEqual(self.flagged_ever(), [])
 
 

@@ -13,20 +13,18 @@ import contextlib
 import os
 import subprocess
 
-import disk
 import sys_calls
 
 HUB = "10.77.0.1"
 
 
 class Namespace:
-    def __init__(self):
+    def __init__(self, setup=f"link set lo up\naddress add {HUB}/32 dev lo\n"):
         with subprocess.Popen(["sleep", "infinity"], preexec_fn=sys_calls.new_network) as process:
             self._fd = os.open(f"/proc/{process.pid}/ns/net", os.O_RDONLY)
             process.kill()
-        self.hub, self.link = None, None
-        self.ip("link", "set", "lo", "up")
-        self.ip("address", "add", f"{HUB}/32", "dev", "lo")
+        self.path = f"/proc/{os.getpid()}/fd/{self._fd}"
+        self.ip(setup)
 
     def __enter__(self):
         return self
@@ -38,27 +36,24 @@ class Namespace:
         """For preexec_fn."""
         sys_calls.enter_network(self._fd)
 
-    def ip(self, *words):
-        return disk.run("ip", *words, preexec_fn=self.enter)
+    def ip(self, commands):
+        """What ip(8) is to do, a command a line."""
+        subprocess.run(["ip", "-batch", "-"], input=commands.encode(), check=True, preexec_fn=self.enter)
 
     def spoke(self, number):
         """A namespace that this one is the hub of, by a cable of their own."""
-        made = Namespace()
-        made.hub, made.link = self, f"spoke{number}"
-        made.ip("address", "del", f"{HUB}/32", "dev", "lo")
-        self.ip("link", "add", made.link, "type", "veth", "peer", "name", "hub", "netns", f"/proc/{os.getpid()}/fd/{made._fd}")
-        for end, device, address in ((self, made.link, 1), (made, "hub", 2)):
-            end.ip("address", "add", f"10.77.{number}.{address}/24", "dev", device)
-            end.ip("link", "set", device, "up")
-        made.ip("route", "add", "default", "via", f"10.77.{number}.1")
-        made.address = f"10.77.{number}.2"
+        made = Namespace("link set lo up\n")
+        made.hub, made.link, made.address = self, f"spoke{number}", f"10.77.{number}.2"
+        self.ip(f"link add {made.link} type veth peer name hub netns {made.path}\n"
+                f"address add 10.77.{number}.1/24 dev {made.link}\nlink set {made.link} up\n")
+        made.ip(f"address add {made.address}/24 dev hub\nlink set hub up\nroute add default via 10.77.{number}.1\n")
         return made
 
     @contextlib.contextmanager
     def cut(self):
         """The cable is pulled at the hub; what is sent meanwhile is lost."""
-        self.hub.ip("link", "set", self.link, "down")
+        self.hub.ip(f"link set {self.link} down\n")
         try:
             yield
         finally:
-            self.hub.ip("link", "set", self.link, "up")
+            self.hub.ip(f"link set {self.link} up\n")
