@@ -88,12 +88,12 @@ class Test1Authority(Units):
         build = os.path.dirname(husk.PROGRAM)
         with tempfile.TemporaryDirectory() as directory:
             subprocess.run(["meson", "install", "-C", build, "--no-rebuild", "--quiet", "--destdir", directory], check=True)
-            self.guest.put(directory, "/")
+            self.guest.put(f"{directory}/usr/local", "/usr/local")
         self.guest.ext4("data")
         self.guest.check(FURNISH)
         for unit in "huskd.service", "husk-vault@data.service", "husk-ticket.service", "husk-agent.service":
             self.assertEqual(self.show(unit, "LoadState"), ["loaded"])
-        self.assertEqual(self.guest.check("systemd-analyze verify huskd.service husk-vault@data.service husk-ticket.service "
+        self.assertEqual(self.guest.check("systemd-analyze verify --man=no huskd.service husk-vault@data.service husk-ticket.service "
                                           "husk-agent.service 2>&1"), "")
 
     def test_2_it_starts_with_the_first_message_and_is_shut_in(self):
