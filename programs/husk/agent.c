@@ -1,6 +1,6 @@
 /*
- * The agent: hourly heartbeats, and one poll at a time that the authority holds until it wants something. What
- * it orders is carried out before the next poll. When what else opens the vaults changes, it is told.
+ * The agent: hourly heartbeats, and one poll at a time that the authority holds until it wants something.
+ * What it orders is carried out before the next poll. When what else opens the vaults changes, it is told.
  */
 #include <sys/random.h>
 
@@ -66,7 +66,8 @@ static enum error_code take_news(struct agent *agent, struct watched *watched, c
     if (!news->is_erased)
         return OK;
     if (watched->has_orders)
-        return error_set(reterr, ERR_PENDING, 0, "an order to erase is not carried out whole: it is tried again");
+        return error_set(reterr, ERR_PENDING, 0,
+                         "an order to erase is not carried out whole: it is tried again");
     return error_set(reterr, ERR_ERASED, 0, "the authority %.8s says that this host is erased",
                      client_id_shown(watched->pin->id));
 }

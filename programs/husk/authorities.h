@@ -17,8 +17,8 @@ must_check enum error_code authorities_unlock(struct run *run, struct vault *vau
                                               const struct secret *vault_secret, enum vault_acceptance accept,
                                               struct error *reterr);
 
-/* The keyslot does not exist: have the scalar of it destroyed where it was bound. Where that cannot be told it
- * is a finding. */
+/* The keyslot does not exist: have the scalar of it destroyed where it was bound. Where that cannot be told
+ * it is a finding. */
 void authorities_release(struct run *run, struct client *client, struct client_pin *pin,
                          const struct keyslot_id *keyslot);
 

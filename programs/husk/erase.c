@@ -136,9 +136,8 @@ static enum error_code erase_one(struct run *run, struct vault *vault, void *con
                     "raise the limit on locked memory", "husk could not be locked in memory: %s",
                     strerror(errno));
     struct erase_result result = {.key_destruction = ERASE_UNKNOWN, .plaintext_before = ERASE_UNKNOWN};
-    enum error_code code =
-        erase_vault(vault, erasing->client, run->at, clock_system(), &run->report, &result, &run->findings,
-                    reterr);
+    enum error_code code = erase_vault(vault, erasing->client, run->at, clock_system(), &run->report, &result,
+                                       &run->findings, reterr);
     run->changed |= result.changed;
     if (!code || code == ERR_INCOMPLETE) {
         write_report(erasing, &result.report_json, reterr, &code);
@@ -222,16 +221,20 @@ const struct verb verb_erase = {
     .text =
         "--confirm repeats the NAME of the vault, or with --all the name of the host. From the first step on "
         "nothing opens the vault any more, and an interrupted erase is finished by the same command. Each "
-        "authority a keyslot is bound to destroys its part, which reaches every copy of the disk, and says so "
-        "signed. One that does not answer is waited for by no step: the rest is done, husk ends with status 5, "
+        "authority a keyslot is bound to destroys its part, which reaches every copy of the disk, and says "
+        "so "
+        "signed. One that does not answer is waited for by no step: the rest is done, husk ends with status "
+        "5, "
         "and the same command asks again until it has answered. The keyslots "
         "are destroyed in place, the key leaves the kernel, and a report says what was done and which key "
         "copies "
         "were not reached: exported keyslots, keyfiles, and snapshots that hold a local keyslot, for which "
         "this "
         "disk can do nothing.\n\n--all ends the host: its authorities destroy all they have of it, also of "
-        "vaults that are not mounted now, and when each has said so the host's identity is destroyed as well. "
-        "Nothing of it is enrolled any more.\n\nThe report is unsigned: it is this host's word. Its verdict on plaintext "
+        "vaults that are not mounted now, and when each has said so the host's identity is destroyed as "
+        "well. "
+        "Nothing of it is enrolled any more.\n\nThe report is unsigned: it is this host's word. Its verdict "
+        "on plaintext "
         "from "
         "before conversion is never COMPLETE for a vault whose directories were converted.",
     .options = (const struct verb_option[]){{OPTION_CONFIRM, ROLE_CONFIRMING,

@@ -53,9 +53,9 @@ must_check enum error_code new_keys_make_slots(struct run *run, const struct new
                                                const struct secret *vault_secret, struct keyslot **ret_slots,
                                                struct error *reterr);
 
-/* The slots from `from` on did not get onto the disk: have their authorities destroy their part again, so that
- * there is no scalar without a keyslot. vault is the one they were for where it is there: a keyslot that lies
- * in it all the same keeps its scalar. Where an authority cannot be told that is a finding. */
+/* The slots from `from` on did not get onto the disk: have their authorities destroy their part again, so
+ * that there is no scalar without a keyslot. vault is the one they were for where it is there: a keyslot that
+ * lies in it all the same keeps its scalar. Where an authority cannot be told that is a finding. */
 void new_keys_unbind(struct run *run, const struct new_keys *keys, const struct keyslot *slots, size_t from,
                      const struct vault *vault);
 

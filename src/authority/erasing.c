@@ -171,10 +171,10 @@ enum error_code erasing_list_host(struct clerk *clerk, const struct host *host, 
                                   struct error *reterr)
 {
     struct sql_rows rows = {0};
-    enum error_code code = sql_select(
-        clerk->sql, &rows, reterr,
-        "SELECT signed FROM erases WHERE host = ? AND signed IS NOT NULL ORDER BY id LIMIT 1", "b", host->id,
-        sizeof(host->id));
+    enum error_code code =
+        sql_select(clerk->sql, &rows, reterr,
+                   "SELECT signed FROM erases WHERE host = ? AND signed IS NOT NULL ORDER BY id LIMIT 1", "b",
+                   host->id, sizeof(host->id));
     return code ? code : list_rows(clerk, &rows, array, reterr);
 }
 
@@ -182,10 +182,10 @@ enum error_code erasing_list_vault(struct clerk *clerk, const struct host *host,
                                    const struct erasing_vault *vault, json_t *array, struct error *reterr)
 {
     struct sql_rows rows = {0};
-    enum error_code code = sql_select(
-        clerk->sql, &rows, reterr,
-        "SELECT signed FROM erased_vaults WHERE host = ? AND vault = ? AND signed IS NOT NULL", "bb", host->id,
-        sizeof(host->id), vault->id, sizeof(vault->id));
+    enum error_code code =
+        sql_select(clerk->sql, &rows, reterr,
+                   "SELECT signed FROM erased_vaults WHERE host = ? AND vault = ? AND signed IS NOT NULL",
+                   "bb", host->id, sizeof(host->id), vault->id, sizeof(vault->id));
     return code ? code : list_rows(clerk, &rows, array, reterr);
 }
 
@@ -199,8 +199,8 @@ enum error_code erasing_list(struct clerk *clerk, const struct host *host, json_
         code = erasing_list_host(clerk, host, array, reterr);
     if (!code)
         code = sql_select(clerk->sql, &rows, reterr,
-                          "SELECT signed FROM erased_vaults WHERE host = ? AND signed IS NOT NULL LIMIT ?", "bi",
-                          host->id, sizeof(host->id), (int64_t)LISTED_MAXIMUM);
+                          "SELECT signed FROM erased_vaults WHERE host = ? AND signed IS NOT NULL LIMIT ?",
+                          "bi", host->id, sizeof(host->id), (int64_t)LISTED_MAXIMUM);
     if (!code)
         code = list_rows(clerk, &rows, array, reterr);
     if (!code)
@@ -263,10 +263,9 @@ static enum error_code sign_vault(struct clerk *clerk, const struct finished *fi
     if (!code)
         code = sign(clerk, &erased, &wire, reterr);
     if (!code)
-        code =
-            sql_run(clerk->sql, reterr, "UPDATE erased_vaults SET signed = ? WHERE host = ? AND vault = ?",
-                    "bbb", wire.data, wire.length, erased.host, sizeof(erased.host), vault,
-                    sizeof(erased.vault));
+        code = sql_run(clerk->sql, reterr, "UPDATE erased_vaults SET signed = ? WHERE host = ? AND vault = ?",
+                       "bbb", wire.data, wire.length, erased.host, sizeof(erased.host), vault,
+                       sizeof(erased.vault));
     return code;
 }
 
@@ -306,9 +305,9 @@ static enum error_code find_finished(struct clerk *clerk, struct finished *finis
                                      struct error *reterr)
 {
     struct sql_rows rows = {0};
-    enum error_code code =
-        sql_select(clerk->sql, &rows, reterr,
-                   "SELECT id, host, final, order_id FROM erases WHERE done_at IS NULL ORDER BY id LIMIT 1", "");
+    enum error_code code = sql_select(
+        clerk->sql, &rows, reterr,
+        "SELECT id, host, final, order_id FROM erases WHERE done_at IS NULL ORDER BY id LIMIT 1", "");
     if (!code)
         code = sql_next(&rows, ret_is_there, reterr);
     if (!code && *ret_is_there) {

@@ -13,9 +13,9 @@ static enum error_code count_known(struct clerk *clerk, const struct host *host,
 {
     struct sql_rows rows = {0};
     bool is_there = false;
-    enum error_code code = sql_select(clerk->sql, &rows, reterr,
-                                      "SELECT count(*) FROM keycopies WHERE host = ?", "b", host->id,
-                                      sizeof(host->id));
+    enum error_code code =
+        sql_select(clerk->sql, &rows, reterr, "SELECT count(*) FROM keycopies WHERE host = ?", "b", host->id,
+                   sizeof(host->id));
     if (!code)
         code = sql_next(&rows, &is_there, reterr);
     if (!code)
@@ -97,11 +97,12 @@ enum error_code operation_keycopy_list(struct clerk *clerk, struct job *job, str
     job->result = json_pack("{s:o}", "keycopies", array);
     enum error_code code = job->result ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     if (!code)
-        code = sql_select(clerk->sql, &rows, reterr,
-                          "SELECT k.id, h.name, k.kind, k.place, k.reported_at, k.is_reported, k.destroyed_at, "
-                          "k.destroyed_by FROM keycopies k JOIN hosts h ON h.id = k.host WHERE ?1 IS NULL OR "
-                          "h.name = ?1 ORDER BY h.name, k.kind, k.place",
-                          "t", host);
+        code =
+            sql_select(clerk->sql, &rows, reterr,
+                       "SELECT k.id, h.name, k.kind, k.place, k.reported_at, k.is_reported, k.destroyed_at, "
+                       "k.destroyed_by FROM keycopies k JOIN hosts h ON h.id = k.host WHERE ?1 IS NULL OR "
+                       "h.name = ?1 ORDER BY h.name, k.kind, k.place",
+                       "t", host);
     while (!code && !(code = sql_next(&rows, &is_there, reterr)) && is_there)
         if (json_array_append_new(array, show(&rows)) != 0)
             code = error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
@@ -117,9 +118,9 @@ static enum error_code find(struct clerk *clerk, const char *text, uint8_t ret_i
     bool is_there = false, is_another = false;
     if (strlen(text) < ID_LEAST || strspn(text, "0123456789abcdef") != strlen(text))
         return error_set(reterr, ERR_USAGE, 0, "a key copy's id, or at least its first four digits");
-    enum error_code code =
-        sql_select(clerk->sql, &rows, reterr,
-                   "SELECT id, destroyed_at FROM keycopies WHERE lower(hex(id)) LIKE ? || '%' LIMIT 2", "t", text);
+    enum error_code code = sql_select(
+        clerk->sql, &rows, reterr,
+        "SELECT id, destroyed_at FROM keycopies WHERE lower(hex(id)) LIKE ? || '%' LIMIT 2", "t", text);
     if (!code)
         code = sql_next(&rows, &is_there, reterr);
     if (!code && (!is_there || !sql_bytes(&rows, 0, ret_id, ID_SIZE)))

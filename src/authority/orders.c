@@ -13,9 +13,9 @@ static enum error_code next_sequence(struct clerk *clerk, const struct host *hos
 {
     struct sql_rows rows = {0};
     bool is_there = false;
-    enum error_code code =
-        sql_select(clerk->sql, &rows, reterr, "SELECT coalesce(max(sequence), 0) + 1 FROM orders WHERE host = ?",
-                   "b", host->id, sizeof(host->id));
+    enum error_code code = sql_select(clerk->sql, &rows, reterr,
+                                      "SELECT coalesce(max(sequence), 0) + 1 FROM orders WHERE host = ?", "b",
+                                      host->id, sizeof(host->id));
     if (!code)
         code = sql_next(&rows, &is_there, reterr);
     const int64_t next = !code && is_there ? sql_integer(&rows, 0) : 1;
@@ -52,8 +52,7 @@ enum error_code order_insert(struct clerk *clerk, const struct host *host, enum 
     if (!code)
         code = order_format(&order, &text, reterr);
     if (!code)
-        code =
-            sign_append(clerk->keyring->signing_key, ORDER_KIND, text.data, text.length, &wire, reterr);
+        code = sign_append(clerk->keyring->signing_key, ORDER_KIND, text.data, text.length, &wire, reterr);
     if (!code)
         code = sql_run(clerk->sql, reterr,
                        "INSERT INTO orders(id, host, sequence, action, signed, actor, created_at) "
@@ -92,10 +91,10 @@ enum error_code orders_are_new(struct clerk *clerk, const struct host *host,
 {
     struct sql_rows rows = {0};
     bool is_there = false;
-    enum error_code code = sql_select(
-        clerk->sql, &rows, reterr,
-        "SELECT 1 FROM orders WHERE host = ? AND is_done = 0 AND given_boot IS NOT ? LIMIT 1", "bb", host->id,
-        sizeof(host->id), boot, (size_t)POLICY_TOKEN_SIZE);
+    enum error_code code =
+        sql_select(clerk->sql, &rows, reterr,
+                   "SELECT 1 FROM orders WHERE host = ? AND is_done = 0 AND given_boot IS NOT ? LIMIT 1",
+                   "bb", host->id, sizeof(host->id), boot, (size_t)POLICY_TOKEN_SIZE);
     if (!code)
         code = sql_next(&rows, &is_there, reterr);
     sql_done(&rows);
@@ -134,10 +133,11 @@ enum error_code orders_give(struct clerk *clerk, const struct host *host, const 
         code = append_open(clerk, host, array, reterr);
     if (code || json_array_size(array) == 0)
         return code;
-    return sql_run(clerk->sql, reterr,
-                   "UPDATE orders SET given_boot = coalesce(?1, given_boot), given_at = coalesce(given_at, ?2) "
-                   "WHERE host = ?3 AND is_done = 0 AND (given_at IS NULL OR given_boot IS NOT ?1)",
-                   "bib", boot, (size_t)POLICY_TOKEN_SIZE, clerk->now_unix_s, host->id, sizeof(host->id));
+    return sql_run(
+        clerk->sql, reterr,
+        "UPDATE orders SET given_boot = coalesce(?1, given_boot), given_at = coalesce(given_at, ?2) "
+        "WHERE host = ?3 AND is_done = 0 AND (given_at IS NULL OR given_boot IS NOT ?1)",
+        "bib", boot, (size_t)POLICY_TOKEN_SIZE, clerk->now_unix_s, host->id, sizeof(host->id));
 }
 
 enum error_code order_get_action(struct clerk *clerk, const struct host *host,
@@ -160,14 +160,16 @@ enum error_code order_get_action(struct clerk *clerk, const struct host *host,
     return code;
 }
 
-enum error_code order_report(struct clerk *clerk, const struct host *host, const uint8_t id[STATEMENT_ID_SIZE],
-                             enum order_progress progress, const char *report, struct error *reterr)
+enum error_code order_report(struct clerk *clerk, const struct host *host,
+                             const uint8_t id[STATEMENT_ID_SIZE], enum order_progress progress,
+                             const char *report, struct error *reterr)
 {
-    return sql_run(clerk->sql, reterr,
-                   "UPDATE orders SET report = ?, reported_at = ?, is_done = max(is_done, ?) WHERE id = ? AND "
-                   "host = ?",
-                   "tiibb", report, clerk->now_unix_s, (int64_t)(progress == ORDER_DONE), id,
-                   (size_t)STATEMENT_ID_SIZE, host->id, sizeof(host->id));
+    return sql_run(
+        clerk->sql, reterr,
+        "UPDATE orders SET report = ?, reported_at = ?, is_done = max(is_done, ?) WHERE id = ? AND "
+        "host = ?",
+        "tiibb", report, clerk->now_unix_s, (int64_t)(progress == ORDER_DONE), id, (size_t)STATEMENT_ID_SIZE,
+        host->id, sizeof(host->id));
 }
 
 static const char *state_word(const struct sql_rows *rows)
@@ -183,11 +185,12 @@ static enum error_code append_shown(const struct sql_rows *rows, json_t *array, 
         return error_set(reterr, ERR_CORRUPT, 0, "the database: an order without id or action");
     json_t *report = sql_is_null(rows, 5) ? NULL : json_loads(sql_text(rows, 5), 0, NULL);
     json_t *order = json_pack(
-        "{s:o, s:s, s:s, s:s, s:I, s:o, s:o, s:o}", "id", record_hex(id), "action", order_action_words[action],
-        "state", state_word(rows), "actor", sql_text(rows, 7), "created_at", (json_int_t)sql_integer(rows, 2),
-        "given_at", sql_is_null(rows, 3) ? json_null() : json_integer((json_int_t)sql_integer(rows, 3)),
-        "reported_at", sql_is_null(rows, 6) ? json_null() : json_integer((json_int_t)sql_integer(rows, 6)),
-        "report", report ? report : json_null());
+        "{s:o, s:s, s:s, s:s, s:I, s:o, s:o, s:o}", "id", record_hex(id), "action",
+        order_action_words[action], "state", state_word(rows), "actor", sql_text(rows, 7), "created_at",
+        (json_int_t)sql_integer(rows, 2), "given_at",
+        sql_is_null(rows, 3) ? json_null() : json_integer((json_int_t)sql_integer(rows, 3)), "reported_at",
+        sql_is_null(rows, 6) ? json_null() : json_integer((json_int_t)sql_integer(rows, 6)), "report",
+        report ? report : json_null());
     return json_array_append_new(array, order) == 0 ? OK
                                                     : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
 }

@@ -36,8 +36,8 @@ must_check enum error_code order_report(struct clerk *clerk, const struct host *
                                         const uint8_t id[STATEMENT_ID_SIZE], enum order_progress progress,
                                         const char *report, struct error *reterr);
 must_check enum error_code order_get_action(struct clerk *clerk, const struct host *host,
-                                            const uint8_t id[STATEMENT_ID_SIZE], enum order_action *ret_action,
-                                            struct error *reterr);
+                                            const uint8_t id[STATEMENT_ID_SIZE],
+                                            enum order_action *ret_action, struct error *reterr);
 
 /* Every order to a host, the newest first, for people. */
 must_check enum error_code orders_show(struct clerk *clerk, const struct host *host, json_t **ret_array,

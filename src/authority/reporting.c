@@ -43,9 +43,9 @@ static enum error_code take_order(struct clerk *clerk, const struct host *host, 
 static enum error_code take_vault(struct clerk *clerk, const struct host *host, const uint8_t *vault,
                                   const char *outcome, const struct buffer *report, struct error *reterr)
 {
-    enum error_code code = sql_run(
-        clerk->sql, reterr, "UPDATE erased_vaults SET report = ? WHERE host = ? AND vault = ?", "tbb",
-        report->data, host->id, sizeof(host->id), vault, (size_t)STATEMENT_ID_SIZE);
+    enum error_code code =
+        sql_run(clerk->sql, reterr, "UPDATE erased_vaults SET report = ? WHERE host = ? AND vault = ?", "tbb",
+                report->data, host->id, sizeof(host->id), vault, (size_t)STATEMENT_ID_SIZE);
     if (!code && sql_changes(clerk->sql) == 0)
         code = error_set(reterr, ERR_NOT_FOUND, 0, "this vault is not erased here");
     return code ? code : record_done(clerk, host, "vault", vault, outcome, report, reterr);

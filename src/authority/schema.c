@@ -93,16 +93,17 @@ static const char tables[] =
     "  signed BLOB NOT NULL,"
     "  actor TEXT NOT NULL,"
     "  created_at INTEGER NOT NULL,"
-    "  given_boot BLOB,"   /* the boot that got it last */
-    "  given_at INTEGER,"  /* when it got it first */
-    "  report TEXT,"       /* of the host, JSON; what it says last */
+    "  given_boot BLOB,"  /* the boot that got it last */
+    "  given_at INTEGER," /* when it got it first */
+    "  report TEXT,"      /* of the host, JSON; what it says last */
     "  reported_at INTEGER,"
     "  is_done INTEGER NOT NULL DEFAULT 0"
     ") STRICT, WITHOUT ROWID;"
     "CREATE UNIQUE INDEX orders_host ON orders(host, sequence);"
     "CREATE INDEX orders_open ON orders(host) WHERE is_done = 0;"
 
-    /* What else opens a host's vaults, as it reports. A row is never deleted: copies of a disk keep what was. */
+    /* What else opens a host's vaults, as it reports. A row is never deleted: copies of a disk keep what was.
+     */
     "CREATE TABLE keycopies("
     "  id BLOB PRIMARY KEY,"
     "  host BLOB NOT NULL REFERENCES hosts(id),"

@@ -31,10 +31,10 @@ static enum error_code raise(struct clerk *clerk, const struct host *host,
                              const struct ledger_checkpoint *checkpoint, const struct buffer *wire,
                              struct error *reterr)
 {
-    enum error_code code = sql_run(
-        clerk->sql, reterr,
-        "INSERT INTO ledger_alarms(host, checkpoint, at) VALUES(?, ?, ?) ON CONFLICT DO NOTHING", "bbi",
-        host->id, sizeof(host->id), wire->data, wire->length, clerk->now_unix_s);
+    enum error_code code =
+        sql_run(clerk->sql, reterr,
+                "INSERT INTO ledger_alarms(host, checkpoint, at) VALUES(?, ?, ?) ON CONFLICT DO NOTHING",
+                "bbi", host->id, sizeof(host->id), wire->data, wire->length, clerk->now_unix_s);
     if (code || sql_changes(clerk->sql) == 0)
         return code;
     json_t *details = record_of_host(host->id);

@@ -162,8 +162,7 @@ static enum error_code ask_for_news(struct client *client, struct client_pin *pi
     _cleanup_(json_freep) json_t *result = NULL, *refusal = NULL;
     _cleanup_(client_news_done) struct client_news news = {0};
     struct error why = ERROR_NONE;
-    enum error_code code =
-        client_exchange_or_refusal(client, pin, message, effort, &result, &refusal, &why);
+    enum error_code code = client_exchange_or_refusal(client, pin, message, effort, &result, &refusal, &why);
     if (code == ERR_ERASED && refusal) {
         code = take_erased(refusal, &news, reterr);
     } else if (code) {

@@ -153,9 +153,9 @@ must_check enum error_code client_ticket(struct client *client, struct client_pi
 /* What an authority wants of a running host. */
 #define CLIENT_ORDERS_GIVEN_MAXIMUM 64
 struct client_news {
-    json_t *orders;  /* owned; signed orders in hexadecimal as they came, not checked (client_orders_take) */
-    bool is_erased;  /* it says that this host is erased: nothing comes from it but orders */
-    bool probed;     /* probe is filled: answer it by a heartbeat */
+    json_t *orders; /* owned; signed orders in hexadecimal as they came, not checked (client_orders_take) */
+    bool is_erased; /* it says that this host is erased: nothing comes from it but orders */
+    bool probed;    /* probe is filled: answer it by a heartbeat */
     uint8_t probe[CLIENT_ID_SIZE];
 };
 void client_news_done(struct client_news *news);
@@ -208,8 +208,8 @@ must_check enum error_code client_order_answer(struct client *client, struct cli
                                                const struct client_order *order, struct error *reterr);
 
 /* Have the authority destroy the scalars of a vault, and, for good, of all this host has there. The signed
- * answer is checked; appended to wire as it came. ERR_CORRUPT when it is not signed by this authority for this
- * host and vault: nothing was erased then as far as this host knows. erased_done frees. */
+ * answer is checked; appended to wire as it came. ERR_CORRUPT when it is not signed by this authority for
+ * this host and vault: nothing was erased then as far as this host knows. erased_done frees. */
 must_check enum error_code client_erase_vault(struct client *client, struct client_pin *pin,
                                               const uint8_t vault[CLIENT_ID_SIZE], struct buffer *wire,
                                               struct erased *ret_erased, struct error *reterr);

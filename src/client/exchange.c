@@ -92,7 +92,8 @@ static enum error_code take_sealed(struct sending *sending, json_t *answer, stru
         return code;
     if (has_nonce)
         client_nonce_put(sending->client, sending->pin, nonce);
-    client_ledger_watch(sending->client, sending->pin, &sending->ledger, json_object_get(answer, "checkpoint"));
+    client_ledger_watch(sending->client, sending->pin, &sending->ledger,
+                        json_object_get(answer, "checkpoint"));
     if (json_object_get(answer, "error"))
         return take_error(sending, answer, reterr);
     code = json_object_get(answer, "result") ? json_get_object(answer, "result", &result, reterr) : OK;

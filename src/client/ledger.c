@@ -68,8 +68,7 @@ enum client_ledger_step client_ledger_compare(const struct client_ledger *ledger
                                               const struct ledger_checkpoint *checkpoint)
 {
     const struct ledger_head *head = &checkpoint->head;
-    const struct ledger_checkpoint *newest =
-        ledger->count > 0 ? &ledger->kept[ledger->count - 1].head : NULL;
+    const struct ledger_checkpoint *newest = ledger->count > 0 ? &ledger->kept[ledger->count - 1].head : NULL;
     if (!newest || checkpoint->epoch > newest->epoch)
         return LEDGER_ADVANCES;
     /* Also an epoch before: an authority does not go back to one. */
@@ -159,7 +158,7 @@ void client_ledger_watch(struct client *client, const struct client_pin *pin,
 }
 
 static void say(const struct client_ledger *ledger, const struct client_pin *pin,
-                           struct finding_list *findings)
+                struct finding_list *findings)
 {
     const struct ledger_checkpoint *kept = &ledger->kept[ledger->count - 1].head;
     const struct ledger_checkpoint *seen = &ledger->different.head;

@@ -31,7 +31,8 @@ must_check enum error_code client_ledger_format(const struct client_ledger *ledg
 enum client_ledger_step { LEDGER_STANDS, LEDGER_ADVANCES, LEDGER_DIFFERS };
 enum client_ledger_step client_ledger_compare(const struct client_ledger *ledger,
                                               const struct ledger_checkpoint *checkpoint);
-/* Keep one that advances; of a newer epoch, it ends the alarm too: the authority was restored, and says so. */
+/* Keep one that advances; of a newer epoch, it ends the alarm too: the authority was restored, and says so.
+ */
 void client_ledger_keep(struct client_ledger *ledger, const struct client_checkpoint *checkpoint);
 
 /* As it is on disk; empty where there is no file, or none that can be read. */

@@ -1,10 +1,12 @@
 /*
- * authorities/ID.orders: {"version":1,"sequence":N,"orders":[{"order","sequence","action","outcome","report"}]}.
+ * authorities/ID.orders:
+ * {"version":1,"sequence":N,"orders":[{"order","sequence","action","outcome","report"}]}.
  *
  *   given ── taken: on disk, with the highest sequence ── carried out: outcome on disk ── answered: gone
  *
- * A crash anywhere is answered by the same again: an order that is taken is carried out again (all of them can
- * be), an outcome is told again. One that was answered is below the highest sequence and is not taken twice.
+ * A crash anywhere is answered by the same again: an order that is taken is carried out again (all of them
+ * can be), an outcome is told again. One that was answered is below the highest sequence and is not taken
+ * twice.
  */
 #include "base/fault.h"
 #include "base/file.h"
@@ -188,8 +190,8 @@ static bool take_one(const struct client_pin *pin, const char *text, struct clie
     _cleanup_(buffer_done) struct buffer wire = {.maximum = STATEMENT_MAXIMUM};
     struct order order;
     struct error why = ERROR_NONE;
-    enum error_code code = text ? text_append_bytes(&wire, text, &why)
-                                : error_set(&why, ERR_CORRUPT, 0, "it is no order");
+    enum error_code code =
+        text ? text_append_bytes(&wire, text, &why) : error_set(&why, ERR_CORRUPT, 0, "it is no order");
     if (!code)
         code = order_parse(wire.data, wire.length, pin->descriptor.signing_key, pin->host, &order, &why);
     if (code) {

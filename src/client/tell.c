@@ -24,7 +24,8 @@ static enum error_code find_answer(const struct client_pin *pin, json_t *array, 
         erased = (struct erased){0};
         return OK;
     }
-    error_set(reterr, ERR_CORRUPT, 0, "the authority %.8s answers, and it is not signed that %s is erased%s%s",
+    error_set(reterr, ERR_CORRUPT, 0,
+              "the authority %.8s answers, and it is not signed that %s is erased%s%s",
               client_id_shown(pin->id), vault ? "the vault" : "this host", why.code ? ": " : "",
               why.code ? why.message : "");
     return error_remedy(reterr, "look into its log, then run the same command again");

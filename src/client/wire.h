@@ -64,9 +64,9 @@ must_check enum error_code client_exchange_or_refusal(struct client *client, str
 void client_take_descriptor(struct client *client, struct client_pin *pin, json_t *result);
 
 /* Send `done` about the order or vault (subject) of that id. Takes over report. */
-must_check enum error_code client_tell_done(struct client *client, struct client_pin *pin, const char *subject,
-                                            const uint8_t id[CLIENT_ID_SIZE], const char *outcome,
-                                            json_t *report, struct error *reterr);
+must_check enum error_code client_tell_done(struct client *client, struct client_pin *pin,
+                                            const char *subject, const uint8_t id[CLIENT_ID_SIZE],
+                                            const char *outcome, json_t *report, struct error *reterr);
 
 /* "facts" of a message. */
 must_check enum error_code client_facts(json_t *message, struct error *reterr);

@@ -105,10 +105,9 @@ static enum error_code keep_answer(json_t *item, const struct erased *erased, co
                                    struct error *reterr)
 {
     json_t *keyslots = json_array();
-    json_t *answer =
-        json_pack("{s:s, s:I, s:I, s:o, s:o}", "order", client_id_shown(erased->order), "sequence",
-                  (json_int_t)erased->sequence, "at", (json_int_t)erased->at_unix_s, "keyslots", keyslots,
-                  "signed", json_hex(wire->data, wire->length));
+    json_t *answer = json_pack("{s:s, s:I, s:I, s:o, s:o}", "order", client_id_shown(erased->order),
+                               "sequence", (json_int_t)erased->sequence, "at", (json_int_t)erased->at_unix_s,
+                               "keyslots", keyslots, "signed", json_hex(wire->data, wire->length));
     for (size_t i = 0; answer && i < erased->keyslot_count; i++)
         if (json_array_append_new(keyslots, json_string(client_id_shown(erased->keyslots[i]))) != 0) {
             json_decref(answer);
@@ -141,12 +140,12 @@ static enum error_code ask_one(struct client *client, json_t *item, bool *ret_an
         *ret_answered = true;
         return keep_answer(item, &erased, &wire, reterr);
     }
-    finding_add(findings, FINDING_TELLS, code == ERR_CORRUPT ? "authority-not-believed" : "authority-not-reached",
-                json_string_value(json_object_get(item, "authority")),
-                pin ? "run the same command again when it answers"
-                    : "have its administrator erase the host there: huskd host erase",
-                "the authority has not destroyed its part of the vault as far as this host knows: %s",
-                why.message);
+    finding_add(
+        findings, FINDING_TELLS, code == ERR_CORRUPT ? "authority-not-believed" : "authority-not-reached",
+        json_string_value(json_object_get(item, "authority")),
+        pin ? "run the same command again when it answers"
+            : "have its administrator erase the host there: huskd host erase",
+        "the authority has not destroyed its part of the vault as far as this host knows: %s", why.message);
     return OK;
 }
 

@@ -3,8 +3,8 @@
  * destroys its scalars, and says so signed. In the mark, one item per authority and vault:
  *   {"authority","vault","keyslots":[ID...],"answer":null}
  *   {..., "answer":{"order","sequence","at","keyslots":[ID...],"signed"}}
- * keyslots are those that have to be among the answer's. An item is durable before a keyslot is destroyed, and
- * its answer as soon as it is there.
+ * keyslots are those that have to be among the answer's. An item is durable before a keyslot is destroyed,
+ * and its answer as soon as it is there.
  */
 #pragma once
 #include "client/client.h"

@@ -4,12 +4,10 @@
  *
  *   active                    vault.json, keyslots/ID…
  *   erasing mark, durable     from here on nothing opens, whatever happens next; it names the authorities
- *   authorities have erased   each one's signed answer is in the mark; one that is not reached is waited for at
- *                             the end, and by the next run
- *   keyslots destroyed        keyslots/ empty; each file's steps noted in the mark before the next one goes
- *   journal zeroed
- *   key evicted               the kernel has no key of it, or the erase stays incomplete and "erasing"
- *   erased mark = the report  durable; only then the erasing mark goes
+ *   authorities have erased   each one's signed answer is in the mark; one that is not reached is waited for
+ * at the end, and by the next run keyslots destroyed        keyslots/ empty; each file's steps noted in the
+ * mark before the next one goes journal zeroed key evicted               the kernel has no key of it, or the
+ * erase stays incomplete and "erasing" erased mark = the report  durable; only then the erasing mark goes
  *
  * vault.json and the encrypted directories stay: ciphertext whose key no longer exists.
  */
@@ -258,9 +256,9 @@ static bool is_done(const struct vault *vault)
 static enum error_code ask_authorities(struct erasure *erasure, bool *ret_answered, struct error *reterr)
 {
     struct error why = ERROR_NONE;
-    enum error_code code = erase_authorities_ask(erasure->client, erasure->vault, &erasure->progress,
-                                                 erasure->report, &erasure->outcome.facts, ret_answered,
-                                                 erasure->findings, &why);
+    enum error_code code =
+        erase_authorities_ask(erasure->client, erasure->vault, &erasure->progress, erasure->report,
+                              &erasure->outcome.facts, ret_answered, erasure->findings, &why);
     if (code == ERR_NO_MEMORY) {
         if (reterr)
             *reterr = why;

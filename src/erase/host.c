@@ -34,7 +34,8 @@ static enum error_code read_answers(struct ending *ending, struct error *reterr)
     _cleanup_(buffer_done) struct buffer text = {0};
     _cleanup_(json_freep) json_t *file = NULL;
     json_t *array = NULL;
-    enum error_code code = file_read(ending->client->husk_fd, HOST_ERASED_NAME, HOST_ERASED_MAXIMUM, &text, NULL);
+    enum error_code code =
+        file_read(ending->client->husk_fd, HOST_ERASED_NAME, HOST_ERASED_MAXIMUM, &text, NULL);
     if (!code)
         code = json_parse_object(text.data, text.length, HOST_ERASED_NAME, &file, NULL);
     if (!code)
@@ -90,7 +91,8 @@ static enum error_code ask(struct ending *ending, struct client_pin *pin, struct
         return code;
     (void)fault("erase.host.answered");
     ending->changed = true;
-    report_truth(ending->report, "the authority %.8s has erased this host for good", client_id_shown(pin->id));
+    report_truth(ending->report, "the authority %.8s has erased this host for good",
+                 client_id_shown(pin->id));
     return OK;
 }
 

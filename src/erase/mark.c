@@ -7,7 +7,12 @@
 #include "base/text.h"
 #include "json/json.h"
 
-enum { MARK_VERSION = 1, MARK_MAXIMUM = 1 << 20, MARK_KEYSLOTS_MAXIMUM = 4096, MARK_AUTHORITIES_MAXIMUM = 64 };
+enum {
+    MARK_VERSION = 1,
+    MARK_MAXIMUM = 1 << 20,
+    MARK_KEYSLOTS_MAXIMUM = 4096,
+    MARK_AUTHORITIES_MAXIMUM = 64
+};
 
 const char *erase_outcome_word(enum destroy_outcome outcome)
 {

@@ -11,9 +11,9 @@
 
 struct erase_progress {
     int64_t started_unix_s;
-    char manifest[32]; /* "authenticated", "not authenticated", "changed", "unreadable" */
+    char manifest[32];   /* "authenticated", "not authenticated", "changed", "unreadable" */
     json_t *authorities; /* owned; an array */
-    json_t *keyslots;  /* owned; an array, ready for the report */
+    json_t *keyslots;    /* owned; an array, ready for the report */
 };
 
 /* What the mark of an earlier run says; an empty progress where there is none or it cannot be read. */

@@ -17,7 +17,8 @@ static enum error_code format_head(const uint8_t *host, const uint8_t *vault, co
     if (!code)
         code = json_set_hex(object, "host", host, MESSAGE_HOST_ID_SIZE, reterr);
     if (!code)
-        code = json_set_new(object, "vault", vault ? json_hex(vault, STATEMENT_ID_SIZE) : json_null(), reterr);
+        code =
+            json_set_new(object, "vault", vault ? json_hex(vault, STATEMENT_ID_SIZE) : json_null(), reterr);
     if (!code)
         code = json_set_hex(object, "order", order, STATEMENT_ID_SIZE, reterr);
     if (!code)
@@ -95,8 +96,8 @@ enum error_code order_parse(const void *wire, size_t length, const uint8_t signi
     uint8_t vault[STATEMENT_ID_SIZE];
     bool has_vault = false;
     const char *word = NULL;
-    enum error_code code = parse_head(wire, length, signing_key, ORDER_KIND, host, &has_vault, vault, order.id,
-                                      &order.sequence, &object, reterr);
+    enum error_code code = parse_head(wire, length, signing_key, ORDER_KIND, host, &has_vault, vault,
+                                      order.id, &order.sequence, &object, reterr);
     if (!code)
         code = json_get_string(object, "action", &word, reterr);
     if (!code)

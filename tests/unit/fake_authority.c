@@ -207,8 +207,9 @@ static json_t *signed_erased(struct fake_authority *fake, const uint8_t *vault, 
     must(erased_format(&erased, &text, NULL));
     if (how == FAKE_SIGNS_BY_ANOTHER_KEY)
         must(sign_key_new(&other, unused, NULL));
-    must(sign_append(other ? other : fake->signing_key, how == FAKE_SIGNS_ANOTHER_KIND ? ORDER_KIND : ERASED_KIND,
-                     text.data, text.length, &wire, NULL));
+    must(sign_append(other ? other : fake->signing_key,
+                     how == FAKE_SIGNS_ANOTHER_KIND ? ORDER_KIND : ERASED_KIND, text.data, text.length, &wire,
+                     NULL));
     json_t *hex = json_hex(wire.data, wire.length);
     secret_free(other);
     buffer_done(&text);

@@ -37,9 +37,9 @@ enum fake_erased {
 
 struct fake_authority {
     _Atomic(enum fake_erased) erased;
-    char orders[4][2048];            /* what it gives, in hexadecimal; up to the first empty one */
-    char checkpoint[2048];           /* with every answer, in hexadecimal; empty: none */
-    char last_checkpoint[2048];      /* what a heartbeat brought */
+    char orders[4][2048];       /* what it gives, in hexadecimal; up to the first empty one */
+    char checkpoint[2048];      /* with every answer, in hexadecimal; empty: none */
+    char last_checkpoint[2048]; /* what a heartbeat brought */
     struct secret *signing_key;
 
     /* Set by the test, also while it runs. */

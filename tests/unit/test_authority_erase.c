@@ -54,8 +54,8 @@ static json_t *erase_arguments(const char *name)
     return json_pack("{s:s, s:s}", "host", name, "confirm", name);
 }
 
-/* How many of the answers are about vaults, all signed and for this host. *ret_hosts is how many are about the
- * host itself; vault has to be among them. */
+/* How many of the answers are about vaults, all signed and for this host. *ret_hosts is how many are about
+ * the host itself; vault has to be among them. */
 static size_t read_answers(struct world_host *host, json_t *array, const uint8_t *vault, size_t *ret_hosts)
 {
     size_t vaults = 0;
@@ -65,7 +65,8 @@ static size_t read_answers(struct world_host *host, json_t *array, const uint8_t
         struct buffer wire = {0};
         struct erased erased = {0};
         assert_ok(text_append_bytes(&wire, json_string_value(json_array_get(array, i)), &error));
-        assert_ok(erased_parse(wire.data, wire.length, host->descriptor.signing_key, host->id, &erased, &error));
+        assert_ok(
+            erased_parse(wire.data, wire.length, host->descriptor.signing_key, host->id, &erased, &error));
         found |= vault && !erased.is_host && memcmp(erased.vault, vault, WORLD_ID) == 0;
         vaults += !erased.is_host;
         *ret_hosts += erased.is_host;
@@ -208,7 +209,8 @@ static void a_final_erase_takes_everything_and_the_host_with_it(void **state)
         json_decref(answer);
     }
     json_t *answer = host_send(&scene->host, erase_message(second.vault, false));
-    assert_signed(&scene->host, json_object_get(json_object_get(answer, "result"), "erased"), 1, second.vault);
+    assert_signed(&scene->host, json_object_get(json_object_get(answer, "result"), "erased"), 1,
+                  second.vault);
     json_decref(answer);
     assert_int_equal(count(&scene->world, "SELECT count(*) FROM keyslots WHERE sealed IS NOT NULL"), 0);
 }

@@ -83,11 +83,11 @@ static void a_held_poll_is_woken_by_an_order_and_gets_it_once(void **state)
     pending = host_post(&scene->host, poll_message(&scene->host, 1));
     assert_false(pending_is_done(pending));
     assert_int_equal(read_orders(&scene->host, pending_take(pending), &order), 0);
-    assert_int_equal(read_orders(&scene->host, host_send(&scene->host, heartbeat_message(&scene->host)), &order),
-                     1);
+    assert_int_equal(
+        read_orders(&scene->host, host_send(&scene->host, heartbeat_message(&scene->host)), &order), 1);
     host_boot(&scene->host);
-    assert_int_equal(read_orders(&scene->host, host_send(&scene->host, poll_message(&scene->host, 300)), &order),
-                     1);
+    assert_int_equal(
+        read_orders(&scene->host, host_send(&scene->host, poll_message(&scene->host, 300)), &order), 1);
 }
 
 static void an_order_is_over_when_the_host_says_so(void **state)
@@ -97,19 +97,19 @@ static void an_order_is_over_when_the_host_says_so(void **state)
     const uint8_t unknown[STATEMENT_ID_SIZE] = {1};
     lock_host(scene);
     assert_shown(scene, "waiting");
-    assert_int_equal(read_orders(&scene->host, host_send(&scene->host, heartbeat_message(&scene->host)), &order),
-                     1);
+    assert_int_equal(
+        read_orders(&scene->host, host_send(&scene->host, heartbeat_message(&scene->host)), &order), 1);
     assert_refused(host_send(&scene->host, done_message(unknown, "done")), "not-found");
     json_t *answer = host_send(&scene->host, done_message(order.id, "incomplete"));
     assert_non_null(json_object_get(answer, "result"));
     json_decref(answer);
     assert_shown(scene, "done");
     assert_true(has_entry(&scene->world, "order") && has_entry(&scene->world, "done"));
-    assert_int_equal(read_orders(&scene->host, host_send(&scene->host, heartbeat_message(&scene->host)), &order),
-                     0);
+    assert_int_equal(
+        read_orders(&scene->host, host_send(&scene->host, heartbeat_message(&scene->host)), &order), 0);
     lock_host(scene);
-    assert_int_equal(read_orders(&scene->host, host_send(&scene->host, heartbeat_message(&scene->host)), &later),
-                     1);
+    assert_int_equal(
+        read_orders(&scene->host, host_send(&scene->host, heartbeat_message(&scene->host)), &later), 1);
     assert_true(later.sequence > order.sequence);
 }
 
@@ -121,8 +121,8 @@ static void another_host_cannot_answer_an_order(void **state)
     struct order order = {0};
     scene_another(scene, &other, &keyslot);
     lock_host(scene);
-    assert_int_equal(read_orders(&scene->host, host_send(&scene->host, heartbeat_message(&scene->host)), &order),
-                     1);
+    assert_int_equal(
+        read_orders(&scene->host, host_send(&scene->host, heartbeat_message(&scene->host)), &order), 1);
     assert_refused(host_send(&other, done_message(order.id, "done")), "not-found");
     assert_shown(scene, "given");
     host_done(&other);
@@ -135,7 +135,8 @@ static void sequences_do_not_stay_behind_the_clock_nor_before(void **state)
     for (size_t i = 0; i < 3; i++) {
         lock_host(scene);
         assert_int_equal(
-            read_orders(&scene->host, host_send(&scene->host, heartbeat_message(&scene->host)), &orders[i]), 1);
+            read_orders(&scene->host, host_send(&scene->host, heartbeat_message(&scene->host)), &orders[i]),
+            1);
         json_decref(host_send(&scene->host, done_message(orders[i].id, "done")));
         world_pass(&scene->world, i == 0 ? 1000 : -5000);
     }
@@ -149,19 +150,20 @@ static void an_erased_host_gets_its_order_with_the_refusal(void **state)
     struct scene *scene = *state;
     struct order order = {0};
     struct pending *pending = host_post(&scene->host, poll_message(&scene->host, 300));
-    json_decref(world_operate(&scene->world, "host erase", json_pack("{s:s, s:s}", "host", "web1", "confirm", "web1")));
+    json_decref(world_operate(&scene->world, "host erase",
+                              json_pack("{s:s, s:s}", "host", "web1", "confirm", "web1")));
     assert_int_equal(read_orders(&scene->host, pending_take(pending), &order), 1);
     assert_int_equal(order.action, ORDER_ERASE);
     /* Not whole: it stays. */
     json_decref(host_send(&scene->host, done_message(order.id, "incomplete")));
     assert_shown(scene, "given");
     world_reopen(&scene->world);
-    assert_int_equal(read_orders(&scene->host, host_send(&scene->host, heartbeat_message(&scene->host)), &order),
-                     1);
+    assert_int_equal(
+        read_orders(&scene->host, host_send(&scene->host, heartbeat_message(&scene->host)), &order), 1);
     json_decref(host_send(&scene->host, done_message(order.id, "done")));
     assert_shown(scene, "done");
-    assert_int_equal(read_orders(&scene->host, host_send(&scene->host, heartbeat_message(&scene->host)), &order),
-                     0);
+    assert_int_equal(
+        read_orders(&scene->host, host_send(&scene->host, heartbeat_message(&scene->host)), &order), 0);
     /* What was erased carries the order's id. */
     json_t *message = host_message("erase");
     assert_ok(json_set_new(message, "vaults", json_array(), &error));
@@ -173,8 +175,8 @@ static void an_erased_host_gets_its_order_with_the_refusal(void **state)
         &wire,
         json_string_value(json_array_get(json_object_get(json_object_get(answer, "result"), "erased"), 0)),
         &error));
-    assert_ok(erased_parse(wire.data, wire.length, scene->host.descriptor.signing_key, scene->host.id, &erased,
-                           &error));
+    assert_ok(erased_parse(wire.data, wire.length, scene->host.descriptor.signing_key, scene->host.id,
+                           &erased, &error));
     assert_memory_equal(erased.order, order.id, sizeof(order.id));
     erased_done(&erased);
     buffer_done(&wire);
@@ -189,8 +191,8 @@ static void a_host_that_erases_itself_is_given_no_order(void **state)
     assert_ok(json_set_new(message, "vaults", json_array(), &error));
     assert_ok(json_set_new(message, "final", json_true(), &error));
     json_decref(host_send(&scene->host, message));
-    assert_int_equal(read_orders(&scene->host, host_send(&scene->host, heartbeat_message(&scene->host)), &order),
-                     0);
+    assert_int_equal(
+        read_orders(&scene->host, host_send(&scene->host, heartbeat_message(&scene->host)), &order), 0);
 }
 
 static void reports_are_bounded_and_about_vaults_that_are_erased(void **state)
@@ -200,7 +202,8 @@ static void reports_are_bounded_and_about_vaults_that_are_erased(void **state)
         json_t *message = host_message("done");
         assert_ok(json_set_hex(message, "vault", scene->keyslot.vault, WORLD_ID, &error));
         assert_ok(json_set_new(message, "outcome", json_string("done"), &error));
-        assert_ok(json_set_new(message, "report", json_pack("{s:s}", "schema", "husk.erase-report/1"), &error));
+        assert_ok(
+            json_set_new(message, "report", json_pack("{s:s}", "schema", "husk.erase-report/1"), &error));
         if (!erased)
             assert_refused(host_send(&scene->host, message), "not-found");
         else
@@ -239,13 +242,14 @@ static void tell_copies(struct scene *scene, json_t *copies)
 static void key_copies_are_never_forgotten(void **state)
 {
     struct scene *scene = *state;
-    tell_copies(scene, json_pack("[{s:s, s:s}, {s:s, s:s}]", "kind", "recovery", "place", "a", "kind", "keyfile",
-                                 "place", "b"));
+    tell_copies(scene, json_pack("[{s:s, s:s}, {s:s, s:s}]", "kind", "recovery", "place", "a", "kind",
+                                 "keyfile", "place", "b"));
     tell_copies(scene, json_pack("[{s:s, s:s}]", "kind", "recovery", "place", "a"));
     json_t *result = world_operate(&scene->world, "keycopy list", NULL);
     json_t *copies = json_object_get(result, "keycopies");
     assert_int_equal(json_array_size(copies), 2);
-    assert_string_equal(json_string_value(json_object_get(json_array_get(copies, 0), "state")), "was reported");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(copies, 0), "state")),
+                        "was reported");
     assert_string_equal(json_string_value(json_object_get(json_array_get(copies, 1), "state")), "reported");
     json_decref(result);
     json_t *message = host_message("keycopies");
@@ -259,7 +263,8 @@ static void beat_with(struct scene *scene, const char *checkpoint)
     assert_ok(json_set_new(message, "checkpoint", json_pack("{s:s}", "signed", checkpoint), &error));
     json_t *answer = host_send(&scene->host, message);
     assert_non_null(json_object_get(answer, "result"));
-    assert_ok(json_get_hex(json_object_get(answer, "result"), "lineage", scene->host.lineage, WORLD_ID, &error));
+    assert_ok(
+        json_get_hex(json_object_get(answer, "result"), "lineage", scene->host.lineage, WORLD_ID, &error));
     scene->host.has_lineage = true;
     json_decref(answer);
 }
@@ -279,11 +284,12 @@ static void change_last_entry(struct world *world)
     sqlite3 *database = NULL;
     snprintf(path, sizeof(path), "%s/authority.db", world->directory);
     assert_int_equal(sqlite3_open(path, &database), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(database,
-                                  "UPDATE ledger SET hash = zeroblob(32) WHERE sequence = (SELECT max(sequence) "
-                                  "FROM ledger)",
-                                  NULL, NULL, NULL),
-                     SQLITE_OK);
+    assert_int_equal(
+        sqlite3_exec(database,
+                     "UPDATE ledger SET hash = zeroblob(32) WHERE sequence = (SELECT max(sequence) "
+                     "FROM ledger)",
+                     NULL, NULL, NULL),
+        SQLITE_OK);
     sqlite3_close(database);
 }
 
@@ -298,7 +304,8 @@ static void a_kept_checkpoint_that_is_not_of_this_ledger_raises_an_alarm_once(vo
     beat_with(scene, kept);
     beat_with(scene, "00");
     snprintf(changed, sizeof(changed), "%s", kept);
-    changed[0] = changed[0] == '0' ? '1' : '0'; /* anybody's: the signature does not fit, but the entry is there */
+    changed[0] =
+        changed[0] == '0' ? '1' : '0'; /* anybody's: the signature does not fit, but the entry is there */
     beat_with(scene, changed);
     assert_alarms(scene, 0);
     /* The ledger written anew from its last entry on: what the host keeps is signed, and not in it. */

@@ -85,7 +85,8 @@ static void give(struct scene *scene, size_t place, uint64_t sequence, uint8_t h
     assert_ok(order_format(&order, &text, &error));
     if (other_key)
         assert_ok(sign_key_new(&key, unused, &error));
-    assert_ok(sign_append(key ? key : scene->fake.signing_key, ORDER_KIND, text.data, text.length, &wire, &error));
+    assert_ok(
+        sign_append(key ? key : scene->fake.signing_key, ORDER_KIND, text.data, text.length, &wire, &error));
     text_format_hex(scene->fake.orders[place], (const uint8_t *)wire.data, wire.length);
 }
 

@@ -89,8 +89,8 @@ static void an_order_is_for_one_host_one_kind_and_one_key(void **state)
     assert_fails(ERR_CORRUPT, order_parse(wire.data, wire.length, unused, order.host, &read, &error));
     assert_ok(order_format(&order, &text, &error));
     sign_text(signer, ERASED_KIND, &text, &as_erased);
-    assert_fails(ERR_CORRUPT,
-                 order_parse(as_erased.data, as_erased.length, signer->public_key, order.host, &read, &error));
+    assert_fails(ERR_CORRUPT, order_parse(as_erased.data, as_erased.length, signer->public_key, order.host,
+                                          &read, &error));
 }
 
 static void what_a_later_authority_may_order_is_unsupported_and_not_guessed(void **state)
@@ -100,16 +100,20 @@ static void what_a_later_authority_may_order_is_unsupported_and_not_guessed(void
         const char *text;
         enum error_code code;
     } cases[] = {
-        {"{\"version\":1,\"host\":\"%s\",\"vault\":null,\"order\":\"%s\",\"sequence\":1,\"action\":\"dance\",\"at\":1}",
+        {"{\"version\":1,\"host\":\"%s\",\"vault\":null,\"order\":\"%s\",\"sequence\":1,\"action\":\"dance\","
+         "\"at\":1}",
          ERR_UNSUPPORTED},
         {"{\"version\":1,\"host\":\"%s\",\"vault\":\"%s\",\"order\":\"00000000000000000000000000000000\","
          "\"sequence\":1,\"action\":\"lock\",\"at\":1}",
          ERR_UNSUPPORTED},
-        {"{\"version\":2,\"host\":\"%s\",\"vault\":null,\"order\":\"%s\",\"sequence\":1,\"action\":\"lock\",\"at\":1}",
+        {"{\"version\":2,\"host\":\"%s\",\"vault\":null,\"order\":\"%s\",\"sequence\":1,\"action\":\"lock\","
+         "\"at\":1}",
          ERR_TOO_NEW},
-        {"{\"version\":1,\"host\":\"%s\",\"vault\":null,\"order\":\"%s\",\"sequence\":0,\"action\":\"lock\",\"at\":1}",
+        {"{\"version\":1,\"host\":\"%s\",\"vault\":null,\"order\":\"%s\",\"sequence\":0,\"action\":\"lock\","
+         "\"at\":1}",
          ERR_CORRUPT},
-        {"{\"version\":1,\"host\":\"%s\",\"vault\":null,\"order\":\"%.30s\",\"sequence\":1,\"action\":\"lock\",\"at\":1}",
+        {"{\"version\":1,\"host\":\"%s\",\"vault\":null,\"order\":\"%.30s\",\"sequence\":1,\"action\":"
+         "\"lock\",\"at\":1}",
          ERR_CORRUPT},
     };
     uint8_t host[MESSAGE_HOST_ID_SIZE] = {9};
@@ -187,7 +191,7 @@ static void a_checkpoint_that_does_not_go_on_from_the_one_kept_differs(void **st
         uint8_t hash;
         enum client_ledger_step step;
     } cases[] = {
-        {2, 10, 1, LEDGER_STANDS},  {2, 10, 2, LEDGER_DIFFERS},  {2, 9, 1, LEDGER_DIFFERS},
+        {2, 10, 1, LEDGER_STANDS},   {2, 10, 2, LEDGER_DIFFERS}, {2, 9, 1, LEDGER_DIFFERS},
         {2, 11, 3, LEDGER_ADVANCES}, {3, 1, 4, LEDGER_ADVANCES}, {1, 99, 1, LEDGER_DIFFERS},
     };
     const struct client_checkpoint first = checkpoint(signer, 2, 10, 1);
@@ -233,7 +237,8 @@ static void orders_are_kept_as_they_were(void **state)
     _cleanup_(buffer_done) struct buffer text = {0};
     (void)state;
     orders.items[0] = (struct client_order){.id = {1}, .sequence = 8, .action = ORDER_LOCK};
-    orders.items[1] = (struct client_order){.id = {2}, .sequence = 9, .action = ORDER_ERASE, .outcome = "incomplete"};
+    orders.items[1] =
+        (struct client_order){.id = {2}, .sequence = 9, .action = ORDER_ERASE, .outcome = "incomplete"};
     orders.items[1].report = json_pack("{s:i}", "status", 5);
     assert_ok(client_orders_format(&orders, &text, &error));
     assert_ok(client_orders_parse(text.data, text.length, &read, &error));
