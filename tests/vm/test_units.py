@@ -7,12 +7,10 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 import tempfile
 import unittest
 
 import husk
-from guest import GuestError
 from husk_guest import PATIENCE_S, HuskGuest
 
 URL = "http://127.0.0.1:4875"
@@ -170,19 +168,32 @@ class Test2Boots(Units):
         self.booted()
 
 
-class Test3Erase(Units):
-    def test_it_changes_the_holder_and_is_refused_for_ever(self):
+class Test3Orders(Units):
+    def test_1_the_agent_locks_in_its_confinement(self):
+        self.unlock_by("auto")
+        self.guest.check("systemctl stop reader")
+        self.huskd("host lock", "web-1")
+        self.wait_until("husk status data --json | grep -q '\"state\":\"locked\"'")
+        self.guest.check("systemctl restart husk-vault@data; systemctl start reader")
+        self.booted()
+
+    def test_2_erasing_changes_the_holder_and_the_agent_destroys_what_is_here(self):
         def kept():
-            return self.guest.check(f"sha256sum {HOLDER}/* /var/lib/huskd/keyring.*")
+            return self.guest.check(f"sha256sum {HOLDER}/* /var/lib/huskd/keyring.*").splitlines()
         before = kept()
         self.huskd("host erase", "web-1", "--confirm", "web-1")
-        after = kept()
-        self.assertEqual([line for line in after.splitlines() if line in before], [])
+        self.assertEqual([line for line in kept() if line in before], [])
+        self.wait_until("husk status data --json | grep -q '\"state\":\"erased\"'")
+        self.assertEqual(self.guest.check("ls -A /srv/data/.husk/vaults/data/keyslots"), "")
+        self.assertEqual(self.show("husk-agent", "NRestarts"), ["0"], self.journal("husk-agent"))
+
+    def test_3_it_is_refused_for_ever(self):
         self.guest.check("systemctl stop reader husk-vault@data; systemctl restart huskd")
         self.assertEqual(self.guest.run("systemctl start husk-vault@data").status, 1)
         self.assertEqual(self.show("husk-vault@data", "ActiveState", "ExecMainStatus"), ["failed", str(husk.REFUSED)])
-        self.assertEqual(self.guest.state("data"), "locked")
-        self.assertIn("host is erased", self.journal("husk-vault@data"))
+        self.guest.check("mountpoint -q /root/copy/srv/data || mount -o loop /root/copy.img /root/copy/srv/data")
+        done = self.guest.husk("unlock", "data", "--at", "/root/copy", json=True).expect(husk.REFUSED)
+        self.assertEqual(done.document["error"]["code"], "erased")
         self.huskd("ledger verify")
         self.assertEqual(self.show("huskd.service", "ActiveState", "NRestarts"), ["active", "0"])
 
