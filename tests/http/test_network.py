@@ -20,6 +20,7 @@ import known_address
 import network
 
 PORT = 4875
+ANSWER_S = 15  # how long husk waits for an answer that comes at once
 
 
 class Host:
@@ -156,6 +157,23 @@ class PlacesTest(NetworkTest):
         self.server.unlock_by("auto")
         host.boot()
         self.assertEqual(self.flagged_ever(), [])
+
+    def test_an_answer_that_is_lost_makes_no_second_request(self):
+        self.server.unlock_by("approve")
+        host = self.host()
+        host.off()
+        self.pause()
+        self.server.process.send_signal(signal.SIGSTOP)
+        process = subprocess.Popen([husk.PROGRAM, "unlock", "v", "--at", host.d.path, "--wait", "120"],
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=host.where.enter)
+        self.addCleanup(process.communicate)
+        time.sleep(ANSWER_S + 2)  # it has given up once, and what it sent is read afterwards
+        self.server.process.send_signal(signal.SIGCONT)
+        request = self.server.wait_for_request()
+        time.sleep(1)
+        self.assertEqual(len(self.server.requests("pending")), 1)
+        self.server.admin("request approve", request["id"])
+        self.assertEqual(process.wait(60), husk.DONE)
 
     def test_without_a_network_it_is_not_now(self):
         host = self.host()

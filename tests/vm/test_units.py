@@ -6,15 +6,22 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
+import sys
 import tempfile
 import unittest
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "http"))
+
+import authority
 import husk
+import known_address
 from husk_guest import PATIENCE_S, HuskGuest
 
 URL = "http://127.0.0.1:4875"
 HOLDER = "/mnt/holder"
+THIS_MACHINE = "10.0.2.2"  # as QEMU's network shows it to a guest
 MOST_EXPOSED = 2.0
 # husk and huskd as `ninja install` puts them; the vault is on a disk of its own, which fstab mounts, and a service
 # needs it.
@@ -196,6 +203,34 @@ class Test3Orders(Units):
         self.assertEqual(done.document["error"]["code"], "erased")
         self.huskd("ledger verify")
         self.assertEqual(self.show("huskd.service", "ActiveState", "NRestarts"), ["active", "0"])
+
+
+class Test4Clocks(Units):
+    """Last: the clock of the guest is put years off, and its authority is out here."""
+
+    def test_the_clock_of_a_host_decides_nothing(self):
+        directory = authority.make_directory()
+        self.addCleanup(shutil.rmtree, directory)
+        server = known_address.Server(directory)
+        server.url = f"http://{THIS_MACHINE}:{server.port}"
+        self.addCleanup(server.end)
+        server.init().start()
+        d = self.guest.ext4("clock", size_mib=32)
+
+        def call(verb, *words, **options):
+            return self.guest.husk(*verb.split(), *words, "--at", d.path, json=True, **options).expect(husk.DONE)
+
+        self.guest.check("systemctl stop husk-agent; date -s 2001-01-01")
+        call("enroll", server.url, "--token", server.token(), "--name", "late")
+        self.guest.check(["mkdir", d.at("data")])
+        call("protect", d.at("data"), "--vault", "v", "--authority", "--skip-free-space")
+        for now in "2001-02-01", "2039-01-01", "2001-03-01":
+            call("ticket")
+            call("lock", "v")
+            self.guest.check(f"rm -r /run/husk/*; date -s {now}")
+            opened = call("unlock", "v").document["result"]["vaults"]
+            self.assertEqual(opened, [{"name": "v", "state": "unlocked", "opened_by": "authority"}])
+        self.assertEqual([one["flags"] for one in server.requests()], [[]] * len(server.requests()))
 
 
 if __name__ == "__main__":
