@@ -133,6 +133,13 @@ enum error_code vault_evict(const struct vault *vault, enum fscrypt_removal *ret
     enum error_code code = OK;
     size_t count;
     vault_find_identifiers(vault, identifiers, &count);
+    if (count == 0) {
+        code = error_set(reterr, ERR_CORRUPT, 0,
+                         "neither vault.json nor private/ says which key belongs to the vault %s: it may be "
+                         "unlocked",
+                         vault->name);
+        error_remedy(reterr, "unmount the filesystem or reboot: that takes every key out of the kernel");
+    }
     for (size_t i = 0; !code && i < count; i++) {
         enum fscrypt_removal removal;
         code = evict(vault, &identifiers[i], &removal, reterr);

@@ -1,5 +1,7 @@
 """husk erase: nothing by accident, nothing left that opens, the report, files in use, resuming."""
 
+import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -67,6 +69,34 @@ class EraseTest(Job):
         self.assertNotIn("report", os.listdir(self.tree))
         self.assertEqual(os.stat(self.keyfile).st_size, 64)
 
+    @needs_faults
+    def test_a_report_in_a_directory_that_its_owner_exchanges_costs_nobody_a_file(self):
+        """Nothing is written to the report, so it goes; what has its path by then is not it."""
+        theirs, other = self.beside("theirs"), self.beside("other")
+        for directory in (theirs, other):
+            os.mkdir(directory)
+        with open(os.path.join(other, "report"), "w") as file:
+            file.write("of somebody else")
+        command = self.at("erase", "v", "--confirm", "v", "--certificate", os.path.join(theirs, "report"))
+        with husk.paused("program.certificate", *command) as paused:
+            os.rename(theirs, self.beside("aside"))
+            os.symlink(other, theirs)
+            held = open(self.path(".husk/lock"))
+            fcntl.flock(held, fcntl.LOCK_EX)
+        paused.done.expect(husk.REFUSED)
+        held.close()
+        with open(os.path.join(other, "report")) as file:
+            self.assertEqual(file.read(), "of somebody else")
+        self.assertEqual(os.listdir(self.beside("aside")), [])
+        with husk.paused("program.certificate", *self.at("erase", "v", "--confirm", "v", "--certificate",
+                                                         self.beside("aside/report"))) as paused:
+            os.rename(self.beside("aside/report"), self.beside("aside/moved"))
+            os.symlink(self.keyfile, self.beside("aside/report"))
+        paused.done.expect(husk.DONE)
+        self.assertEqual(os.stat(self.keyfile).st_size, 64)
+        with open(self.beside("aside/moved")) as file:
+            self.assertEqual(json.load(file)["schema"], "husk.erase-report/1")
+
     def test_on_a_read_only_filesystem_it_is_refused(self):
         self.d.remount("ro")
         found = self.erase(expect=husk.REFUSED)
@@ -90,6 +120,55 @@ class EraseTest(Job):
             self.assertEqual(found["result"]["vaults"][0]["key_destruction"], "INCOMPLETE")
             self.json("unlock", "v", "--keyfile", self.keyfile, expect=husk.REFUSED)
         found = self.erase()
+        self.opens_no_more()
+
+    def fill(self):
+        """Until there is neither a block nor an inode."""
+        os.mkdir(self.path("filler"))
+        with contextlib.suppress(OSError):
+            for number in range(100000):
+                open(self.path("filler", str(number)), "xb").close()
+        with open(self.path("filler/0"), "wb") as file:
+            for size in (1 << 20, 4096):
+                with contextlib.suppress(OSError):
+                    while True:
+                        os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, size)
+        room = os.statvfs(self.d.path)
+        self.assertEqual((room.f_bavail, room.f_favail), (0, 0))
+
+    def test_on_a_full_disk_it_is_erased_all_the_same(self):
+        self.fill()
+        found = self.erase()
+        self.assertTrue(found["changed"])
+        self.assertEqual(os.listdir(self.path(".husk/vaults/v/keyslots")), [])
+        self.opens_no_more()
+
+    @needs_faults
+    def test_on_a_disk_that_stays_full_nothing_opens_it_and_the_report_is_told(self):
+        """Whoever fills the disk takes each block that comes free: no file can be made, from the first on."""
+        path = self.beside("report")
+        found = self.erase("--certificate", path, expect=husk.INCOMPLETE, fault=",".join(["file.create:enospc"] * 16))
+        self.assertIn("no room for the report", found["error"]["message"])
+        self.assertEqual(os.listdir(self.path(".husk/vaults/v/keyslots")), [])
+        self.assertEqual(self.state(), "erasing")
+        self.json("unlock", "v", "--keyfile", self.keyfile, expect=husk.REFUSED)
+        with open(path) as file:
+            self.assertEqual(json.load(file), found["result"]["reports"][0])
+        self.erase()
+        self.opens_no_more()
+
+    @needs_faults
+    def test_a_keyslot_that_cannot_be_overwritten_stays_and_each_step_is_told(self):
+        """Its blocks, once free, could be reached by nobody any more: the name stays with them for the next run."""
+        found = self.erase(expect=husk.INCOMPLETE, fault="destroy.overwrite:eio")
+        (slot,) = found["result"]["reports"][0]["reported_by_host"]["keyslots"]
+        self.assertEqual({step: slot["steps"][step] for step in ("overwritten", "discarded", "unlinked")},
+                         {"overwritten": "failed", "discarded": "not tried", "unlinked": "not tried"})
+        self.assertEqual(found["result"]["vaults"][0]["key_destruction"], "INCOMPLETE")
+        self.assertEqual(len(os.listdir(self.path(".husk/vaults/v/keyslots"))), 1)
+        self.assertEqual(self.state(), "erasing")
+        self.json("unlock", "v", "--keyfile", self.keyfile, expect=husk.REFUSED)
+        self.erase()
         self.opens_no_more()
 
     @needs_faults
