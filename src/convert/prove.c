@@ -18,8 +18,8 @@
 #include "tree/links.h"
 
 /*
- * PROOF_OF_OLD_AGAIN is after scrubbing has begun: its own deletions changed the directories, and an inode
- * that was proven may have been overwritten already, so what is proven stays proven.
+ * PROOF_OF_OLD_AGAIN is after scrubbing has begun: its own deletions changed the directories, and a file
+ * whose overwriting had begun (TREE_RECORD_SCRUBBED) is not what was compared any more.
  */
 enum proof_of { PROOF_BEFORE_EXCHANGE, PROOF_OF_OLD, PROOF_OF_OLD_AGAIN };
 
@@ -90,7 +90,7 @@ static bool is_as_compared(const struct proof *proof, const struct tree_director
         return true;
     if (!name && !directory->parent)
         return record->flags & (TREE_RECORD_COMPARED | TREE_RECORD_PROVEN);
-    return same || (record->flags & TREE_RECORD_PROVEN);
+    return same || work_may_go(record, status);
 }
 
 static void tell_changed(struct proof *proof, const struct tree_directory *directory, const char *name)
@@ -131,9 +131,15 @@ static enum error_code judge(struct proof *proof, struct tree_directory *directo
                 "find what uses it (another container, a kernel service), stop it, then run the same command "
                 "again");
     }
-    if (code || proof->what == PROOF_BEFORE_EXCHANGE || !good || busy || !available)
+    if (code || proof->what == PROOF_BEFORE_EXCHANGE)
         return code;
-    return tree_records_flag(proof->work->records, status, TREE_RECORD_PROVEN, 0, reterr);
+    if (!good) /* also what was proven by an earlier run: it was written to since */
+        return tree_records_flag(proof->work->records, status, 0, TREE_RECORD_PROVEN, reterr);
+    if (busy || !available)
+        return OK;
+    return tree_records_flag(proof->work->records, status,
+                             TREE_RECORD_PROVEN | (S_ISREG(status->stx_mode) ? TREE_RECORD_FILE : 0), 0,
+                             reterr);
 }
 
 static enum error_code on_entry(struct tree_directory *directory, const char *name,

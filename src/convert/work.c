@@ -85,6 +85,12 @@ enum error_code work_open_records(struct convert_work *work, struct error *reter
     return code ? code : tree_records_open(private_fd, RECORDS_FILE, &work->records, reterr);
 }
 
+bool work_may_go(const struct tree_record *record, const struct statx *status)
+{
+    return (record->flags & TREE_RECORD_PROVEN) &&
+           ((record->flags & TREE_RECORD_SCRUBBED) || tree_record_unwritten(record, status));
+}
+
 enum error_code work_read_journal(struct convert_work *work, bool *ret_found, struct error *reterr)
 {
     struct convert_journal journal;
