@@ -218,6 +218,27 @@ static enum error_code check_mounts(struct convert_work *work, const struct conv
     return filesystem_check_mounts(work->vault->filesystem, directory->path, findings, reterr);
 }
 
+/* A mount that came between the proof and the exchange went along with the old tree: a container's, say,
+ * whose programs see that tree by their own path, and will. */
+static enum error_code check_old_mounts(struct convert_work *work, struct convert_directory *directory,
+                                        struct error *reterr)
+{
+    char path[VAULT_NAME_MAXIMUM + 64], name[16];
+    _cleanup_(finding_list_done) struct finding_list found = {0};
+    snprintf(path, sizeof(path), HUSK_DIRECTORY "/" PLAINTEXT_DIRECTORY "/%s/%s", work->vault->name,
+             work_name(work, directory, name));
+    enum error_code code = filesystem_check_mounts(work->vault->filesystem, path, &found, reterr);
+    for (size_t i = 0; i < found.count; i++) {
+        const struct finding *finding = &found.items[i];
+        if (!finding->blocks)
+            continue;
+        directory->in_use = true;
+        finding_add(work->options->findings, FINDING_BLOCKS, finding->kind, finding->subject, finding->remedy,
+                    "%s", finding->cause);
+    }
+    return code;
+}
+
 enum error_code step_prove_unused(struct convert_work *work, struct error *reterr)
 {
     struct finding_list findings = {0};
@@ -261,6 +282,8 @@ enum error_code step_prove_old(struct convert_work *work, struct error *reterr)
         if (!code)
             code = prove_tree(work, work->journal.proven ? PROOF_OF_OLD_AGAIN : PROOF_OF_OLD, old_fd,
                               directory, work->options->findings, reterr);
+        if (!code)
+            code = check_old_mounts(work, directory, reterr);
     }
     (void)fault("convert.proven-old");
     return code ? code : tree_records_sync(work->records, reterr);

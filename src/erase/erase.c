@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/fault.h"
 #include "base/file.h"
@@ -53,6 +54,8 @@ static enum error_code write_mark(const struct erasure *erasure, struct error *r
 {
     struct error why = ERROR_NONE;
     enum error_code code = erase_progress_write(erasure->vault, &erasure->progress, &why);
+    if (code && erasure->vault->mark == VAULT_ERASING) /* it is there since an earlier run */
+        return OK;
     if (code && erase_wants_room(&why))
         return erase_mark_without_room(erasure->vault, reterr);
     if (code && reterr)
@@ -181,6 +184,13 @@ static enum error_code check_absent(const struct vault *vault, struct error *ret
     return error_set(reterr, ERR_BUSY, 0, "the kernel still has the key of the vault %s", vault->name);
 }
 
+/* A disk that cannot be written to any more does not save the key. */
+static enum error_code lock_whatever(const struct erasure *erasure, bool *ret_changed, struct error *reterr)
+{
+    (void)!syncfs(erasure->vault->fd);
+    return vault_lock_unwritten(erasure->vault, ret_changed, erasure->findings, reterr);
+}
+
 static void evict_key(struct erasure *erasure)
 {
     struct error why = ERROR_NONE;
@@ -196,7 +206,7 @@ static void evict_key(struct erasure *erasure)
     }
     int injected = fault("erase.evict");
     enum error_code code = injected ? error_set(&why, ERR_FAILED, injected, "cannot remove the key")
-                                    : vault_lock(vault, &changed, erasure->findings, &why);
+                                    : lock_whatever(erasure, &changed, &why);
     if (!code)
         code = check_absent(vault, &why);
     erasure->changed |= changed;
@@ -282,24 +292,19 @@ static enum error_code carry_out(struct erasure *erasure, struct error *reterr)
     return OK;
 }
 
-/* Nothing opens the vault any more, whether or not there is room to say so. */
+/* Nothing opens the vault any more, whether or not that can be written down. */
 static enum error_code keep_report(struct erasure *erasure, const struct buffer *text, struct error *reterr)
 {
     struct error why = ERROR_NONE;
     struct vault *vault = erasure->vault;
     enum error_code code = write_report(erasure, text, &why);
-    if (code && erase_wants_room(&why)) {
-        error_set(
-            &why, ERR_INCOMPLETE, 0,
-            "all that opens the vault %s here is destroyed, but the filesystem has no room for the report",
-            vault->name);
-        error_subject(&why, "%s", vault->name);
-        code = error_remedy(&why, "make room, then run the same command again");
-    }
     if (code) {
-        if (reterr)
-            *reterr = why;
-        return code;
+        error_set(reterr, ERR_INCOMPLETE, 0,
+                  "all that opens the vault %s here is destroyed, but its report could not be kept: %s",
+                  vault->name, why.message);
+        error_subject(reterr, "%s", vault->name);
+        error_remedy(reterr, "%s", why.remedy[0] ? why.remedy : "run the same command again");
+        return ERR_INCOMPLETE;
     }
     if (erasure->at && !vault->damage.code && host_forget_vault(erasure->at, &vault->id, &why))
         finding_add(erasure->findings, FINDING_TELLS, "keyfile-place-kept", vault->name, "",

@@ -202,9 +202,15 @@ must_check enum error_code vault_unlock(struct vault *vault, const struct secret
 
 /* Remove the key from the kernel. Findings ("busy-process" ...) name what keeps files of the vault open when
  * removal is partial: ERR_BUSY then, with the key gone for new opens. *ret_changed is false when it was
- * locked already. ERR_CORRUPT when nothing says which key it is. */
+ * locked already. ERR_CORRUPT when nothing says which key it is. What
+ * was written is on the disk before; where it cannot be, the key stays, unless the kernel has made the
+ * filesystem read-only ("gone-read-only"). */
 must_check enum error_code vault_lock(const struct vault *vault, bool *ret_changed,
                                       struct finding_list *findings, struct error *reterr);
+
+/* The same, but the filesystem is not written out before: for whoever erases. */
+must_check enum error_code vault_lock_unwritten(const struct vault *vault, bool *ret_changed,
+                                                struct finding_list *findings, struct error *reterr);
 
 /* Changes of what the manifest covers; each writes it at once (the vault must be unlocked: ERR_LOCKED) and is
  * repeatable. The symlinks at the root of the filesystem that lead into protected directories are recorded

@@ -198,6 +198,23 @@ class ChangingTest(Changing):
         self.protect().expect(husk.DONE)
         self.assertFalse(os.path.exists(self.kept))
 
+    def test_an_old_tree_that_is_mounted_elsewhere_is_kept_whole(self):
+        for name in ("below", "."):
+            with self.subTest(name):
+                self.setUp()
+                there = os.path.join(self.disk.directory, "there")
+                os.mkdir(there)
+                done = self.change_after_the_proof(lambda: disk.run("mount", "--bind", self.path(name), there))
+                try:
+                    self.assertIn(f"it is mounted at {there}", done.out)
+                    self.assertTrue(os.path.exists(os.path.join(self.kept, "one")))
+                    self.assertTrue(os.path.exists(os.path.join(self.kept, "below/two")))
+                    self.protect().expect(husk.INCOMPLETE)
+                finally:
+                    disk.run("umount", there)
+                self.protect().expect(husk.DONE)
+                self.assertFalse(os.path.exists(self.kept))
+
     def test_a_user_who_races_symlinks_gets_nothing_from_outside(self):
         """Files and directories turn into symlinks and back without end: what comes out holds nothing from outside."""
         outside = os.path.join(self.disk.path, "outside")

@@ -148,7 +148,7 @@ class EraseTest(Job):
         """Whoever fills the disk takes each block that comes free: no file can be made, from the first on."""
         path = self.beside("report")
         found = self.erase("--certificate", path, expect=husk.INCOMPLETE, fault=",".join(["file.create:enospc"] * 16))
-        self.assertIn("no room for the report", found["error"]["message"])
+        self.assertIn("report could not be kept", found["error"]["message"])
         self.assertEqual(os.listdir(self.path(".husk/vaults/v/keyslots")), [])
         self.assertEqual(self.state(), "erasing")
         self.json("unlock", "v", "--keyfile", self.keyfile, expect=husk.REFUSED)
@@ -241,6 +241,59 @@ class EraseTest(Job):
                 self.call("erase", "v", "--confirm", "v", fault=f"{point}:crash")
         self.erase()
         self.opens_no_more()
+
+
+@needs_faults
+class GoneReadOnlyTest(Job):
+    """The kernel makes the filesystem read-only in the middle of it (errors=remount-ro)."""
+
+    def setUp(self):
+        self.d = self.enterContext(disk.ext4(size_mib=64, options="errors=remount-ro"))
+        self.keyfile = husk.keyfile(self.d.directory)
+        self.tree = self.make_tree("srv/data")
+        self.protect()
+
+    def mend(self):
+        self.d.unmount()
+        self.d.sync()
+        disk.run("e2fsck", "-fy", self.d.device, accept=(0, 1))
+        self.d.mount()
+
+    def test_the_key_leaves_the_kernel_all_the_same(self):
+        command = self.at("erase", "v", "--confirm", "v")
+        with husk.paused("erase.marked", *command, json=True) as paused:
+            disk.break_filesystem(self.d)
+        for done in (paused.done, husk.run(*command, json=True)):
+            found = document.check(done.expect(husk.INCOMPLETE), "erase")
+            (report,) = found["result"]["reports"]
+            self.assertEqual(report["reported_by_host"]["kernel_key"], "absent")
+            self.assertEqual(report["verdicts"]["key_destruction"], "INCOMPLETE")
+            self.assertIn("keyslot-not-destroyed", document.kinds(found))
+            self.assertNotIn("file2", os.listdir(self.tree))
+        self.mend()
+        self.assertEqual(self.state(), "erasing")
+        self.json("erase", "v", "--confirm", "v")
+        self.assertEqual(self.state(), "erased")
+
+    def test_a_report_that_cannot_be_kept_is_told(self):
+        path = self.beside("report")
+        command = self.at("erase", "v", "--confirm", "v", "--certificate", path)
+        with husk.paused("erase.report", *command, json=True) as paused:
+            disk.break_filesystem(self.d)
+        found = document.check(paused.done.expect(husk.INCOMPLETE), "erase")
+        self.assertIn("e2fsck", found["error"]["remedy"])
+        with open(path) as file:
+            self.assertEqual(json.load(file), found["result"]["reports"][0])
+        self.mend()
+        self.json("erase", "v", "--confirm", "v")
+        self.assertEqual(self.state(), "erased")
+
+    def test_lock(self):
+        disk.break_filesystem(self.d)
+        found = self.json("lock", "v")
+        self.assertIn("gone-read-only", document.kinds(found))
+        self.assertEqual(self.state(), "locked")
+        self.assertNotIn("file2", os.listdir(self.tree))
 
 
 if __name__ == "__main__":
