@@ -264,6 +264,23 @@ enum error_code step_prove_unused(struct convert_work *work, struct error *reter
     return code ? code : tree_records_sync(work->records, reterr);
 }
 
+/* Who may rename in the directory above put something else there in the moment of the exchange. */
+static void tell_foreign(struct convert_work *work, struct convert_directory *directory)
+{
+    char name[16], subject[TREE_PATH_SIZE];
+    snprintf(subject, sizeof(subject), "%s/" HUSK_DIRECTORY "/" PLAINTEXT_DIRECTORY "/%s/%s",
+             text_shown(work->vault->filesystem->mount_point), work->vault->name,
+             work_name(work, directory, name));
+    finding_add(
+        work->options->findings, FINDING_BLOCKS, "names-gone", subject,
+        "look for the old tree where it was moved: it is plaintext there; delete what lies here, then run "
+        "the same command again",
+        "is not the old tree of %s: something else had that name when it was exchanged",
+        work_shown(work, directory));
+    directory->in_use = true;
+    work->journal.partly_overwritten = true;
+}
+
 enum error_code step_prove_old(struct convert_work *work, struct error *reterr)
 {
     enum error_code code = work_open_records(work, reterr);
@@ -274,6 +291,11 @@ enum error_code step_prove_old(struct convert_work *work, struct error *reterr)
         struct error error = ERROR_NONE;
         code = directory_open(work->old_fd, work_name(work, directory, name), &old_fd, &error);
         if (code == ERR_NOT_FOUND) { /* scrubbed already */
+            code = OK;
+            continue;
+        }
+        if (code == ERR_CORRUPT) {
+            tell_foreign(work, directory);
             code = OK;
             continue;
         }

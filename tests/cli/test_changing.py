@@ -288,6 +288,23 @@ class ChangingTest(Changing):
         self.assertIn(".husk/plaintext/v/0", done.out)
         manifest.same(before, manifest.take(outside))
 
+    def test_a_tree_whose_name_was_given_to_a_symlink_or_a_file_is_not_called_overwritten(self):
+        outside = os.path.join(self.disk.path, "outside")
+        for put in (lambda: os.symlink(outside, self.tree), lambda: open(self.tree, "w").close()):
+            with self.subTest():
+                self.setUp()
+                before, outside = manifest.take(self.tree), os.path.join(self.disk.path, "outside")
+                done = self.change_before_the_exchange(lambda: (os.rename(self.tree, outside), put()))
+                self.assertIn("is not the old tree", done.out)
+                manifest.same(before, manifest.take(outside))
+                manifest.same(before, manifest.take(self.tree))
+                self.protect().expect(husk.INCOMPLETE)
+                os.unlink(self.kept)
+                done = self.protect().expect(husk.INCOMPLETE)
+                self.assertNotIn("overwritten in place and deleted", done.out)
+                self.assertFalse(os.path.lexists(self.kept))
+                self.protect().expect(husk.DONE)
+
     def refused_before_the_exchange(self, change):
         with self.paused_protect("convert.journal.written", hit=3) as paused:
             change()
