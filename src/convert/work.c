@@ -150,7 +150,13 @@ const char *work_show(const struct convert_work *work, const struct convert_dire
 enum error_code work_open_place(const struct convert_work *work, const struct convert_directory *directory,
                                 int *ret_fd, struct error *reterr)
 {
-    return tree_open_directory(work->clone_fd, directory->path, ret_fd, reterr);
+    enum error_code code = tree_open_directory(work->clone_fd, directory->path, ret_fd, reterr);
+    if (code == ERR_NOT_FOUND || code == ERR_CHANGED)
+        error_remedy(reterr,
+                     "somebody moved it in the middle of its conversion: move it back to %s, "
+                     "then run the same command again",
+                     work_shown(work, directory));
+    return code;
 }
 
 enum error_code work_open_parent(const struct convert_work *work, const struct convert_directory *directory,

@@ -289,8 +289,7 @@ class ChangingTest(Changing):
         manifest.same(before, manifest.take(outside))
 
     def test_a_tree_whose_name_was_given_to_a_symlink_or_a_file_is_not_called_overwritten(self):
-        outside = os.path.join(self.disk.path, "outside")
-        for put in (lambda: os.symlink(outside, self.tree), lambda: open(self.tree, "w").close()):
+        for put in (lambda: os.symlink("outside", self.tree), lambda: open(self.tree, "w").close()):
             with self.subTest():
                 self.setUp()
                 before, outside = manifest.take(self.tree), os.path.join(self.disk.path, "outside")
@@ -304,6 +303,20 @@ class ChangingTest(Changing):
                 self.assertNotIn("overwritten in place and deleted", done.out)
                 self.assertFalse(os.path.lexists(self.kept))
                 self.protect().expect(husk.DONE)
+
+    def test_a_tree_that_is_gone_when_it_is_exchanged_can_be_put_back(self):
+        for point in ("convert.exchange", "convert.exchanged"):
+            with self.subTest(point):
+                self.setUp()
+                outside, before = os.path.join(self.disk.path, "outside"), manifest.take(self.tree)
+                with self.paused_protect(point) as paused:
+                    os.rename(self.tree, outside)
+                paused.done.expect_error_line(husk.FAILED)
+                abort = husk.run("protect", "--abort", "--vault", "v", "--at", self.disk.path)
+                self.assertIn("move it back", abort.expect_error_line(husk.FAILED).err)
+                os.rename(outside, self.tree)
+                self.finish_and_compare(before)
+                self.assertTrue(sys_calls.is_encrypted(self.tree))
 
     def refused_before_the_exchange(self, change):
         with self.paused_protect("convert.journal.written", hit=3) as paused:
