@@ -302,6 +302,7 @@ enum error_code clerk_start(struct clerk *clerk, struct error *reterr)
     const int os_errno = pthread_create(&clerk->thread, NULL, run, clerk);
     if (os_errno)
         return error_set(reterr, ERR_FAILED, os_errno, "cannot start a thread");
+    pthread_setname_np(clerk->thread, "huskd-clerk");
     clerk->has_thread = true;
     return OK;
 }

@@ -116,6 +116,7 @@ static enum error_code start_threads(struct workers *workers, unsigned count, st
         const int os_errno = pthread_create(&workers->threads[workers->count], NULL, run, workers);
         if (os_errno)
             return error_set(reterr, ERR_FAILED, os_errno, "cannot start a thread");
+        pthread_setname_np(workers->threads[workers->count], "huskd-worker");
         workers->count++;
     }
     return OK;

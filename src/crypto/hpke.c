@@ -131,7 +131,7 @@ static enum error_code set_up(const struct exchange *exchanges, size_t count, co
     if (!context)
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     memcpy(context->encapsulated, kem->bytes, HPKE_ENCAPSULATED_SIZE);
-    enum error_code code = secret_new(sizeof(struct keys), &context->secret, reterr);
+    enum error_code code = secret_new_packed(sizeof(struct keys), &context->secret, reterr);
     uint8_t dh[2 * HPKE_KEY_SIZE], shared[HKDF_HASH_SIZE];
     for (size_t i = 0; !code && i < count; i++)
         /* Fails for a public key of low order, whose product is zero. */

@@ -50,14 +50,37 @@ static void ask_again(struct run *run, struct line *line, int64_t after_ns)
     run->again = line;
 }
 
-static void settle(struct run *run, struct line *line, const struct crowd_answer *answer)
+static bool fill_line(const struct crowd *crowd, struct line *line, const struct crowd_request *request)
 {
-    run->open--;
-    const int64_t after_ns = run->crowd->answered(run->crowd->context, &line->request, answer);
-    if (after_ns > 0)
+    line->request = *request;
+    line->sent = 0;
+    buffer_done(&line->outgoing);
+    buffer_done(&line->incoming);
+    return buffer_printf(&line->outgoing, NULL,
+                         "POST %s HTTP/1.1\r\nHost: h\r\nConnection: %s\r\nContent-Type: %s\r\n"
+                         "Content-Length: %zu\r\n\r\n",
+                         crowd->path, crowd->keeps ? "keep-alive" : "close", crowd->type,
+                         request->length) == OK &&
+           buffer_append(&line->outgoing, request->body, request->length, NULL) == OK;
+}
+
+/* True when the connection goes on with another request. */
+static bool settle(struct run *run, struct line *line, const struct crowd_answer *answer)
+{
+    struct crowd *crowd = run->crowd;
+    struct crowd_request request = {.begun_ns = run->now_ns, .tries = 1};
+    const int64_t after_ns = crowd->answered(crowd->context, &line->request, answer);
+    if (after_ns > 0) {
+        run->open--;
         ask_again(run, line, after_ns);
-    else
-        line_free(line);
+        return false;
+    }
+    if (crowd->keeps && answer->status && run->now_ns >= run->next_ns &&
+        crowd->next(crowd->context, run->now_ns, &request, &run->next_ns) && fill_line(crowd, line, &request))
+        return true;
+    run->open--;
+    line_free(line);
+    return false;
 }
 
 /* The answer when it is whole; one that ended early is none. */
@@ -76,30 +99,43 @@ static bool is_whole(const struct line *line, struct crowd_answer *answer)
     return true;
 }
 
-static void carry_on(struct run *run, struct line *line)
+enum progress { BLOCKED, ENDED, WHOLE };
+
+static enum progress send_rest(struct line *line)
 {
-    static char bytes[READ_SIZE];
-    struct crowd_answer answer = {0};
     while (line->sent < line->outgoing.length) {
         const ssize_t sent = send(line->fd, line->outgoing.data + line->sent,
                                   line->outgoing.length - line->sent, MSG_NOSIGNAL);
-        if (sent < 0 && errno == EAGAIN)
-            return;
-        if (sent < 0) {
-            settle(run, line, &answer);
-            return;
-        }
+        if (sent < 0)
+            return errno == EAGAIN ? BLOCKED : ENDED;
         line->sent += (size_t)sent;
     }
+    return WHOLE;
+}
+
+static enum progress receive(struct line *line, struct crowd_answer *answer)
+{
+    static char bytes[READ_SIZE];
     for (;;) {
         const ssize_t got = recv(line->fd, bytes, sizeof(bytes), 0);
         if (got < 0 && errno == EAGAIN)
+            return BLOCKED;
+        if (got <= 0 || buffer_append(&line->incoming, bytes, (size_t)got, NULL) != OK)
+            return ENDED;
+        if (is_whole(line, answer))
+            return WHOLE;
+    }
+}
+
+static void carry_on(struct run *run, struct line *line)
+{
+    for (;;) {
+        struct crowd_answer answer = {0};
+        enum progress progress = send_rest(line);
+        if (progress == WHOLE)
+            progress = receive(line, &answer);
+        if (progress == BLOCKED || !settle(run, line, &answer))
             return;
-        if (got > 0 && buffer_append(&line->incoming, bytes, (size_t)got, NULL) == OK &&
-            !is_whole(line, &answer))
-            continue;
-        settle(run, line, &answer);
-        return;
     }
 }
 
@@ -114,7 +150,7 @@ static bool start(struct run *run, struct line *line)
     run->open++;
     if ((connect(line->fd, address, sizeof(run->crowd->address)) < 0 && errno != EINPROGRESS) ||
         epoll_ctl(run->epoll_fd, EPOLL_CTL_ADD, line->fd, &event) < 0)
-        settle(run, line, &(struct crowd_answer){0});
+        (void)settle(run, line, &(struct crowd_answer){0});
     return true;
 }
 
@@ -148,12 +184,7 @@ static struct line *line_new(const struct crowd *crowd, const struct crowd_reque
     if (!line)
         return NULL;
     line->fd = -1;
-    line->request = *request;
-    if (buffer_printf(&line->outgoing, NULL,
-                      "POST %s HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Type: %s\r\n"
-                      "Content-Length: %zu\r\n\r\n",
-                      crowd->path, crowd->type, request->length) == OK &&
-        buffer_append(&line->outgoing, request->body, request->length, NULL) == OK)
+    if (fill_line(crowd, line, request))
         return line;
     line_free(line);
     return NULL;

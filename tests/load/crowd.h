@@ -1,6 +1,6 @@
 /*
  * Many HTTP requests at once from one thread: each a POST over a connection of its own, as hosts that start
- * make them. Nonblocking sockets and epoll; no DNS, no TLS, no redirects.
+ * make them, or over connections that are kept. Nonblocking sockets and epoll; no DNS, no TLS, no redirects.
  */
 #pragma once
 #include <netinet/in.h>
@@ -27,6 +27,7 @@ struct crowd {
     struct sockaddr_in address;
     const char *path, *type; /* of the content */
     unsigned connections;    /* at most at a time */
+    bool keeps;              /* connections, for the next request */
     void *context;
     /* The next request. False: none is due before *ret_due_ns; INT64_MAX: no more will come. */
     bool (*next)(void *context, int64_t now_ns, struct crowd_request *ret_request, int64_t *ret_due_ns);

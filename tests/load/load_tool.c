@@ -8,6 +8,7 @@
  *     poll DESCRIPTOR PORT FIRST COUNT SECONDS        each holds a poll for so long
  *     beat DESCRIPTOR PORT FIRST COUNT SECONDS        each says a heartbeat as often as once in so long
  *     post BODY PORT PATH TYPE COUNT CONNECTIONS      the same bytes again and again, for other servers
+ *     keep BODY PORT PATH TYPE COUNT CONNECTIONS      the same over connections that are kept
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -107,7 +108,7 @@ static int64_t count_answer(void *context, const struct crowd_request *request,
     return 0;
 }
 
-static enum error_code do_post(char **words, struct error *reterr)
+static enum error_code post_all(char **words, bool keeps, struct error *reterr)
 {
     char body[8192];
     _cleanup_(close_fdp) int fd = open(words[0], O_RDONLY | O_CLOEXEC);
@@ -117,6 +118,7 @@ static enum error_code do_post(char **words, struct error *reterr)
                           .path = words[2],
                           .type = words[3],
                           .connections = (unsigned)number(words[5]),
+                          .keeps = keeps,
                           .context = &posting,
                           .next = next_post,
                           .answered = count_answer};
@@ -130,6 +132,16 @@ static enum error_code do_post(char **words, struct error *reterr)
     return OK;
 }
 
+static enum error_code do_post(char **words, struct error *reterr)
+{
+    return post_all(words, false, reterr);
+}
+
+static enum error_code do_keep(char **words, struct error *reterr)
+{
+    return post_all(words, true, reterr);
+}
+
 static const struct {
     const char *name;
     int words;
@@ -137,6 +149,7 @@ static const struct {
 } actions[] = {
     {"fill", 6, do_fill}, {"open", 5, do_open}, {"seen", 5, do_seen},
     {"poll", 5, do_poll}, {"beat", 5, do_beat}, {"post", 6, do_post},
+    {"keep", 6, do_keep},
 };
 
 /* A connection each. */
@@ -161,6 +174,6 @@ int main(int argc, char **argv)
                 fprintf(stderr, "load_tool: %s\n", error.message);
             return code != OK;
         }
-    fprintf(stderr, "load_tool: %s\n", code ? error.message : "which of fill, open, seen, poll, beat, post?");
+    fprintf(stderr, "load_tool: %s\n", code ? error.message : "which of fill, open, seen, poll, beat, post, keep?");
     return 2;
 }

@@ -44,9 +44,10 @@ void player_of(uint64_t number, struct player *ret_player)
 enum error_code player_identity(const struct player *player, struct secret **ret_identity,
                                 struct error *reterr)
 {
-    uint8_t bytes[HPKE_KEY_SIZE];
-    draw(player->number, "identity", bytes, sizeof(bytes));
-    return secret_new_copy(bytes, sizeof(bytes), ret_identity, reterr);
+    enum error_code code = secret_new_packed(HPKE_KEY_SIZE, ret_identity, reterr);
+    if (!code)
+        draw(player->number, "identity", (*ret_identity)->bytes, HPKE_KEY_SIZE);
+    return code;
 }
 
 static enum error_code add(json_t *message, json_t *more, struct error *reterr)
