@@ -193,7 +193,7 @@ static void give_nonce_and_checkpoint(struct clerk *clerk, struct job *job)
     uint8_t nonce[PRESENCE_NONCE_SIZE];
     struct presence_host *host = presence_find(&clerk->presence, job->host);
     if (host) {
-        presence_issue_nonce(host, nonce);
+        presence_issue_nonce(&clerk->presence, host, nonce);
         text_format_hex(job->nonce, nonce, sizeof(nonce));
         job->has_nonce = true;
     }

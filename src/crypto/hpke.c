@@ -192,20 +192,31 @@ enum error_code hpke_setup_sender(const uint8_t recipient[HPKE_KEY_SIZE], const 
                                          ret_context, reterr);
 }
 
+enum error_code hpke_setup_recipient_with(const uint8_t encapsulated[HPKE_ENCAPSULATED_SIZE],
+                                          const struct secret *recipient,
+                                          const uint8_t recipient_public[HPKE_KEY_SIZE],
+                                          const uint8_t *sender, const void *info, size_t info_length,
+                                          struct hpke_context **ret_context, struct error *reterr)
+{
+    const struct exchange exchanges[] = {{recipient, encapsulated}, {recipient, sender}};
+    struct kem_context kem;
+    if (recipient->length != HPKE_KEY_SIZE)
+        return error_set(reterr, ERR_CORRUPT, 0, "an X25519 key of %zu bytes", recipient->length);
+    kem_context_set(&kem, encapsulated, recipient_public, sender);
+    return set_up(exchanges, sender ? 2 : 1, &kem, (struct hkdf_piece){info, info_length}, ret_context,
+                  reterr);
+}
+
 enum error_code hpke_setup_recipient(const uint8_t encapsulated[HPKE_ENCAPSULATED_SIZE],
                                      const struct secret *recipient, const uint8_t *sender, const void *info,
                                      size_t info_length, struct hpke_context **ret_context,
                                      struct error *reterr)
 {
-    const struct exchange exchanges[] = {{recipient, encapsulated}, {recipient, sender}};
     uint8_t recipient_public[HPKE_KEY_SIZE];
     enum error_code code = hpke_public_key(recipient, recipient_public, reterr);
-    if (code)
-        return code;
-    struct kem_context kem;
-    kem_context_set(&kem, encapsulated, recipient_public, sender);
-    return set_up(exchanges, sender ? 2 : 1, &kem, (struct hkdf_piece){info, info_length}, ret_context,
-                  reterr);
+    return code ? code
+                : hpke_setup_recipient_with(encapsulated, recipient, recipient_public, sender, info,
+                                            info_length, ret_context, reterr);
 }
 
 /* ComputeNonce (§5.2). */
