@@ -1,6 +1,7 @@
 #include "authority/messages.h"
 
 #include "authority/erasing.h"
+#include "authority/orders.h"
 #include "authority/record.h"
 
 enum { ACTIVE = 1, HELD = 2, ERASED = 4 };
@@ -17,9 +18,9 @@ static const struct {
     [MESSAGE_TICKET] = {handle_ticket, ACTIVE},
     [MESSAGE_HEARTBEAT] = {handle_heartbeat, ACTIVE | HELD},
     [MESSAGE_POLL] = {handle_poll, ACTIVE | HELD},
-    [MESSAGE_KEYCOPIES] = {NULL, ACTIVE | HELD | ERASED},
+    [MESSAGE_KEYCOPIES] = {handle_keycopies, ACTIVE | HELD | ERASED},
     [MESSAGE_ERASE] = {handle_erase, ACTIVE | HELD | ERASED},
-    [MESSAGE_DONE] = {NULL, ACTIVE | HELD | ERASED},
+    [MESSAGE_DONE] = {handle_done, ACTIVE | HELD | ERASED},
 };
 
 void message_note_seen(struct clerk *clerk, const struct host *host)
@@ -72,6 +73,10 @@ enum error_code message_refuse_erased(struct clerk *clerk, struct job *job, cons
     if (code)
         return code;
     job->result = json_pack("{s:o}", "erased", erased);
+    if (job->result)
+        code = orders_give(clerk, host, NULL, job->result, reterr);
+    if (code)
+        return code;
     return job->result ? job_refuse(job, ERR_ERASED, NULL, "the host is erased: nothing of it opens any more")
                        : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
 }

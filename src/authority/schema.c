@@ -80,6 +80,8 @@ static const char tables[] =
     "  id INTEGER PRIMARY KEY,"
     "  host BLOB NOT NULL REFERENCES hosts(id),"
     "  final INTEGER NOT NULL," /* the host is erased with it */
+    "  order_id BLOB NOT NULL," /* the order to the host that goes with it, or one of its own */
+    "  signed BLOB,"            /* of a final one: the answer about the host, once it is done */
     "  begun_at INTEGER NOT NULL,"
     "  generation INTEGER," /* of the keyring without its scalars, once that is valid */
     "  done_at INTEGER"
@@ -93,9 +95,48 @@ static const char tables[] =
     "  vault BLOB NOT NULL,"
     "  erase INTEGER NOT NULL REFERENCES erases(id),"
     "  signed BLOB," /* the answer, once it is done */
+    "  report TEXT," /* what the host says that it did itself, JSON */
     "  PRIMARY KEY(host, vault)"
     ") STRICT, WITHOUT ROWID;"
     "CREATE INDEX erased_vaults_open ON erased_vaults(erase) WHERE signed IS NULL;"
+
+    "CREATE TABLE orders("
+    "  id BLOB PRIMARY KEY,"
+    "  host BLOB NOT NULL REFERENCES hosts(id),"
+    "  sequence INTEGER NOT NULL,"
+    "  action INTEGER NOT NULL," /* enum order_action */
+    "  signed BLOB NOT NULL,"
+    "  actor TEXT NOT NULL,"
+    "  created_at INTEGER NOT NULL,"
+    "  given_boot BLOB,"  /* the boot that got it last */
+    "  given_at INTEGER," /* when it got it first */
+    "  report TEXT,"      /* of the host, JSON; what it says last */
+    "  reported_at INTEGER,"
+    "  is_done INTEGER NOT NULL DEFAULT 0"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE UNIQUE INDEX orders_host ON orders(host, sequence);"
+    "CREATE INDEX orders_open ON orders(host) WHERE is_done = 0;"
+
+    /* What else opens a host's vaults, as it reports. A row is never deleted: copies of a disk keep what was.
+     */
+    "CREATE TABLE keycopies("
+    "  id BLOB PRIMARY KEY,"
+    "  host BLOB NOT NULL REFERENCES hosts(id),"
+    "  kind TEXT NOT NULL,"
+    "  place TEXT NOT NULL,"
+    "  reported_at INTEGER NOT NULL," /* first */
+    "  is_reported INTEGER NOT NULL," /* in the host's last list */
+    "  destroyed_at INTEGER,"         /* as a person declares */
+    "  destroyed_by TEXT,"
+    "  UNIQUE(host, kind, place)"
+    ") STRICT, WITHOUT ROWID;"
+
+    /* Hosts that hold a checkpoint of a ledger that is not this one. */
+    "CREATE TABLE ledger_alarms("
+    "  host BLOB PRIMARY KEY REFERENCES hosts(id),"
+    "  checkpoint BLOB NOT NULL," /* as signed */
+    "  at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
 
     "CREATE TABLE requests("
     "  id BLOB PRIMARY KEY,"

@@ -3,11 +3,11 @@
  * looks at what is there and does the rest.
  *
  *   active                    vault.json, keyslots/ID…
- *   erasing mark, durable     from here on nothing opens, whatever happens next
- *   keyslots destroyed        keyslots/ empty; each file's steps noted in the mark before the next one goes
- *   journal zeroed
- *   key evicted               the kernel has no key of it, or the erase stays incomplete and "erasing"
- *   erased mark = the report  durable; only then the erasing mark goes
+ *   erasing mark, durable     from here on nothing opens, whatever happens next; it names the authorities
+ *   authorities have erased   each one's signed answer is in the mark; one that is not reached is waited for
+ * at the end, and by the next run keyslots destroyed        keyslots/ empty; each file's steps noted in the
+ * mark before the next one goes journal zeroed key evicted               the kernel has no key of it, or the
+ * erase stays incomplete and "erasing" erased mark = the report  durable; only then the erasing mark goes
  *
  * vault.json and the encrypted directories stay: ciphertext whose key no longer exists.
  */
@@ -18,12 +18,14 @@
 #include "base/fault.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "erase/authorities.h"
 #include "erase/copies.h"
 #include "erase/document.h"
 #include "erase/mark.h"
 
 struct erasure {
     struct vault *vault;
+    struct client *client; /* NULL: not known */
     const char *at;
     const struct clock *clock;
     const struct report *report;
@@ -50,6 +52,8 @@ static enum error_code set_mark(struct erasure *erasure, struct error *reterr)
 {
     struct vault *vault = erasure->vault;
     enum error_code code = erase_progress_read(vault, erasure->clock, &erasure->progress, reterr);
+    if (!code)
+        code = erase_authorities_note(vault, erasure->client, &erasure->progress, reterr);
     int injected = code ? 0 : fault("erase.mark");
     if (injected)
         code = error_set(reterr, ERR_FAILED, injected, "cannot write the erasing mark");
@@ -248,9 +252,30 @@ static bool is_done(const struct vault *vault)
     return vault_key_state(vault, &state, NULL) == OK && state == FSCRYPT_KEY_ABSENT;
 }
 
+/* What the mark cannot be told any more must not keep the keyslots from being destroyed. */
+static enum error_code ask_authorities(struct erasure *erasure, bool *ret_answered, struct error *reterr)
+{
+    struct error why = ERROR_NONE;
+    enum error_code code =
+        erase_authorities_ask(erasure->client, erasure->vault, &erasure->progress, erasure->report,
+                              &erasure->outcome.facts, ret_answered, erasure->findings, &why);
+    if (code == ERR_NO_MEMORY) {
+        if (reterr)
+            *reterr = why;
+        return code;
+    }
+    if (code)
+        note_failure(erasure, "report-not-written", erasure->vault->name, &why);
+    return OK;
+}
+
 static enum error_code carry_out(struct erasure *erasure, struct error *reterr)
 {
+    bool answered = false;
     enum error_code code = set_mark(erasure, reterr);
+    if (!code)
+        code = ask_authorities(erasure, &answered, reterr);
+    erasure->changed |= answered;
     if (!code)
         code = destroy_keyslots(erasure, reterr);
     if (code)
@@ -277,6 +302,8 @@ static enum error_code conclude(struct erasure *erasure, struct buffer *text, st
         code = write_report(erasure, text, reterr);
         if (!code && erasure->at && !vault->damage.code)
             code = host_forget_vault(erasure->at, &vault->id, reterr);
+        if (!code)
+            erase_authorities_tell(erasure->client, &erasure->progress, text, erasure->findings);
         return code;
     }
     error_set(reterr, ERR_INCOMPLETE, 0, "the vault %s is not erased completely: %s", vault->name,
@@ -322,13 +349,15 @@ static enum error_code read_mark(struct vault *vault, struct error *reterr)
     return code;
 }
 
-enum error_code erase_vault(struct vault *vault, const char *at, const struct clock *clock,
-                            const struct report *report, struct erase_result *ret_result,
-                            struct finding_list *findings, struct error *reterr)
+enum error_code erase_vault(struct vault *vault, struct client *client, const char *at,
+                            const struct clock *clock, const struct report *report,
+                            struct erase_result *ret_result, struct finding_list *findings,
+                            struct error *reterr)
 {
     struct finding_list found = {0};
     struct buffer text = {0};
     struct erasure erasure = {.vault = vault,
+                              .client = client,
                               .at = at,
                               .clock = clock,
                               .report = report,

@@ -245,9 +245,9 @@ static void heartbeats_and_requests_share_the_lineage(void **state)
     enroll(world);
     _cleanup_(client_closep) struct client *client = open_host(world);
     for (int i = 0; i < 4; i++) {
-        _cleanup_(json_freep) json_t *orders = NULL;
+        _cleanup_(client_news_done) struct client_news news = {0};
         request(client, OK, NULL);
-        assert_ok(client_heartbeat(client, &client->pins[0], NULL, once, &orders, &error));
+        assert_ok(client_heartbeat(client, &client->pins[0], NULL, once, &news, &error));
     }
     assert_int_equal(world->fake.stale_lineages, 0);
 }
