@@ -44,6 +44,7 @@ static const char tables[] =
     "  facts TEXT," /* of the running host, JSON */
     "  notes TEXT"
     ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX hosts_group ON hosts(group_id, erased);"
 
     "CREATE TABLE keyslots("
     "  id BLOB PRIMARY KEY,"

@@ -148,6 +148,8 @@ enum error_code fill(const char *directory, const char *group, const char *unloc
         code = directory_database(directory, &clerk.database_path, reterr);
     if (!code)
         code = sql_open(clerk.database_path, SQL_OPEN, &clerk.sql, reterr);
+    if (!code) /* nobody waits for any of these transactions */
+        code = sql_script(clerk.sql, "PRAGMA cache_size = -1048576; PRAGMA synchronous = OFF;", reterr);
     if (!code)
         code = read_state(&clerk, reterr);
     if (!code)
