@@ -93,8 +93,8 @@ class AuthorityCutTest(unittest.TestCase):
         self.directory = disk.scratch(self.enterContext(Undo()))
 
     def test_grants_and_an_erase(self):
-        states, told, failures = cuts.try_all(Granting(self.directory), 400 if LONG else 16, JOBS,
-                                              only_flushes=None if LONG else 24)
+        states, told, failures = cuts.try_all(Granting(self.directory), 400 if LONG else 10, JOBS,
+                                              only_flushes=None if LONG else 14)
         self.assertFalse(failures, "\n".join(map(str, failures)))
         self.assertGreater(told, 10)
 
