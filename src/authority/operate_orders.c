@@ -3,6 +3,8 @@
 #include "authority/operations.h"
 #include "authority/orders.h"
 
+enum { PIECE_HOSTS = 16 };
+
 static enum error_code order_result(struct job *job, const struct host *host, const uint8_t *id,
                                     struct error *reterr)
 {
@@ -90,8 +92,8 @@ static enum error_code find_hosts(struct clerk *clerk, int64_t group_id, struct 
 {
     struct sql_rows rows = {0};
     bool is_there = false;
-    enum error_code code = sql_select(clerk->sql, &rows, reterr,
-                                      "SELECT id FROM hosts WHERE group_id = ? AND erased = 0", "i", group_id);
+    enum error_code code = sql_select(
+        clerk->sql, &rows, reterr, "SELECT id FROM hosts WHERE group_id = ? AND erased = 0", "i", group_id);
     while (!code && !(code = sql_next(&rows, &is_there, reterr)) && is_there) {
         size_t length;
         const void *id = sql_blob(&rows, 0, &length);
@@ -103,20 +105,34 @@ static enum error_code find_hosts(struct clerk *clerk, int64_t group_id, struct 
     return code;
 }
 
+/* A piece of the transaction remembers every page as it was, and SQLite walks through what it remembers at
+ * the end of every statement: a piece for all hosts would take their number squared. */
+static enum error_code next_piece(struct clerk *clerk, struct error *reterr)
+{
+    enum error_code code = sql_piece_keep(clerk->sql, reterr);
+    return code ? code : sql_piece_begin(clerk->sql, reterr);
+}
+
 static enum error_code begin_all(struct clerk *clerk, struct job *job, int64_t group_id, size_t *ret_count,
                                  struct error *reterr)
 {
     _cleanup_(buffer_done) struct buffer ids = {.maximum = SIZE_MAX};
     enum error_code code = find_hosts(clerk, group_id, &ids, reterr);
-    for (size_t at = 0; !code && at < ids.length; at += MESSAGE_HOST_ID_SIZE) {
+    const size_t count = ids.length / MESSAGE_HOST_ID_SIZE;
+    for (size_t i = 0; !code && i < count; i++) {
         struct host host;
         uint8_t id[MESSAGE_HOST_ID_SIZE];
-        memcpy(id, ids.data + at, sizeof(id));
+        memcpy(id, ids.data + i * sizeof(id), sizeof(id));
         code = host_find(clerk, id, &host, reterr);
         if (!code)
             code = begin(clerk, job, &host, reterr);
+        if (!code && i % PIECE_HOSTS == PIECE_HOSTS - 1)
+            code = next_piece(clerk, reterr);
     }
-    *ret_count = ids.length / MESSAGE_HOST_ID_SIZE;
+    if (code) /* none of them: what is kept of earlier pieces goes with the whole batch, which is tried again
+               */
+        sql_roll_back(clerk->sql);
+    *ret_count = count;
     return code;
 }
 
@@ -125,11 +141,11 @@ static enum error_code count_hosts(struct clerk *clerk, int64_t group_id, int64_
 {
     struct sql_rows rows = {0};
     bool is_there = false;
-    enum error_code code = sql_select(
-        clerk->sql, &rows, reterr,
-        "SELECT count(*), coalesce(sum(EXISTS(SELECT 1 FROM erases e WHERE e.host = h.id AND e.done_at IS NULL)), "
-        "0) FROM hosts h WHERE h.group_id = ? AND h.erased = 1",
-        "i", group_id);
+    enum error_code code = sql_select(clerk->sql, &rows, reterr,
+                                      "SELECT count(*), coalesce(sum(EXISTS(SELECT 1 FROM erases e WHERE "
+                                      "e.host = h.id AND e.done_at IS NULL)), "
+                                      "0) FROM hosts h WHERE h.group_id = ? AND h.erased = 1",
+                                      "i", group_id);
     if (!code)
         code = sql_next(&rows, &is_there, reterr);
     if (!code && is_there) {
@@ -165,10 +181,11 @@ enum error_code operation_group_erase(struct clerk *clerk, struct job *job, stru
     if (code || begun > 0)
         return code;
     if (open > 0 && job->has_begun)
-        return error_set(reterr, ERR_INCOMPLETE, 0,
-                         "%lld hosts of %s open nothing any more, and their scalars could not be destroyed yet: "
-                         "it is tried again at the next erase and at every start",
-                         (long long)open, name);
+        return error_set(
+            reterr, ERR_INCOMPLETE, 0,
+            "%lld hosts of %s open nothing any more, and their scalars could not be destroyed yet: "
+            "it is tried again at the next erase and at every start",
+            (long long)open, name);
     if (open > 0) { /* begun before, and not carried out */
         job->has_begun = true;
         job->outcome = JOB_ERASES;
