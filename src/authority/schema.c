@@ -111,7 +111,8 @@ static const char tables[] =
     "  created_at INTEGER NOT NULL,"
     "  given_boot BLOB,"  /* the boot that got it last */
     "  given_at INTEGER," /* when it got it first */
-    "  report TEXT,"      /* of the host, JSON; what it says last */
+    "  outcome TEXT,"     /* as the host says last */
+    "  report TEXT,"      /* with it, JSON */
     "  reported_at INTEGER,"
     "  is_done INTEGER NOT NULL DEFAULT 0"
     ") STRICT, WITHOUT ROWID;"
