@@ -202,7 +202,7 @@ def erase(undo, directory):
     begun = time.monotonic()
     server.start()
     say(f"  huskd started in {time.monotonic() - begun:.1f} s, {server.memory_mb():.0f} MB")
-    names = [f"load-{number * 40_009:07}" for number in range(1, 22)]
+    names = [fleet.name_of(number * (MANY // 23)) for number in range(1, 22)]
     times = [server.timed("host", "erase", name, "--confirm", name) for name in names]
     whole = server.timed("group", "erase", "customer", "--confirm", "customer")
     server.end()

@@ -1,6 +1,8 @@
 #include "authority/clerk.h"
 
+#include <endian.h>
 #include <errno.h>
+#include <sodium.h>
 
 #include "authority/erasing.h"
 #include "authority/messages.h"
@@ -17,6 +19,13 @@ void clerk_wake(struct clerk *clerk, const uint8_t host[MESSAGE_HOST_ID_SIZE])
     if (known)
         known->woken_round = clerk->wake_round;
     clerk->has_woken = true;
+}
+
+void clerk_draw_id(struct clerk *clerk, uint8_t ret_id[MESSAGE_ID_SIZE])
+{
+    const uint64_t when = htobe64((uint64_t)clerk->now_unix_s << 32 | clerk->ids++);
+    randombytes_buf(ret_id, MESSAGE_ID_SIZE);
+    memcpy(ret_id, &when, sizeof(when));
 }
 
 enum error_code clerk_change_keyring(struct clerk *clerk, struct keyring **ret_keyring, struct error *reterr)

@@ -1,4 +1,3 @@
-#include <endian.h>
 #include <sodium.h>
 
 #include "authority/messages.h"
@@ -104,15 +103,6 @@ static void begin_probe(struct clerk *clerk, const struct request *request)
     clerk_wake(clerk, request->host);
 }
 
-/* Half of it says when, so that requests stand one behind the other in the database instead of all over it.
- */
-static void draw_id(struct clerk *clerk, uint8_t ret_id[MESSAGE_ID_SIZE])
-{
-    const uint64_t when = htobe64((uint64_t)clerk->now_unix_s << 32 | (uint32_t)clerk->requests++);
-    randombytes_buf(ret_id, MESSAGE_ID_SIZE);
-    memcpy(ret_id, &when, sizeof(when));
-}
-
 static enum error_code make(struct clerk *clerk, struct job *job, const struct host *host,
                             const struct group *group, struct request *request, struct error *reterr)
 {
@@ -123,7 +113,7 @@ static enum error_code make(struct clerk *clerk, struct job *job, const struct h
         code = check_keyslots(clerk, host, request, reterr);
     if (code)
         return code;
-    draw_id(clerk, request->id);
+    clerk_draw_id(clerk, request->id);
     memcpy(request->host, host->id, sizeof(request->host));
     memcpy(request->message, job->id, sizeof(request->message));
     snprintf(request->policy.address, sizeof(request->policy.address), "%s", job->peer);
