@@ -33,7 +33,7 @@ install -d -o huskd -g huskd -m 700 {HOLDER}
 mkdir -p /etc/systemd/system/huskd.service.d /etc/systemd/system/husk-ticket.service.d
 printf '[Service]\\nReadWritePaths={HOLDER}\\n' >/etc/systemd/system/huskd.service.d/holder.conf
 # Only here are host and authority one machine: the ticket has to be asked for before the authority goes too.
-printf '[Unit]\\nAfter=huskd.service huskd.socket\\n' >/etc/systemd/system/husk-ticket.service.d/one-machine.conf
+printf '[Unit]\\nAfter=huskd.service huskd.socket\\n[Service]\\nTimeoutStopSec=1200\\n' >/etc/systemd/system/husk-ticket.service.d/one-machine.conf
 echo 'HUSKD_OPTIONS=--holder {HOLDER}/huskd' >/etc/default/huskd
 cat >/etc/systemd/system/reader.service <<END
 [Unit]
@@ -54,7 +54,9 @@ systemctl daemon-reload
 
 
 def setUpModule():
-    Units.guest = HuskGuest.for_module("units", network=True)
+    # systemd's own patience is measured for real machines.
+    Units.guest = HuskGuest.for_module("units", network=True, append="systemd.default_timeout_start_sec=1200 "
+                                       "systemd.default_device_timeout_sec=1200")
 
 
 class Units(unittest.TestCase):
