@@ -8,6 +8,7 @@
 #include "base/interrupt.h"
 #include "base/text.h"
 #include "client/client.h"
+#include "network_note.h"
 #include "verb.h"
 
 /* With several authorities each gets its turn soon enough to be answered within the 3 s a probe waits. */
@@ -35,6 +36,8 @@ static enum error_code beat(struct agent *agent, struct watched *watched, const 
     _cleanup_(json_freep) json_t *orders = NULL;
     enum error_code code =
         client_heartbeat(agent->client, watched->pin, probe, (struct client_effort){0, 0}, &orders, reterr);
+    if (!code)
+        network_note(agent->run); /* the one that leads to it */
     if (!code)
         watched->heartbeat_ns = clock_monotonic_ns() + HEARTBEAT_S * CLOCK_NS_PER_S;
     return code;

@@ -10,12 +10,17 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/interrupt.h"
+#include "network/network.h"
 
 /* Each turn waits that long for approvals and connections, then says where it stands. */
 enum { TURN_S = 20, PAUSE_MOST_S = 60, DENIED_PAUSE_S = 30 };
+/* For a card to appear and to have a carrier. */
+enum { NETWORK_PATIENCE_S = 15 };
 
 struct asking {
     const struct boot_options *options;
+    struct network *network;     /* owned; NULL where it is left as it is */
+    bool tried_dhcp;             /* of the thread alone */
     struct vault *const *vaults; /* not owned */
     size_t vault_count;
     pthread_t thread;
@@ -46,8 +51,10 @@ static bool is_stopping(struct asking *asking)
 static void tell(struct asking *asking, const char *line)
 {
     pthread_mutex_lock(&asking->mutex);
-    free(asking->line);
-    asking->line = strdup(line);
+    char *before = TAKE(asking->line);
+    if (asprintf(&asking->line, "%s%s%s", before ? before : "", before ? "\n" : "", line) < 0)
+        asking->line = NULL;
+    free(before);
     pthread_mutex_unlock(&asking->mutex);
     wake(asking);
 }
@@ -96,9 +103,32 @@ static void rest(unsigned seconds)
                         NULL);
 }
 
+/* As it was while the host ran; what is wrong with that is told. */
+static void set_network(struct asking *asking)
+{
+    struct error why = ERROR_NONE;
+    if (asking->network && network_apply(asking->network, asking->options->at, NETWORK_PATIENCE_S, &why) &&
+        why.code != ERR_INTERRUPTED)
+        tell(asking, why.message);
+}
+
+/* The second way, once: true where it was tried, and the authorities are to be asked again at once. */
+static bool try_dhcp(struct asking *asking)
+{
+    struct error why = ERROR_NONE;
+    if (!asking->network || !asking->options->dhcp || asking->tried_dhcp)
+        return false;
+    asking->tried_dhcp = true;
+    tell(asking, "no authority can be reached over the network that was recorded; trying DHCP");
+    if (network_run(asking->options->dhcp, &why) && why.code != ERR_INTERRUPTED)
+        tell(asking, why.message);
+    return true;
+}
+
 static void *run(void *context)
 {
     struct asking *asking = context;
+    set_network(asking);
     char told[sizeof(((struct error *)0)->message)] = "";
     for (unsigned pause_s = 1; !is_stopping(asking) && !interrupt_requested();) {
         _cleanup_(unlock_answers_done) struct unlock_answers answers = {0};
@@ -112,7 +142,7 @@ static void *run(void *context)
         }
         if (answers.count > 0)
             hand_over(asking, &answers);
-        if (code == ERR_PENDING) {
+        if (code == ERR_PENDING || (code == ERR_UNREACHABLE && try_dhcp(asking))) {
             pause_s = 1;
             continue;
         }
@@ -134,6 +164,11 @@ enum error_code asking_new(const struct boot_options *options, struct vault *con
     pthread_mutex_init(&asking->mutex, NULL);
     pthread_cond_init(&asking->changed, NULL);
     asking->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    enum error_code code = options->network == BOOT_NETWORK_RECORDED ? network_open(&asking->network, reterr) : OK;
+    if (code) {
+        asking_free(asking);
+        return code;
+    }
     int os_errno = asking->event_fd < 0 ? errno : pthread_create(&asking->thread, NULL, run, asking);
     asking->has_thread = !os_errno;
     if (os_errno) {
@@ -187,6 +222,7 @@ void asking_free(struct asking *asking)
         pthread_kill(asking->thread, SIGTERM);
         pthread_join(asking->thread, NULL);
     }
+    network_undo(asking->network);
     unlock_answers_done(&asking->answers);
     free(asking->line);
     close_fdp(&asking->event_fd);

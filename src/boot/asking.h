@@ -16,7 +16,7 @@ must_check enum error_code asking_new(const struct boot_options *options, struct
 /* Readable when asking_take has something. */
 int asking_fd(const struct asking *asking);
 
-/* What came since: a line for people (owned by the caller), answers that were granted (moved to the end of
+/* What came since: lines for people (owned by the caller), answers that were granted (moved to the end of
  * answers). */
 must_check enum error_code asking_take(struct asking *asking, char **ret_line, struct unlock_answers *answers,
                                        struct error *reterr);

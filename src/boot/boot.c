@@ -312,9 +312,10 @@ static enum error_code heed_line(struct boot *boot, struct secret *typed, struct
 static enum error_code heed_authorities(struct boot *boot, struct error *reterr)
 {
     _cleanup_(unlock_answers_done) struct unlock_answers answers = {0};
-    _cleanup_(freep) char *line = NULL;
-    enum error_code code = asking_take(boot->asking, &line, &answers, reterr);
-    if (line)
+    _cleanup_(freep) char *lines = NULL;
+    char *save = NULL;
+    enum error_code code = asking_take(boot->asking, &lines, &answers, reterr);
+    for (char *line = lines ? strtok_r(lines, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save))
         consoles_say(&boot->consoles, "%s", line);
     if (!code && answers.count > 0)
         open_with(boot, &answers, false);

@@ -10,7 +10,7 @@
 #pragma once
 #include <stddef.h>
 
-#include "base/error.h"
+#include "base/finding.h"
 
 struct boot_options {
     const char *at;
@@ -29,3 +29,8 @@ struct boot_options {
 enum boot_end { BOOT_NOTHING, BOOT_OPENED, BOOT_SHELL };
 must_check enum error_code boot_run(const struct boot_options *options, enum boot_end *ret_end,
                                     struct error *reterr);
+
+/* Rehearse it on the running system: what would keep the next boot from opening what it needs is a blocking
+ * finding, of convert/root.h or "vault-erased", "authority-unreachable", "network-changed",
+ * "network-not-recorded". Changes nothing; asks the authorities, some seconds where one does not answer. */
+must_check enum error_code boot_check(const char *at, struct finding_list *findings, struct error *reterr);
