@@ -32,9 +32,11 @@ const struct verb verb_boot = {
     .summary = "Open what a host needs to boot, in its initramfs.",
     .text =
         "Run by the initramfs with --at, where the root is mounted. The vaults that protect directories a "
-        "system starts from are opened: by the keyfiles the host records, or by whichever answers first of its "
+        "system starts from are opened: by the keyfiles the host records, or by whichever answers first of "
+        "its "
         "authorities and the people at its consoles. Without such a vault nothing is done.\n\nIt stays until "
-        "all are open, saying on every console what it waits for. Authorities that cannot be reached are asked "
+        "all are open, saying on every console what it waits for. Authorities that cannot be reached are "
+        "asked "
         "again, for ever. What does not fit the manifest is named; accept, typed at a console, and then the "
         "passphrase or recovery key, opens all the same and records what is there. shell, typed there, ends "
         "with status 3. A vault whose erase was begun is erased to the end, and nothing boots from it any "

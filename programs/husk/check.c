@@ -30,13 +30,16 @@ const struct verb verb_check = {
     .operands = "PATH...|--root|--boot",
     .operands_most = VAULT_DIRECTORIES_MAXIMUM,
     .summary = "Print the plan protect would carry out, and what forbids it.",
-    .text = "Reads only. For each directory PATH: what would be done with it, and how much there is to copy. "
-            "Then "
-            "the space that takes, and the findings. Exit status 0 means that protect would go ahead, 3 that "
-            "findings are in the way.\n\n--root means the root of the host that --at names: on a disk attached from "
-            "outside the same plan, on the running system what would not boot. --boot rehearses the next boot of a "
-            "host with an encrypted root: its initramfs, its keyslots, the network that is recorded, and whether "
-            "its authorities answer.",
+    .text =
+        "Reads only. For each directory PATH: what would be done with it, and how much there is to copy. "
+        "Then "
+        "the space that takes, and the findings. Exit status 0 means that protect would go ahead, 3 that "
+        "findings are in the way.\n\n--root means the root of the host that --at names: on a disk attached "
+        "from "
+        "outside the same plan, on the running system what would not boot. --boot rehearses the next boot of "
+        "a "
+        "host with an encrypted root: its initramfs, its keyslots, the network that is recorded, and whether "
+        "its authorities answer.",
     .options = (const struct verb_option[]){{OPTION_VAULT, ROLE_OPTIONAL, "plan for joining this vault"},
                                             {OPTION_ROOT, ROLE_IN_OPERANDS, NULL},
                                             {OPTION_BOOT, ROLE_IN_OPERANDS, NULL},

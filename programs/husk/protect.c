@@ -125,7 +125,8 @@ static enum error_code check_arguments(const struct run *run, struct error *rete
     }
     if (is_root && arguments->operand_count > 0)
         return error_set(reterr, ERR_USAGE, 0, "--root takes no PATH: it means all of the root");
-    if (!is_root && (argument_given(arguments, OPTION_COMMIT) || argument_given(arguments, OPTION_NO_RECOVERY)))
+    if (!is_root &&
+        (argument_given(arguments, OPTION_COMMIT) || argument_given(arguments, OPTION_NO_RECOVERY)))
         return error_set(reterr, ERR_USAGE, 0, "--commit and --no-recovery go with --root");
     if (argument_given(arguments, OPTION_COMMIT) && argument_given(arguments, OPTION_ABORT))
         return error_set(reterr, ERR_USAGE, 0, "either --commit or --abort");
@@ -179,11 +180,13 @@ const struct verb verb_protect = {
         "lies "
         "is recorded, so that unlock finds it. Any keyslot made here lives on in the snapshots and backups "
         "taken "
-        "while it exists.\n\n--root means everything at the top of the root filesystem below --at but mount points, "
+        "while it exists.\n\n--root means everything at the top of the root filesystem below --at but mount "
+        "points, "
         "/boot, /lost+found and /.husk: of a host whose disk is attached from outside, with husk and its "
         "initramfs installed on it. Its vault is called root, unless --vault says otherwise. What would not "
         "boot is refused. The old trees wait in /.husk/plaintext until the host has booted well and --root "
-        "--commit is run on it. An authority as the only way in needs --no-recovery.\n\nSnapshots from before the conversion hold the data in the clear, for good.",
+        "--commit is run on it. An authority as the only way in needs --no-recovery.\n\nSnapshots from "
+        "before the conversion hold the data in the clear, for good.",
     .options =
         (const struct verb_option[]){
             {OPTION_ROOT, ROLE_IN_OPERANDS, NULL},

@@ -19,7 +19,7 @@ struct protect {
     const char *name;
     bool is_root;             /* --root: what --at means, else the operands */
     struct convert_root root; /* its directories */
-    struct held_vault held; /* vault NULL until it is found or made */
+    struct held_vault held;   /* vault NULL until it is found or made */
     struct convert_plan *plan;
     struct new_keys keys; /* of a new vault */
     bool lacks_feature;   /* and it may be set */

@@ -38,8 +38,8 @@ static enum error_code make_plan(struct protect *protect, struct error *reterr)
     size_t count;
     const char *const *paths = protect_paths(protect, &count);
     convert_plan_free(TAKE(protect->plan));
-    enum error_code code = convert_plan_new(paths, count, protect->name, &protect->run->report,
-                                            &protect->plan, reterr);
+    enum error_code code =
+        convert_plan_new(paths, count, protect->name, &protect->run->report, &protect->plan, reterr);
     if (!code && protect->is_root)
         code = convert_root_check(protect->run->at, &protect->plan->findings, reterr);
     return code;

@@ -32,8 +32,9 @@ static enum error_code check_keyfile(const struct protect *protect, const char *
             return OK;
     }
     error_set(reterr, ERR_DENIED, 0, "no boot would find the keyfile %s", text_shown(path));
-    return error_remedy(reterr, "keyfiles of a root lie in its /boot or /.husk, where every copy of the disk has "
-                                "them; a passphrase or an authority is better");
+    return error_remedy(reterr,
+                        "keyfiles of a root lie in its /boot or /.husk, where every copy of the disk has "
+                        "them; a passphrase or an authority is better");
 }
 
 enum error_code protect_root_check_keys(struct protect *protect, struct error *reterr)

@@ -8,10 +8,22 @@ extern const struct verb verb_agent, verb_boot, verb_check, verb_enroll, verb_er
 
 /* In the order help tells them. */
 static const struct verb *const verbs[] = {
-    &verb_check,          &verb_protect,        &verb_unprotect,    &verb_unlock,
-    &verb_lock,           &verb_status,         &verb_keyslot_list, &verb_keyslot_add,
-    &verb_keyslot_remove, &verb_keyslot_export, &verb_enroll,       &verb_ticket,
-    &verb_agent,          &verb_boot,           &verb_erase,        &verb_help,
+    &verb_check,
+    &verb_protect,
+    &verb_unprotect,
+    &verb_unlock,
+    &verb_lock,
+    &verb_status,
+    &verb_keyslot_list,
+    &verb_keyslot_add,
+    &verb_keyslot_remove,
+    &verb_keyslot_export,
+    &verb_enroll,
+    &verb_ticket,
+    &verb_agent,
+    &verb_boot,
+    &verb_erase,
+    &verb_help,
     NULL,
 };
 

@@ -98,9 +98,8 @@ static void rest(unsigned seconds)
     uint32_t chance = 0;
     if (getrandom(&chance, sizeof(chance), 0) != (ssize_t)sizeof(chance))
         chance = 0;
-    (void)!client_sleep(seconds * CLOCK_NS_PER_S +
-                            (int64_t)(chance % 1000) * seconds * (CLOCK_NS_PER_S / 2000),
-                        NULL);
+    (void)!client_sleep(
+        seconds * CLOCK_NS_PER_S + (int64_t)(chance % 1000) * seconds * (CLOCK_NS_PER_S / 2000), NULL);
 }
 
 /* As it was while the host ran; what is wrong with that is told. */
@@ -164,7 +163,8 @@ enum error_code asking_new(const struct boot_options *options, struct vault *con
     pthread_mutex_init(&asking->mutex, NULL);
     pthread_cond_init(&asking->changed, NULL);
     asking->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    enum error_code code = options->network == BOOT_NETWORK_RECORDED ? network_open(&asking->network, reterr) : OK;
+    enum error_code code =
+        options->network == BOOT_NETWORK_RECORDED ? network_open(&asking->network, reterr) : OK;
     if (code) {
         asking_free(asking);
         return code;

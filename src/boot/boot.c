@@ -167,8 +167,8 @@ static enum error_code stay(struct boot *boot, const char *why, struct error *re
     for (bool first = true; !code; first = false) {
         _cleanup_(secret_freep) struct secret *line = NULL;
         if (first || boot->consoles.count > 0)
-            consoles_say(&boot->consoles, "%s. Switch the machine off, or type " WORD_SHELL " to look around.",
-                         why);
+            consoles_say(&boot->consoles,
+                         "%s. Switch the machine off, or type " WORD_SHELL " to look around.", why);
         consoles_waited(&boot->consoles, waited);
         if (poll(waited, boot->consoles.count, -1) < 0 && errno != EINTR)
             return error_set(reterr, ERR_FAILED, errno, "cannot wait for the consoles");
@@ -335,7 +335,8 @@ static enum error_code wait_for_answers(struct boot *boot, struct error *reterr)
         if (is_new)
             prompt(boot);
         consoles_waited(&boot->consoles, waited);
-        waited[consoles] = (struct pollfd){.fd = boot->asking ? asking_fd(boot->asking) : -1, .events = POLLIN};
+        waited[consoles] =
+            (struct pollfd){.fd = boot->asking ? asking_fd(boot->asking) : -1, .events = POLLIN};
         if (poll(waited, consoles + 1, -1) < 0) {
             if (errno != EINTR)
                 return error_set(reterr, ERR_FAILED, errno, "cannot wait for answers");

@@ -18,9 +18,11 @@ static void check_keyfiles(struct checking *checking, const struct vault *vault)
 {
     _cleanup_(unlock_answers_done) struct unlock_answers answers = {0};
     _cleanup_(secret_freep) struct secret *vault_secret = NULL;
-    if (unlock_answers_add_host(&answers, checking->at, vault, checking->findings, NULL) || answers.count == 0)
+    if (unlock_answers_add_host(&answers, checking->at, vault, checking->findings, NULL) ||
+        answers.count == 0)
         return;
-    checking->has_keyfile |= unlock_open(vault, &answers, &vault_secret, NULL, checking->findings, NULL) == OK;
+    checking->has_keyfile |=
+        unlock_open(vault, &answers, &vault_secret, NULL, checking->findings, NULL) == OK;
 }
 
 static void check_vault(struct checking *checking, const struct vault *vault)
@@ -53,8 +55,8 @@ static void check_authorities(struct checking *checking)
     struct error why = ERROR_NONE;
     size_t answered = 0;
     if (client_open(checking->at, &client, &why)) {
-        finding_add(checking->findings, FINDING_BLOCKS, "authority-unknown", text_shown(checking->at), why.remedy,
-                    "%s", why.message);
+        finding_add(checking->findings, FINDING_BLOCKS, "authority-unknown", text_shown(checking->at),
+                    why.remedy, "%s", why.message);
         return;
     }
     for (size_t i = 0; i < client->pin_count; i++) {

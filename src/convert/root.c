@@ -77,9 +77,8 @@ static enum error_code on_name(const char *name, void *context, struct error *re
     struct stat status;
     bool is_mounted;
     if (fstatat(looking->at_fd, name, &status, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) < 0)
-        return errno == ENOENT
-                   ? OK
-                   : error_set(reterr, ERR_FAILED, errno, "cannot look at %s", text_shown(name));
+        return errno == ENOENT ? OK
+                               : error_set(reterr, ERR_FAILED, errno, "cannot look at %s", text_shown(name));
     if (S_ISREG(status.st_mode) && status.st_size > 0)
         finding_add(looking->findings, FINDING_TELLS, "left-plain", text_shown(name),
                     "move it into a directory, if it should be encrypted",

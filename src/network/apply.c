@@ -89,9 +89,9 @@ static enum error_code change_link(struct nl_sock *socket, struct rtnl_link *lin
         rtnl_link_unset_flags(change, IFF_UP);
     const int status = rtnl_link_change(socket, link, change, 0);
     rtnl_link_put(change);
-    return status < 0
-               ? netlink_error(reterr, status, up ? "cannot set up" : "cannot take down", rtnl_link_get_name(link))
-               : OK;
+    return status < 0 ? netlink_error(reterr, status, up ? "cannot set up" : "cannot take down",
+                                      rtnl_link_get_name(link))
+                      : OK;
 }
 
 /* The card with that MAC. NULL while there is none. */
@@ -120,7 +120,8 @@ static enum error_code add_address(struct nl_sock *socket, int index, const char
         status = rtnl_addr_add(socket, address, NLM_F_REPLACE);
     }
     rtnl_addr_put(address);
-    return status < 0 && status != -NLE_EXIST ? netlink_error(reterr, status, "cannot set the address", text) : OK;
+    return status < 0 && status != -NLE_EXIST ? netlink_error(reterr, status, "cannot set the address", text)
+                                              : OK;
 }
 
 struct wanted_route {
@@ -172,8 +173,9 @@ static enum error_code add_route(struct nl_sock *socket, int index, const struct
     if (hop)
         rtnl_route_nh_free(hop);
     rtnl_route_put(route);
-    return status < 0 && status != -NLE_EXIST ? netlink_error(reterr, status, "cannot set the route to", wanted->to)
-                                              : OK;
+    return status < 0 && status != -NLE_EXIST
+               ? netlink_error(reterr, status, "cannot set the route to", wanted->to)
+               : OK;
 }
 
 /* Those without a gateway first: the others' gateways may only be reached by them. */
@@ -207,8 +209,9 @@ static enum error_code wait_for_card(struct nl_sock *socket, const struct nl_add
             return OK;
         }
         if (clock_monotonic_ns() >= deadline_ns)
-            return error_set(reterr, ERR_NOT_FOUND, 0, with_carrier ? "a network card has no carrier"
-                                                                    : "a network card that was recorded is not there");
+            return error_set(reterr, ERR_NOT_FOUND, 0,
+                             with_carrier ? "a network card has no carrier"
+                                          : "a network card that was recorded is not there");
         if (interrupt_poll(NULL, 0, LOOK_AGAIN_MS * (CLOCK_NS_PER_S / 1000)) < 0 && interrupt_requested())
             return interrupt_check(reterr);
     }

@@ -5,8 +5,8 @@
 #include <netlink/route/link.h>
 #include <netlink/route/route.h>
 
-#include "json/json.h"
 #include "network/network.h"
+#include "json/json.h"
 
 enum {
     NETWORK_VERSION = 1,

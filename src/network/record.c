@@ -88,11 +88,10 @@ static enum error_code add_routes(struct nl_cache *routes, int link, json_t *obj
             snprintf(to, sizeof(to), "%s", is_six ? "::/0" : "0.0.0.0/0");
         else
             nl_addr2str(target, to, sizeof(to));
-        json_array_append_new(
-            array, json_pack("{s:s, s:s?, s:b, s:I}", "to", to, "via",
-                             gateway ? nl_addr2str(gateway, via, sizeof(via)) : NULL, "onlink",
-                             (rtnl_route_nh_get_flags(hop) & RTNH_F_ONLINK) != 0, "metric",
-                             (json_int_t)rtnl_route_get_priority(route)));
+        json_array_append_new(array, json_pack("{s:s, s:s?, s:b, s:I}", "to", to, "via",
+                                               gateway ? nl_addr2str(gateway, via, sizeof(via)) : NULL,
+                                               "onlink", (rtnl_route_nh_get_flags(hop) & RTNH_F_ONLINK) != 0,
+                                               "metric", (json_int_t)rtnl_route_get_priority(route)));
     }
     return json_set_new(object, "routes", array, reterr);
 }

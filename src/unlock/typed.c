@@ -30,7 +30,9 @@ enum error_code unlock_get_kinds(const struct vault *vault, struct unlock_kinds 
 
 const char *unlock_typed_word(const struct unlock_kinds *kinds)
 {
-    return !kinds->passphrase ? "recovery key" : kinds->recovery ? "passphrase or recovery key" : "passphrase";
+    return !kinds->passphrase ? "recovery key"
+           : kinds->recovery  ? "passphrase or recovery key"
+                              : "passphrase";
 }
 
 enum error_code unlock_answers_add_typed(struct unlock_answers *answers, const struct unlock_kinds *kinds,
