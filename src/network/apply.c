@@ -279,6 +279,8 @@ enum error_code network_apply(struct network *network, const char *at, unsigned 
     struct error why = ERROR_NONE;
     const int64_t deadline_ns = clock_monotonic_ns() + patience_s * CLOCK_NS_PER_S;
     enum error_code code = network_read_kept(at, &object, reterr);
+    if (code == ERR_NOT_FOUND)
+        return error_set(reterr, code, 0, "no network was recorded while this host ran");
     if (!code)
         code = json_get_array(object, "links", NETWORK_LINKS_MAXIMUM, &links, reterr);
     if (code)

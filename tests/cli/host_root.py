@@ -54,5 +54,9 @@ class HostRoot(Job):
             file.write(content + b"\x1f\x8b" + os.urandom(5000))
 
     def protect_root(self, *words, expect=husk.DONE, **options):
-        return self.json("protect", "--root", "--skip-free-space", "--passphrase-file", self.passphrase,
-                         "--recovery-out", self.recovery, *words, expect=expect, **options)
+        """With a recovery key, which opens fast."""
+        return self.json("protect", "--root", "--skip-free-space", "--recovery-out", self.recovery, *words,
+                         expect=expect, **options)
+
+    def unlock_root(self):
+        self.call("unlock", "root", "--recovery-key-file", self.recovery, expect=husk.DONE)

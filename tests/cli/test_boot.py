@@ -28,26 +28,39 @@ class BootTest(HostRoot):
     def is_read_only(self):
         return bool(os.statvfs(self.d.path).f_flag & os.ST_RDONLY)
 
-    def test_a_passphrase_or_the_recovery_key_opens_it_after_a_wrong_one(self):
+    def recovery_key(self):
         with open(self.recovery, encoding="ascii") as file:
-            recovery = file.read().strip()
-        for right, by in (PASSPHRASE, "passphrase"), (recovery, "recovery key"):
-            with self.boot() as console:
-                console.expect("passphrase or recovery key of vault root: ")
-                console.line("wrong horse battery").expect("that does not open vault root").expect("vault root: ")
-                # Mistyped, and mended with backspace and Ctrl-U.
-                console.line(f"nonsense\x15{right}x\x7f").expect(f"vault root is open, by its {by}")
-                self.assertEqual(console.end(), husk.DONE)
-                self.assertNotIn("horse", console.seen)
-            self.assertEqual(self.state(), "unlocked")
-            self.assertTrue(self.is_read_only())
-            self.lock_all()
+            return file.read().strip()
+
+    def test_the_recovery_key_opens_it_after_one_that_is_none(self):
+        right = self.recovery_key()
+        with self.boot() as console:
+            console.expect("recovery key of vault root: ").line("no-such-key").expect("not a recovery key").expect("vault root: ")
+            console.line("").line(right[1:] + right[0]).expect("recovery key").expect("vault root: ")
+            # Mistyped, and mended with backspace and Ctrl-U.
+            console.line(f"nonsense\x15{right}x\x7f").expect("vault root is open, by its recovery key")
+            self.assertEqual(console.end(), husk.DONE)
+            self.assertNotIn(right, console.seen)
+        self.assertEqual(self.state(), "unlocked")
+        self.assertTrue(self.is_read_only())
+
+    def test_a_passphrase_opens_it_after_a_wrong_one(self):
+        self.d.remount("rw")
+        self.call("keyslot", "add", "root", "--passphrase-file", self.passphrase, "--with-recovery-key-file", self.recovery,
+                  expect=husk.DONE)
+        self.d.remount("ro")
+        with self.boot() as console:
+            console.expect("passphrase or recovery key of vault root: ").line("wrong horse battery")
+            console.expect("that does not open vault root").expect("vault root: ").line(PASSPHRASE)
+            console.expect("vault root is open, by its passphrase")
+            self.assertEqual(console.end(), husk.DONE)
+            self.assertNotIn("horse", console.seen)
 
     def lock_all(self):
         self.call("lock", "root", expect=husk.DONE)
 
     def test_open_already_or_with_nothing_to_open_it_does_nothing(self):
-        self.call("unlock", "root", "--passphrase-file", self.passphrase, expect=husk.DONE)
+        self.unlock_root()
         with self.boot() as console:
             self.assertEqual(console.end(), husk.DONE)
         self.lock_all()
@@ -70,21 +83,22 @@ class BootTest(HostRoot):
         os.symlink("srv", self.path("bin"))
         self.d.remount("ro")
         with self.boot() as console:
-            console.expect("vault root: ").line(PASSPHRASE).expect("bin").expect("type accept").expect("vault root: ")
+            console.expect("vault root: ").line(self.recovery_key()).expect("bin").expect("type accept").expect("vault root: ")
             self.assertEqual(self.state(), "locked")
             console.line("accept").expect("will be recorded").expect("vault root: ")
-            console.line(PASSPHRASE).expect("vault root is open")
+            console.line(self.recovery_key()).expect("vault root is open")
             self.assertEqual(console.end(), husk.DONE)
         self.assertTrue(self.is_read_only())
         self.lock_all()
-        self.call("unlock", "root", "--passphrase-file", self.passphrase, expect=husk.DONE)
+        self.unlock_root()
 
     def test_a_keyfile_in_boot_opens_it_without_a_word(self):
         self.d.remount("rw")
         key = self.path("boot/husk.key")
         with open(key, "wb") as file:
             file.write(os.urandom(64))
-        self.call("keyslot", "add", "root", "--keyfile", key, "--with-passphrase-file", self.passphrase, expect=husk.DONE)
+        self.call("keyslot", "add", "root", "--keyfile", key, "--with-recovery-key-file", self.recovery,
+                  expect=husk.DONE)
         self.d.remount("ro")
         with self.boot() as console:
             console.expect("vault root is open, by its keyfile")

@@ -97,10 +97,10 @@ class RootTest(HostRoot):
         before = self.trees()
         for point in "convert.copied", "convert.exchange:2", "convert.exchanged:3", "convert.recorded:4", "convert.journal:6":
             name, _, hit = point.partition(":")
-            done = self.call("protect", "--root", "--skip-free-space", "--passphrase-file", self.passphrase,
+            done = self.call("protect", "--root", "--skip-free-space", "--recovery-out", self.recovery,
                              fault=f"{name}:crash:{hit or 1}")
             self.assertTrue(done.crashed or done.status == husk.DONE, done)
-        self.call("protect", "--root", "--passphrase-file", self.passphrase, expect=husk.DONE)
+        self.call("protect", "--root", expect=husk.DONE)
         self.assertSame(before)
         self.assertEqual(len(os.listdir(self.path(".husk/plaintext/root"))), 3)
 
