@@ -17,8 +17,8 @@ struct erase_result {
     struct buffer report_json;           /* husk.erase-report/1, unsigned */
 };
 
-/* vault is from vault_find_to_erase, so that a damaged or half-made one can be erased too. at is the root of
- * the host, whose host.json names key files; it is forgotten there at the end. The lock must be held.
+/* vault is from vault_find_even_damaged, so that a damaged or half-made one can be erased too. at is the root
+ * of the host, whose host.json names key files; it is forgotten there at the end. The lock must be held.
  * Findings name each key copy not reached (exported keyslots, key files, snapshots that may hold local
  * keyslots, memory of running programs while the key is only partly removed). ERR_INCOMPLETE when the host's
  * own part could not be done whole; ret_result is filled then too. The process should be locked in memory by

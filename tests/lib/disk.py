@@ -285,6 +285,12 @@ def overlay(lower, upper_disk):
         yield made
 
 
+def break_filesystem(made):
+    """As after an error on the disk: with the option errors=remount-ro the kernel makes it read-only."""
+    with open(f"/sys/fs/ext4/{os.path.basename(made.device)}/trigger_fs_error", "w") as trigger:
+        trigger.write("a test's\n")
+
+
 def supported(variant):
     """None if this kernel mounts the variant, else why not."""
     try:
