@@ -54,15 +54,20 @@ static void say_error(struct boot *boot, const struct error *why)
     consoles_say(&boot->consoles, "%s%s%s", why->message, has_remedy ? " - " : "", why->remedy);
 }
 
-/* Keep of a list those the boot needs. */
-static void keep_needed(struct vault_list *list)
+/* Keep of a list those the boot needs. Which directories a damaged vault has nobody can tell: it is named, and
+ * where they are needed there is no init to go on to. */
+static void keep_needed(struct boot *boot)
 {
+    struct vault_list *list = &boot->vaults;
     size_t kept = 0;
-    for (size_t i = 0; i < list->count; i++)
+    for (size_t i = 0; i < list->count; i++) {
+        if (list->items[i]->damage.code)
+            consoles_say(&boot->consoles, "%s", list->items[i]->damage.message);
         if (needed_is(list->items[i]))
             list->items[kept++] = list->items[i];
         else
             vault_free(list->items[i]);
+    }
     list->count = kept;
 }
 
@@ -70,9 +75,9 @@ static enum error_code look(struct boot *boot, struct error *reterr)
 {
     _cleanup_(finding_list_done) struct finding_list findings = {0};
     vault_list_done(&boot->vaults);
-    enum error_code code = vault_list_to_erase(boot->options->at, &boot->vaults, &findings, reterr);
+    enum error_code code = vault_list_even_damaged(boot->options->at, &boot->vaults, &findings, reterr);
     if (!code)
-        keep_needed(&boot->vaults);
+        keep_needed(boot);
     if (!code && findings.count > 0)
         say_findings(boot, &findings);
     return code;

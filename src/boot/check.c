@@ -88,7 +88,7 @@ enum error_code boot_check(const char *at, struct finding_list *findings, struct
 {
     struct checking checking = {.at = at, .findings = findings};
     _cleanup_(vault_list_done) struct vault_list list = {0};
-    enum error_code code = vault_list_to_erase(at, &list, findings, reterr);
+    enum error_code code = vault_list_even_damaged(at, &list, findings, reterr);
     for (size_t i = 0; !code && i < list.count; i++)
         if (needed_is(list.items[i]))
             check_vault(&checking, list.items[i]);
