@@ -14,13 +14,14 @@
 
 /* Each turn waits that long for approvals and connections, then says where it stands. */
 enum { TURN_S = 20, PAUSE_MOST_S = 60, DENIED_PAUSE_S = 30 };
-/* For a card to appear and to have a carrier. */
-enum { NETWORK_PATIENCE_S = 15 };
+/* For a card to appear and to have a carrier; and for what lies behind it to notice, before DHCP is tried. */
+enum { NETWORK_PATIENCE_S = 15, FIRST_TURN_S = 5 };
 
 struct asking {
     const struct boot_options *options;
-    struct network *network;     /* owned; NULL where it is left as it is */
-    bool tried_dhcp;             /* of the thread alone */
+    struct network *network; /* owned; NULL where it is left as it is */
+    bool tried_dhcp;         /* of the thread alone, as the next */
+    unsigned turn_s;
     struct vault *const *vaults; /* not owned */
     size_t vault_count;
     pthread_t thread;
@@ -76,8 +77,8 @@ static enum error_code ask_once(struct asking *asking, struct unlock_answers *an
     const struct unlock_watch watch = {on_pending, asking};
     enum error_code code = client_open(asking->options->at, &client, reterr);
     return code ? code
-                : unlock_ask(client, asking->vaults, asking->vault_count, TURN_S, &watch, answers, &findings,
-                             reterr);
+                : unlock_ask(client, asking->vaults, asking->vault_count, asking->turn_s, &watch, answers,
+                             &findings, reterr);
 }
 
 /* Hand the answers over and wait until they are known not to do, or for the end. */
@@ -106,9 +107,12 @@ static void rest(unsigned seconds)
 static void set_network(struct asking *asking)
 {
     struct error why = ERROR_NONE;
-    if (asking->network && network_apply(asking->network, asking->options->at, NETWORK_PATIENCE_S, &why) &&
-        why.code != ERR_INTERRUPTED)
-        tell(asking, why.message);
+    asking->turn_s = FIRST_TURN_S;
+    if (!asking->network || !network_apply(asking->network, asking->options->at, NETWORK_PATIENCE_S, &why) ||
+        why.code == ERR_INTERRUPTED)
+        return;
+    tell(asking, why.message);
+    asking->turn_s = 0; /* nobody can be reached as it is */
 }
 
 /* The second way, once: true where it was tried, and the authorities are to be asked again at once. */
@@ -133,6 +137,7 @@ static void *run(void *context)
         _cleanup_(unlock_answers_done) struct unlock_answers answers = {0};
         struct error why = ERROR_NONE;
         enum error_code code = ask_once(asking, &answers, &why);
+        asking->turn_s = TURN_S;
         if (code == ERR_INTERRUPTED || is_stopping(asking))
             break;
         if (code && code != ERR_PENDING && strcmp(told, why.message) != 0) {
