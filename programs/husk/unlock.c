@@ -68,8 +68,8 @@ static enum error_code get_secret(struct run *run, struct vault *vault, struct u
                                   bool *ret_put_off, struct error *reterr)
 {
     const bool accepts = unlocking->accept == VAULT_ACCEPT_CHANGES;
-    struct key_kinds kinds;
-    enum error_code code = keys_get_kinds(vault, &kinds, reterr);
+    struct unlock_kinds kinds;
+    enum error_code code = unlock_get_kinds(vault, &kinds, reterr);
     if (code)
         return code;
     if (unlocking->answers.count > 0 || accepts || (!kinds.authority && !unlocking->only_authority))
