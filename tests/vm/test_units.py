@@ -160,7 +160,7 @@ class Test1Authority(Units):
 
 class Test2Boots(Units):
     def test_1_an_ordered_reboot_gets_a_ticket_and_needs_nobody(self):
-        self.unlock_by("ticket")
+        self.huskd("group set", "default", "--unlock", "ticket", "--ticket-ttl", "2h")
         self.guest.reboot(PATIENCE_S)
         self.booted()
         self.assertIn("gave a ticket", self.guest.check("journalctl -b -1 -u husk-ticket -o cat --no-pager"))
