@@ -1,3 +1,4 @@
+#include <strings.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -32,7 +33,14 @@ enum error_code keys_get_kinds(const struct vault *vault, struct key_kinds *ret_
     return code;
 }
 
-/* What was typed as what it may be: a passphrase, and a recovery key where it reads as one. */
+static bool looks_like_recovery_key(const struct secret *text)
+{
+    static const char start[] = "husk-";
+    return text->length > strlen(start) && !strncasecmp((const char *)text->bytes, start, strlen(start));
+}
+
+/* What was typed as what it may be: a passphrase, and a recovery key where it reads as one. Where it was
+ * meant as one and does not, the group that is mistyped is told. */
 static enum error_code add_typed(struct unlock_answers *answers, const struct key_kinds *kinds,
                                  struct secret *typed, struct error *reterr)
 {
@@ -42,7 +50,7 @@ static enum error_code add_typed(struct unlock_answers *answers, const struct ke
     enum error_code code = OK;
     if (kinds->recovery && !recovery_key_parse(text, &recovery, &not_one))
         code = unlock_answers_add(answers, KEYSLOT_RECOVERY, recovery, "the recovery key", reterr);
-    else if (!kinds->passphrase)
+    else if (!kinds->passphrase || (kinds->recovery && looks_like_recovery_key(text)))
         fprintf(stderr, "%s\n", not_one.message);
     if (!code && kinds->passphrase && text->length > 0)
         code = unlock_answers_add(answers, KEYSLOT_PASSPHRASE, TAKE(text), "the passphrase", reterr);
