@@ -89,9 +89,21 @@ static enum error_code check_nonce(struct clerk *clerk, struct job *job, struct 
     if (!message_types[job->type].takes_nonce || job->took_nonce)
         return OK;
     if (!known || json_get_hex(job->object, "nonce", nonce, sizeof(nonce), NULL) != OK ||
-        !presence_take_nonce(known, nonce))
+        !presence_take_nonce(&clerk->presence, known, nonce))
         return error_set(reterr, ERR_CHANGED, 0, "this nonce is not valid: use the new one");
     job->took_nonce = true;
+    return OK;
+}
+
+/* Who says too much is told to try again, and leaves no trace in the database or the ledger. */
+static enum error_code pay(struct clerk *clerk, struct job *job, struct error *reterr)
+{
+    struct presence_host *known = presence_find(&clerk->presence, job->host);
+    if (job->has_paid || !known)
+        return OK;
+    if (!presence_pay(known, clerk->now_ns))
+        return error_set(reterr, ERR_BUSY, 0, "this host says too much at a time: try again");
+    job->has_paid = true;
     return OK;
 }
 
@@ -112,7 +124,9 @@ enum error_code messages_handle(struct clerk *clerk, struct job *job, struct err
     struct host host;
     if (job->type == MESSAGE_ENROLL)
         return handle_enroll(clerk, job, NULL, reterr);
-    enum error_code code = host_find(clerk, job->host, &host, reterr);
+    enum error_code code = pay(clerk, job, reterr);
+    if (!code)
+        code = host_find(clerk, job->host, &host, reterr);
     if (!code)
         code = check_nonce(clerk, job, reterr);
     if (!code)
