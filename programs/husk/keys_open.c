@@ -1,3 +1,4 @@
+#include <strings.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -6,6 +7,18 @@
 #include "keys.h"
 
 enum { ASK_TIMES = 3 };
+
+/* Where a passphrase would do as well, a recovery key that is mistyped is told as one. */
+static void tell_mistyped(const struct unlock_kinds *kinds, const struct secret *text)
+{
+    static const char start[] = "husk-";
+    _cleanup_(secret_freep) struct secret *key = NULL;
+    struct error not_one = ERROR_NONE;
+    if (kinds->recovery && kinds->passphrase && text->length > strlen(start) &&
+        !strncasecmp((const char *)text->bytes, start, strlen(start)) &&
+        recovery_key_parse(text, &key, &not_one))
+        fprintf(stderr, "%s\n", not_one.message);
+}
 
 static enum error_code ask_once(struct run *run, const struct vault *vault, const struct unlock_kinds *kinds,
                                 struct secret **ret_vault_secret, enum keyslot_kind *ret_kind,
@@ -21,6 +34,7 @@ static enum error_code ask_once(struct run *run, const struct vault *vault, cons
         return code;
     _cleanup_(unlock_answers_done) struct unlock_answers answers = {0};
     _cleanup_(finding_list_done) struct finding_list findings = {0};
+    tell_mistyped(kinds, typed);
     code = unlock_answers_add_typed(&answers, kinds, typed, reterr);
     if (code == ERR_USAGE) { /* no recovery key */
         fprintf(stderr, "%s\n", reterr->message);

@@ -49,6 +49,24 @@ static enum error_code convert(struct protect *protect, struct error *reterr)
     return code;
 }
 
+/* Where nothing is left to do, no key is read: who gave one has to know that it may open nothing. */
+static void tell_keys_untried(struct run *run, const char *name)
+{
+    static const unsigned keys[] = {OPTION_KEYFILE, OPTION_PASSPHRASE_FILE, OPTION_RECOVERY_OUT,
+                                    OPTION_AUTHORITY};
+    bool given = false;
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+        given |= argument_given(&run->arguments, keys[i]);
+    if (!given)
+        return;
+    char remedy[2 * VAULT_NAME_MAXIMUM + 96];
+    snprintf(remedy, sizeof(remedy), "husk keyslot list %s lists its keyslots, husk keyslot add %s makes one",
+             name, name);
+    finding_add(
+        &run->findings, FINDING_TELLS, "keys-not-tried", name, remedy,
+        "there was nothing to do: the keys given were not tried, and no keyslot or recovery key was made");
+}
+
 static enum error_code go(struct protect *protect, struct error *reterr)
 {
     enum error_code code = protect->is_root ? protect_root_look(protect, reterr) : OK;
@@ -62,6 +80,7 @@ static enum error_code go(struct protect *protect, struct error *reterr)
         for (size_t i = 0; i < protect->plan->directory_count; i++)
             report_truth(&protect->run->report, "%s is protected already",
                          protect->plan->directories[i].shown_path);
+        tell_keys_untried(protect->run, protect->name);
         return OK;
     }
     bool is_new = !protect->held.vault;
