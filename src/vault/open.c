@@ -61,7 +61,8 @@ static const char *const causes[] = {
 
 static const char remedy[] =
     "find out who changed it and put it back as it was; to take what is there now as "
-    "right, unlock with --accept-changes and a passphrase or recovery key";
+    "right, unlock with --accept-changes and a passphrase or recovery key (a keyfile where the vault has "
+    "neither)";
 
 static enum error_code check_directories(const struct vault *vault, struct finding_list *findings,
                                          struct error *reterr)

@@ -180,6 +180,16 @@ class DamageTest(Job):
         self.lock()
         self.header = self.path(".husk/vaults/v/vault.json")
 
+    def test_where_there_is_only_a_keyfile_it_accepts_the_loss_of_a_directory(self):
+        self.lock()
+        os.rename(self.tree, self.path("kept-aside"))
+        self.assertEqual(self.json("unlock", "v", "--keyfile", self.keyfile, expect=husk.REFUSED)["error"]["code"],
+                         "changed")
+        self.json("unlock", "v", "--accept-changes", "--keyfile", self.keyfile)
+        self.lock()
+        self.json("unlock", "v", "--keyfile", self.keyfile)
+        self.lock()
+
     def test_a_header_that_cannot_be_read(self):
         shutil.copytree(self.path(".husk/vaults/v"), self.path(".husk/vaults/w"), symlinks=True,
                         ignore=shutil.ignore_patterns("private"))
@@ -192,8 +202,9 @@ class DamageTest(Job):
             found = self.json("status", expect=husk.INCOMPLETE)
             self.assertIn("vault-unreadable", document.kinds(found))
             status = husk.REFUSED if code == "too-new" else husk.FAILED
-            for verb in ("status", "lock", "keyslot list"):
+            for verb in ("status", "keyslot list"):
                 self.assertEqual(self.json(verb, "v", expect=status)["error"]["code"], code)
+            self.json("lock", "v")
             self.assertEqual(self.json("unlock", "v", "--keyfile", self.keyfile, expect=status)["error"]["code"], code)
 
     def test_a_manifest_that_was_changed_is_not_believed(self):
