@@ -54,8 +54,8 @@ static void say_error(struct boot *boot, const struct error *why)
     consoles_say(&boot->consoles, "%s%s%s", why->message, has_remedy ? " - " : "", why->remedy);
 }
 
-/* Keep of a list those the boot needs. Which directories a damaged vault has nobody can tell: it is named, and
- * where they are needed there is no init to go on to. */
+/* Keep of a list those the boot needs. Which directories a damaged vault has nobody can tell: it is named,
+ * and where they are needed there is no init to go on to. */
 static void keep_needed(struct boot *boot)
 {
     struct vault_list *list = &boot->vaults;
