@@ -1,25 +1,28 @@
 /*
  * The agent: hourly heartbeats, and one poll at a time that the authority holds until it wants something.
- * Orders are not carried out yet: the authority does not send any.
+ * What it orders is carried out before the next poll. When what else opens the vaults changes, it is told.
  */
 #include <sys/random.h>
 
 #include "base/cleanup.h"
 #include "base/interrupt.h"
 #include "base/text.h"
-#include "client/client.h"
+#include "key_copies.h"
 #include "network_note.h"
-#include "verb.h"
+#include "orders.h"
 
 /* With several authorities each gets its turn soon enough to be answered within the 3 s a probe waits. */
-enum { HEARTBEAT_S = 3600, POLL_ALONE_S = 300, POLL_AMONG_S = 1, PAUSE_MOST_S = 60 };
+enum { HEARTBEAT_S = 3600, POLL_ALONE_S = 300, POLL_AMONG_S = 1, PAUSE_MOST_S = 60, COPIES_S = 60 };
 
 /* One authority. */
 struct watched {
     struct client_pin *pin;
     int64_t heartbeat_ns, due_ns; /* when the next is due; when it is talked to again after a failure */
+    int64_t copies_ns;            /* when to look for key copies again */
+    json_t *copies;               /* owned; as they were told; NULL: not yet */
     unsigned pause_s;
     enum error_code told; /* the failure that was told last */
+    bool has_orders;      /* some may be kept that are not answered yet */
     bool is_over;         /* the host is erased there */
 };
 
@@ -30,34 +33,98 @@ struct agent {
     size_t count;
 };
 
+/* Findings are told when they are new. */
+static void tell_findings(struct agent *agent, size_t known)
+{
+    for (size_t i = known; i < agent->run->findings.count; i++)
+        progress_message(&agent->run->progress, agent->run->findings.items[i].cause);
+}
+
+/* One that is refused may be signed with a key that a newer descriptor brings. */
+static enum error_code do_orders(struct agent *agent, struct watched *watched, const json_t *given,
+                                 struct error *reterr)
+{
+    const size_t known = agent->run->findings.count;
+    enum error_code code =
+        orders_carry_out(agent->run, agent->client, watched->pin, given, &watched->has_orders, reterr);
+    if (agent->run->findings.count > known)
+        watched->heartbeat_ns = 0;
+    tell_findings(agent, known);
+    return code;
+}
+
+static enum error_code take_news(struct agent *agent, struct watched *watched, const struct client_news *news,
+                                 struct error *reterr)
+{
+    const size_t known = agent->run->findings.count;
+    client_ledger_tell(agent->client, &agent->run->findings);
+    tell_findings(agent, known);
+    if (json_array_size(news->orders) > 0) {
+        enum error_code code = do_orders(agent, watched, news->orders, reterr);
+        if (code)
+            return code;
+    }
+    if (!news->is_erased)
+        return OK;
+    if (watched->has_orders)
+        return error_set(reterr, ERR_PENDING, 0,
+                         "an order to erase is not carried out whole: it is tried again");
+    return error_set(reterr, ERR_ERASED, 0, "the authority %.8s says that this host is erased",
+                     client_id_shown(watched->pin->id));
+}
+
 static enum error_code beat(struct agent *agent, struct watched *watched, const uint8_t *probe,
                             struct error *reterr)
 {
-    _cleanup_(json_freep) json_t *orders = NULL;
+    _cleanup_(client_news_done) struct client_news news = {0};
     enum error_code code =
-        client_heartbeat(agent->client, watched->pin, probe, (struct client_effort){0, 0}, &orders, reterr);
+        client_heartbeat(agent->client, watched->pin, probe, (struct client_effort){0, 0}, &news, reterr);
+    if (code)
+        return code;
+    network_note(agent->run); /* the one that leads to it */
+    watched->heartbeat_ns = clock_monotonic_ns() + HEARTBEAT_S * CLOCK_NS_PER_S;
+    return take_news(agent, watched, &news, reterr);
+}
+
+/* What cannot be read now is told another time; what the authority refuses as well. */
+static void tell_copies(struct agent *agent, struct watched *watched)
+{
+    _cleanup_(json_freep) json_t *copies = NULL;
+    if (clock_monotonic_ns() < watched->copies_ns)
+        return;
+    watched->copies_ns = clock_monotonic_ns() + COPIES_S * CLOCK_NS_PER_S;
+    if (key_copies_list(agent->run, watched->pin, &copies, NULL) || json_equal(copies, watched->copies) ||
+        client_keycopies(agent->client, watched->pin, copies, NULL))
+        return;
+    json_decref(watched->copies);
+    watched->copies = TAKE(copies);
+}
+
+static enum error_code poll_once(struct agent *agent, struct watched *watched, struct error *reterr)
+{
+    _cleanup_(client_news_done) struct client_news news = {0};
+    const int64_t left_s = (watched->heartbeat_ns - clock_monotonic_ns()) / CLOCK_NS_PER_S + 1;
+    const unsigned most_s = agent->count > 1 ? POLL_AMONG_S : POLL_ALONE_S;
+    /* After a failure at once, to see that it is over. */
+    const unsigned wait_s = watched->told || left_s < 0 ? 0 : left_s < most_s ? (unsigned)left_s : most_s;
+    const struct client_effort effort = {wait_s, 0};
+    enum error_code code = client_poll(agent->client, watched->pin, effort, &news, reterr);
     if (!code)
-        network_note(agent->run); /* the one that leads to it */
-    if (!code)
-        watched->heartbeat_ns = clock_monotonic_ns() + HEARTBEAT_S * CLOCK_NS_PER_S;
-    return code;
+        code = take_news(agent, watched, &news, reterr);
+    return !code && news.probed ? beat(agent, watched, news.probe, reterr) : code;
 }
 
 static enum error_code talk(struct agent *agent, struct watched *watched, struct error *reterr)
 {
-    _cleanup_(json_freep) json_t *orders = NULL;
-    uint8_t probe[CLIENT_ID_SIZE];
-    bool probed = false;
-    const int64_t now_ns = clock_monotonic_ns();
-    if (now_ns >= watched->heartbeat_ns)
+    enum error_code code = OK;
+    if (watched->has_orders)
+        code = do_orders(agent, watched, NULL, reterr);
+    if (code)
+        return code;
+    if (clock_monotonic_ns() >= watched->heartbeat_ns)
         return beat(agent, watched, NULL, reterr);
-    const int64_t left_s = (watched->heartbeat_ns - now_ns) / CLOCK_NS_PER_S + 1;
-    const unsigned most_s = agent->count > 1 ? POLL_AMONG_S : POLL_ALONE_S;
-    /* After a failure at once, to see that it is over. */
-    const unsigned wait_s = watched->told ? 0 : left_s < most_s ? (unsigned)left_s : most_s;
-    const struct client_effort effort = {wait_s, 0};
-    enum error_code code = client_poll(agent->client, watched->pin, effort, &orders, &probed, probe, reterr);
-    return !code && probed ? beat(agent, watched, probe, reterr) : code;
+    tell_copies(agent, watched);
+    return poll_once(agent, watched, reterr);
 }
 
 /* A failure is told when it is another than the last; then a pause, longer each time. */
@@ -136,8 +203,11 @@ static enum error_code act(struct run *run, struct error *reterr)
     agent.client = client;
     agent.count = client->pin_count;
     for (size_t i = 0; i < agent.count; i++)
-        agent.watched[i] = (struct watched){.pin = &client->pins[i], .pause_s = 1};
-    return run_agent(&agent, reterr);
+        agent.watched[i] = (struct watched){.pin = &client->pins[i], .pause_s = 1, .has_orders = true};
+    code = run_agent(&agent, reterr);
+    for (size_t i = 0; i < agent.count; i++)
+        json_decref(agent.watched[i].copies);
+    return code;
 }
 
 const struct verb verb_agent = {
@@ -148,7 +218,11 @@ const struct verb verb_agent = {
         "Run by husk-agent.service. A heartbeat every hour moves the lineage on, so that an old copy of the "
         "disk is recognised as one. Between them the agent waits for the authority to ask: when a copy of "
         "this "
-        "host wants to open its vaults while this one runs, the answer gives the copy away.",
+        "host wants to open its vaults while this one runs, the answer gives the copy away.\n\nWhat an "
+        "authority orders is carried out: to lock all vaults of the host, or to erase them. An order counts "
+        "only when the authority signed it, for this host, and with a higher number than every order before. "
+        "What else opens the vaults (recovery keys, passphrases, keyfiles, exported keyslots, other "
+        "authorities) is told to the authority when it changes.",
     .options = (const struct verb_option[]){{.id = OPTION_END}},
     .act = act,
 };

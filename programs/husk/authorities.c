@@ -58,6 +58,19 @@ enum error_code authorities_unlock(struct run *run, struct vault *vault, const s
     return vault_unlock(vault, vault_secret, &pins, accept, &run->findings, reterr);
 }
 
+void authorities_release(struct run *run, struct client *client, struct client_pin *pin,
+                         const struct keyslot_id *keyslot)
+{
+    struct error why = ERROR_NONE;
+    enum error_code code = client_unbind(client, pin, keyslot->bytes, &why);
+    if (code && code != ERR_NOT_FOUND && code != ERR_ERASED)
+        finding_add(
+            &run->findings, FINDING_TELLS, "authority-not-told", client_id_shown(pin->id),
+            "nothing opens with that; an erase of the host there destroys it",
+            "the keyslot %s does not exist, and the authority could not be told to destroy its part: %s",
+            client_id_shown(keyslot->bytes), why.message);
+}
+
 static enum error_code unbind_at(struct run *run, struct client *client, struct client_pin *pin,
                                  const struct vault *vault, const struct keyslot_id *keyslot)
 {

@@ -17,6 +17,11 @@ must_check enum error_code authorities_unlock(struct run *run, struct vault *vau
                                               const struct secret *vault_secret, enum vault_acceptance accept,
                                               struct error *reterr);
 
+/* The keyslot does not exist: have the scalar of it destroyed where it was bound. Where that cannot be told
+ * it is a finding. */
+void authorities_release(struct run *run, struct client *client, struct client_pin *pin,
+                         const struct keyslot_id *keyslot);
+
 /* After the keyslot is gone here, have the scalar of it destroyed at its authority; where that is not known
  * any more (id zeros), at every one. ERR_INCOMPLETE where one does not answer. */
 must_check enum error_code authorities_unbind(struct run *run, const struct vault *vault,

@@ -12,32 +12,16 @@
 #include "base/interrupt.h"
 #include "base/text.h"
 #include "held.h"
+#include "host_name.h"
 #include "placement.h"
 
 struct erasing {
+    struct client *client; /* owned; NULL where it cannot be told which authorities this host trusts */
     int certificate_fd, directory_fd; /* of the report's file, and what it lies in */
     const char *certificate_name;     /* in that directory */
     char *certificate;                /* resolved, for showing */
     json_t *vaults, *reports;
 };
-
-/* The name of the host at --at: of a disk attached to another machine, what its /etc/hostname says. */
-static void get_host_name(const char *at, char name[HOST_NAME_MAX + 1])
-{
-    if (gethostname(name, HOST_NAME_MAX + 1) < 0)
-        snprintf(name, HOST_NAME_MAX + 1, "localhost");
-    name[HOST_NAME_MAX] = '\0';
-    if (!strcmp(at, "/"))
-        return;
-    _cleanup_(buffer_done) struct buffer text = {0};
-    _cleanup_(close_fdp) int at_fd = -1, etc_fd = -1;
-    if (directory_open(AT_FDCWD, at, &at_fd, NULL) || directory_open(at_fd, "etc", &etc_fd, NULL) ||
-        file_read(etc_fd, "hostname", HOST_NAME_MAX + 1, &text, NULL) || text.length == 0)
-        return;
-    size_t length = strcspn(text.data, " \t\r\n");
-    if (length > 0)
-        snprintf(name, HOST_NAME_MAX + 1, "%.*s", (int)length, text.data);
-}
 
 /* Nothing happens without the name typed a second time. */
 static enum error_code check_confirmed(const struct run *run, struct error *reterr)
@@ -46,7 +30,7 @@ static enum error_code check_confirmed(const struct run *run, struct error *rete
     if (all == (run->arguments.operand_count > 0))
         return error_set(reterr, ERR_USAGE, 0, "either the NAME of a vault or --all");
     char host_name[HOST_NAME_MAX + 1];
-    get_host_name(run->at, host_name);
+    host_name_at(run->at, host_name);
     const char *wanted = all ? host_name : run->arguments.operands[0];
     const char *given = argument_value(&run->arguments, OPTION_CONFIRM);
     if (given && !strcmp(given, wanted))
@@ -182,8 +166,8 @@ static enum error_code erase_one(struct run *run, struct vault *vault, void *con
                     "raise the limit on locked memory", "husk could not be locked in memory: %s",
                     strerror(errno));
     struct erase_result result = {.key_destruction = ERASE_UNKNOWN, .plaintext_before = ERASE_UNKNOWN};
-    enum error_code code =
-        erase_vault(vault, run->at, clock_system(), &run->report, &result, &run->findings, reterr);
+    enum error_code code = erase_vault(vault, erasing->client, run->at, clock_system(), &run->report, &result,
+                                       &run->findings, reterr);
     run->changed |= result.changed;
     if (!code || code == ERR_INCOMPLETE) {
         write_report(erasing, &result.report_json, reterr, &code);
@@ -214,6 +198,25 @@ static enum error_code erase_all(struct run *run, struct erasing *erasing, struc
     return code;
 }
 
+static void open_client(struct run *run, struct erasing *erasing)
+{
+    struct error why = ERROR_NONE;
+    if (client_open(run->at, &erasing->client, &why))
+        finding_add(&run->findings, FINDING_TELLS, "authorities-unreadable", text_shown(run->at), why.remedy,
+                    "which authorities this host trusts cannot be read: %s", why.message);
+}
+
+/* With all vaults gone the host goes as well: at its authorities, and its identity here. */
+static enum error_code end_host(struct run *run, struct erasing *erasing, struct error *reterr)
+{
+    if (!argument_given(&run->arguments, OPTION_ALL))
+        return OK;
+    if (!erasing->client)
+        return error_set(reterr, ERR_INCOMPLETE, 0, "the authorities of this host could not be told");
+    interrupt_ignore();
+    return erase_host(erasing->client, &run->report, &run->changed, &run->findings, reterr);
+}
+
 static enum error_code act(struct run *run, struct error *reterr)
 {
     enum error_code code = check_confirmed(run, reterr);
@@ -226,8 +229,12 @@ static enum error_code act(struct run *run, struct error *reterr)
     code = open_certificate(run, &erasing, reterr);
     if (!code)
         code = check_certificate_place(run, &erasing, reterr);
+    open_client(run, &erasing);
     if (!code)
         code = erase_all(run, &erasing, reterr);
+    if (!code)
+        code = end_host(run, &erasing, reterr);
+    client_close(erasing.client);
     if (erasing.certificate && json_array_size(erasing.reports) == 0)
         remove_certificate(&erasing);
     else if (erasing.certificate)
@@ -245,13 +252,21 @@ const struct verb verb_erase = {
     .summary = "Destroy the key of a vault for ever.",
     .text =
         "--confirm repeats the NAME of the vault, or with --all the name of the host. From the first step on "
-        "nothing opens the vault any more, and an interrupted erase is finished by the same command. The "
-        "keyslots "
+        "nothing opens the vault any more, and an interrupted erase is finished by the same command. Each "
+        "authority a keyslot is bound to destroys its part, which reaches every copy of the disk, and says "
+        "so "
+        "signed. One that does not answer is waited for by no step: the rest is done, husk ends with status "
+        "5, "
+        "and the same command asks again until it has answered. The keyslots "
         "are destroyed in place, the key leaves the kernel, and a report says what was done and which key "
         "copies "
         "were not reached: exported keyslots, keyfiles, and snapshots that hold a local keyslot, for which "
         "this "
-        "disk can do nothing.\n\nThe report is unsigned: it is this host's word. Its verdict on plaintext "
+        "disk can do nothing.\n\n--all ends the host: its authorities destroy all they have of it, also of "
+        "vaults that are not mounted now, and when each has said so the host's identity is destroyed as "
+        "well. "
+        "Nothing of it is enrolled any more.\n\nThe report is unsigned: it is this host's word. Its verdict "
+        "on plaintext "
         "from "
         "before conversion is never COMPLETE for a vault whose directories were converted.",
     .options = (const struct verb_option[]){{OPTION_CONFIRM, ROLE_CONFIRMING,

@@ -112,6 +112,7 @@ static enum error_code add_slots(struct run *run, struct vault *vault, const str
                      keyslot_kind_word(slots[done].kind), id);
     }
     if (code) {
+        new_keys_unbind(run, keys, slots, done, vault);
         new_keys_withdraw(keys);
         return code;
     }

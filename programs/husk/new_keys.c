@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "authorities.h"
 #include "base/cleanup.h"
 #include "base/text.h"
 
@@ -270,7 +271,25 @@ enum error_code new_keys_make_slots(struct run *run, const struct new_keys *keys
         code = make_local(run, keys, vault, vault_secret, slots + keys->authority_count, reterr);
     if (!code)
         *ret_slots = TAKE(slots);
+    else
+        new_keys_unbind(run, keys, slots, 0, NULL);
     return code;
+}
+
+/* Whether a keyslot lies in the vault, whatever became of the command that put it there. */
+static bool is_on_disk(const struct vault *vault, const struct keyslot *slot)
+{
+    struct keyslot unused;
+    return vault && vault_read_keyslot(vault, &slot->id, &unused, NULL) != ERR_NOT_FOUND;
+}
+
+void new_keys_unbind(struct run *run, const struct new_keys *keys, const struct keyslot *slots, size_t from,
+                     const struct vault *vault)
+{
+    for (size_t i = from; i < keys->authority_count; i++) {
+        if (slots[i].kind == KEYSLOT_AUTHORITY && !is_on_disk(vault, &slots[i]))
+            authorities_release(run, keys->client, keys->authorities[i], &slots[i].id);
+    }
 }
 
 void new_keys_record_keyfile(struct run *run, const struct vault_id *vault, const char *real_path)

@@ -1,5 +1,6 @@
 #include "protect.h"
 
+#include "authorities.h"
 #include "base/cleanup.h"
 
 #define ROOT_VAULT_NAME "root"
@@ -72,13 +73,47 @@ static enum error_code go(struct protect *protect, struct error *reterr)
     return code ? code : convert(protect, reterr);
 }
 
+/* The authority keyslots of a vault that is given up. */
+struct bound {
+    struct keyslot keyslots[CLIENT_AUTHORITIES_MAXIMUM];
+    size_t count;
+};
+
+static enum error_code note_bound(const struct keyslot_id *id, const struct keyslot *keyslot,
+                                  const struct error *why, void *context, struct error *reterr)
+{
+    struct bound *bound = context;
+    (void)id;
+    (void)why;
+    (void)reterr;
+    if (keyslot && keyslot->kind == KEYSLOT_AUTHORITY && bound->count < CLIENT_AUTHORITIES_MAXIMUM)
+        bound->keyslots[bound->count++] = *keyslot;
+    return OK;
+}
+
+static void release(struct run *run, const struct bound *bound)
+{
+    _cleanup_(client_closep) struct client *client = NULL;
+    if (bound->count == 0 || client_open(run->at, &client, NULL))
+        return;
+    for (size_t i = 0; i < bound->count; i++) {
+        struct client_pin *pin = client_find(client, bound->keyslots[i].authority.bytes);
+        if (pin)
+            authorities_release(run, client, pin, &bound->keyslots[i].id);
+    }
+}
+
 static enum error_code discard(struct run *run, struct vault *vault, struct error *reterr)
 {
-    enum error_code code = vault_discard(vault, reterr);
+    struct bound bound = {.count = 0};
+    enum error_code code = vault_each_keyslot(vault, note_bound, &bound, reterr);
+    if (!code)
+        code = vault_discard(vault, reterr);
     if (!code)
         code = host_forget_vault(run->at, &vault->id, reterr);
     if (code)
         return code;
+    release(run, &bound);
     run->changed = true;
     report_truth(&run->report, "vault %s protected nothing yet and is gone", vault->name);
     return OK;

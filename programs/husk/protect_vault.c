@@ -91,6 +91,8 @@ enum error_code protect_make_vault(struct protect *protect, struct error *reterr
     if (!code)
         code = create(protect, &id, vault_secret, slots, reterr);
     if (code) {
+        if (slots)
+            new_keys_unbind(run, &protect->keys, slots, 0, NULL);
         new_keys_withdraw(&protect->keys);
         return code;
     }

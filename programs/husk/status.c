@@ -1,5 +1,6 @@
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "client/client.h"
 #include "held.h"
 #include "render_vault.h"
 
@@ -28,17 +29,27 @@ static enum error_code show_all(struct run *run, json_t *vaults, struct error *r
     return code;
 }
 
+/* What this host keeps of its authorities' ledgers: one that went back is told until it is explained. */
+static void show_ledgers(struct run *run)
+{
+    _cleanup_(client_closep) struct client *client = NULL;
+    if (client_open(run->at, &client, NULL) == OK)
+        client_ledger_tell(client, &run->findings);
+}
+
 static enum error_code act(struct run *run, struct error *reterr)
 {
     json_t *vaults = json_array();
     run_result(run, "vaults", vaults);
-    if (run->arguments.operand_count == 0)
-        return show_all(run, vaults, reterr);
     _cleanup_(vault_freep) struct vault *vault = NULL;
-    enum error_code code = vault_check_name(run->arguments.operands[0], reterr);
-    if (!code)
+    const bool all = run->arguments.operand_count == 0;
+    enum error_code code = all ? OK : vault_check_name(run->arguments.operands[0], reterr);
+    if (!code && !all)
         code = vault_find(run->at, run->arguments.operands[0], &vault, reterr);
-    return code ? code : show(run, vault, vaults, reterr);
+    if (!code)
+        code = all ? show_all(run, vaults, reterr) : show(run, vault, vaults, reterr);
+    show_ledgers(run);
+    return code;
 }
 
 const struct verb verb_status = {

@@ -16,6 +16,23 @@ static enum error_code list(struct run *run, struct error *reterr)
     return code ? code : table_show(run, hosts, columns, "no host is enrolled", reterr);
 }
 
+/* Its orders stand below it, one line each. */
+static enum error_code show_one(struct run *run, json_t *host, struct error *reterr)
+{
+    static const char *const columns[] = {"id",         "action",   "state",       "outcome", "actor",
+                                          "created_at", "given_at", "reported_at", NULL};
+    json_t *orders = json_incref(json_object_get(host, "orders"));
+    _cleanup_(json_freep) json_t *rest = json_copy(host);
+    json_object_del(rest, "orders");
+    enum error_code code = object_show(run, rest, reterr);
+    if (!code && json_array_size(orders) > 0) {
+        run_text(run, "\norders:\n");
+        code = table_show(run, orders, columns, "", reterr);
+    }
+    json_decref(orders);
+    return code;
+}
+
 static enum error_code show(struct run *run, struct error *reterr)
 {
     json_t *result, *hosts;
@@ -23,7 +40,7 @@ static enum error_code show(struct run *run, struct error *reterr)
     if (!code)
         code = json_get_array(result, "hosts", SIZE_MAX, &hosts, reterr);
     for (size_t i = 0; !code && i < json_array_size(hosts); i++)
-        code = object_show(run, json_array_get(hosts, i), reterr);
+        code = show_one(run, json_array_get(hosts, i), reterr);
     return code;
 }
 
@@ -49,7 +66,7 @@ static enum error_code release(struct run *run, struct error *reterr)
 
 static enum error_code lock(struct run *run, struct error *reterr)
 {
-    return change(run, "has the order to lock its vaults and power off", reterr);
+    return change(run, "has the order to lock its vaults", reterr);
 }
 
 static enum error_code accept_restore(struct run *run, struct error *reterr)
@@ -86,7 +103,8 @@ const struct verb verb_host_show = {
     .operands_least = 1,
     .operands_most = 1,
     .summary = "Tell all that is known of a host.",
-    .text = "HOST is its name or its id, here and in what follows.",
+    .text = "HOST is its name or its id, here and in what follows. Its orders are told with it, and what the "
+            "host reports of them.",
     .effect = VERB_READS,
     .act = show,
 };
@@ -119,8 +137,11 @@ const struct verb verb_host_lock = {
     .operands_least = 1,
     .operands_most = 1,
     .summary = "Order a running host to lock its vaults.",
-    .text = "The order reaches it with its next poll or heartbeat. This authority cannot give it yet, and "
-            "says so.",
+    .text =
+        "A host whose agent runs gets the order at once, another one when it does, until it has answered. "
+        "What "
+        "became of it stands with the host (host show): waiting, given, or done with what the host reports, "
+        "such as programs that keep files open. Given again while one waits, it is the same order.",
     .effect = VERB_ACTS,
     .act = lock,
 };
@@ -146,8 +167,10 @@ const struct verb verb_host_erase = {
     .summary = "Destroy what opens a host's vaults, for ever.",
     .text =
         "The authority's scalars of every keyslot of the host are destroyed: no copy of its disks, snapshots "
-        "and backups included, can be opened by this authority again. It does not reach what else opens a "
-        "vault: recovery keys, passphrases, keyfiles, other authorities.\n\n"
+        "and backups included, can be opened by this authority again. The host has the order to erase its "
+        "vaults itself, and carries it out as soon as its agent hears of it: that reaches its keyslots, and "
+        "its other authorities. What lies elsewhere is not reached: recovery keys, passphrases and keyfiles, "
+        "which open copies of the disk (keycopy list).\n\n"
         "There is no way back.",
     .options = (const struct verb_option[]){{OPTION_CONFIRM, ROLE_CONFIRMING, NULL}, {.id = OPTION_END}},
     .effect = VERB_ACTS,

@@ -29,8 +29,10 @@ const struct verb verb_keycopy_list = {
     .operands = "",
     .summary = "List what can open vaults besides this authority.",
     .text =
-        "Recovery keys, passphrases, keyfiles, other authorities, as the hosts report them. This authority "
-        "cannot list them yet, and says so.",
+        "Recovery keys, passphrases, keyfiles and their places, exported keyslots, other authorities, as the "
+        "agents of the hosts report them. What a host had once stays listed (was reported): copies of its "
+        "disk "
+        "keep it.",
     .effect = VERB_READS,
     .act = list,
 };
@@ -41,9 +43,8 @@ const struct verb verb_keycopy_destroyed = {
     .operands_least = 1,
     .operands_most = 1,
     .summary = "Declare that a key copy is destroyed.",
-    .text = "A declaration of the person who makes it, and written down as one. This authority cannot take "
-            "it yet, "
-            "and says so.",
+    .text = "A declaration of the person who makes it, written down as one. ID is that of the list, or its "
+            "beginning of at least four digits.",
     .effect = VERB_ACTS,
     .act = destroyed,
 };

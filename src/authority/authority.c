@@ -11,7 +11,8 @@
 #include "authority/schema.h"
 #include "base/file.h"
 
-enum { WAITING_FOR_WORKERS_MAXIMUM = 2048 };
+/* All hosts of a large fleet at once; what comes beyond is told to try again. */
+enum { WAITING_FOR_WORKERS_MAXIMUM = 16384 };
 
 struct authority {
     struct clerk clerk;
@@ -169,7 +170,7 @@ static void keep_last_seen(struct clerk *clerk)
     if (!clerk->workers || clerk_begin(clerk, NULL) != OK)
         return;
     enum error_code code = OK;
-    for (size_t slot = 0; slot < PRESENCE_SLOTS; slot++)
+    for (size_t slot = 0; slot < clerk->presence.slot_count; slot++)
         for (const struct presence_host *host = clerk->presence.slots[slot]; host && !code; host = host->next)
             if (host->was_seen)
                 code = sql_run(clerk->sql, NULL, "UPDATE hosts SET last_seen = ? WHERE id = ?", "ib",

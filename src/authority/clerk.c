@@ -1,6 +1,8 @@
 #include "authority/clerk.h"
 
+#include <endian.h>
 #include <errno.h>
+#include <sodium.h>
 
 #include "authority/erasing.h"
 #include "authority/messages.h"
@@ -17,6 +19,13 @@ void clerk_wake(struct clerk *clerk, const uint8_t host[MESSAGE_HOST_ID_SIZE])
     if (known)
         known->woken_round = clerk->wake_round;
     clerk->has_woken = true;
+}
+
+void clerk_draw_id(struct clerk *clerk, uint8_t ret_id[MESSAGE_ID_SIZE])
+{
+    const uint64_t when = htobe64((uint64_t)clerk->now_unix_s << 32 | clerk->ids++);
+    randombytes_buf(ret_id, MESSAGE_ID_SIZE);
+    memcpy(ret_id, &when, sizeof(when));
 }
 
 enum error_code clerk_change_keyring(struct clerk *clerk, struct keyring **ret_keyring, struct error *reterr)
@@ -193,7 +202,7 @@ static void give_nonce_and_checkpoint(struct clerk *clerk, struct job *job)
     uint8_t nonce[PRESENCE_NONCE_SIZE];
     struct presence_host *host = presence_find(&clerk->presence, job->host);
     if (host) {
-        presence_issue_nonce(host, nonce);
+        presence_issue_nonce(&clerk->presence, host, nonce);
         text_format_hex(job->nonce, nonce, sizeof(nonce));
         job->has_nonce = true;
     }
@@ -302,6 +311,7 @@ enum error_code clerk_start(struct clerk *clerk, struct error *reterr)
     const int os_errno = pthread_create(&clerk->thread, NULL, run, clerk);
     if (os_errno)
         return error_set(reterr, ERR_FAILED, os_errno, "cannot start a thread");
+    pthread_setname_np(clerk->thread, "huskd-clerk");
     clerk->has_thread = true;
     return OK;
 }

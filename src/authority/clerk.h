@@ -44,6 +44,7 @@ struct clerk {
     struct job *waiting; /* held polls and opens */
     size_t waiting_count;
     uint64_t batches, commits_failed; /* for metrics */
+    uint32_t ids;                     /* drawn since the start */
     atomic_uint_fast64_t messages, unreadable;
 
     pthread_t thread;
@@ -89,3 +90,7 @@ static inline const struct keyring *clerk_keyring(const struct clerk *clerk)
 
 /* What waits for this host is looked at again before the commit. */
 void clerk_wake(struct clerk *clerk, const uint8_t host[MESSAGE_HOST_ID_SIZE]);
+
+/* An id for a new host or request. Half of it says when, so that they stand one behind the other in the
+ * database instead of all over it; half is random. */
+void clerk_draw_id(struct clerk *clerk, uint8_t ret_id[MESSAGE_ID_SIZE]);

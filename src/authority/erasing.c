@@ -1,21 +1,25 @@
 #include "authority/erasing.h"
 
+#include <sodium.h>
+
 #include "authority/record.h"
 #include "authority/resealing.h"
 #include "base/fault.h"
-#include "base/text.h"
+#include "message/statement.h"
 
-#define ERASED_KIND "husk erased v1"
-enum { ERASED_VERSION = 1 };
+/* More of a host that is refused than that are not told with it: a message has its limit. */
+enum { LISTED_BYTES_MAXIMUM = 16000, KEYSLOTS_LISTED_MAXIMUM = 256 };
 
 static enum error_code insert_erase(struct clerk *clerk, const struct host *host, bool is_final,
-                                    int64_t *ret_erase, struct error *reterr)
+                                    const uint8_t *order, int64_t *ret_erase, struct error *reterr)
 {
     struct sql_rows rows = {0};
     bool is_there = false;
-    enum error_code code =
-        sql_run(clerk->sql, reterr, "INSERT INTO erases(host, final, begun_at) VALUES(?, ?, ?)", "bii",
-                host->id, sizeof(host->id), (int64_t)is_final, clerk->now_unix_s);
+    uint8_t own[STATEMENT_ID_SIZE];
+    randombytes_buf(own, sizeof(own));
+    enum error_code code = sql_run(
+        clerk->sql, reterr, "INSERT INTO erases(host, final, order_id, begun_at) VALUES(?, ?, ?, ?)", "bibi",
+        host->id, sizeof(host->id), (int64_t)is_final, order ? order : own, sizeof(own), clerk->now_unix_s);
     if (!code)
         code = sql_select(clerk->sql, &rows, reterr, "SELECT last_insert_rowid()", "");
     if (!code)
@@ -72,11 +76,11 @@ static enum error_code record_begun(struct clerk *clerk, const struct host *host
 }
 
 enum error_code erasing_begin(struct clerk *clerk, const struct host *host, enum erasing_extent extent,
-                              const struct erasing_vault *vaults, size_t count, const char *by,
-                              struct error *reterr)
+                              const struct erasing_vault *vaults, size_t count, const uint8_t *order,
+                              const char *by, struct error *reterr)
 {
     int64_t erase = 0;
-    enum error_code code = insert_erase(clerk, host, extent == ERASING_ALL, &erase, reterr);
+    enum error_code code = insert_erase(clerk, host, extent == ERASING_ALL, order, &erase, reterr);
     for (size_t i = 0; !code && i < count; i++)
         code = mark_vault(clerk, host, erase, &vaults[i], reterr);
     if (!code && extent == ERASING_ALL)
@@ -92,7 +96,7 @@ enum error_code erasing_begin_keyslot(struct clerk *clerk, const struct host *ho
 {
     int64_t erase = 0;
     json_t *details = record_of_host(host->id);
-    enum error_code code = insert_erase(clerk, host, false, &erase, reterr);
+    enum error_code code = insert_erase(clerk, host, false, NULL, &erase, reterr);
     if (!code)
         code = sql_run(clerk->sql, reterr,
                        "UPDATE keyslots SET erase = ? WHERE id = ? AND host = ? AND erase IS NULL", "ibb",
@@ -127,25 +131,80 @@ enum error_code erasing_is_done(struct clerk *clerk, const struct host *host,
     return code;
 }
 
+enum error_code erasing_is_host_done(struct clerk *clerk, const struct host *host, bool *ret_is_done,
+                                     struct error *reterr)
+{
+    struct sql_rows rows = {0};
+    bool is_there = false;
+    enum error_code code =
+        sql_select(clerk->sql, &rows, reterr,
+                   "SELECT 1 FROM erases WHERE host = ?1 AND final = 1 AND signed IS NOT NULL AND NOT EXISTS("
+                   "SELECT 1 FROM erases WHERE host = ?1 AND done_at IS NULL)",
+                   "b", host->id, sizeof(host->id));
+    if (!code)
+        code = sql_next(&rows, &is_there, reterr);
+    sql_done(&rows);
+    if (!code)
+        *ret_is_done = is_there;
+    return code;
+}
+
+/* The answers of these rows, signed with the key that is valid now. Ends them. */
+static enum error_code list_rows(struct clerk *clerk, struct sql_rows *rows, json_t *array,
+                                 struct error *reterr)
+{
+    bool is_there = false;
+    enum error_code code = OK;
+    while (!code && !(code = sql_next(rows, &is_there, reterr)) && is_there) {
+        _cleanup_(buffer_done) struct buffer wire = {0};
+        size_t length;
+        const void *bytes = sql_blob(rows, 0, &length);
+        code = record_sign_again(clerk, ERASED_KIND, bytes, length, &wire, reterr);
+        if (!code && json_array_append_new(array, json_hex(wire.data, wire.length)) != 0)
+            code = error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    }
+    sql_done(rows);
+    return code;
+}
+
+enum error_code erasing_list_host(struct clerk *clerk, const struct host *host, json_t *array,
+                                  struct error *reterr)
+{
+    struct sql_rows rows = {0};
+    enum error_code code =
+        sql_select(clerk->sql, &rows, reterr,
+                   "SELECT signed FROM erases WHERE host = ? AND signed IS NOT NULL ORDER BY id LIMIT 1", "b",
+                   host->id, sizeof(host->id));
+    return code ? code : list_rows(clerk, &rows, array, reterr);
+}
+
+enum error_code erasing_list_vault(struct clerk *clerk, const struct host *host,
+                                   const struct erasing_vault *vault, json_t *array, struct error *reterr)
+{
+    struct sql_rows rows = {0};
+    enum error_code code =
+        sql_select(clerk->sql, &rows, reterr,
+                   "SELECT signed FROM erased_vaults WHERE host = ? AND vault = ? AND signed IS NOT NULL",
+                   "bb", host->id, sizeof(host->id), vault->id, sizeof(vault->id));
+    return code ? code : list_rows(clerk, &rows, array, reterr);
+}
+
 enum error_code erasing_list(struct clerk *clerk, const struct host *host, json_t **ret_array,
                              struct error *reterr)
 {
     struct sql_rows rows = {0};
-    bool is_there = false;
     _cleanup_(json_freep) json_t *array = json_array();
-    enum error_code code = sql_select(
-        clerk->sql, &rows, reterr, "SELECT signed FROM erased_vaults WHERE host = ? AND signed IS NOT NULL",
-        "b", host->id, sizeof(host->id));
-    while (!code && !(code = sql_next(&rows, &is_there, reterr)) && is_there) {
-        size_t length;
-        const void *bytes = sql_blob(&rows, 0, &length);
-        _cleanup_(freep) char *text = malloc(2 * length + 1);
-        if (text)
-            text_format_hex(text, bytes, length);
-        if (!text || json_array_append_new(array, json_string(text)) != 0)
-            code = error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
-    }
-    sql_done(&rows);
+    enum error_code code = array ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    if (!code)
+        code = erasing_list_host(clerk, host, array, reterr);
+    if (!code)
+        code = sql_select(
+            clerk->sql, &rows, reterr,
+            "SELECT signed FROM (SELECT signed, sum(length(signed)) OVER (ORDER BY vault) AS total "
+            "FROM erased_vaults WHERE host = ? AND signed IS NOT NULL) WHERE total <= ?",
+            "bi", host->id, sizeof(host->id), (int64_t)LISTED_BYTES_MAXIMUM);
+    if (!code)
+        code = list_rows(clerk, &rows, array, reterr);
     if (!code)
         *ret_array = TAKE(array);
     return code;
@@ -155,55 +214,72 @@ enum error_code erasing_list(struct clerk *clerk, const struct host *host, json_
 struct finished {
     int64_t erase;
     uint8_t host[MESSAGE_HOST_ID_SIZE];
+    uint8_t order[STATEMENT_ID_SIZE];
     bool is_final;
 };
 
-/* The ids of the keyslots that this vault had here: what is certified is their scalars. */
-static enum error_code list_keyslots(struct clerk *clerk, const struct finished *finished,
-                                     const uint8_t *vault, json_t *array, struct error *reterr)
+/* The ids of the keyslots that this vault had here, the newest: what is certified is their scalars. */
+static enum error_code list_keyslots(struct clerk *clerk, struct erased *erased, struct error *reterr)
 {
     struct sql_rows rows = {0};
     bool is_there = false;
-    enum error_code code = sql_select(
-        clerk->sql, &rows, reterr,
-        "SELECT id FROM keyslots WHERE host = ? AND vault = ? AND erased_at IS NOT NULL ORDER BY id", "bb",
-        finished->host, sizeof(finished->host), vault, (size_t)16);
-    while (!code && !(code = sql_next(&rows, &is_there, reterr)) && is_there) {
-        uint8_t id[KEYRING_KEYSLOT_SIZE];
-        if (sql_bytes(&rows, 0, id, sizeof(id)) && json_array_append_new(array, record_hex(id)) != 0)
-            code = error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
-    }
+    erased->keyslots = calloc(KEYSLOTS_LISTED_MAXIMUM, sizeof(*erased->keyslots));
+    if (!erased->keyslots)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    enum error_code code = sql_select(clerk->sql, &rows, reterr,
+                                      "SELECT id FROM keyslots WHERE host = ? AND vault = ? AND erased_at IS "
+                                      "NOT NULL ORDER BY created_at DESC, id LIMIT ?",
+                                      "bbi", erased->host, sizeof(erased->host), erased->vault,
+                                      sizeof(erased->vault), (int64_t)KEYSLOTS_LISTED_MAXIMUM);
+    while (!code && !(code = sql_next(&rows, &is_there, reterr)) && is_there)
+        if (sql_bytes(&rows, 0, erased->keyslots[erased->keyslot_count], STATEMENT_ID_SIZE))
+            erased->keyslot_count++;
     sql_done(&rows);
     return code;
+}
+
+static struct erased erased_of(const struct clerk *clerk, const struct finished *finished)
+{
+    struct erased erased = {.sequence = (uint64_t)finished->erase, .at_unix_s = clerk->now_unix_s};
+    memcpy(erased.host, finished->host, sizeof(erased.host));
+    memcpy(erased.order, finished->order, sizeof(erased.order));
+    return erased;
+}
+
+static enum error_code sign(struct clerk *clerk, const struct erased *erased, struct buffer *wire,
+                            struct error *reterr)
+{
+    _cleanup_(buffer_done) struct buffer text = {0};
+    enum error_code code = erased_format(erased, &text, reterr);
+    return code ? code
+                : sign_append(clerk->keyring->signing_key, ERASED_KIND, text.data, text.length, wire, reterr);
 }
 
 static enum error_code sign_vault(struct clerk *clerk, const struct finished *finished, const uint8_t *vault,
                                   struct error *reterr)
 {
-    _cleanup_(buffer_done) struct buffer text = {0}, wire = {0};
-    uint8_t signature[SIGN_SIGNATURE_SIZE];
-    json_t *keyslots = json_array();
-    _cleanup_(json_freep) json_t *object = json_pack(
-        "{s:i, s:o, s:o, s:I, s:b, s:o, s:I}", "version", ERASED_VERSION, "host", record_hex(finished->host),
-        "vault", record_hex(vault), "erase", (json_int_t)finished->erase, "final", finished->is_final,
-        "keyslots", keyslots, "at", (json_int_t)clerk->now_unix_s);
-    if (!object)
-        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
-    enum error_code code = list_keyslots(clerk, finished, vault, keyslots, reterr);
+    _cleanup_(buffer_done) struct buffer wire = {0};
+    _cleanup_(erased_done) struct erased erased = erased_of(clerk, finished);
+    memcpy(erased.vault, vault, sizeof(erased.vault));
+    enum error_code code = list_keyslots(clerk, &erased, reterr);
     if (!code)
-        code = json_format(object, &text, reterr);
+        code = sign(clerk, &erased, &wire, reterr);
     if (!code)
-        code =
-            sign_bytes(clerk->keyring->signing_key, ERASED_KIND, text.data, text.length, signature, reterr);
-    if (!code)
-        code = buffer_append(&wire, signature, sizeof(signature), reterr);
-    if (!code)
-        code = buffer_append(&wire, text.data, text.length, reterr);
-    if (!code)
-        code =
-            sql_run(clerk->sql, reterr, "UPDATE erased_vaults SET signed = ? WHERE host = ? AND vault = ?",
-                    "bbb", wire.data, wire.length, finished->host, sizeof(finished->host), vault, (size_t)16);
+        code = sql_run(clerk->sql, reterr, "UPDATE erased_vaults SET signed = ? WHERE host = ? AND vault = ?",
+                       "bbb", wire.data, wire.length, erased.host, sizeof(erased.host), vault,
+                       sizeof(erased.vault));
     return code;
+}
+
+static enum error_code sign_host(struct clerk *clerk, const struct finished *finished, struct error *reterr)
+{
+    _cleanup_(buffer_done) struct buffer wire = {0};
+    struct erased erased = erased_of(clerk, finished);
+    erased.is_host = true;
+    enum error_code code = sign(clerk, &erased, &wire, reterr);
+    return code ? code
+                : sql_run(clerk->sql, reterr, "UPDATE erases SET signed = ? WHERE id = ?", "bi", wire.data,
+                          wire.length, finished->erase);
 }
 
 static enum error_code sign_vaults(struct clerk *clerk, const struct finished *finished, struct error *reterr)
@@ -231,15 +307,16 @@ static enum error_code find_finished(struct clerk *clerk, struct finished *finis
                                      struct error *reterr)
 {
     struct sql_rows rows = {0};
-    enum error_code code =
-        sql_select(clerk->sql, &rows, reterr,
-                   "SELECT id, host, final FROM erases WHERE done_at IS NULL ORDER BY id LIMIT 1", "");
+    enum error_code code = sql_select(
+        clerk->sql, &rows, reterr,
+        "SELECT id, host, final, order_id FROM erases WHERE done_at IS NULL ORDER BY id LIMIT 1", "");
     if (!code)
         code = sql_next(&rows, ret_is_there, reterr);
     if (!code && *ret_is_there) {
         finished->erase = sql_integer(&rows, 0);
         finished->is_final = sql_integer(&rows, 2);
-        if (!sql_bytes(&rows, 1, finished->host, sizeof(finished->host)))
+        if (!sql_bytes(&rows, 1, finished->host, sizeof(finished->host)) ||
+            !sql_bytes(&rows, 3, finished->order, sizeof(finished->order)))
             code = error_set(reterr, ERR_CORRUPT, 0, "the database: an erase without host");
     }
     sql_done(&rows);
@@ -250,6 +327,8 @@ static enum error_code tell(struct clerk *clerk, const struct finished *finished
 {
     json_t *details = record_of_host(finished->host);
     enum error_code code = sign_vaults(clerk, finished, reterr);
+    if (!code && finished->is_final)
+        code = sign_host(clerk, finished, reterr);
     if (!code)
         code = json_set_new(details, "erase", json_integer(finished->erase), reterr);
     if (!code)

@@ -15,14 +15,16 @@
 #include "authority/hosts.h"
 
 /* Begin to erase: vaults of a host (count of 16 bytes each), or everything it has. A vault that has no
- * keyslot here is erased all the same: nothing here opens it. In the clerk's transaction. */
+ * keyslot here is erased all the same: nothing here opens it. order is the id of the order to the host that
+ * goes with it, NULL where there is none. In the clerk's transaction. */
 struct erasing_vault {
     uint8_t id[16];
 };
 enum erasing_extent { ERASING_VAULTS, ERASING_ALL };
 must_check enum error_code erasing_begin(struct clerk *clerk, const struct host *host,
                                          enum erasing_extent extent, const struct erasing_vault *vaults,
-                                         size_t count, const char *by, struct error *reterr);
+                                         size_t count, const uint8_t *order, const char *by,
+                                         struct error *reterr);
 
 /* One keyslot alone, for unbind: no vault is erased. */
 must_check enum error_code erasing_begin_keyslot(struct clerk *clerk, const struct host *host,
@@ -37,6 +39,20 @@ must_check enum error_code erasing_is_done(struct clerk *clerk, const struct hos
                                            const struct erasing_vault *vault, bool *ret_is_done,
                                            struct error *reterr);
 
-/* The signed answers of all erased vaults of a host, in hexadecimal. */
+/* Is the host erased for good, and every erase of it done? */
+must_check enum error_code erasing_is_host_done(struct clerk *clerk, const struct host *host,
+                                                bool *ret_is_done, struct error *reterr);
+
+/* Add the signed answer about the host to an array, in hexadecimal; none where it is not erased. */
+must_check enum error_code erasing_list_host(struct clerk *clerk, const struct host *host, json_t *array,
+                                             struct error *reterr);
+
+/* Add the signed answer about one vault to an array, in hexadecimal; none where it is not erased. */
+must_check enum error_code erasing_list_vault(struct clerk *clerk, const struct host *host,
+                                              const struct erasing_vault *vault, json_t *array,
+                                              struct error *reterr);
+
+/* The signed answers of a host: that about the host first, where there is one, then those of its vaults, as
+ * many as a message takes, in hexadecimal. */
 must_check enum error_code erasing_list(struct clerk *clerk, const struct host *host, json_t **ret_array,
                                         struct error *reterr);

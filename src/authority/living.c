@@ -3,8 +3,10 @@
 
 #include "authority/erasing.h"
 #include "authority/messages.h"
+#include "authority/orders.h"
 #include "authority/record.h"
 #include "authority/requests.h"
+#include "authority/watching.h"
 #include "base/text.h"
 
 enum { POLL_MOST_S = 300, FINISH_TTL_S = 86400, FACTS_MAXIMUM = 4096, VAULTS_MAXIMUM = 64 };
@@ -150,9 +152,21 @@ static enum error_code take_probe(struct clerk *clerk, struct job *job, const st
     known->is_probing = false;
     clerk_wake(clerk, host->id);
     return sql_run(clerk->sql, reterr,
-                   "UPDATE requests SET flags = flags | ? WHERE host = ? AND boot <> ? AND state IN (?, ?)",
-                   "ibbii", (int64_t)POLICY_OTHER_BOOT_ANSWERS, host->id, sizeof(host->id), boot,
-                   (size_t)POLICY_TOKEN_SIZE, (int64_t)POLICY_PENDING, (int64_t)POLICY_APPROVED);
+                   "UPDATE requests SET flags = flags | ? WHERE host = ? AND boot <> ? AND " REQUEST_IS_OPEN,
+                   "ibb", (int64_t)POLICY_OTHER_BOOT_ANSWERS, host->id, sizeof(host->id), boot,
+                   (size_t)POLICY_TOKEN_SIZE);
+}
+
+/* To a host that has an older one. */
+static enum error_code add_descriptor(struct clerk *clerk, struct job *job, struct error *reterr)
+{
+    int64_t sequence = 0;
+    enum error_code code =
+        json_get_integer(job->object, "descriptor_sequence", 0, INT64_MAX, &sequence, reterr);
+    if (code || (uint64_t)sequence >= clerk->descriptor.sequence)
+        return code;
+    return json_set_hex(job->result, "descriptor", (const uint8_t *)clerk->descriptor_bytes.data,
+                        clerk->descriptor_bytes.length, reterr);
 }
 
 enum error_code handle_heartbeat(struct clerk *clerk, struct job *job, struct host *host,
@@ -160,13 +174,12 @@ enum error_code handle_heartbeat(struct clerk *clerk, struct job *job, struct ho
 {
     uint8_t boot[POLICY_TOKEN_SIZE];
     bool changed = false;
-    int64_t sequence = 0;
     enum error_code code = message_get_boot(job, boot, reterr);
     if (!code)
-        code = json_get_integer(job->object, "descriptor_sequence", 0, INT64_MAX, &sequence, reterr);
-    if (!code)
         code = adopt_boot(clerk, host, boot, reterr);
-    job->result = json_pack("{s:[]}", "orders");
+    job->result = json_object();
+    if (!code)
+        code = orders_give(clerk, host, boot, job->result, reterr);
     if (!code && message_is_live_boot(host, boot))
         message_note_seen(clerk, host);
     if (!code)
@@ -179,31 +192,37 @@ enum error_code handle_heartbeat(struct clerk *clerk, struct job *job, struct ho
         code = keep_facts(clerk, job, host, reterr);
     if (!code)
         code = take_probe(clerk, job, host, boot, reterr);
-    if (!code && (uint64_t)sequence < clerk->descriptor.sequence)
-        code = json_set_hex(job->result, "descriptor", (const uint8_t *)clerk->descriptor_bytes.data,
-                            clerk->descriptor_bytes.length, reterr);
-    return code;
+    if (!code)
+        code = watching_compare(clerk, host, json_object_get(job->object, "checkpoint"), reterr);
+    return code ? code : add_descriptor(clerk, job, reterr);
 }
 
 enum error_code handle_poll(struct clerk *clerk, struct job *job, struct host *host, struct error *reterr)
 {
     uint8_t boot[POLICY_TOKEN_SIZE];
+    bool are_new = false;
     struct presence_host *known = presence_find(&clerk->presence, host->id);
     enum error_code code = message_get_boot(job, boot, reterr);
     if (!code)
         code = message_get_wait(clerk, job, POLL_MOST_S, reterr);
+    if (!code)
+        code = orders_are_new(clerk, host, boot, &are_new, reterr);
     if (code)
         return code;
-    job->result = json_pack("{s:[]}", "orders");
+    job->result = are_new ? json_object() : json_pack("{s:[]}", "orders");
     if (!job->result)
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    if (are_new)
+        code = orders_give(clerk, host, boot, job->result, reterr);
+    if (code)
+        return code;
     message_note_boot(clerk, host, boot);
     if (known && !job->has_waited)
         known->boot_at_ns = job->wait_until_ns; /* as long as it is held, that boot is one to be probed */
     if (known && known->is_probing && clerk->now_ns < known->probe_until_ns &&
         memcmp(known->probed_boot, boot, POLICY_TOKEN_SIZE) == 0)
         return json_set_hex(job->result, "probe", known->probe, sizeof(known->probe), reterr);
-    if (!job->has_waited)
+    if (!job->has_waited && !are_new)
         job->outcome = JOB_WAITS;
     return OK;
 }
@@ -225,30 +244,46 @@ static enum error_code parse_vaults(struct job *job, struct erasing_vault *vault
     return code;
 }
 
+static enum error_code tell_erased(struct clerk *clerk, struct job *job, const struct host *host,
+                                   const struct erasing_vault *vaults, size_t count, bool is_final,
+                                   struct error *reterr)
+{
+    json_t *erased = json_array();
+    enum error_code code = OK;
+    job->result = json_pack("{s:o}", "erased", erased);
+    if (!job->result)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    if (is_final)
+        code = erasing_list_host(clerk, host, erased, reterr);
+    for (size_t i = 0; !code && i < count; i++)
+        code = erasing_list_vault(clerk, host, &vaults[i], erased, reterr);
+    return code || !json_object_get(job->object, "descriptor_sequence") ? code
+                                                                        : add_descriptor(clerk, job, reterr);
+}
+
 /* First it begins the erase; looked at again after that was carried out, it finds all done. */
 enum error_code handle_erase(struct clerk *clerk, struct job *job, struct host *host, struct error *reterr)
 {
     struct erasing_vault vaults[VAULTS_MAXIMUM];
     size_t count = 0;
-    bool is_final = false, are_done = true;
-    json_t *erased = NULL;
+    bool is_final = false, are_done = true, is_host_done = true;
     enum error_code code = parse_vaults(job, vaults, &count, &is_final, reterr);
     for (size_t i = 0; !code && are_done && i < count; i++)
         code = erasing_is_done(clerk, host, &vaults[i], &are_done, reterr);
+    if (!code && is_final)
+        code = erasing_is_host_done(clerk, host, &is_host_done, reterr);
     if (code)
         return code;
-    if (are_done && (!is_final || host->is_erased)) {
-        code = erasing_list(clerk, host, &erased, reterr);
-        if (!code)
-            code = json_set_new(job->result = json_object(), "erased", erased, reterr);
-        return code;
-    }
+    if (are_done && is_host_done)
+        return tell_erased(clerk, job, host, vaults, count, is_final, reterr);
     if (job->has_begun)
         return error_set(reterr, ERR_FAILED, 0, "the erase is begun and could not be carried out");
     job->has_begun = true;
     job->outcome = JOB_ERASES;
-    return erasing_begin(clerk, host, is_final ? ERASING_ALL : ERASING_VAULTS, vaults, count, "the host",
-                         reterr);
+    const bool is_begun = are_done && host->is_erased; /* an earlier one, which could not be carried out */
+    return is_begun ? OK
+                    : erasing_begin(clerk, host, is_final && !host->is_erased ? ERASING_ALL : ERASING_VAULTS,
+                                    vaults, count, NULL, "the host", reterr);
 }
 
 enum error_code handle_unbind(struct clerk *clerk, struct job *job, struct host *host, struct error *reterr)

@@ -1,6 +1,7 @@
 #include "authority/messages.h"
 
 #include "authority/erasing.h"
+#include "authority/orders.h"
 #include "authority/record.h"
 
 enum { ACTIVE = 1, HELD = 2, ERASED = 4 };
@@ -17,9 +18,9 @@ static const struct {
     [MESSAGE_TICKET] = {handle_ticket, ACTIVE},
     [MESSAGE_HEARTBEAT] = {handle_heartbeat, ACTIVE | HELD},
     [MESSAGE_POLL] = {handle_poll, ACTIVE | HELD},
-    [MESSAGE_KEYCOPIES] = {NULL, ACTIVE | HELD | ERASED},
+    [MESSAGE_KEYCOPIES] = {handle_keycopies, ACTIVE | HELD | ERASED},
     [MESSAGE_ERASE] = {handle_erase, ACTIVE | HELD | ERASED},
-    [MESSAGE_DONE] = {NULL, ACTIVE | HELD | ERASED},
+    [MESSAGE_DONE] = {handle_done, ACTIVE | HELD | ERASED},
 };
 
 void message_note_seen(struct clerk *clerk, const struct host *host)
@@ -72,6 +73,10 @@ enum error_code message_refuse_erased(struct clerk *clerk, struct job *job, cons
     if (code)
         return code;
     job->result = json_pack("{s:o}", "erased", erased);
+    if (job->result)
+        code = orders_give(clerk, host, NULL, job->result, reterr);
+    if (code)
+        return code;
     return job->result ? job_refuse(job, ERR_ERASED, NULL, "the host is erased: nothing of it opens any more")
                        : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
 }
@@ -84,9 +89,21 @@ static enum error_code check_nonce(struct clerk *clerk, struct job *job, struct 
     if (!message_types[job->type].takes_nonce || job->took_nonce)
         return OK;
     if (!known || json_get_hex(job->object, "nonce", nonce, sizeof(nonce), NULL) != OK ||
-        !presence_take_nonce(known, nonce))
+        !presence_take_nonce(&clerk->presence, known, nonce))
         return error_set(reterr, ERR_CHANGED, 0, "this nonce is not valid: use the new one");
     job->took_nonce = true;
+    return OK;
+}
+
+/* Who says too much is told to try again, and leaves no trace in the database or the ledger. */
+static enum error_code pay(struct clerk *clerk, struct job *job, struct error *reterr)
+{
+    struct presence_host *known = presence_find(&clerk->presence, job->host);
+    if (job->has_paid || !known)
+        return OK;
+    if (!presence_pay(known, clerk->now_ns))
+        return error_set(reterr, ERR_BUSY, 0, "this host says too much at a time: try again");
+    job->has_paid = true;
     return OK;
 }
 
@@ -107,7 +124,9 @@ enum error_code messages_handle(struct clerk *clerk, struct job *job, struct err
     struct host host;
     if (job->type == MESSAGE_ENROLL)
         return handle_enroll(clerk, job, NULL, reterr);
-    enum error_code code = host_find(clerk, job->host, &host, reterr);
+    enum error_code code = pay(clerk, job, reterr);
+    if (!code)
+        code = host_find(clerk, job->host, &host, reterr);
     if (!code)
         code = check_nonce(clerk, job, reterr);
     if (!code)

@@ -12,7 +12,7 @@ must_check enum error_code messages_handle(struct clerk *clerk, struct job *job,
 typedef enum error_code message_handler(struct clerk *clerk, struct job *job, struct host *host,
                                         struct error *reterr);
 message_handler handle_enroll, handle_bind, handle_unbind, handle_open, handle_ticket, handle_heartbeat,
-    handle_poll, handle_erase;
+    handle_poll, handle_erase, handle_done, handle_keycopies;
 
 /* The host was heard of for sure: in something that cannot be a replay, from the boot that this authority let
  * open. */

@@ -113,7 +113,7 @@ static enum error_code make(struct clerk *clerk, struct job *job, const struct h
         code = check_keyslots(clerk, host, request, reterr);
     if (code)
         return code;
-    randombytes_buf(request->id, sizeof(request->id));
+    clerk_draw_id(clerk, request->id);
     memcpy(request->host, host->id, sizeof(request->host));
     memcpy(request->message, job->id, sizeof(request->message));
     snprintf(request->policy.address, sizeof(request->policy.address), "%s", job->peer);
@@ -175,7 +175,8 @@ static enum error_code add_evaluations(struct clerk *clerk, struct job *job, con
     /* A stale copy that was let in once gets a token that is nothing here: it stays stale. */
     const bool is_of_host = host->lineage.has_offered &&
                             (!(request->policy.flags & POLICY_STALE_LINEAGE) || request->is_restored);
-    randombytes_buf(worthless, sizeof(worthless));
+    if (!is_of_host)
+        randombytes_buf(worthless, sizeof(worthless));
     return code ? code
                 : json_set_hex(job->result, "lineage", is_of_host ? host->lineage.offered : worthless,
                                POLICY_TOKEN_SIZE, reterr);

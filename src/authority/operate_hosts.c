@@ -1,7 +1,7 @@
 #include <sodium.h>
 
-#include "authority/erasing.h"
 #include "authority/operations.h"
+#include "authority/orders.h"
 #include "authority/record.h"
 #include "base/text.h"
 
@@ -64,8 +64,8 @@ enum error_code operation_token_create(struct clerk *clerk, struct job *job, str
 }
 
 /* By name or id. */
-static enum error_code find_host(struct clerk *clerk, struct job *job, struct host *ret_host,
-                                 struct error *reterr)
+enum error_code operation_find_host(struct clerk *clerk, struct job *job, struct host *ret_host,
+                                    struct error *reterr)
 {
     uint8_t id[MESSAGE_HOST_ID_SIZE];
     const char *name;
@@ -132,15 +132,25 @@ enum error_code operation_host_list(struct clerk *clerk, struct job *job, struct
     return code ? code : list_hosts(clerk, job, &rows, reterr);
 }
 
+static enum error_code add_orders(struct clerk *clerk, struct job *job, const struct host *host,
+                                  struct error *reterr)
+{
+    json_t *shown = json_array_get(json_object_get(job->result, "hosts"), 0), *orders = NULL;
+    enum error_code code = orders_show(clerk, host, &orders, reterr);
+    return code ? code : json_set_new(shown, "orders", orders, reterr);
+}
+
 enum error_code operation_host_show(struct clerk *clerk, struct job *job, struct error *reterr)
 {
     struct sql_rows rows = {0};
     struct host host;
-    enum error_code code = find_host(clerk, job, &host, reterr);
+    enum error_code code = operation_find_host(clerk, job, &host, reterr);
     if (!code)
         code = sql_select(clerk->sql, &rows, reterr, LIST_COLUMNS "WHERE h.id = ?", "b", host.id,
                           sizeof(host.id));
-    return code ? code : list_hosts(clerk, job, &rows, reterr);
+    if (!code)
+        code = list_hosts(clerk, job, &rows, reterr);
+    return code ? code : add_orders(clerk, job, &host, reterr);
 }
 
 /* Write a changed host, with its entry in the ledger; whatever waits is looked at again. */
@@ -160,7 +170,7 @@ static enum error_code change(struct clerk *clerk, struct job *job, const struct
     return code;
 }
 
-static enum error_code name_result(struct job *job, const struct host *host, struct error *reterr)
+enum error_code operation_name_host(struct job *job, const struct host *host, struct error *reterr)
 {
     job->result = json_pack("{s:o, s:s}", "id", record_hex(host->id), "name", host->name);
     return job->result ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
@@ -170,11 +180,11 @@ static enum error_code set_held(struct clerk *clerk, struct job *job, enum host_
                                 struct error *reterr)
 {
     struct host host;
-    enum error_code code = find_host(clerk, job, &host, reterr);
+    enum error_code code = operation_find_host(clerk, job, &host, reterr);
     if (!code && host.is_erased)
         code = error_set(reterr, ERR_ERASED, 0, "host %s is erased", host.name);
     if (!code)
-        code = name_result(job, &host, reterr);
+        code = operation_name_host(job, &host, reterr);
     if (code || (host.held != HOST_NOT_HELD) == (held != HOST_NOT_HELD))
         return code;
     host.held = held;
@@ -194,65 +204,13 @@ enum error_code operation_host_release(struct clerk *clerk, struct job *job, str
 enum error_code operation_host_accept_restore(struct clerk *clerk, struct job *job, struct error *reterr)
 {
     struct host host;
-    enum error_code code = find_host(clerk, job, &host, reterr);
+    enum error_code code = operation_find_host(clerk, job, &host, reterr);
     if (!code && host.is_erased)
         code = error_set(reterr, ERR_ERASED, 0, "host %s is erased", host.name);
     if (!code)
-        code = name_result(job, &host, reterr);
+        code = operation_name_host(job, &host, reterr);
     if (code || host.restore_accepted)
         return code;
     host.restore_accepted = true;
     return change(clerk, job, &host, "restore-accepted", reterr);
-}
-
-/* Is everything of the host erased and told? */
-static enum error_code is_all_done(struct clerk *clerk, const struct host *host, bool *ret_is_done,
-                                   struct error *reterr)
-{
-    struct sql_rows rows = {0};
-    bool is_open = false;
-    enum error_code code =
-        sql_select(clerk->sql, &rows, reterr, "SELECT 1 FROM erases WHERE host = ? AND done_at IS NULL", "b",
-                   host->id, sizeof(host->id));
-    if (!code)
-        code = sql_next(&rows, &is_open, reterr);
-    sql_done(&rows);
-    if (!code)
-        *ret_is_done = host->is_erased && !is_open;
-    return code;
-}
-
-enum error_code operation_host_erase(struct clerk *clerk, struct job *job, struct error *reterr)
-{
-    struct host host;
-    bool is_done = false;
-    json_t *erased = NULL;
-    const char *confirm;
-    enum error_code code = find_host(clerk, job, &host, reterr);
-    if (!code)
-        code = argument_text(job, "confirm", &confirm, reterr);
-    if (!code && strcmp(confirm, json_string_value(json_object_get(job->arguments, "host"))) != 0)
-        code = error_set(reterr, ERR_USAGE, 0, "nothing is erased: confirm is not the host that is named");
-    if (!code)
-        code = is_all_done(clerk, &host, &is_done, reterr);
-    if (code)
-        return code;
-    if (is_done) {
-        job->changed = job->has_begun;
-        code = erasing_list(clerk, &host, &erased, reterr);
-        if (!code)
-            code = name_result(job, &host, reterr);
-        return code ? code : json_set_new(job->result, "erased", erased, reterr);
-    }
-    if (job->has_begun)
-        return error_set(
-            reterr, ERR_INCOMPLETE, 0,
-            "host %s opens nothing any more, and its scalars could not be destroyed yet: it is tried "
-            "again at the next erase and at every start",
-            host.name);
-    char actor[96];
-    snprintf(actor, sizeof(actor), "%s (uid %u)", job->actor->name, job->actor->uid);
-    job->has_begun = true;
-    job->outcome = JOB_ERASES;
-    return host.is_erased ? OK : erasing_begin(clerk, &host, ERASING_ALL, NULL, 0, actor, reterr);
 }

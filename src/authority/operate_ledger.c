@@ -108,6 +108,10 @@ static const struct {
      "SELECT count(*) FROM requests WHERE state IN (0, 1) AND expires_at > ?"},
     {"huskd_erases_unfinished", "erases that were begun and are not done",
      "SELECT count(*) FROM erases WHERE done_at IS NULL"},
+    {"huskd_orders_open", "orders that no host has carried out yet",
+     "SELECT count(*) FROM orders WHERE is_done = 0"},
+    {"huskd_ledger_alarms", "hosts that hold a checkpoint of another ledger than this one",
+     "SELECT count(*) FROM ledger_alarms"},
     {"huskd_ledger_entries", "entries of the ledger", "SELECT coalesce(max(sequence), 0) FROM ledger"},
 };
 

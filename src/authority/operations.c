@@ -9,18 +9,19 @@ static const struct {
     {"host show", operation_host_show},
     {"host hold", operation_host_hold},
     {"host release", operation_host_release},
-    {"host lock", NULL},
+    {"host lock", operation_host_lock},
     {"host erase", operation_host_erase},
     {"host accept-restore", operation_host_accept_restore},
     {"group set", operation_group_set},
     {"group list", operation_group_list},
+    {"group erase", operation_group_erase},
     {"request list", operation_request_list},
     {"request approve", operation_request_approve},
     {"request deny", operation_request_deny},
     {"ledger show", operation_ledger_show},
     {"ledger verify", operation_ledger_verify},
-    {"keycopy list", NULL},
-    {"keycopy destroyed", NULL},
+    {"keycopy list", operation_keycopy_list},
+    {"keycopy destroyed", operation_keycopy_destroyed},
     {"descriptor prepare", NULL},
     {"descriptor install", NULL},
     {"metrics", operation_metrics},
@@ -62,9 +63,14 @@ enum error_code argument_integer(const struct job *job, const char *name, int64_
     return OK;
 }
 
+void operation_actor(const struct job *job, char text[OPERATION_ACTOR_SIZE])
+{
+    snprintf(text, OPERATION_ACTOR_SIZE, "%s (uid %u)", job->actor->name, job->actor->uid);
+}
+
 enum error_code operation_set_actor(const struct job *job, json_t *details, struct error *reterr)
 {
-    char text[96];
-    snprintf(text, sizeof(text), "%s (uid %u)", job->actor->name, job->actor->uid);
+    char text[OPERATION_ACTOR_SIZE];
+    operation_actor(job, text);
     return json_set_new(details, "actor", json_string(text), reterr);
 }

@@ -10,8 +10,9 @@ must_check enum error_code operations_handle(struct clerk *clerk, struct job *jo
 typedef enum error_code operation_handler(struct clerk *clerk, struct job *job, struct error *reterr);
 operation_handler operation_token_create;
 operation_handler operation_host_list, operation_host_show, operation_host_hold, operation_host_release,
-    operation_host_erase, operation_host_accept_restore;
-operation_handler operation_group_set, operation_group_list;
+    operation_host_lock, operation_host_erase, operation_host_accept_restore;
+operation_handler operation_keycopy_list, operation_keycopy_destroyed;
+operation_handler operation_group_set, operation_group_list, operation_group_erase;
 operation_handler operation_request_list, operation_request_approve, operation_request_deny;
 operation_handler operation_ledger_show, operation_ledger_verify, operation_metrics;
 
@@ -21,6 +22,17 @@ must_check enum error_code argument_text(const struct job *job, const char *name
 /* An integer from least to most; where it is not given *ret_value stays. */
 must_check enum error_code argument_integer(const struct job *job, const char *name, int64_t least,
                                             int64_t most, int64_t *ret_value, struct error *reterr);
+
+/* The host its argument "host" means, by name or id. ERR_NOT_FOUND. */
+must_check enum error_code operation_find_host(struct clerk *clerk, struct job *job, struct host *ret_host,
+                                               struct error *reterr);
+/* {"id","name"} of a host as the result. */
+must_check enum error_code operation_name_host(struct job *job, const struct host *host,
+                                               struct error *reterr);
+
+/* Who asks, for people: "name (uid 1000)". */
+#define OPERATION_ACTOR_SIZE 96
+void operation_actor(const struct job *job, char text[OPERATION_ACTOR_SIZE]);
 
 /* {"actor":…} with the name and uid of who asks, added to details of a ledger entry. */
 must_check enum error_code operation_set_actor(const struct job *job, json_t *details, struct error *reterr);

@@ -81,6 +81,19 @@ enum error_code record_sign_checkpoint(struct clerk *clerk, struct buffer *wire,
     return code ? code : ledger_checkpoint_sign(&checkpoint, clerk->keyring->signing_key, wire, reterr);
 }
 
+enum error_code record_sign_again(struct clerk *clerk, const char *kind, const void *wire_before,
+                                  size_t length, struct buffer *wire, struct error *reterr)
+{
+    const char *text = NULL;
+    size_t text_length = 0;
+    if (!wire_before || length <= SIGN_SIGNATURE_SIZE)
+        return error_set(reterr, ERR_CORRUPT, 0, "the database: something signed is not whole");
+    if (sign_open(clerk->signing_public, kind, wire_before, length, &text, &text_length, NULL) == OK)
+        return buffer_append(wire, wire_before, length, reterr);
+    return sign_append(clerk->keyring->signing_key, kind, (const char *)wire_before + SIGN_SIGNATURE_SIZE,
+                       length - SIGN_SIGNATURE_SIZE, wire, reterr);
+}
+
 enum error_code record_verify(struct sql *sql, uint64_t epoch, const struct ledger_checkpoint *checkpoints,
                               size_t count, struct ledger_head *ret_head, struct error *reterr)
 {

@@ -23,6 +23,11 @@ must_check enum error_code record_get_head(struct sql *sql, uint64_t epoch, stru
 must_check enum error_code record_sign_checkpoint(struct clerk *clerk, struct buffer *wire,
                                                   struct error *reterr);
 
+/* What was signed earlier, as a key that is not valid any more may have done: the same bytes under the
+ * present key. Appended to wire. */
+must_check enum error_code record_sign_again(struct clerk *clerk, const char *kind, const void *wire_before,
+                                             size_t length, struct buffer *wire, struct error *reterr);
+
 /* Walk all entries and compare with checkpoints. *ret_head is where it stands. */
 must_check enum error_code record_verify(struct sql *sql, uint64_t epoch,
                                          const struct ledger_checkpoint *checkpoints, size_t count,

@@ -2,6 +2,8 @@
 
 #include <errno.h>
 
+#include "base/cleanup.h"
+
 /* Length of the valid, printable UTF-8 sequence at the start of bytes (RFC 3629 §4), or 0. */
 static size_t utf8_length(const uint8_t *bytes, size_t available)
 {
@@ -125,6 +127,16 @@ enum error_code text_parse_hex(const char *text, uint8_t *ret_bytes, size_t leng
     for (size_t i = 0; i < length; i++)
         ret_bytes[i] = (uint8_t)(hex_digit(text[2 * i]) << 4 | hex_digit(text[2 * i + 1]));
     return OK;
+}
+
+enum error_code text_append_bytes(struct buffer *buffer, const char *text, struct error *reterr)
+{
+    const size_t length = strlen(text) / 2;
+    _cleanup_(freep) uint8_t *bytes = malloc(length + 1);
+    if (!bytes)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    enum error_code code = text_parse_hex(text, bytes, length, reterr);
+    return code || length == 0 ? code : buffer_append(buffer, bytes, length, reterr);
 }
 
 enum error_code text_parse_u64(const char *text, uint64_t maximum, uint64_t *ret_value, struct error *reterr)

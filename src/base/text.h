@@ -28,6 +28,9 @@ void text_format_hex(char *out, const uint8_t *bytes, size_t length);
 must_check enum error_code text_parse_hex(const char *text, uint8_t *ret_bytes, size_t length,
                                           struct error *reterr);
 
+/* Any even number of digits: the bytes are appended to buffer. ERR_CORRUPT otherwise. */
+must_check enum error_code text_append_bytes(struct buffer *buffer, const char *text, struct error *reterr);
+
 /* A decimal number with nothing around it, at most maximum. ERR_USAGE otherwise. */
 must_check enum error_code text_parse_u64(const char *text, uint64_t maximum, uint64_t *ret_value,
                                           struct error *reterr);

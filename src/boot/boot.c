@@ -129,10 +129,14 @@ static enum error_code finish_erase(struct boot *boot, struct vault *vault, stru
     struct erase_result result = {.key_destruction = ERASE_UNKNOWN, .plaintext_before = ERASE_UNKNOWN};
     _cleanup_(finding_list_done) struct finding_list findings = {0};
     _cleanup_(close_fdp) int lock_fd = -1, husk_fd = -1;
+    _cleanup_(client_closep) struct client *client = NULL;
     enum error_code code =
         vault_take_lock(vault->filesystem, VAULT_LOCK_EXISTING, &lock_fd, &husk_fd, reterr);
+    if (!code && client_open(boot->options->at, &client, NULL))
+        client = NULL; /* its authorities then count as not reached */
     if (!code)
-        code = erase_vault(vault, boot->options->at, clock_system(), NULL, &result, &findings, reterr);
+        code =
+            erase_vault(vault, client, boot->options->at, clock_system(), NULL, &result, &findings, reterr);
     if (!code)
         consoles_say(&boot->consoles, "vault %s: the erase is finished; key destruction %s", vault->name,
                      erase_verdict_word(result.key_destruction));

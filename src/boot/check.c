@@ -60,14 +60,16 @@ static void check_authorities(struct checking *checking)
         return;
     }
     for (size_t i = 0; i < client->pin_count; i++) {
-        _cleanup_(json_freep) json_t *orders = NULL;
-        uint8_t probe[CLIENT_ID_SIZE];
-        bool probed = false;
-        if (client_poll(client, &client->pins[i], CLIENT_PROMPT, &orders, &probed, probe, &why) == OK)
-            answered++;
+        _cleanup_(client_news_done) struct client_news news = {0};
+        const char *id = client_id_shown(client->pins[i].id);
+        if (client_poll(client, &client->pins[i], CLIENT_PROMPT, &news, &why))
+            finding_add(checking->findings, FINDING_TELLS, "authority-unreachable", id, why.remedy, "%s",
+                        why.message);
+        else if (news.is_erased)
+            finding_add(checking->findings, FINDING_TELLS, "host-erased", id, "",
+                        "this host is erased at the authority, which opens nothing for it any more");
         else
-            finding_add(checking->findings, FINDING_TELLS, "authority-unreachable",
-                        client_id_shown(client->pins[i].id), why.remedy, "%s", why.message);
+            answered++;
     }
     if (answered == 0 && !checking->has_keyfile)
         finding_add(checking->findings, FINDING_BLOCKS, "authority-unreachable", text_shown(checking->at),

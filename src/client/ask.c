@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "client/files.h"
+#include "client/ledger.h"
 #include "client/wire.h"
 
 static enum error_code get_element(json_t *array, size_t index, uint8_t *ret_element, struct error *reterr)
@@ -111,6 +112,8 @@ static enum error_code make_heartbeat(struct client *client, struct client_pin *
     if (!code)
         code = json_set_new(message, "descriptor_sequence",
                             json_integer((json_int_t)pin->descriptor.sequence), reterr);
+    if (!code)
+        code = client_ledger_set(client, pin, message, reterr);
     if (!code && probe)
         code = json_set_hex(message, "probe", probe, CLIENT_ID_SIZE, reterr);
     if (!code)
@@ -118,30 +121,70 @@ static enum error_code make_heartbeat(struct client *client, struct client_pin *
     return code;
 }
 
-/* A newer descriptor in a result; one that is not taken changes nothing. */
-static void take_descriptor(struct client *client, struct client_pin *pin, json_t *result)
+void client_take_descriptor(struct client *client, struct client_pin *pin, json_t *result)
 {
+    _cleanup_(buffer_done) struct buffer bytes = {.maximum = DESCRIPTOR_MAXIMUM};
     const char *text = json_string_value(json_object_get(result, "descriptor"));
-    const size_t length = text ? strlen(text) / 2 : 0;
-    _cleanup_(freep) uint8_t *bytes = length > 0 ? malloc(length) : NULL;
-    if (bytes && text_parse_hex(text, bytes, length, NULL) == OK &&
-        client_pin_take_descriptor(pin, bytes, length, NULL) == OK)
+    if (text && text_append_bytes(&bytes, text, NULL) == OK &&
+        client_pin_take_descriptor(pin, bytes.data, bytes.length, NULL) == OK)
         (void)!client_pin_write(client, pin, NULL);
 }
 
-static enum error_code get_orders(json_t *result, json_t **ret_orders, struct error *reterr)
+void client_news_done(struct client_news *news)
+{
+    json_decref(news->orders);
+    *news = (struct client_news){0};
+}
+
+/* Orders come with a result, and to a host that is erased with the error that says so. */
+static enum error_code get_orders(json_t *object, struct client_news *news, struct error *reterr)
 {
     json_t *orders = NULL;
-    enum error_code code = json_get_array(result, "orders", 64, &orders, reterr);
+    enum error_code code = json_get_array(object, "orders", CLIENT_ORDERS_GIVEN_MAXIMUM, &orders, reterr);
     if (!code)
-        *ret_orders = json_incref(orders);
+        news->orders = json_incref(orders);
     return code;
 }
 
+static enum error_code take_erased(const json_t *refusal, struct client_news *news, struct error *reterr)
+{
+    json_t *orders = json_object_get(refusal, "orders");
+    news->is_erased = true;
+    news->orders = json_is_array(orders) ? json_incref(orders) : json_array();
+    return news->orders ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+}
+
+/* What both bring. */
+static enum error_code ask_for_news(struct client *client, struct client_pin *pin, json_t *message,
+                                    struct client_effort effort, json_t **ret_result,
+                                    struct client_news *ret_news, struct error *reterr)
+{
+    _cleanup_(json_freep) json_t *result = NULL, *refusal = NULL;
+    _cleanup_(client_news_done) struct client_news news = {0};
+    struct error why = ERROR_NONE;
+    enum error_code code = client_exchange_or_refusal(client, pin, message, effort, &result, &refusal, &why);
+    if (code == ERR_ERASED && refusal) {
+        code = take_erased(refusal, &news, reterr);
+    } else if (code) {
+        if (reterr)
+            *reterr = why;
+    } else {
+        code = get_orders(result, &news, reterr);
+    }
+    if (code)
+        return code;
+    *ret_news = news;
+    news = (struct client_news){0};
+    *ret_result = TAKE(result);
+    return OK;
+}
+
 enum error_code client_heartbeat(struct client *client, struct client_pin *pin, const uint8_t *probe,
-                                 struct client_effort effort, json_t **ret_orders, struct error *reterr)
+                                 struct client_effort effort, struct client_news *ret_news,
+                                 struct error *reterr)
 {
     _cleanup_(json_freep) json_t *message = NULL, *result = NULL;
+    _cleanup_(client_news_done) struct client_news news = {0};
     _cleanup_(close_fdp) int lock_fd = -1;
     struct lineage_entry entry;
     enum error_code code = lineage_lock(client, &lock_fd, reterr);
@@ -150,40 +193,39 @@ enum error_code client_heartbeat(struct client *client, struct client_pin *pin, 
     if (!code)
         code = make_heartbeat(client, pin, &entry, probe, &message, reterr);
     if (!code)
-        code = client_exchange(client, pin, message, effort, &result, reterr);
-    if (!code)
+        code = ask_for_news(client, pin, message, effort, &result, &news, reterr);
+    if (!code && !news.is_erased) {
         code = json_get_hex(result, "lineage", entry.token, sizeof(entry.token), reterr);
-    entry.has_token = true;
-    if (!code)
-        code = lineage_put(client, &entry, reterr);
+        entry.has_token = true;
+        if (!code)
+            code = lineage_put(client, &entry, reterr);
+    }
     if (code)
         return code;
-    take_descriptor(client, pin, result);
-    return get_orders(result, ret_orders, reterr);
+    client_take_descriptor(client, pin, result);
+    *ret_news = news;
+    news = (struct client_news){0};
+    return OK;
 }
 
 enum error_code client_poll(struct client *client, struct client_pin *pin, struct client_effort effort,
-                            json_t **ret_orders, bool *ret_probed, uint8_t ret_probe[CLIENT_ID_SIZE],
-                            struct error *reterr)
+                            struct client_news *ret_news, struct error *reterr)
 {
     _cleanup_(json_freep) json_t *message = NULL, *result = NULL;
-    uint8_t probe[CLIENT_ID_SIZE];
+    _cleanup_(client_news_done) struct client_news news = {0};
     enum error_code code = client_message_new(MESSAGE_POLL, &message, reterr);
     if (!code)
         code = client_set_boot(client, message, reterr);
     if (!code)
         code = json_set_new(message, "wait_s", json_integer(effort.wait_s), reterr);
     if (!code)
-        code = client_exchange(client, pin, message, effort, &result, reterr);
-    const bool probed = !code && json_object_get(result, "probe") != NULL;
-    if (probed)
-        code = json_get_hex(result, "probe", probe, sizeof(probe), reterr);
-    if (!code)
-        code = get_orders(result, ret_orders, reterr);
+        code = ask_for_news(client, pin, message, effort, &result, &news, reterr);
+    news.probed = !code && json_object_get(result, "probe") != NULL;
+    if (news.probed)
+        code = json_get_hex(result, "probe", news.probe, sizeof(news.probe), reterr);
     if (code)
         return code;
-    *ret_probed = probed;
-    if (probed)
-        memcpy(ret_probe, probe, sizeof(probe));
+    *ret_news = news;
+    news = (struct client_news){0};
     return OK;
 }

@@ -7,6 +7,8 @@
  * On disk, below DIR/.husk (husk-vault(5)):
  *   host.key               the identity, 48 bytes, 0600; it opens nothing by itself
  *   authorities/ID.json    one authority each: root, descriptor, this host's id and name there
+ *   authorities/ID.ledger  the highest checkpoint of its ledger (ledger.h)
+ *   authorities/ID.orders  the highest sequence of an order it gave, and orders that are not answered yet
  *   lineage                per authority the token to present next; it is replaced before it is presented
  * In memory, below /run/husk/HOST, where HOST is device and inode of DIR: what dies with the boot.
  *   boot                   the boot id
@@ -17,10 +19,12 @@
 #include "base/finding.h"
 #include "message/descriptor.h"
 #include "message/message.h"
+#include "message/statement.h"
 
 #define CLIENT_AUTHORITIES_MAXIMUM 8
 #define CLIENT_NAME_MAXIMUM 64
 #define CLIENT_ELEMENTS_MAXIMUM 16
+#define CLIENT_IDENTITY_NAME "host.key"
 #define CLIENT_ID_SIZE 16 /* of hosts, boots, keyslots, vaults, requests, authorities, tokens, nonces */
 #define CLIENT_ELEMENT_SIZE 32
 
@@ -126,11 +130,13 @@ struct client_decision {
     uint8_t evaluated[CLIENT_ELEMENTS_MAXIMUM][CLIENT_ELEMENT_SIZE];
 };
 
-/* Make a request for these elements; and ask again what became of one. When granted the lineage moves on, on
- * disk, before this returns; where that cannot be written it is a finding, and the next boot presents the
- * token it has, which is no harm. ERR_ERASED, ERR_DENIED, ERR_UNREACHABLE, ERR_PENDING when the host is held.
- */
+/* Make a request for these elements; and ask again what became of one. message is drawn by the caller for
+ * these elements: sent again after ERR_UNREACHABLE, when the answer may be all that was lost, it is still the
+ * same request. When granted the lineage moves on, on disk, before this returns; where that cannot be written
+ * it is a finding, and the next boot presents the token it has, which is no harm. ERR_ERASED, ERR_DENIED,
+ * ERR_UNREACHABLE, ERR_PENDING when the host is held. */
 must_check enum error_code client_request(struct client *client, struct client_pin *pin,
+                                          const uint8_t message[CLIENT_ID_SIZE],
                                           const struct client_element *elements, size_t count,
                                           struct client_effort effort, struct client_decision *ret_decision,
                                           struct finding_list *findings, struct error *reterr);
@@ -146,16 +152,86 @@ must_check enum error_code client_ticket(struct client *client, struct client_pi
                                          enum client_purpose purpose, int64_t *ret_expires_at,
                                          struct error *reterr);
 
-/* Tell that the host runs; the lineage moves on. probe is that of a poll, or NULL. *ret_orders is an array of
- * bytes in hexadecimal as they came, not checked (json_decref). */
+/* What an authority wants of a running host. */
+#define CLIENT_ORDERS_GIVEN_MAXIMUM 64
+struct client_news {
+    json_t *orders; /* owned; signed orders in hexadecimal as they came, not checked (client_orders_take) */
+    bool is_erased; /* it says that this host is erased: nothing comes from it but orders */
+    bool probed;    /* probe is filled: answer it by a heartbeat */
+    uint8_t probe[CLIENT_ID_SIZE];
+};
+void client_news_done(struct client_news *news);
+
+/* Tell that the host runs; the lineage moves on. probe is that of a poll, or NULL. */
 must_check enum error_code client_heartbeat(struct client *client, struct client_pin *pin,
                                             const uint8_t *probe, struct client_effort effort,
-                                            json_t **ret_orders, struct error *reterr);
+                                            struct client_news *ret_news, struct error *reterr);
 
-/* Wait for orders and probes, effort.wait_s at most. *ret_probed is whether probe was filled. */
+/* Wait for orders and probes, effort.wait_s at most. */
 must_check enum error_code client_poll(struct client *client, struct client_pin *pin,
-                                       struct client_effort effort, json_t **ret_orders, bool *ret_probed,
-                                       uint8_t ret_probe[CLIENT_ID_SIZE], struct error *reterr);
+                                       struct client_effort effort, struct client_news *ret_news,
+                                       struct error *reterr);
+
+/* An order this host was given and has to answer. */
+struct client_order {
+    uint8_t id[CLIENT_ID_SIZE];
+    uint64_t sequence;
+    enum order_action action;
+    char outcome[16]; /* "done", "incomplete", "failed"; "" until it was carried out */
+    json_t *report;   /* owned; NULL until then */
+};
+#define CLIENT_ORDERS_MAXIMUM 16
+struct client_orders {
+    uint64_t highest; /* sequence ever taken: no other is taken that is not above it */
+    struct client_order items[CLIENT_ORDERS_MAXIMUM];
+    size_t count;
+};
+void client_orders_done(struct client_orders *orders);
+
+/* Those that are not answered yet, as authorities/ID.orders has them. ERR_CORRUPT. */
+must_check enum error_code client_orders_read(struct client *client, const struct client_pin *pin,
+                                              struct client_orders *ret_orders, struct error *reterr);
+
+/* Check orders as they came: signed by the authority, for this host, above every one before. New ones are on
+ * disk when this returns. One that is not taken becomes a finding, "order-refused". ret_orders are all that
+ * are not answered yet. */
+must_check enum error_code client_orders_take(struct client *client, const struct client_pin *pin,
+                                              const json_t *given, struct client_orders *ret_orders,
+                                              struct finding_list *findings, struct error *reterr);
+
+/* Note durably what became of an order, takes over report. */
+must_check enum error_code client_order_note(struct client *client, const struct client_pin *pin,
+                                             const uint8_t id[CLIENT_ID_SIZE], const char *outcome,
+                                             json_t *report, struct error *reterr);
+
+/* Tell the authority what became of it. Once that has it, it is not kept here any more, but for an erase that
+ * is not done. */
+must_check enum error_code client_order_answer(struct client *client, struct client_pin *pin,
+                                               const struct client_order *order, struct error *reterr);
+
+/* Have the authority destroy the scalars of a vault, and, for good, of all this host has there. The signed
+ * answer is checked; appended to wire as it came. ERR_CORRUPT when it is not signed by this authority for
+ * this host and vault: nothing was erased then as far as this host knows. erased_done frees. */
+must_check enum error_code client_erase_vault(struct client *client, struct client_pin *pin,
+                                              const uint8_t vault[CLIENT_ID_SIZE], struct buffer *wire,
+                                              struct erased *ret_erased, struct error *reterr);
+must_check enum error_code client_erase_host(struct client *client, struct client_pin *pin,
+                                             struct buffer *wire, struct erased *ret_erased,
+                                             struct error *reterr);
+
+/* Tell what this host did itself about a vault that is erased: report is an object of at most 48
+ * KiB, taken over. */
+must_check enum error_code client_report_vault(struct client *client, struct client_pin *pin,
+                                               const uint8_t vault[CLIENT_ID_SIZE], const char *outcome,
+                                               json_t *report, struct error *reterr);
+
+/* Tell what else opens this host's vaults: an array of {"kind","place"}, the whole of it. */
+#define CLIENT_KEYCOPIES_MAXIMUM 400
+must_check enum error_code client_keycopies(struct client *client, struct client_pin *pin, json_t *copies,
+                                            struct error *reterr);
+
+/* A finding "ledger-differs" for every authority whose ledger went back, or is another one than it was. */
+void client_ledger_tell(struct client *client, struct finding_list *findings);
 
 /* This boot's id: drawn by the first that asks. */
 must_check enum error_code client_boot_id(struct client *client, uint8_t ret_boot[CLIENT_ID_SIZE],

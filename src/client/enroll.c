@@ -102,10 +102,12 @@ static enum error_code send_token(struct client *client, struct client_pin *pin,
 /* The first message in mode auth: from it on the host counts. */
 static enum error_code confirm(struct client *client, struct client_pin *pin, struct error *reterr)
 {
-    _cleanup_(json_freep) json_t *orders = NULL;
-    uint8_t probe[CLIENT_ID_SIZE];
-    bool probed = false;
-    return client_poll(client, pin, CLIENT_PROMPT, &orders, &probed, probe, reterr);
+    _cleanup_(client_news_done) struct client_news news = {0};
+    enum error_code code = client_poll(client, pin, CLIENT_PROMPT, &news, reterr);
+    if (!code && news.is_erased)
+        code = error_set(reterr, ERR_ERASED, 0, "the authority %.8s says that this host is erased",
+                         client_id_shown(pin->id));
+    return code;
 }
 
 static enum error_code copy_pin(const struct client_pin *pin, struct client_pin *ret_pin,

@@ -13,6 +13,7 @@
 
 #include "base/text.h"
 #include "client/files.h"
+#include "client/ledger.h"
 #include "client/wire.h"
 
 enum { ANSWER_S = 15, STALE_MOST = 3, DESCRIPTORS_MOST = 3, PAUSE_MOST_S = 60 };
@@ -31,8 +32,20 @@ enum error_code client_message_new(enum message_type type, json_t **ret_message,
     return code;
 }
 
+struct sending {
+    struct client *client;
+    struct client_pin *pin;
+    json_t *message;
+    enum message_type type;
+    unsigned wait_s;
+    unsigned stale, descriptors; /* how often they came */
+    struct client_ledger ledger; /* as it was before the message was sent */
+    json_t *result;              /* owned until taken */
+    json_t *refusal;             /* owned until taken: an error, and what it brings */
+};
+
 /* The words of the authority's errors. */
-static enum error_code take_error(json_t *answer, struct error *reterr)
+static enum error_code take_error(struct sending *sending, json_t *answer, struct error *reterr)
 {
     static const struct {
         const char *word;
@@ -52,21 +65,13 @@ static enum error_code take_error(json_t *answer, struct error *reterr)
     if (code)
         return code;
     code = ERR_FAILED;
+    json_decref(sending->refusal);
+    sending->refusal = json_incref(object);
     for (size_t i = 0; i < ARRAY_SIZE(words); i++)
         if (!strcmp(word, words[i].word))
             code = words[i].code;
     return error_set(reterr, code, 0, "the authority says %s: %s", text_shown(word), text_shown(message));
 }
-
-struct sending {
-    struct client *client;
-    struct client_pin *pin;
-    json_t *message;
-    enum message_type type;
-    unsigned wait_s;
-    unsigned stale, descriptors; /* how often they came */
-    json_t *result;              /* owned until taken */
-};
 
 /* What the sealed answer says. ERR_CHANGED: again, with the new nonce. */
 static enum error_code take_sealed(struct sending *sending, json_t *answer, struct error *reterr)
@@ -87,8 +92,10 @@ static enum error_code take_sealed(struct sending *sending, json_t *answer, stru
         return code;
     if (has_nonce)
         client_nonce_put(sending->client, sending->pin, nonce);
+    client_ledger_watch(sending->client, sending->pin, &sending->ledger,
+                        json_object_get(answer, "checkpoint"));
     if (json_object_get(answer, "error"))
-        return take_error(answer, reterr);
+        return take_error(sending, answer, reterr);
     code = json_object_get(answer, "result") ? json_get_object(answer, "result", &result, reterr) : OK;
     if (!code)
         sending->result = result ? json_incref(result) : json_object();
@@ -143,6 +150,7 @@ static enum error_code send_once(struct sending *sending, const char *url, struc
     _cleanup_(json_freep) json_t *answer = NULL;
     enum answer_kind kind = ANSWER_TRY_AGAIN;
     enum error_code code = seal(sending, &wire, &context, reterr);
+    client_ledger_read(sending->client, sending->pin, &sending->ledger);
     if (!code)
         code = client_post(url, wire.data, wire.length, sending->wait_s + ANSWER_S, &body, reterr);
     if (code)
@@ -209,8 +217,9 @@ static enum error_code send_until(struct sending *sending, unsigned patience_s, 
     }
 }
 
-enum error_code client_exchange(struct client *client, struct client_pin *pin, json_t *message,
-                                struct client_effort effort, json_t **ret_result, struct error *reterr)
+enum error_code client_exchange_or_refusal(struct client *client, struct client_pin *pin, json_t *message,
+                                           struct client_effort effort, json_t **ret_result,
+                                           json_t **ret_refusal, struct error *reterr)
 {
     struct sending sending = {.client = client, .pin = pin, .message = message, .wait_s = effort.wait_s};
     const char *word = NULL;
@@ -224,10 +233,19 @@ enum error_code client_exchange(struct client *client, struct client_pin *pin, j
         code = send_until(&sending, effort.patience_s, reterr);
     if (code == ERR_UNREACHABLE)
         error_remedy(reterr, "see that the authority runs and can be reached, then try again");
+    if (code && ret_refusal)
+        *ret_refusal = TAKE(sending.refusal);
+    json_decref(sending.refusal);
     if (code) {
         error_prefix(reterr, "authority %.8s", client_id_shown(pin->id));
         return code;
     }
     *ret_result = sending.result;
     return OK;
+}
+
+enum error_code client_exchange(struct client *client, struct client_pin *pin, json_t *message,
+                                struct client_effort effort, json_t **ret_result, struct error *reterr)
+{
+    return client_exchange_or_refusal(client, pin, message, effort, ret_result, NULL, reterr);
 }

@@ -2,6 +2,7 @@
 #pragma once
 #include "client/client.h"
 
+#define CLIENT_AUTHORITIES_NAME "authorities"
 #define CLIENT_FILE_MAXIMUM ((size_t)64 << 10)
 
 /* The bytes of authorities/ID.json, pure. The descriptor has to be signed by the root that ID is the
@@ -45,6 +46,12 @@ must_check enum error_code lineage_get(struct client *client, const uint8_t auth
                                        struct lineage_entry *ret_entry, struct error *reterr);
 must_check enum error_code lineage_put(struct client *client, const struct lineage_entry *entry,
                                        struct error *reterr);
+
+/* The bytes of authorities/ID.orders, pure. client_orders_done frees. */
+must_check enum error_code client_orders_parse(const char *text, size_t length,
+                                               struct client_orders *ret_orders, struct error *reterr);
+must_check enum error_code client_orders_format(const struct client_orders *orders, struct buffer *text,
+                                                struct error *reterr);
 
 /* The identity, into client: from host.key, or drawn and written durably where it is missing. */
 must_check enum error_code client_identity_read(struct client *client, struct error *reterr);

@@ -10,7 +10,6 @@
 #include "base/file.h"
 #include "client/files.h"
 
-#define IDENTITY_NAME "host.key"
 enum {
     AT_VERSION = 8,
     AT_SUITE = 12,
@@ -31,10 +30,10 @@ static uint32_t get_u32(const uint8_t *bytes)
 static enum error_code parse(const struct secret *file, struct secret **ret_identity, struct error *reterr)
 {
     if (file->length != FILE_SIZE || memcmp(file->bytes, magic, sizeof(magic)) != 0)
-        return error_set(reterr, ERR_CORRUPT, 0, "%s is not the identity of a host", IDENTITY_NAME);
+        return error_set(reterr, ERR_CORRUPT, 0, "%s is not the identity of a host", CLIENT_IDENTITY_NAME);
     if (get_u32(file->bytes + AT_VERSION) != IDENTITY_VERSION ||
         get_u32(file->bytes + AT_SUITE) != IDENTITY_SUITE)
-        return error_set(reterr, ERR_TOO_NEW, 0, "%s is of another husk", IDENTITY_NAME);
+        return error_set(reterr, ERR_TOO_NEW, 0, "%s is of another husk", CLIENT_IDENTITY_NAME);
     return secret_new_copy(file->bytes + AT_KEY, HPKE_KEY_SIZE, ret_identity, reterr);
 }
 
@@ -44,13 +43,13 @@ enum error_code client_identity_read(struct client *client, struct error *reterr
     _cleanup_(secret_freep) struct secret *file = NULL;
     if (client->identity)
         return OK;
-    fd = openat(client->husk_fd, IDENTITY_NAME, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    fd = openat(client->husk_fd, CLIENT_IDENTITY_NAME, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
         return error_set(reterr, errno == ENOENT ? ERR_NOT_FOUND : ERR_FAILED, errno, "cannot open %s",
-                         IDENTITY_NAME);
-    enum error_code code = secret_read_fd(fd, 1, FILE_SIZE + 1, IDENTITY_NAME, &file, reterr);
+                         CLIENT_IDENTITY_NAME);
+    enum error_code code = secret_read_fd(fd, 1, FILE_SIZE + 1, CLIENT_IDENTITY_NAME, &file, reterr);
     if (code == ERR_USAGE)
-        code = error_set(reterr, ERR_CORRUPT, 0, "%s is not the identity of a host", IDENTITY_NAME);
+        code = error_set(reterr, ERR_CORRUPT, 0, "%s is not the identity of a host", CLIENT_IDENTITY_NAME);
     return code ? code : parse(file, &client->identity, reterr);
 }
 
@@ -68,8 +67,8 @@ static enum error_code write_identity(struct client *client, const struct secret
     memcpy(file->bytes + AT_KEY, identity->bytes, HPKE_KEY_SIZE);
     int injected = fault("client.identity.write");
     if (injected)
-        return error_set(reterr, ERR_FAILED, injected, "cannot write %s", IDENTITY_NAME);
-    code = file_write_durable(client->husk_fd, IDENTITY_NAME, 0600, file->bytes, file->length, reterr);
+        return error_set(reterr, ERR_FAILED, injected, "cannot write %s", CLIENT_IDENTITY_NAME);
+    code = file_write_durable(client->husk_fd, CLIENT_IDENTITY_NAME, 0600, file->bytes, file->length, reterr);
     if (!code)
         (void)fault("client.identity.written");
     return code;

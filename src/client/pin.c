@@ -4,7 +4,6 @@
 #include "base/text.h"
 #include "client/files.h"
 
-#define AUTHORITIES_NAME "authorities"
 #define PIN_SUFFIX ".json"
 enum { PIN_VERSION = 1, PIN_MEMBERS = 5, PIN_NAME_SIZE = CLIENT_ID_TEXT_SIZE + sizeof(PIN_SUFFIX) };
 
@@ -141,7 +140,7 @@ enum error_code client_pin_write(struct client *client, const struct client_pin 
     snprintf(name, sizeof(name), "%s%s", client_id_shown(pin->id), PIN_SUFFIX);
     enum error_code code = client_pin_format(pin, &text, reterr);
     if (!code)
-        code = directory_make(client->husk_fd, AUTHORITIES_NAME, 0700, &fd, reterr);
+        code = directory_make(client->husk_fd, CLIENT_AUTHORITIES_NAME, 0700, &fd, reterr);
     int injected = code ? 0 : fault("client.pin.write");
     if (injected)
         code = error_set(reterr, ERR_FAILED, injected, "cannot write %s", name);
@@ -171,13 +170,13 @@ static enum error_code read_one(const char *name, void *context, struct error *r
     if (text_parse_hex(digits, id, sizeof(id), NULL))
         return OK;
     if (client->pin_count == CLIENT_AUTHORITIES_MAXIMUM)
-        return error_set(reterr, ERR_CORRUPT, 0, "%s names more than %d authorities", AUTHORITIES_NAME,
+        return error_set(reterr, ERR_CORRUPT, 0, "%s names more than %d authorities", CLIENT_AUTHORITIES_NAME,
                          CLIENT_AUTHORITIES_MAXIMUM);
     enum error_code code = file_read(reading->fd, name, CLIENT_FILE_MAXIMUM, &text, reterr);
     if (!code)
         code = client_pin_parse(text.data, text.length, id, &client->pins[client->pin_count], reterr);
     if (code)
-        return error_prefix(reterr, "%s/%s", AUTHORITIES_NAME, name);
+        return error_prefix(reterr, "%s/%s", CLIENT_AUTHORITIES_NAME, name);
     client->pin_count++;
     return OK;
 }
@@ -191,7 +190,7 @@ static int by_id(const void *left, const void *right)
 enum error_code client_pins_read(struct client *client, struct error *reterr)
 {
     _cleanup_(close_fdp) int fd = -1;
-    enum error_code code = directory_open(client->husk_fd, AUTHORITIES_NAME, &fd, reterr);
+    enum error_code code = directory_open(client->husk_fd, CLIENT_AUTHORITIES_NAME, &fd, reterr);
     if (code)
         return code == ERR_NOT_FOUND ? OK : code;
     struct reading reading = {client, fd};

@@ -53,6 +53,21 @@ must_check enum error_code client_exchange(struct client *client, struct client_
                                            struct client_effort effort, json_t **ret_result,
                                            struct error *reterr);
 
+/* The same. Where the authority's own error ends it, *ret_refusal is that error's object with what it brings
+ * (json_decref), else NULL. */
+must_check enum error_code client_exchange_or_refusal(struct client *client, struct client_pin *pin,
+                                                      json_t *message, struct client_effort effort,
+                                                      json_t **ret_result, json_t **ret_refusal,
+                                                      struct error *reterr);
+
+/* Take the descriptor a result brings, and write it; one that is not taken changes nothing. */
+void client_take_descriptor(struct client *client, struct client_pin *pin, json_t *result);
+
+/* Send `done` about the order or vault (subject) of that id. Takes over report. */
+must_check enum error_code client_tell_done(struct client *client, struct client_pin *pin,
+                                            const char *subject, const uint8_t id[CLIENT_ID_SIZE],
+                                            const char *outcome, json_t *report, struct error *reterr);
+
 /* "facts" of a message. */
 must_check enum error_code client_facts(json_t *message, struct error *reterr);
 

@@ -2,8 +2,6 @@
 
 #include <sodium.h>
 
-#include "base/buffer.h"
-
 _Static_assert(SIGN_PUBLIC_SIZE == crypto_sign_ed25519_PUBLICKEYBYTES, "key size");
 _Static_assert(SIGN_KEY_SIZE == crypto_sign_ed25519_SECRETKEYBYTES, "key size");
 _Static_assert(SIGN_SIGNATURE_SIZE == crypto_sign_ed25519_BYTES, "signature size");
@@ -56,6 +54,16 @@ enum error_code sign_bytes(const struct secret *key, const char *kind, const voi
     return code;
 }
 
+enum error_code sign_append(const struct secret *key, const char *kind, const void *bytes, size_t length,
+                            struct buffer *wire, struct error *reterr)
+{
+    uint8_t signature[SIGN_SIGNATURE_SIZE];
+    enum error_code code = sign_bytes(key, kind, bytes, length, signature, reterr);
+    if (!code)
+        code = buffer_append(wire, signature, sizeof(signature), reterr);
+    return code ? code : buffer_append(wire, bytes, length, reterr);
+}
+
 enum error_code sign_verify(const uint8_t public_key[SIGN_PUBLIC_SIZE], const char *kind, const void *bytes,
                             size_t length, const uint8_t signature[SIGN_SIGNATURE_SIZE], struct error *reterr)
 {
@@ -65,4 +73,19 @@ enum error_code sign_verify(const uint8_t public_key[SIGN_PUBLIC_SIZE], const ch
                                                      public_key) != 0)
         code = error_set(reterr, ERR_CORRUPT, 0, "a signature that does not fit");
     return code;
+}
+
+enum error_code sign_open(const uint8_t public_key[SIGN_PUBLIC_SIZE], const char *kind, const void *wire,
+                          size_t length, const char **ret_text, size_t *ret_length, struct error *reterr)
+{
+    if (length <= SIGN_SIGNATURE_SIZE)
+        return error_set(reterr, ERR_CORRUPT, 0, "a signed text of %zu bytes", length);
+    const char *text = (const char *)wire + SIGN_SIGNATURE_SIZE;
+    const size_t text_length = length - SIGN_SIGNATURE_SIZE;
+    enum error_code code = sign_verify(public_key, kind, text, text_length, wire, reterr);
+    if (code)
+        return code;
+    *ret_text = text;
+    *ret_length = text_length;
+    return OK;
 }

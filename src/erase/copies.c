@@ -127,10 +127,8 @@ enum error_code erase_name_copies(const struct vault *vault, const char *at,
 {
     for (size_t i = 0; i < vault->key_copy_count; i++) {
         const struct vault_key_copy *copy = &vault->key_copies[i];
-        if (copy->kind == KEYSLOT_AUTHORITY) { /* only its authority can end it, and none can be asked yet */
-            facts->authorities_open += copy->removed_unix_s == 0;
+        if (copy->kind == KEYSLOT_AUTHORITY) /* its authority ends it, in every copy */
             continue;
-        }
         facts->local_copies++;
         name_keyslot(copy, now_unix_s, findings);
     }

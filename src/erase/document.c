@@ -5,7 +5,7 @@
 
 /* Said in every report, whatever it otherwise says. */
 static const char *const limits[] = {
-    "reported by the host about itself; nobody else has checked it, and it is not signed",
+    "this host's own word: nobody else has checked it, and only the authorities' answers are signed",
     "husk does not see snapshots, backups or images of this disk; what it destroyed here stays in them",
     "a storage device may keep old blocks where no software reaches them",
     "no category of any standard is claimed",
@@ -115,7 +115,7 @@ enum error_code erase_document_format(const struct vault *vault, const struct er
     if (!code)
         code = set_time(document, "finished_at", outcome->finished_unix_s, reterr);
     if (!code)
-        code = json_set_new(document, "done_by_authority", json_array(), reterr);
+        code = json_set_new(document, "done_by_authority", json_incref(progress->authorities), reterr);
     if (!code)
         code = set_host_part(document, progress, outcome, reterr);
     if (!code)

@@ -3,13 +3,17 @@
  * looks at what is there and does the rest.
  *
  *   active                    vault.json, keyslots/ID…
- *   erasing mark, durable     from here on nothing opens, whatever happens next. On a full filesystem it is a
- *                             second name of .husk/lock, which takes no room, and in the end is overwritten
- *                             with the report where that does not fit beside it
+ *   erasing mark, durable     from here on nothing opens, whatever happens next; it names the
+ *                             authorities. On a full filesystem it is a second name of .husk/lock, which
+ *                             takes no room, and in the end is overwritten with the report where that does
+ *                             not fit beside it
+ *   authorities have erased   each one's signed answer is in the mark; one that is not reached is waited
+ *                             for at the end, and by the next run
  *   keyslots destroyed        keyslots/ empty; each file's steps noted in the mark before the next one goes
  *   journal zeroed
  *   key evicted               the kernel has no key of it, or the erase stays incomplete and "erasing"
  *   erased mark = the report  durable; only then the erasing mark goes
+ *   authorities are told      what was done here
  *
  * vault.json and the encrypted directories stay: ciphertext whose key no longer exists.
  */
@@ -21,12 +25,14 @@
 #include "base/fault.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "erase/authorities.h"
 #include "erase/copies.h"
 #include "erase/document.h"
 #include "erase/mark.h"
 
 struct erasure {
     struct vault *vault;
+    struct client *client; /* NULL: not known */
     const char *at;
     const struct clock *clock;
     const struct report *report;
@@ -67,6 +73,8 @@ static enum error_code set_mark(struct erasure *erasure, struct error *reterr)
 {
     struct vault *vault = erasure->vault;
     enum error_code code = erase_progress_read(vault, erasure->clock, &erasure->progress, reterr);
+    if (!code)
+        code = erase_authorities_note(vault, erasure->client, &erasure->progress, reterr);
     int injected = code ? 0 : fault("erase.mark");
     if (injected)
         code = error_set(reterr, ERR_FAILED, injected, "cannot write the erasing mark");
@@ -282,7 +290,12 @@ static bool is_done(const struct vault *vault)
 
 static enum error_code carry_out(struct erasure *erasure, struct error *reterr)
 {
+    bool answered = false;
     enum error_code code = set_mark(erasure, reterr);
+    if (!code)
+        code = erase_authorities_ask(erasure->client, erasure->vault, &erasure->progress, erasure->report,
+                                     &erasure->outcome.facts, &answered, erasure->findings, reterr);
+    erasure->changed |= answered;
     if (!code)
         code = destroy_keyslots(erasure, reterr);
     if (code)
@@ -326,7 +339,10 @@ static enum error_code conclude(struct erasure *erasure, struct buffer *text, st
         return code;
     const struct erase_facts *facts = &erasure->outcome.facts;
     if (facts->steps_failed == 0 && !facts->key_in_memory && facts->authorities_open == 0) {
-        return keep_report(erasure, text, reterr);
+        code = keep_report(erasure, text, reterr);
+        if (!code)
+            erase_authorities_tell(erasure->client, &erasure->progress, text, erasure->findings);
+        return code;
     }
     error_set(reterr, ERR_INCOMPLETE, 0, "the vault %s is not erased completely: %s", vault->name,
               erasure->first_failure.code ? erasure->first_failure.message : "an authority has not answered");
@@ -371,13 +387,15 @@ static enum error_code read_mark(struct vault *vault, struct error *reterr)
     return code;
 }
 
-enum error_code erase_vault(struct vault *vault, const char *at, const struct clock *clock,
-                            const struct report *report, struct erase_result *ret_result,
-                            struct finding_list *findings, struct error *reterr)
+enum error_code erase_vault(struct vault *vault, struct client *client, const char *at,
+                            const struct clock *clock, const struct report *report,
+                            struct erase_result *ret_result, struct finding_list *findings,
+                            struct error *reterr)
 {
     struct finding_list found = {0};
     struct buffer text = {0};
     struct erasure erasure = {.vault = vault,
+                              .client = client,
                               .at = at,
                               .clock = clock,
                               .report = report,

@@ -1,11 +1,14 @@
 /*
  * Erasing a vault (design §10), resumable:
- *   erasing mark, durable → [authorities, later] → local keyslots destroyed → key evicted and checked →
- * report → erased mark From the mark on nothing opens the vault. Each step is repeated by the next run until
- * it holds.
+ *
+ *     erasing mark, durable → authorities destroy their scalars → local keyslots destroyed → key evicted and
+ *     checked → report → erased mark → the authorities are told
+ *
+ * From the mark on nothing opens the vault. Each step is repeated by the next run until it holds.
  */
 #pragma once
 #include "base/report.h"
+#include "client/client.h"
 #include "vault/vault.h"
 
 enum erase_verdict { ERASE_COMPLETE, ERASE_INCOMPLETE, ERASE_UNKNOWN };
@@ -17,16 +20,25 @@ struct erase_result {
     struct buffer report_json;           /* husk.erase-report/1, unsigned */
 };
 
-/* vault is from vault_find_even_damaged, so that a damaged or half-made one can be erased too. at is the root
- * of the host, whose host.json names key files; it is forgotten there at the end. The lock must be held.
+/* vault is from vault_find_even_damaged, so that a damaged or half-made one can be erased too. client is
+ * this host's side towards its authorities; NULL where that cannot be read: they count as not reached. An
+ * authority that does not answer keeps the rest from nothing, and the whole from being complete. at is the
+ * root of the host, whose host.json names key files; it is forgotten there at the end. The lock must be held.
  * Findings name each key copy not reached (exported keyslots, key files, snapshots that may hold local
  * keyslots, memory of running programs while the key is only partly removed). ERR_INCOMPLETE when the host's
  * own part could not be done whole; ret_result is filled then too. The process should be locked in memory by
  * the caller before. */
-must_check enum error_code erase_vault(struct vault *vault, const char *at, const struct clock *clock,
-                                       const struct report *report, struct erase_result *ret_result,
-                                       struct finding_list *findings, struct error *reterr);
+must_check enum error_code erase_vault(struct vault *vault, struct client *client, const char *at,
+                                       const struct clock *clock, const struct report *report,
+                                       struct erase_result *ret_result, struct finding_list *findings,
+                                       struct error *reterr);
 void erase_result_done(struct erase_result *result);
 
 /* "COMPLETE", "INCOMPLETE", "UNKNOWN". */
 const char *erase_verdict_word(enum erase_verdict verdict);
+
+/* After every vault of a host: have all its authorities erase the host for good, answer their orders to
+ * erase, and last of all destroy its identity. ERR_INCOMPLETE, with findings, while one does not answer: the
+ * same call goes on. *ret_changed becomes true where something changed. Blocks. */
+must_check enum error_code erase_host(struct client *client, const struct report *report, bool *ret_changed,
+                                      struct finding_list *findings, struct error *reterr);

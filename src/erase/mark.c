@@ -11,7 +11,12 @@
 #include "base/text.h"
 #include "json/json.h"
 
-enum { MARK_VERSION = 1, MARK_MAXIMUM = 1 << 20, MARK_KEYSLOTS_MAXIMUM = 4096 };
+enum {
+    MARK_VERSION = 1,
+    MARK_MAXIMUM = 1 << 20,
+    MARK_KEYSLOTS_MAXIMUM = 4096,
+    MARK_AUTHORITIES_MAXIMUM = 64
+};
 
 const char *erase_outcome_word(enum destroy_outcome outcome)
 {
@@ -26,7 +31,7 @@ static enum error_code parse(const struct buffer *text, struct erase_progress *r
                              struct error *reterr)
 {
     _cleanup_(json_freep) json_t *file = NULL;
-    json_t *keyslots = NULL;
+    json_t *keyslots = NULL, *authorities = NULL;
     const char *manifest = NULL;
     struct erase_progress progress = {0};
     enum error_code code = json_parse_object(text->data, text->length, VAULT_MARK_ERASING, &file, reterr);
@@ -37,10 +42,13 @@ static enum error_code parse(const struct buffer *text, struct erase_progress *r
     if (!code)
         code = json_get_string(file, "manifest", &manifest, reterr);
     if (!code)
+        code = json_get_array(file, "authorities", MARK_AUTHORITIES_MAXIMUM, &authorities, reterr);
+    if (!code)
         code = json_get_array(file, "keyslots", MARK_KEYSLOTS_MAXIMUM, &keyslots, reterr);
     if (code)
         return code;
     text_show(progress.manifest, sizeof(progress.manifest), manifest);
+    progress.authorities = json_incref(authorities);
     progress.keyslots = json_incref(keyslots);
     *ret_progress = progress;
     return OK;
@@ -73,9 +81,12 @@ enum error_code erase_progress_read(const struct vault *vault, const struct cloc
     if (code) { /* whatever is in the mark, that it is there is what counts */
         progress.started_unix_s = clock_unix_s(clock);
         snprintf(progress.manifest, sizeof(progress.manifest), "%s", judge_manifest(vault));
+        progress.authorities = json_array();
         progress.keyslots = json_array();
-        if (!progress.keyslots)
+        if (!progress.authorities || !progress.keyslots) {
+            erase_progress_done(&progress);
             return error_set(reterr, ERR_NO_MEMORY, 0, "no memory for the erasing mark");
+        }
     }
     *ret_progress = progress;
     return OK;
@@ -93,6 +104,8 @@ enum error_code erase_progress_write(const struct vault *vault, const struct era
         code = json_set_new(file, "started", json_integer(progress->started_unix_s), reterr);
     if (!code)
         code = json_set_new(file, "manifest", json_string(progress->manifest), reterr);
+    if (!code)
+        code = json_set_new(file, "authorities", json_incref(progress->authorities), reterr);
     if (!code)
         code = json_set_new(file, "keyslots", json_incref(progress->keyslots), reterr);
     if (!code)
@@ -167,5 +180,6 @@ enum error_code erase_progress_add(struct erase_progress *progress, const char *
 
 void erase_progress_done(struct erase_progress *progress)
 {
+    json_freep(&progress->authorities);
     json_freep(&progress->keyslots);
 }

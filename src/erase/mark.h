@@ -1,7 +1,8 @@
 /*
  * The erasing mark and what is in it: how far an erase has come, so that the report of a resumed one tells of
  * what the earlier runs did.
- *   {"version":1,"started":SECONDS,"manifest":WORD,"keyslots":[{"file","id","kind","created","steps":{WORD:WORD}}]}
+ *   {"version":1,"started":SECONDS,"manifest":WORD,"authorities":[…authorities.h…],
+ *    "keyslots":[{"file","id","kind","created","steps":{WORD:WORD}}]}
  */
 #pragma once
 #include <jansson.h>
@@ -10,8 +11,9 @@
 
 struct erase_progress {
     int64_t started_unix_s;
-    char manifest[32]; /* "authenticated", "not authenticated", "changed", "unreadable" */
-    json_t *keyslots;  /* owned; an array, ready for the report */
+    char manifest[32];   /* "authenticated", "not authenticated", "changed", "unreadable" */
+    json_t *authorities; /* owned; an array */
+    json_t *keyslots;    /* owned; an array, ready for the report */
 };
 
 /* What the mark of an earlier run says; an empty progress where there is none or it cannot be read. */

@@ -184,14 +184,19 @@ enum error_code json_set_new(json_t *object, const char *member, json_t *value, 
     return OK;
 }
 
-enum error_code json_set_hex(json_t *object, const char *member, const uint8_t *bytes, size_t length,
-                             struct error *reterr)
+json_t *json_hex(const void *bytes, size_t length)
 {
     _cleanup_(freep) char *text = malloc(2 * length + 1);
     if (!text)
-        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory for the member \"%s\"", member);
+        return NULL;
     text_format_hex(text, bytes, length);
-    return json_set_new(object, member, json_string(text), reterr);
+    return json_string(text);
+}
+
+enum error_code json_set_hex(json_t *object, const char *member, const uint8_t *bytes, size_t length,
+                             struct error *reterr)
+{
+    return json_set_new(object, member, json_hex(bytes, length), reterr);
 }
 
 enum error_code json_set_bytes(json_t *object, const char *member, const char *bytes, size_t length,

@@ -38,6 +38,9 @@ must_check enum error_code json_get_hex(json_t *object, const char *member, uint
 must_check enum error_code json_get_bytes(json_t *object, const char *member, struct buffer *buffer,
                                           struct error *reterr);
 
+/* A string of hexadecimal digits; NULL without memory. */
+json_t *json_hex(const void *bytes, size_t length);
+
 /* Set members; ERR_NO_MEMORY. json_set_bytes escapes. json_set_new takes over value (which may be NULL:
  * ERR_NO_MEMORY). */
 must_check enum error_code json_set_new(json_t *object, const char *member, json_t *value,

@@ -27,29 +27,17 @@ enum error_code ledger_checkpoint_sign(const struct ledger_checkpoint *checkpoin
                                        struct error *reterr)
 {
     _cleanup_(buffer_done) struct buffer text = {0};
-    uint8_t signature[SIGN_SIGNATURE_SIZE];
     enum error_code code = format(checkpoint, &text, reterr);
-    if (!code)
-        code = sign_bytes(signing_key, CHECKPOINT_KIND, text.data, text.length, signature, reterr);
-    if (!code)
-        code = buffer_append(wire, signature, sizeof(signature), reterr);
-    return code ? code : buffer_append(wire, text.data, text.length, reterr);
+    return code ? code : sign_append(signing_key, CHECKPOINT_KIND, text.data, text.length, wire, reterr);
 }
 
-enum error_code ledger_checkpoint_parse(const void *wire, size_t length,
-                                        const uint8_t signing_key[SIGN_PUBLIC_SIZE],
-                                        struct ledger_checkpoint *ret_checkpoint, struct error *reterr)
+static enum error_code parse_text(const char *text, size_t length, struct ledger_checkpoint *ret_checkpoint,
+                                  struct error *reterr)
 {
     _cleanup_(json_freep) json_t *object = NULL;
     struct ledger_checkpoint checkpoint = {0};
     int64_t epoch = 0, sequence = 0;
-    if (length <= SIGN_SIGNATURE_SIZE || length > LEDGER_CHECKPOINT_MAXIMUM)
-        return error_set(reterr, ERR_CORRUPT, 0, "a checkpoint of %zu bytes", length);
-    const char *text = (const char *)wire + SIGN_SIGNATURE_SIZE;
-    const size_t text_length = length - SIGN_SIGNATURE_SIZE;
-    enum error_code code = sign_verify(signing_key, CHECKPOINT_KIND, text, text_length, wire, reterr);
-    if (!code)
-        code = json_parse_object(text, text_length, "the checkpoint", &object, reterr);
+    enum error_code code = json_parse_object(text, length, "the checkpoint", &object, reterr);
     if (!code)
         code = json_check_version(object, CHECKPOINT_VERSION, "the checkpoint", reterr);
     if (!code)
@@ -66,4 +54,25 @@ enum error_code ledger_checkpoint_parse(const void *wire, size_t length,
     checkpoint.head.sequence = (uint64_t)sequence;
     *ret_checkpoint = checkpoint;
     return OK;
+}
+
+enum error_code ledger_checkpoint_read(const void *wire, size_t length,
+                                       struct ledger_checkpoint *ret_checkpoint, struct error *reterr)
+{
+    if (length <= SIGN_SIGNATURE_SIZE || length > LEDGER_CHECKPOINT_MAXIMUM)
+        return error_set(reterr, ERR_CORRUPT, 0, "a checkpoint of %zu bytes", length);
+    return parse_text((const char *)wire + SIGN_SIGNATURE_SIZE, length - SIGN_SIGNATURE_SIZE, ret_checkpoint,
+                      reterr);
+}
+
+enum error_code ledger_checkpoint_parse(const void *wire, size_t length,
+                                        const uint8_t signing_key[SIGN_PUBLIC_SIZE],
+                                        struct ledger_checkpoint *ret_checkpoint, struct error *reterr)
+{
+    const char *text = NULL;
+    size_t text_length = 0;
+    if (length > LEDGER_CHECKPOINT_MAXIMUM)
+        return error_set(reterr, ERR_CORRUPT, 0, "a checkpoint of %zu bytes", length);
+    enum error_code code = sign_open(signing_key, CHECKPOINT_KIND, wire, length, &text, &text_length, reterr);
+    return code ? code : parse_text(text, text_length, ret_checkpoint, reterr);
 }

@@ -51,6 +51,12 @@ must_check enum error_code ledger_checkpoint_parse(const void *wire, size_t leng
                                                    struct ledger_checkpoint *ret_checkpoint,
                                                    struct error *reterr);
 
+/* Read one without looking at its signature: only to find out whether it is worth looking at, or where its
+ * signature was checked before. ERR_CORRUPT, ERR_TOO_NEW. */
+must_check enum error_code ledger_checkpoint_read(const void *wire, size_t length,
+                                                  struct ledger_checkpoint *ret_checkpoint,
+                                                  struct error *reterr);
+
 /* One entry as it was kept. */
 struct ledger_entry {
     uint64_t sequence;

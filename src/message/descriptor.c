@@ -47,11 +47,7 @@ enum error_code descriptor_format(const struct descriptor *descriptor, struct bu
 enum error_code descriptor_sign(const char *text, size_t length, const struct secret *root_key,
                                 struct buffer *wire, struct error *reterr)
 {
-    uint8_t signature[SIGN_SIGNATURE_SIZE];
-    enum error_code code = sign_bytes(root_key, DESCRIPTOR_KIND, text, length, signature, reterr);
-    if (!code)
-        code = buffer_append(wire, signature, sizeof(signature), reterr);
-    return code ? code : buffer_append(wire, text, length, reterr);
+    return sign_append(root_key, DESCRIPTOR_KIND, text, length, wire, reterr);
 }
 
 static enum error_code parse_addresses(json_t *object, struct descriptor *descriptor, struct error *reterr)

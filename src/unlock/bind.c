@@ -60,6 +60,7 @@ enum error_code unlock_bind(struct client *client, struct client_pin *pin, const
     struct authority_id authority;
     memcpy(authority.bytes, pin->id, sizeof(authority.bytes));
     enum error_code code = keyslot_draft(&authority, vault, clock, &binding.keyslot, reterr);
+    const bool asked = !code;
     if (!code)
         code = ask(client, pin, vault_name, &binding, reterr);
     if (!code)
@@ -68,6 +69,8 @@ enum error_code unlock_bind(struct client *client, struct client_pin *pin, const
         code = keyslot_seal(&binding.keyslot, vault_secret, answer, reterr);
     if (!code)
         *ret_keyslot = binding.keyslot;
+    else if (asked && code != ERR_UNREACHABLE && code != ERR_INTERRUPTED)
+        (void)!client_unbind(client, pin, binding.keyslot.id.bytes, NULL);
     return code;
 }
 

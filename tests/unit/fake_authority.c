@@ -184,9 +184,59 @@ static json_t *on_open(struct fake_authority *fake, json_t *message)
     return fake->policy == FAKE_GRANTS ? granted(fake, result) : json_pack("{s:o}", "result", result);
 }
 
+static json_t *orders_of(const struct fake_authority *fake)
+{
+    json_t *orders = json_array();
+    for (size_t i = 0; i < ARRAY_SIZE(fake->orders) && fake->orders[i][0]; i++)
+        json_array_append_new(orders, json_string(fake->orders[i]));
+    return orders;
+}
+
+static json_t *signed_erased(struct fake_authority *fake, const uint8_t *vault, enum fake_erased how)
+{
+    struct buffer text = {0}, wire = {0};
+    struct secret *other = NULL;
+    uint8_t unused[SIGN_PUBLIC_SIZE];
+    struct erased erased = {.is_host = !vault, .sequence = 1};
+    memcpy(erased.host, fake->host, sizeof(erased.host));
+    if (vault)
+        memcpy(erased.vault, vault, sizeof(erased.vault));
+    erased.host[0] ^= how == FAKE_SIGNS_FOR_ANOTHER_HOST;
+    erased.vault[0] ^= how == FAKE_SIGNS_FOR_ANOTHER_VAULT;
+    erased.is_host ^= how == FAKE_SIGNS_THE_OTHER_EXTENT;
+    must(erased_format(&erased, &text, NULL));
+    if (how == FAKE_SIGNS_BY_ANOTHER_KEY)
+        must(sign_key_new(&other, unused, NULL));
+    must(sign_append(other ? other : fake->signing_key,
+                     how == FAKE_SIGNS_ANOTHER_KIND ? ORDER_KIND : ERASED_KIND, text.data, text.length, &wire,
+                     NULL));
+    json_t *hex = json_hex(wire.data, wire.length);
+    secret_free(other);
+    buffer_done(&text);
+    buffer_done(&wire);
+    return hex;
+}
+
+static json_t *on_erase(struct fake_authority *fake, json_t *message)
+{
+    const enum fake_erased how = fake->erased;
+    json_t *answers = json_array(), *vaults = json_object_get(message, "vaults");
+    if (how != FAKE_SIGNS_NOTHING && json_is_true(json_object_get(message, "final")))
+        json_array_append_new(answers, signed_erased(fake, NULL, how));
+    for (size_t i = 0; how != FAKE_SIGNS_NOTHING && i < json_array_size(vaults); i++) {
+        uint8_t vault[STATEMENT_ID_SIZE];
+        must(text_parse_hex(json_string_value(json_array_get(vaults, i)), vault, sizeof(vault), NULL));
+        json_array_append_new(answers, signed_erased(fake, vault, how));
+    }
+    return json_pack("{s:{s:o}}", "result", "erased", answers);
+}
+
 static json_t *on_heartbeat(struct fake_authority *fake, json_t *message)
 {
-    json_t *result = json_pack("{s:[]}", "orders");
+    json_t *result = json_pack("{s:o}", "orders", orders_of(fake));
+    const char *checkpoint =
+        json_string_value(json_object_get(json_object_get(message, "checkpoint"), "signed"));
+    snprintf(fake->last_checkpoint, sizeof(fake->last_checkpoint), "%s", checkpoint ? checkpoint : "");
     take_lineage(fake, message);
     set_hex(result, "lineage", fake->offered, sizeof(fake->offered));
     return json_pack("{s:o}", "result", result);
@@ -225,7 +275,12 @@ static json_t *decide(struct fake_authority *fake, json_t *message)
     case MESSAGE_HEARTBEAT:
         return on_heartbeat(fake, message);
     case MESSAGE_POLL:
-        return json_pack("{s:{s:[]}}", "result", "orders");
+        return json_pack("{s:{s:o}}", "result", "orders", orders_of(fake));
+    case MESSAGE_ERASE:
+        return on_erase(fake, message);
+    case MESSAGE_DONE:
+    case MESSAGE_KEYCOPIES:
+        return json_pack("{s:{}}", "result");
     default:
         return make_error("bad-message");
     }
@@ -237,7 +292,7 @@ static void answer_message(struct fake_authority *fake, const struct buffer *wir
     json_t *message = NULL;
     struct hpke_context *context = NULL;
     if (message_parse_header(wire->data, wire->length, &header, NULL) ||
-        message_open(wire->data, wire->length, fake->message_key,
+        message_open(wire->data, wire->length, (struct message_key){fake->message_key, fake->message_public},
                      header.mode == MESSAGE_AUTH ? fake->identity : NULL, &message, &context, NULL)) {
         must(answer_plain(ANSWER_DESCRIPTOR, fake->descriptor_wire.data, fake->descriptor_wire.length, body,
                           NULL));
@@ -246,6 +301,8 @@ static void answer_message(struct fake_authority *fake, const struct buffer *wir
     json_t *answer = decide(fake, message);
     json_object_set(answer, "id", json_object_get(message, "id"));
     set_hex(answer, "nonce", fake->nonce, sizeof(fake->nonce));
+    if (fake->checkpoint[0])
+        json_object_set_new(answer, "checkpoint", json_pack("{s:s}", "signed", fake->checkpoint));
     must(answer_seal(answer, context, body, NULL));
     json_decref(answer);
     json_decref(message);
@@ -312,15 +369,13 @@ void fake_start(struct fake_authority *fake)
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof(address);
     uint8_t signing[SIGN_PUBLIC_SIZE];
-    struct secret *signing_key = NULL;
     *fake = (struct fake_authority){0};
     fake->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     must(fake->listener < 0 || bind(fake->listener, (struct sockaddr *)&address, sizeof(address)) ||
          listen(fake->listener, 16) || getsockname(fake->listener, (struct sockaddr *)&address, &size));
     fake->port = ntohs(address.sin_port);
     must(sign_key_new(&fake->root_key, fake->root, NULL));
-    must(sign_key_new(&signing_key, signing, NULL));
-    secret_free(signing_key);
+    must(sign_key_new(&fake->signing_key, signing, NULL));
     must(oprf_key_new(&fake->scalar, NULL));
     memcpy(fake->descriptor.signing_key, signing, sizeof(signing));
     fake->descriptor.address_count = 1;
@@ -339,6 +394,7 @@ void fake_stop(struct fake_authority *fake)
     pthread_join(fake->thread, NULL);
     close(fake->listener);
     secret_free(fake->root_key);
+    secret_free(fake->signing_key);
     secret_free(fake->message_key);
     secret_free(fake->scalar);
     buffer_done(&fake->descriptor_wire);

@@ -9,6 +9,7 @@
 #include "crypto/oprf.h"
 #include "message/descriptor.h"
 #include "message/message.h"
+#include "message/statement.h"
 
 enum fake_policy { FAKE_GRANTS, FAKE_PENDING, FAKE_DENIES, FAKE_ERASED, FAKE_HELD, FAKE_EXPIRES };
 enum fake_wire {
@@ -22,7 +23,25 @@ enum fake_wire {
     FAKE_IS_CHUNKED,     /* a transfer encoding */
 };
 
+/* What it says to `erase`. */
+enum fake_erased {
+    FAKE_ERASES,
+    FAKE_SIGNS_BY_ANOTHER_KEY,
+    FAKE_SIGNS_FOR_ANOTHER_HOST,
+    FAKE_SIGNS_FOR_ANOTHER_VAULT,
+    FAKE_SIGNS_ANOTHER_KIND,
+    FAKE_SIGNS_THE_OTHER_EXTENT, /* the host for a vault, a vault for the host */
+    FAKE_SIGNS_NOTHING,
+    FAKE_ERASEDS
+};
+
 struct fake_authority {
+    _Atomic(enum fake_erased) erased;
+    char orders[4][2048];       /* what it gives, in hexadecimal; up to the first empty one */
+    char checkpoint[2048];      /* with every answer, in hexadecimal; empty: none */
+    char last_checkpoint[2048]; /* what a heartbeat brought */
+    struct secret *signing_key;
+
     /* Set by the test, also while it runs. */
     _Atomic(enum fake_policy) policy;
     _Atomic(enum fake_wire) wire;

@@ -405,7 +405,6 @@ static void what_is_for_later_says_so(void **state)
     bool changed;
     assert_fails(ERR_UNSUPPORTED, world_try(&scene->world, 0, "backup", NULL, &result, &changed, &error));
     assert_fails(ERR_USAGE, world_try(&scene->world, 0, "no such words", NULL, &result, &changed, &error));
-    assert_refused(host_send(&scene->host, host_message("keycopies")), "unsupported");
 }
 
 int main(void)

@@ -8,7 +8,7 @@
 #include "authority_scene.h"
 #include "base/fault.h"
 #include "base/text.h"
-#include "crypto/sign.h"
+#include "message/statement.h"
 
 /* One number out of the database. */
 static int64_t count(struct world *world, const char *sql)
@@ -54,29 +54,40 @@ static json_t *erase_arguments(const char *name)
     return json_pack("{s:s, s:s}", "host", name, "confirm", name);
 }
 
-/* The signed answers say this host and these vaults, and nobody else signed them. */
-static void assert_signed(struct world_host *host, json_t *array, size_t expected, const uint8_t *vault)
+/* How many of the answers are about vaults, all signed and for this host. *ret_hosts is how many are about
+ * the host itself; vault has to be among them. */
+static size_t read_answers(struct world_host *host, json_t *array, const uint8_t *vault, size_t *ret_hosts)
 {
+    size_t vaults = 0;
     bool found = !vault;
-    assert_int_equal(json_array_size(array), expected);
-    for (size_t i = 0; i < expected; i++) {
-        uint8_t bytes[4096], id[WORLD_ID];
-        const char *text = json_string_value(json_array_get(array, i));
-        const size_t length = strlen(text) / 2;
-        json_t *object = NULL;
-        assert_true(length > SIGN_SIGNATURE_SIZE && length <= sizeof(bytes));
-        assert_ok(text_parse_hex(text, bytes, length, &error));
-        assert_ok(sign_verify(host->descriptor.signing_key, "husk erased v1", bytes + SIGN_SIGNATURE_SIZE,
-                              length - SIGN_SIGNATURE_SIZE, bytes, &error));
-        assert_ok(json_parse_object((const char *)bytes + SIGN_SIGNATURE_SIZE, length - SIGN_SIGNATURE_SIZE,
-                                    "erased", &object, &error));
-        assert_ok(json_get_hex(object, "host", id, sizeof(id), &error));
-        assert_memory_equal(id, host->id, sizeof(id));
-        assert_ok(json_get_hex(object, "vault", id, sizeof(id), &error));
-        found |= vault && memcmp(id, vault, sizeof(id)) == 0;
-        json_decref(object);
+    *ret_hosts = 0;
+    for (size_t i = 0; i < json_array_size(array); i++) {
+        struct buffer wire = {0};
+        struct erased erased = {0};
+        assert_ok(text_append_bytes(&wire, json_string_value(json_array_get(array, i)), &error));
+        assert_ok(
+            erased_parse(wire.data, wire.length, host->descriptor.signing_key, host->id, &erased, &error));
+        found |= vault && !erased.is_host && memcmp(erased.vault, vault, WORLD_ID) == 0;
+        vaults += !erased.is_host;
+        *ret_hosts += erased.is_host;
+        erased_done(&erased);
+        buffer_done(&wire);
     }
     assert_true(found);
+    return vaults;
+}
+
+static void assert_signed(struct world_host *host, json_t *array, size_t expected, const uint8_t *vault)
+{
+    size_t hosts = 0;
+    assert_int_equal(read_answers(host, array, vault, &hosts), expected);
+}
+
+static void assert_host_signed(struct world_host *host, json_t *array)
+{
+    size_t hosts = 0;
+    assert_int_equal(read_answers(host, array, NULL, &hosts), 0);
+    assert_int_equal(hosts, 1);
 }
 
 static json_t *erase_message(const uint8_t *vault, bool is_final)
@@ -123,7 +134,7 @@ static void an_administrator_erases_a_host_and_only_that(void **state)
     assert_false(changed);
     json_decref(result);
     assert_true(count(&scene->world, "SELECT generation FROM state") > generation);
-    assert_int_equal(count(&scene->world, "SELECT count(*) FROM keyslots WHERE sealed IS NOT NULL"), 1);
+    assert_int_equal(count(&scene->world, "SELECT count(*) FROM scalars"), 1);
     assert_one_keyring(&scene->world);
     assert_open_is_erased(&scene->host, &scene->keyslot, true);
     scene_opens(&other, &keyslot);
@@ -192,14 +203,16 @@ static void a_final_erase_takes_everything_and_the_host_with_it(void **state)
     struct scene *scene = *state;
     struct world_keyslot second;
     host_bind(&scene->host, &second);
-    json_t *answer = host_send(&scene->host, erase_message(NULL, true));
-    assert_signed(&scene->host, json_object_get(json_object_get(answer, "result"), "erased"), 2,
+    for (unsigned i = 0; i < 2; i++) {
+        json_t *answer = host_send(&scene->host, erase_message(NULL, true));
+        assert_host_signed(&scene->host, json_object_get(json_object_get(answer, "result"), "erased"));
+        json_decref(answer);
+    }
+    json_t *answer = host_send(&scene->host, erase_message(second.vault, false));
+    assert_signed(&scene->host, json_object_get(json_object_get(answer, "result"), "erased"), 1,
                   second.vault);
     json_decref(answer);
-    answer = host_send(&scene->host, erase_message(NULL, true));
-    assert_signed(&scene->host, json_object_get(json_object_get(answer, "result"), "erased"), 2, NULL);
-    json_decref(answer);
-    assert_int_equal(count(&scene->world, "SELECT count(*) FROM keyslots WHERE sealed IS NOT NULL"), 0);
+    assert_int_equal(count(&scene->world, "SELECT count(*) FROM scalars"), 0);
 }
 
 static void a_vault_this_authority_never_heard_of_is_erased_all_the_same(void **state)
@@ -225,7 +238,7 @@ static void unbinding_destroys_one_scalar(void **state)
         assert_non_null(json_object_get(answer, "result"));
         json_decref(answer);
     }
-    assert_int_equal(count(&scene->world, "SELECT count(*) FROM keyslots WHERE sealed IS NOT NULL"), 1);
+    assert_int_equal(count(&scene->world, "SELECT count(*) FROM scalars"), 1);
     assert_one_keyring(&scene->world);
     assert_open_is_erased(&scene->host, &second, false);
     scene_opens(&scene->host, &scene->keyslot);
@@ -302,7 +315,7 @@ static void a_crash_at_any_step_of_an_erase_is_finished_at_the_next_start(void *
             fail_msg("%s was not reached", points[i]);
         world_open(&own->world);
         assert_one_keyring(&own->world);
-        assert_int_equal(count(&own->world, "SELECT count(*) FROM keyslots WHERE sealed IS NOT NULL"), 1);
+        assert_int_equal(count(&own->world, "SELECT count(*) FROM scalars"), 1);
         assert_int_equal(count(&own->world, "SELECT count(*) FROM erases WHERE done_at IS NULL"), 0);
         assert_true(has_entry(&own->world, "erase-begun") && has_entry(&own->world, "erased"));
         json_decref(world_operate(&own->world, "ledger verify", NULL));

@@ -90,14 +90,17 @@ static struct client_decision request(struct client *client, enum error_code exp
     struct client_decision decision = {0};
     struct client_element element = {.keyslot = {7}};
     struct secret *blind = NULL;
+    uint8_t message[CLIENT_ID_SIZE];
+    randombytes_buf(message, sizeof(message));
     assert_ok(oprf_blind("x", 1, &blind, element.blinded, &error));
     secret_free(blind);
     if (!expected)
-        assert_ok(client_request(client, &client->pins[0], &element, 1, once, &decision, &findings, &error));
+        assert_ok(client_request(client, &client->pins[0], message, &element, 1, once, &decision, &findings,
+                                 &error));
     else
-        assert_fails_saying(
-            expected, words,
-            client_request(client, &client->pins[0], &element, 1, once, &decision, &findings, &error));
+        assert_fails_saying(expected, words,
+                            client_request(client, &client->pins[0], message, &element, 1, once, &decision,
+                                           &findings, &error));
     return decision;
 }
 
@@ -245,9 +248,9 @@ static void heartbeats_and_requests_share_the_lineage(void **state)
     enroll(world);
     _cleanup_(client_closep) struct client *client = open_host(world);
     for (int i = 0; i < 4; i++) {
-        _cleanup_(json_freep) json_t *orders = NULL;
+        _cleanup_(client_news_done) struct client_news news = {0};
         request(client, OK, NULL);
-        assert_ok(client_heartbeat(client, &client->pins[0], NULL, once, &orders, &error));
+        assert_ok(client_heartbeat(client, &client->pins[0], NULL, once, &news, &error));
     }
     assert_int_equal(world->fake.stale_lineages, 0);
 }

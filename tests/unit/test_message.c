@@ -53,8 +53,9 @@ static void talk_make(struct talk *talk, const char *text, enum message_mode mod
 
 static enum error_code open_it(struct talk *talk, const uint8_t *identity, struct error *reterr)
 {
-    return message_open(talk->wire.data, talk->wire.length, talk->message_private, identity, &talk->opened,
-                        &talk->answering, reterr);
+    return message_open(talk->wire.data, talk->wire.length,
+                        (struct message_key){talk->message_private, talk->message_key}, identity,
+                        &talk->opened, &talk->answering, reterr);
 }
 
 static void a_message_and_its_answer_come_through(void **state)
@@ -125,8 +126,9 @@ static void every_changed_byte_is_found(void **state)
         }
     for (size_t length = 0; length < talk.wire.length; length++) {
         struct error error = ERROR_NONE;
-        assert_int_not_equal(message_open(talk.wire.data, length, talk.message_private, talk.identity_public,
-                                          &talk.opened, &talk.answering, &error),
+        assert_int_not_equal(message_open(talk.wire.data, length,
+                                          (struct message_key){talk.message_private, talk.message_key},
+                                          talk.identity_public, &talk.opened, &talk.answering, &error),
                              OK);
     }
     assert_ok(open_it(&talk, talk.identity_public, &error));

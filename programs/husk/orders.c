@@ -1,0 +1,150 @@
+#include "orders.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/wait.h>
+
+#include "base/cleanup.h"
+#include "base/fault.h"
+#include "base/text.h"
+#include "host_name.h"
+
+#define OWN_PROGRAM "/proc/self/exe"
+enum { OUTPUT_MAXIMUM = 16 << 20, FINDINGS_TOLD_MAXIMUM = 32 };
+
+/* Run this program with these words; *document is what it prints, NULL where that is none. */
+static enum error_code run_self(char *const *words, int *ret_status, struct buffer *output,
+                                struct error *reterr)
+{
+    int ends[2];
+    pid_t pid;
+    posix_spawn_file_actions_t actions;
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return error_set(reterr, ERR_FAILED, errno, "cannot make a pipe");
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
+    int os_errno = posix_spawn(&pid, OWN_PROGRAM, &actions, NULL, words, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    close(ends[1]);
+    char bytes[4096];
+    ssize_t got = -1;
+    while (!os_errno && ((got = read(ends[0], bytes, sizeof(bytes))) > 0 || (got < 0 && errno == EINTR)))
+        if (got > 0 && buffer_append(output, bytes, (size_t)got, NULL))
+            got = 0; /* too much: what did not fit is left away, and the whole is no document then */
+    close(ends[0]);
+    if (os_errno)
+        return error_set(reterr, ERR_FAILED, os_errno, "cannot run husk again");
+    while (waitpid(pid, ret_status, 0) < 0)
+        if (errno != EINTR)
+            return error_set(reterr, ERR_FAILED, errno, "cannot wait for husk");
+    return OK;
+}
+
+/* What the authority is told: the vaults, the first findings, the error. */
+static json_t *make_report(const char *action, int status, json_t *document)
+{
+    json_t *vaults = json_object_get(json_object_get(document, "result"), "vaults");
+    json_t *findings = json_array(), *all = json_object_get(document, "findings");
+    for (size_t i = 0; i < json_array_size(all) && i < FINDINGS_TOLD_MAXIMUM; i++)
+        json_array_append(findings, json_array_get(all, i));
+    json_t *report = json_pack("{s:s, s:i, s:o}", "action", action, "status", status, "findings", findings);
+    if (json_is_array(vaults))
+        json_object_set(report, "vaults", vaults);
+    if (json_is_object(json_object_get(document, "error")))
+        json_object_set(report, "error", json_object_get(document, "error"));
+    return report;
+}
+
+/* The verb's exit status, in the words of docs/protocol.md. */
+static const char *outcome_of(int status)
+{
+    return status == 0 ? "done" : status == error_exit_status(ERR_INCOMPLETE) ? "incomplete" : "failed";
+}
+
+static enum error_code carry_out(struct run *run, enum order_action action, const char **ret_outcome,
+                                 json_t **ret_report, struct error *reterr)
+{
+    _cleanup_(buffer_done) struct buffer output = {.maximum = OUTPUT_MAXIMUM};
+    _cleanup_(json_freep) json_t *document = NULL;
+    char host[HOST_NAME_MAX + 1];
+    char own[] = "husk", verb[16], all[] = "--all", json[] = "--json", at[] = "--at", confirm[] = "--confirm";
+    char *words[] = {own, verb, all, json, at, run->at, NULL, NULL, NULL};
+    int status = 0;
+    snprintf(verb, sizeof(verb), "%s", order_action_words[action]);
+    host_name_at(run->at, host);
+    if (action == ORDER_ERASE) {
+        words[6] = confirm;
+        words[7] = host;
+    }
+    enum error_code code = run_self(words, &status, &output, reterr);
+    if (code)
+        return code;
+    if (output.data)
+        document = json_loadb(output.data, output.length, 0, NULL);
+    const int exit_status = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+    *ret_outcome = outcome_of(exit_status);
+    *ret_report = make_report(order_action_words[action], exit_status, document);
+    return *ret_report ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+}
+
+static void tell(struct run *run, const struct client_pin *pin, const struct client_order *order,
+                 const char *what)
+{
+    char line[128];
+    snprintf(line, sizeof(line), "order to %s (%.8s) of the authority %.8s: %s",
+             order_action_words[order->action], client_id_shown(order->id), client_id_shown(pin->id), what);
+    progress_message(&run->progress, line);
+}
+
+/* An outcome on disk is told, not made again; but for an erase that is not done whole. */
+static bool is_to_do(const struct client_order *order)
+{
+    return !order->outcome[0] || (order->action == ORDER_ERASE && strcmp(order->outcome, "done") != 0);
+}
+
+static enum error_code handle(struct run *run, struct client *client, struct client_pin *pin,
+                              struct client_order *order, struct error *reterr)
+{
+    json_t *report = NULL;
+    const char *outcome = NULL;
+    enum error_code code = OK;
+    if (is_to_do(order)) {
+        if (!order->outcome[0])
+            tell(run, pin, order, "begins");
+        (void)fault("agent.order");
+        code = carry_out(run, order->action, &outcome, &report, reterr);
+        if (code)
+            return code;
+        if (strcmp(outcome, order->outcome) != 0)
+            tell(run, pin, order, outcome);
+        snprintf(order->outcome, sizeof(order->outcome), "%s", outcome);
+        json_decref(order->report);
+        order->report = json_incref(report);
+        code = client_order_note(client, pin, order->id, outcome, report, reterr);
+        (void)fault("agent.order.noted");
+    }
+    /* A whole erase has answered for itself, while this host still had an identity. */
+    if (!code && order->action == ORDER_ERASE && !strcmp(order->outcome, "done"))
+        return OK;
+    return code ? code : client_order_answer(client, pin, order, reterr);
+}
+
+static bool is_left(const struct client_order *order, enum error_code code)
+{
+    return code || (order->action == ORDER_ERASE && strcmp(order->outcome, "done") != 0);
+}
+
+enum error_code orders_carry_out(struct run *run, struct client *client, struct client_pin *pin,
+                                 const json_t *given, bool *ret_left, struct error *reterr)
+{
+    _cleanup_(client_orders_done) struct client_orders orders = {0};
+    bool left = false;
+    enum error_code code = client_orders_take(client, pin, given, &orders, &run->findings, reterr);
+    for (size_t i = 0; !code && i < orders.count; i++) {
+        code = handle(run, client, pin, &orders.items[i], reterr);
+        left |= is_left(&orders.items[i], code);
+    }
+    *ret_left = left;
+    return code;
+}

@@ -1,0 +1,13 @@
+/* Carrying out what an authority orders: by running husk itself, as a person would. */
+#pragma once
+#include "client/client.h"
+#include "verb.h"
+
+/*
+ * Check orders as they came, carry out what is new or was not done whole, and answer. What is refused and
+ * what cannot be done becomes a finding. ERR_UNREACHABLE when an answer did not get through: it is kept, and
+ * told with the next call. *ret_left is whether an order is still to be done. Blocks as long as the vaults
+ * take; a signal does not keep it from finishing what it began.
+ */
+must_check enum error_code orders_carry_out(struct run *run, struct client *client, struct client_pin *pin,
+                                            const json_t *given, bool *ret_left, struct error *reterr);

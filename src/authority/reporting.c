@@ -1,0 +1,93 @@
+/* What a host says of itself: what it carried out, and what else opens its vaults. */
+#include <sodium.h>
+
+#include "authority/erasing.h"
+#include "authority/keycopies.h"
+#include "authority/messages.h"
+#include "authority/orders.h"
+#include "authority/record.h"
+
+enum { REPORT_MAXIMUM = 49152, OUTCOME_MAXIMUM = 32 };
+
+/* Its place in the ledger is by hash: reports are long, and the ledger is for ever. */
+static enum error_code record_done(struct clerk *clerk, const struct host *host, const char *subject,
+                                   const uint8_t *id, const char *outcome, const struct buffer *report,
+                                   struct error *reterr)
+{
+    uint8_t hash[crypto_hash_sha256_BYTES];
+    json_t *details = record_of_host(host->id);
+    crypto_hash_sha256(hash, (const uint8_t *)report->data, report->length);
+    enum error_code code = json_set_new(details, subject, record_hex(id), reterr);
+    if (!code)
+        code = json_set_new(details, "outcome", json_string(outcome), reterr);
+    if (!code)
+        code = json_set_hex(details, "report_sha256", hash, sizeof(hash), reterr);
+    if (!code)
+        code = record_append(clerk, "done", TAKE(details), reterr);
+    json_decref(details);
+    return code;
+}
+
+/* An erase that was not carried out whole stays an order; a lock that met open files is over. */
+static enum error_code take_order(struct clerk *clerk, const struct host *host, const uint8_t *id,
+                                  const char *outcome, const struct buffer *report, struct error *reterr)
+{
+    enum order_action action = ORDER_LOCK;
+    enum error_code code = order_get_action(clerk, host, id, &action, reterr);
+    if (code)
+        return code;
+    bool changed = false;
+    const bool is_done = action != ORDER_ERASE || !strcmp(outcome, "done");
+    code = order_report(clerk, host, id, is_done ? ORDER_DONE : ORDER_REPORTED, outcome, report->data,
+                        &changed, reterr);
+    return code || !changed ? code : record_done(clerk, host, "order", id, outcome, report, reterr);
+}
+
+static enum error_code take_vault(struct clerk *clerk, const struct host *host,
+                                  const struct erasing_vault *vault, const char *outcome,
+                                  const struct buffer *report, struct error *reterr)
+{
+    bool is_erased = false;
+    enum error_code code = erasing_is_done(clerk, host, vault, &is_erased, reterr);
+    if (!code && !is_erased)
+        code = error_set(reterr, ERR_NOT_FOUND, 0, "this vault is not erased here");
+    if (!code)
+        code = sql_run(
+            clerk->sql, reterr,
+            "UPDATE erased_vaults SET report = ?1 WHERE host = ?2 AND vault = ?3 AND report IS NOT ?1", "tbb",
+            report->data, host->id, sizeof(host->id), vault->id, sizeof(vault->id));
+    if (code || sql_changes(clerk->sql) == 0)
+        return code;
+    return record_done(clerk, host, "vault", vault->id, outcome, report, reterr);
+}
+
+enum error_code handle_done(struct clerk *clerk, struct job *job, struct host *host, struct error *reterr)
+{
+    _cleanup_(buffer_done) struct buffer text = {.maximum = REPORT_MAXIMUM};
+    struct erasing_vault subject = {0}; /* or an order: both have ids of that size */
+    const bool is_order = json_object_get(job->object, "order") != NULL;
+    json_t *report = NULL;
+    const char *outcome = NULL;
+    enum error_code code =
+        json_get_hex(job->object, is_order ? "order" : "vault", subject.id, sizeof(subject.id), reterr);
+    if (!code)
+        code = json_get_string(job->object, "outcome", &outcome, reterr);
+    if (!code && strlen(outcome) > OUTCOME_MAXIMUM)
+        code = error_set(reterr, ERR_CORRUPT, 0, "an outcome of %zu bytes", strlen(outcome));
+    if (!code)
+        code = json_get_object(job->object, "report", &report, reterr);
+    if (!code && json_format(report, &text, reterr))
+        code = error_set(reterr, ERR_CORRUPT, 0, "a report that is too long");
+    if (!code)
+        code = is_order ? take_order(clerk, host, subject.id, outcome, &text, reterr)
+                        : take_vault(clerk, host, &subject, outcome, &text, reterr);
+    return code;
+}
+
+enum error_code handle_keycopies(struct clerk *clerk, struct job *job, struct host *host,
+                                 struct error *reterr)
+{
+    json_t *copies = NULL;
+    enum error_code code = json_get_array(job->object, "copies", KEYCOPIES_MAXIMUM, &copies, reterr);
+    return code ? code : keycopies_take(clerk, host, copies, reterr);
+}

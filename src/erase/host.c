@@ -1,0 +1,184 @@
+/*
+ * The end of a host, after all its vaults:
+ *
+ *   every authority says, signed, that the host is erased   .husk/host.erased has each answer
+ *   → the orders to erase are answered → host.key is destroyed in place
+ *
+ * .husk/host.erased: {"version":1,"authorities":[{"authority","order","sequence","at","signed"}]}.
+ */
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+#include "base/file.h"
+#include "base/text.h"
+#include "erase/erase.h"
+#include "json/json.h"
+
+#define HOST_ERASED_NAME "host.erased"
+enum { HOST_ERASED_VERSION = 1, HOST_ERASED_MAXIMUM = 1 << 20 };
+
+struct ending {
+    struct client *client;
+    const struct report *report;
+    struct finding_list *findings;
+    json_t *answers; /* owned; of host.erased */
+    size_t missing;
+    bool changed;
+};
+
+/* One that cannot be read is as good as none: the authorities answer again. */
+static enum error_code read_answers(struct ending *ending, struct error *reterr)
+{
+    _cleanup_(buffer_done) struct buffer text = {0};
+    _cleanup_(json_freep) json_t *file = NULL;
+    json_t *array = NULL;
+    enum error_code code =
+        file_read(ending->client->husk_fd, HOST_ERASED_NAME, HOST_ERASED_MAXIMUM, &text, NULL);
+    if (!code)
+        code = json_parse_object(text.data, text.length, HOST_ERASED_NAME, &file, NULL);
+    if (!code)
+        code = json_check_version(file, HOST_ERASED_VERSION, HOST_ERASED_NAME, NULL);
+    if (!code)
+        code = json_get_array(file, "authorities", CLIENT_AUTHORITIES_MAXIMUM, &array, NULL);
+    ending->answers = code ? json_array() : json_incref(array);
+    return ending->answers ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+}
+
+static enum error_code write_answers(struct ending *ending, struct error *reterr)
+{
+    _cleanup_(buffer_done) struct buffer text = {0};
+    _cleanup_(json_freep) json_t *file =
+        json_pack("{s:i, s:O}", "version", HOST_ERASED_VERSION, "authorities", ending->answers);
+    enum error_code code =
+        file ? json_format(file, &text, reterr) : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    return code ? code
+                : file_write_durable(ending->client->husk_fd, HOST_ERASED_NAME, 0600, text.data, text.length,
+                                     reterr);
+}
+
+static bool has_answered(const struct ending *ending, const struct client_pin *pin)
+{
+    size_t index;
+    json_t *item;
+    json_array_foreach(ending->answers, index, item)
+    {
+        const char *id = json_string_value(json_object_get(item, "authority"));
+        if (id && !strcmp(id, client_id_shown(pin->id)))
+            return true;
+    }
+    return false;
+}
+
+static enum error_code ask(struct ending *ending, struct client_pin *pin, struct error *reterr)
+{
+    _cleanup_(buffer_done) struct buffer wire = {.maximum = STATEMENT_MAXIMUM};
+    _cleanup_(erased_done) struct erased erased = {0};
+    int injected = fault("erase.host.authority");
+    if (injected)
+        return error_set(reterr, ERR_FAILED, injected, "cannot ask the authority");
+    enum error_code code = client_erase_host(ending->client, pin, &wire, &erased, reterr);
+    if (code)
+        return code;
+    json_t *item = json_pack("{s:s, s:s, s:I, s:I, s:o}", "authority", client_id_shown(pin->id), "order",
+                             client_id_shown(erased.order), "sequence", (json_int_t)erased.sequence, "at",
+                             (json_int_t)erased.at_unix_s, "signed", json_hex(wire.data, wire.length));
+    if (json_array_append_new(ending->answers, item) != 0)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    code = write_answers(ending, reterr);
+    if (code)
+        return code;
+    (void)fault("erase.host.answered");
+    ending->changed = true;
+    report_truth(ending->report, "the authority %.8s has erased this host for good",
+                 client_id_shown(pin->id));
+    return OK;
+}
+
+/* The orders this was done for: those that were taken, and one that no agent has heard of. */
+static enum error_code answer_orders(struct ending *ending, struct client_pin *pin, struct error *reterr)
+{
+    _cleanup_(client_news_done) struct client_news news = {0};
+    _cleanup_(client_orders_done) struct client_orders orders = {0};
+    enum error_code code = client_poll(ending->client, pin, CLIENT_PROMPT, &news, reterr);
+    if (!code)
+        code = client_orders_take(ending->client, pin, news.orders, &orders, ending->findings, reterr);
+    for (size_t i = 0; !code && i < orders.count; i++) {
+        struct client_order *order = &orders.items[i];
+        if (order->action != ORDER_ERASE)
+            continue;
+        code = client_order_note(ending->client, pin, order->id, "done", json_object(), reterr);
+        snprintf(order->outcome, sizeof(order->outcome), "done");
+        if (!code)
+            code = client_order_answer(ending->client, pin, order, reterr);
+        if (code == ERR_NOT_FOUND)
+            code = OK;
+    }
+    return code;
+}
+
+/* Without it nothing can be told any more, and everything was. */
+static bool has_identity(const struct ending *ending)
+{
+    return faccessat(ending->client->husk_fd, CLIENT_IDENTITY_NAME, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+static void ask_all(struct ending *ending)
+{
+    for (size_t i = 0; i < ending->client->pin_count; i++) {
+        struct client_pin *pin = &ending->client->pins[i];
+        struct error why = ERROR_NONE;
+        enum error_code code = has_answered(ending, pin) ? OK : ask(ending, pin, &why);
+        if (!code && has_identity(ending))
+            code = answer_orders(ending, pin, &why);
+        if (!code)
+            continue;
+        ending->missing++;
+        finding_add(ending->findings, FINDING_TELLS,
+                    code == ERR_CORRUPT ? "authority-not-believed" : "authority-not-reached",
+                    client_id_shown(pin->id), "run the same command again when it answers",
+                    "the authority has not ended this host as far as it knows: %s", why.message);
+    }
+}
+
+static enum error_code destroy_identity(struct ending *ending, struct error *reterr)
+{
+    struct destroy_result result;
+    if (!has_identity(ending))
+        return OK;
+    int injected = fault("erase.identity");
+    enum error_code code =
+        injected ? error_set(reterr, ERR_FAILED, injected, "cannot destroy %s", CLIENT_IDENTITY_NAME)
+                 : destroy_file(ending->client->husk_fd, CLIENT_IDENTITY_NAME, &result, reterr);
+    if (code)
+        return code;
+    (void)fault("erase.identity.destroyed");
+    ending->changed = true;
+    report_truth(ending->report, "the identity of this host is destroyed");
+    return OK;
+}
+
+enum error_code erase_host(struct client *client, const struct report *report, bool *ret_changed,
+                           struct finding_list *findings, struct error *reterr)
+{
+    struct ending ending = {.client = client, .report = report, .findings = findings};
+    if (client->husk_fd < 0)
+        return OK;
+    enum error_code code = OK;
+    if (client->pin_count > 0) {
+        code = read_answers(&ending, reterr);
+        if (!code)
+            ask_all(&ending);
+    }
+    if (!code && ending.missing > 0) {
+        code = error_set(reterr, ERR_INCOMPLETE, 0,
+                         "%zu of %zu authorities have not said that this host is erased", ending.missing,
+                         client->pin_count);
+        error_remedy(reterr, "run the same command again when they answer");
+    }
+    if (!code)
+        code = destroy_identity(&ending, reterr);
+    json_decref(ending.answers);
+    *ret_changed |= ending.changed;
+    return code;
+}

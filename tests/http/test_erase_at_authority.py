@@ -1,0 +1,267 @@
+"""An erase between a host and its authorities: what is done where, what is not believed, what survives a kill."""
+
+import json
+import os
+import re
+import shutil
+import sys
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "cli"))
+
+import document
+import husk
+import known_address
+from job import needs_faults
+from test_host import HostTest
+
+
+class EraseCase(HostTest):
+    def erase(self, *words, expect=husk.DONE, **options):
+        return self.json("erase", "v", "--confirm", "v", *words, expect=expect, **options)
+
+    def erase_all(self, expect=husk.DONE, **options):
+        return self.json("erase", "--all", "--confirm", os.uname().nodename, expect=expect, **options)
+
+    def authority_only(self, how="auto"):
+        """A vault that nothing but its authority opens."""
+        self.authority.unlock_by(how)
+        self.enroll()
+        self.protect(key=("--authority",), expect=husk.DONE)
+
+    def host(self, of=None):
+        return (of or self.authority).admin("host show", "web-1")["hosts"][0]
+
+    def verdict(self, found):
+        return found["result"]["vaults"][0]["key_destruction"]
+
+    def answers(self, found):
+        return [item["answer"] for item in found["result"]["reports"][0]["done_by_authority"]]
+
+    def second_authority(self):
+        other = self.enterContext(known_address.running())
+        other.unlock_by("auto")
+        second = self.enroll(of=other)["result"]["authority"]
+        self.json("keyslot add", "v", f"--authority={second[:8]}")
+        return other
+
+    def put_back(self, snapshot):
+        """The disk as it was: .husk of a snapshot, and a boot."""
+        self.d.remount()
+        self.forget_boot()
+        shutil.rmtree(self.path(".husk"))
+        shutil.copytree(snapshot, self.path(".husk"))
+
+    def snapshot(self, name="snapshot"):
+        path = self.beside(name)
+        shutil.copytree(self.path(".husk"), path, ignore=shutil.ignore_patterns("private"))
+        return path
+
+
+class EraseTest(EraseCase):
+    def test_with_the_authority_there_it_is_complete(self):
+        self.authority_only()
+        keyslot = self.keyslots()["authority"]
+        found = self.erase()
+        self.assertEqual(self.verdict(found), "COMPLETE")
+        (answer,) = self.answers(found)
+        self.assertEqual(answer["keyslots"], [keyslot])
+        self.assertEqual(self.state(), "erased")
+        self.assertEqual(self.host()["keyslots"], 0)
+        self.assertEqual(self.host()["state"], "active")
+        kinds = [entry["kind"] for entry in self.authority.admin("ledger show")["entries"]]
+        self.assertEqual(kinds[-3:], ["erase-begun", "erased", "done"])
+        self.assertFalse(self.erase()["changed"])
+
+    def test_an_authority_that_is_away_keeps_it_incomplete_and_the_next_run_goes_on(self):
+        self.authority_only()
+        self.authority.end()
+        for _ in range(2):
+            found = self.erase(expect=husk.INCOMPLETE)
+            self.assertIn("authority-not-reached", document.kinds(found))
+            self.assertEqual(self.verdict(found), "INCOMPLETE")
+            self.assertEqual((self.answers(found), self.state()), ([None], "erasing"))
+            self.assertEqual(os.listdir(self.path(".husk/vaults/v/keyslots")), [])
+        self.authority.start()
+        found = self.erase()
+        self.assertEqual((self.verdict(found), self.state()), ("COMPLETE", "erased"))
+        self.assertEqual(self.host()["keyslots"], 0)
+
+    def test_of_two_authorities_both_have_to_answer(self):
+        self.authority_only()
+        other = self.second_authority()
+        other.end()
+        found = self.erase(expect=husk.INCOMPLETE)
+        self.assertEqual(sorted(answer is None for answer in self.answers(found)), [False, True])
+        self.assertEqual(self.host()["keyslots"], 0)
+        other.start()
+        self.assertEqual(self.host(other)["keyslots"], 1)
+        found = self.erase()
+        self.assertNotIn(None, self.answers(found))
+        self.assertEqual(self.host(other)["keyslots"], 0)
+
+    def test_a_copy_of_the_disk_from_before_is_refused_for_ever(self):
+        self.authority_only()
+        snapshot = self.snapshot()
+        self.erase()
+        self.put_back(snapshot)
+        for _ in range(2):
+            self.assertEqual(self.unlock(expect=husk.REFUSED)["error"]["code"], "erased")
+            self.authority.end()
+            self.authority.start()
+        self.assertEqual(self.state(), "locked")
+
+    def test_a_recovery_key_is_named_and_the_verdict_is_unknown(self):
+        self.ready()
+        found = self.erase()
+        self.assertEqual(self.verdict(found), "UNKNOWN")
+        self.assertIn("key-copy-snapshot", document.kinds(found))
+
+    def test_a_keyslot_removed_earlier_is_erased_wherever_it_may_be_bound(self):
+        """Its removal could not be told; that the authority still has the scalar nothing here says any more."""
+        self.ready()
+        self.json("keyslot add", "v", "--keyfile", self.keyfile, "--allow-bypass")
+        self.authority.end()
+        self.json("keyslot remove", "v", self.keyslots()["authority"], expect=husk.INCOMPLETE)
+        self.erase(expect=husk.INCOMPLETE)
+        self.authority.start()
+        self.assertEqual(self.host()["keyslots"], 1)
+        self.erase()
+        self.assertEqual(self.host()["keyslots"], 0)
+
+    def test_a_keyslot_the_authority_knows_nothing_of_is_not_called_destroyed(self):
+        """An authority put back to before the binding: a copy of it from after has the scalar."""
+        self.authority.unlock_by("auto")
+        self.enroll()
+        self.authority.end()
+        shutil.copytree(self.authority.path, self.beside("earlier"))
+        self.authority.start()
+        self.protect(key=("--authority",), expect=husk.DONE)
+        self.authority.end()
+        shutil.rmtree(self.authority.path)
+        shutil.copytree(self.beside("earlier"), self.authority.path)
+        self.authority.start()
+        found = self.erase()
+        self.assertEqual(self.verdict(found), "UNKNOWN")
+        self.assertIn("keyslot-not-at-authority", document.kinds(found))
+
+    def test_an_order_no_agent_heard_of_is_answered_by_who_carries_it_out(self):
+        self.authority_only()
+        self.authority.admin("host erase", "web-1", "--confirm", "web-1")
+        self.assertEqual([order["state"] for order in self.host()["orders"]], ["waiting"])
+        self.erase_all()
+        self.assertEqual([(order["state"], order["outcome"]) for order in self.host()["orders"]], [("done", "done")])
+
+    def test_a_host_that_is_not_enrolled_any_more_cannot_complete(self):
+        self.authority_only()
+        shutil.rmtree(self.path(".husk/authorities"))
+        found = self.erase(expect=husk.INCOMPLETE)
+        self.assertIn("authority-not-reached", document.kinds(found))
+        self.assertEqual(self.verdict(found), "INCOMPLETE")
+
+    def test_all_ends_the_host_and_its_identity_goes_last(self):
+        self.authority_only()
+        self.authority.end()
+        self.erase_all(expect=husk.INCOMPLETE)
+        self.assertTrue(os.path.exists(self.path(".husk/host.key")))
+        self.authority.start()
+        found = self.erase_all()
+        self.assertEqual(self.verdict(found), "COMPLETE")
+        self.assertFalse(os.path.exists(self.path(".husk/host.key")))
+        self.assertEqual(self.host()["state"], "erased")
+        self.assertFalse(self.erase_all()["changed"])
+
+    def test_the_identity_stays_while_one_authority_has_not_ended_the_host(self):
+        self.authority_only()
+        other = self.enterContext(known_address.running())
+        self.enroll(of=other)  # no keyslot there
+        other.end()
+        found = self.erase_all(expect=husk.INCOMPLETE)
+        self.assertEqual(self.verdict(found), "COMPLETE")
+        self.assertIn("authority-not-reached", document.kinds(found))
+        self.assertTrue(os.path.exists(self.path(".husk/host.key")))
+        other.start()
+        self.erase_all()
+        self.assertFalse(os.path.exists(self.path(".husk/host.key")))
+        self.assertEqual((self.host()["state"], self.host(other)["state"]), ("erased", "erased"))
+
+    @needs_faults
+    def test_a_kill_anywhere_is_made_up_for_by_the_same_command(self):
+        """Those of an erase that has no authority are gone through by tests/cli as well."""
+        points = [name for name in husk.list_faults() if name.startswith("erase.")]
+        own = [name for name in points if re.search("authority|host|identity", name)]
+        self.assertEqual(len(own), 6)
+        points = points if os.environ.get("HUSK_TEST_LONG") else own
+        for point in points:
+            with self.subTest(point):
+                self.doCleanups()
+                self.setUp()
+                self.authority_only()
+                crashed = self.call("erase", "--all", "--confirm", os.uname().nodename, fault=f"{point}:crash").crashed
+                self.assertTrue(crashed, f"{point} was not passed")
+                if point != "erase.mark":
+                    self.assertIn(self.state(), ("erasing", "erased"))
+                    self.assertEqual(self.unlock(expect=husk.REFUSED)["error"]["code"], "erased")
+                found = self.erase_all()
+                self.assertEqual((self.verdict(found), self.state()), ("COMPLETE", "erased"))
+                self.assertEqual((self.host()["keyslots"], self.host()["state"]), (0, "erased"))
+                self.assertFalse(os.path.exists(self.path(".husk/host.key")))
+
+    @needs_faults
+    def test_a_mark_that_cannot_be_written_keeps_the_keyslots_from_nothing(self):
+        self.authority_only()
+        found = self.erase(fault="file.write:enospc:3")
+        self.assertIn("progress-not-kept", document.kinds(found))
+        self.assertEqual(os.listdir(self.path(".husk/vaults/v/keyslots")), [])
+        self.assertEqual(self.verdict(found), "COMPLETE")
+
+
+class OrphanTest(EraseCase):
+    """A scalar at the authority is for a keyslot that is on a disk."""
+
+    @needs_faults
+    def test_a_vault_that_is_not_made_leaves_none(self):
+        self.authority.unlock_by("auto")
+        self.enroll()
+        self.protect(key=("--authority",), expect=husk.FAILED, fault="vault.create.header:enospc")
+        self.assertFalse(os.path.exists(self.path(".husk/vaults/v")))
+        self.assertEqual(self.host()["keyslots"], 0)
+
+    @needs_faults
+    def test_a_keyslot_that_is_not_added_leaves_none(self):
+        self.authority.unlock_by("auto")
+        self.protect()
+        self.enroll()
+        for point in ("vault.keyslot.write", "vault.manifest.write"):
+            self.json("keyslot add", "v", "--authority", "--with-keyfile", self.keyfile, expect=husk.FAILED,
+                      fault=f"{point}:enospc")
+            self.assertEqual((list(self.keyslots()), self.host()["keyslots"]), (["keyfile"], 0), point)
+
+    @needs_faults
+    def test_where_it_cannot_be_told_that_is_said(self):
+        self.authority.unlock_by("auto")
+        self.enroll()
+        process = self.enterContext(husk.paused("vault.create.header", "protect", self.tree, "--vault", "v",
+                                                "--authority", "--at", self.d.path, "--skip-free-space", json=True))
+        self.authority.end()
+        os.chmod(self.path(".husk/vaults"), 0o700)
+        shutil.rmtree(self.path(".husk/vaults/v.new"))  # the next write fails
+        process.go_on()
+        self.assertNotEqual(process.done.status, husk.DONE)
+        self.assertIn("authority-not-told", document.kinds(json.loads(process.done.out)))
+
+    def test_of_two_authorities_the_first_is_released_when_the_second_is_away(self):
+        self.ready()
+        other = self.enterContext(known_address.running())
+        second = self.enroll(of=other)["result"]["authority"]
+        tree = self.make_tree("srv/more")
+        other.end()
+        first = [name[:32] for name in os.listdir(self.path(".husk/authorities"))
+                 if name.endswith(".json") and name[:32] != second][0]
+        self.json("protect", tree, "--vault", "w", "--skip-free-space", f"--authority={first}",
+                  f"--authority={second}", expect=husk.NOT_NOW)
+        self.assertEqual(self.host()["keyslots"], 1)
+
+
+if __name__ == "__main__":
+    unittest.main()
