@@ -224,7 +224,7 @@ void asking_free(struct asking *asking)
     pthread_mutex_unlock(&asking->mutex);
     if (asking->has_thread) {
         /* The handler's flag ends what waits for the network, now or next. */
-        pthread_kill(asking->thread, SIGTERM);
+        pthread_kill(asking->thread, SIGHUP);
         pthread_join(asking->thread, NULL);
     }
     network_undo(asking->network);

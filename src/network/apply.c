@@ -226,7 +226,7 @@ static enum error_code apply_link(struct network *network, json_t *object, int64
     json_t *addresses, *routes;
     _cleanup_(nl_addr_putp) struct nl_addr *mac = NULL;
     _cleanup_(nl_cache_freep) struct nl_cache *links = NULL, *again = NULL;
-    struct rtnl_link *link;
+    struct rtnl_link *link = NULL;
     enum error_code code = json_get_string(object, "mac", &text, reterr);
     if (!code)
         code = json_get_integer(object, "mtu", 0, 1 << 20, &mtu, reterr);
@@ -238,7 +238,7 @@ static enum error_code apply_link(struct network *network, json_t *object, int64
         code = error_set(reterr, ERR_CORRUPT, 0, NETWORK_FILE ": %s is no MAC", text_shown(text));
     if (!code)
         code = wait_for_card(network->socket, mac, false, deadline_ns, &links, &link, reterr);
-    if (code || was_up(network, rtnl_link_get_ifindex(link), &mtu_before))
+    if (code || !link || was_up(network, rtnl_link_get_ifindex(link), &mtu_before))
         return code;
     code = change_link(network->socket, link, (unsigned)mtu, true, reterr);
     if (!code)
@@ -300,7 +300,10 @@ enum error_code network_apply(struct network *network, const char *at, unsigned 
 
 enum error_code network_run(const char *program, struct error *reterr)
 {
-    char *const arguments[] = {(char *)(uintptr_t)program, NULL};
+    _cleanup_(freep) char *name = strdup(program);
+    char *const arguments[] = {name, NULL};
+    if (!name)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     posix_spawnattr_t attributes;
     pid_t pid = 0;
     posix_spawnattr_init(&attributes);

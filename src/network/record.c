@@ -12,7 +12,7 @@
 #include "network/netlink.h"
 
 #define HUSK_DIRECTORY ".husk"
-enum { ADDRESS_TEXT = 128, RESOLV_MAXIMUM = 64 << 10 };
+enum { ADDRESS_TEXT = 128 };
 
 enum error_code netlink_error(struct error *reterr, int status, const char *doing, const char *what)
 {
@@ -134,7 +134,6 @@ static enum error_code add_name_servers(json_t *object, struct error *reterr)
     static const char *const paths[] = {"/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"};
     json_t *array = json_array();
     for (size_t i = 0; i < ARRAY_SIZE(paths) && json_array_size(array) == 0; i++) {
-        _cleanup_(buffer_done) struct buffer text = {.maximum = RESOLV_MAXIMUM};
         char *save = NULL, server[64], block[4096];
         _cleanup_(close_fdp) int fd = open(paths[i], O_RDONLY | O_CLOEXEC);
         ssize_t got = fd < 0 ? -1 : read(fd, block, sizeof(block) - 1);
