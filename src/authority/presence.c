@@ -2,8 +2,6 @@
 
 #include <sodium.h>
 
-#include "base/clock.h"
-
 enum { SLOTS_AT_FIRST = 1024, SERIAL_SIZE = 4, NONCE_KEY_SIZE = 32 };
 
 enum error_code presence_init(struct presence *presence, struct error *reterr)
@@ -97,17 +95,6 @@ bool presence_get_identity(struct presence *presence, const uint8_t id[MESSAGE_H
         memcpy(ret_identity, host->identity, HPKE_KEY_SIZE);
     pthread_rwlock_unlock(&presence->lock);
     return host != NULL;
-}
-
-bool presence_pay(struct presence_host *host, int64_t now_ns)
-{
-    const int64_t price_ns = CLOCK_NS_PER_S / PRESENCE_RATE;
-    if (host->paid_until_ns < now_ns)
-        host->paid_until_ns = now_ns;
-    if (host->paid_until_ns + price_ns > now_ns + PRESENCE_BURST_S * CLOCK_NS_PER_S)
-        return false;
-    host->paid_until_ns += price_ns;
-    return true;
 }
 
 static void format_nonce(const struct presence *presence, const struct presence_host *host, uint32_t serial,
