@@ -50,6 +50,9 @@ const struct option_spec huskd_options[OPTIONS] = {
                            "a checkpoint that a host kept: the ledger has to hold what it saw"},
     [OPTION_ROOT] = {"root", "F", OPTION_ONCE, "the private key of the authority root, made by huskd init"},
     [OPTION_OUT] = {"out", "F", OPTION_ONCE, "write it to the new file F"},
+    [OPTION_SAME_KEYS] = {"same-keys", NULL, OPTION_ONCE, "the keys of now: only addresses change"},
+    [OPTION_KEEP] = {"keep", "TIME", OPTION_ONCE,
+                     "how long messages to the key of now are still read, as 12h, 2d; 0s: not at all (default 7d)"},
 };
 
 const enum option_kind huskd_option_kinds[OPTIONS] = {
@@ -57,4 +60,5 @@ const enum option_kind huskd_option_kinds[OPTIONS] = {
     [OPTION_WINDOW] = KIND_WINDOW,      [OPTION_LIVENESS] = KIND_SECONDS, [OPTION_REQUEST_TTL] = KIND_SECONDS,
     [OPTION_TICKET_TTL] = KIND_SECONDS, [OPTION_HELD] = KIND_YES_NO,      [OPTION_FROM] = KIND_NUMBER,
     [OPTION_COUNT] = KIND_NUMBER,       [OPTION_CHECKPOINT] = KIND_LIST,
+    [OPTION_ADDRESS] = KIND_LIST,       [OPTION_KEEP] = KIND_SECONDS,
 };

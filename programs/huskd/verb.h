@@ -30,6 +30,8 @@ enum huskd_option {
     OPTION_CHECKPOINT,
     OPTION_ROOT,
     OPTION_OUT,
+    OPTION_SAME_KEYS,
+    OPTION_KEEP,
     OPTIONS
 };
 

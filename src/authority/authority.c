@@ -8,6 +8,7 @@
 #include "authority/directory.h"
 #include "authority/erasing.h"
 #include "authority/hosts.h"
+#include "authority/rotation.h"
 #include "authority/schema.h"
 #include "base/file.h"
 
@@ -20,8 +21,27 @@ struct authority {
     char *holder; /* owned */
 };
 
+/* The keyring of that generation, and what it shows with the descriptor. */
+static enum error_code read_keys(struct clerk *clerk, const void *descriptor, size_t length,
+                                 uint64_t generation, struct error *reterr)
+{
+    struct face *face = NULL;
+    enum error_code code = keyring_read(&clerk->place, generation, &clerk->keyring, reterr);
+    if (!code)
+        code = face_new(descriptor, length, NULL, clerk->keyring, clerk->epoch, &face, reterr);
+    if (!code)
+        code = rotation_read(clerk, face, reterr);
+    if (code) {
+        face_free(face);
+        return code;
+    }
+    clerk->face = face;
+    face_place_put(&clerk->face_place, face);
+    return OK;
+}
+
 /* What the database says of itself. */
-static enum error_code read_state(struct clerk *clerk, uint64_t *ret_generation, struct error *reterr)
+static enum error_code read_state(struct clerk *clerk, struct error *reterr)
 {
     struct sql_rows rows = {0};
     bool is_there = false;
@@ -35,33 +55,9 @@ static enum error_code read_state(struct clerk *clerk, uint64_t *ret_generation,
         size_t length;
         const void *bytes = sql_blob(&rows, 2, &length);
         clerk->epoch = (uint64_t)sql_integer(&rows, 0);
-        *ret_generation = (uint64_t)sql_integer(&rows, 1);
-        code = buffer_append(&clerk->descriptor_bytes, bytes, length, reterr);
+        code = read_keys(clerk, bytes, length, (uint64_t)sql_integer(&rows, 1), reterr);
     }
     sql_done(&rows);
-    if (!code)
-        code = descriptor_parse(clerk->descriptor_bytes.data, clerk->descriptor_bytes.length, NULL,
-                                &clerk->descriptor, reterr);
-    return code;
-}
-
-static enum error_code read_keys(struct clerk *clerk, uint64_t generation, struct error *reterr)
-{
-    uint8_t message_public[HPKE_KEY_SIZE];
-    enum error_code code = keyring_read(&clerk->place, generation, &clerk->keyring, reterr);
-    if (!code)
-        code = sign_public_key(clerk->keyring->signing_key, clerk->signing_public, reterr);
-    if (!code)
-        code =
-            secret_new_copy(clerk->keyring->message_key->bytes, HPKE_KEY_SIZE, &clerk->message_key, reterr);
-    if (!code && clerk->keyring->next_message_key)
-        code = secret_new_copy(clerk->keyring->next_message_key->bytes, HPKE_KEY_SIZE,
-                               &clerk->next_message_key, reterr);
-    if (!code)
-        code = hpke_public_key(clerk->message_key, message_public, reterr);
-    if (!code && (memcmp(message_public, clerk->descriptor.message_key, HPKE_KEY_SIZE) != 0 ||
-                  memcmp(clerk->signing_public, clerk->descriptor.signing_key, SIGN_PUBLIC_SIZE) != 0))
-        code = error_set(reterr, ERR_CORRUPT, 0, "the keyring is not that of the descriptor in the database");
     return code;
 }
 
@@ -107,6 +103,7 @@ static enum error_code init_clerk(struct clerk *clerk, const struct authority_op
     clerk->clock = options->clock;
     clerk->queue_end = &clerk->queue;
     clerk->wake_round = 1;
+    face_place_init(&clerk->face_place);
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_mutex_init(&clerk->mutex, NULL);
@@ -119,7 +116,6 @@ static enum error_code open_all(struct authority *authority, const struct author
                                 struct error *reterr)
 {
     struct clerk *clerk = &authority->clerk;
-    uint64_t generation = 0;
     enum error_code code =
         directory_lock(options->directory, &authority->directory_fd, &authority->lock_fd, reterr);
     clerk->place =
@@ -131,9 +127,7 @@ static enum error_code open_all(struct authority *authority, const struct author
     if (!code)
         code = schema_check(clerk->sql, reterr);
     if (!code)
-        code = read_state(clerk, &generation, reterr);
-    if (!code)
-        code = read_keys(clerk, generation, reterr);
+        code = read_state(clerk, reterr);
     if (!code)
         code = read_hosts(clerk, reterr);
     if (!code)
@@ -191,9 +185,8 @@ void authority_close(struct authority *authority)
     sql_close(clerk->sql);
     keyring_free(clerk->keyring);
     keyring_free(clerk->next_keyring);
-    secret_free(clerk->message_key);
-    secret_free(clerk->next_message_key);
-    buffer_done(&clerk->descriptor_bytes);
+    face_free(clerk->next_face);
+    face_place_done(&clerk->face_place);
     presence_done(&clerk->presence);
     pthread_mutex_destroy(&clerk->mutex);
     pthread_cond_destroy(&clerk->wake);

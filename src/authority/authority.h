@@ -18,6 +18,11 @@ struct authority_options {
     const char *holder;        /* path of the file that seals the keyring; NULL: a warning, and none */
     const struct clock *clock; /* must outlive the authority */
     unsigned workers;          /* threads; 0: one per processor */
+    const uint8_t *backup_key; /* for authority_init: the public key, 32 bytes, of backups; NULL: none yet */
+    /* Told in a line when something keeps it from working, and when that is over; from other threads. NULL:
+     * nobody is. */
+    void (*log)(void *context, const char *line);
+    void *log_context;
 };
 
 /* Make the directory of a new authority: database, keyring, message and signing keys, the first descriptor,

@@ -6,6 +6,7 @@
 #include "authority/messages.h"
 #include "authority/operations.h"
 #include "authority/record.h"
+#include "authority/rotation.h"
 #include "base/fault.h"
 #include "base/text.h"
 
@@ -28,6 +29,15 @@ enum error_code clerk_change_keyring(struct clerk *clerk, struct keyring **ret_k
     return code;
 }
 
+void clerk_change_keys(struct clerk *clerk, struct keyring *keyring, struct face *face)
+{
+    keyring->generation = clerk->keyring->generation + 1;
+    keyring_free(clerk->next_keyring);
+    clerk->next_keyring = keyring;
+    face_free(clerk->next_face);
+    clerk->next_face = face;
+}
+
 /* A clock that went back by more than a minute behind the last entry makes nothing automatic. */
 static enum error_code look_at_the_clock(struct clerk *clerk, struct error *reterr)
 {
@@ -42,11 +52,18 @@ static enum error_code look_at_the_clock(struct clerk *clerk, struct error *rete
     return code;
 }
 
+/* What was to be from a commit on that does not come. */
+static void drop_next(struct clerk *clerk)
+{
+    keyring_free(TAKE(clerk->next_keyring));
+    face_free(TAKE(clerk->next_face));
+}
+
 enum error_code clerk_begin(struct clerk *clerk, struct error *reterr)
 {
     clerk->now_unix_s = clock_unix_s(clerk->clock);
     clerk->now_ns = clock_monotonic_ns();
-    keyring_free(TAKE(clerk->next_keyring));
+    drop_next(clerk);
     enum error_code code = sql_begin(clerk->sql, reterr);
     return code ? code : look_at_the_clock(clerk, reterr);
 }
@@ -88,7 +105,7 @@ enum error_code clerk_commit(struct clerk *clerk, struct error *reterr)
     if (code) {
         sql_roll_back(clerk->sql);
         clerk->has_old_keyring |= clerk->next_keyring != NULL;
-        keyring_free(TAKE(clerk->next_keyring));
+        drop_next(clerk);
         clerk->commits_failed++;
         return code;
     }
@@ -96,6 +113,10 @@ enum error_code clerk_commit(struct clerk *clerk, struct error *reterr)
         keyring_free(clerk->keyring);
         clerk->keyring = TAKE(clerk->next_keyring);
         clerk->has_old_keyring = true;
+    }
+    if (clerk->next_face) {
+        clerk->face = clerk->next_face;
+        face_place_put(&clerk->face_place, TAKE(clerk->next_face));
     }
     refresh_checkpoint(clerk);
     return OK;
@@ -125,8 +146,8 @@ static void handle(struct clerk *clerk, struct job *job)
                                         : operations_handle(clerk, job, &error);
         if (code)
             sql_piece_undo(clerk->sql);
-        else
-            code = sql_piece_keep(clerk->sql, &error);
+        else if ((code = sql_piece_keep(clerk->sql, &error)) != OK)
+            sql_roll_back(clerk->sql); /* neither kept nor undone: nothing of this batch is */
     }
     if (!code)
         return;
@@ -178,6 +199,11 @@ static enum error_code handle_all(struct clerk *clerk, struct batch *batch, stru
     enum error_code code = clerk_begin(clerk, reterr);
     if (code)
         return code;
+    code = rotation_expire(clerk, reterr);
+    if (code) {
+        sql_roll_back(clerk->sql);
+        return code;
+    }
     add_due(clerk, batch);
     for (struct job *job = batch->first; job; job = job->next) {
         handle(clerk, job);

@@ -9,12 +9,12 @@
 #pragma once
 #include <stdatomic.h>
 
+#include "authority/face.h"
 #include "authority/job.h"
 #include "authority/keyring.h"
 #include "authority/presence.h"
 #include "authority/sql.h"
 #include "authority/workers.h"
-#include "message/descriptor.h"
 
 struct clerk {
     struct sql *sql;
@@ -24,11 +24,9 @@ struct clerk {
     struct presence presence;
     const struct clock *clock;
     char *database_path; /* owned */
-    /* The next four stay as they are while threads run: workers read them. */
-    struct descriptor descriptor;
-    struct buffer descriptor_bytes;
-    struct secret *message_key, *next_message_key;
-    uint8_t signing_public[SIGN_PUBLIC_SIZE];
+    struct face_place face_place;    /* where workers find what they read messages with */
+    const struct face *face;         /* the same */
+    struct face *next_face;          /* from the commit of this transaction on; NULL: none */
     uint64_t epoch;
     int64_t now_unix_s; /* of this batch */
     int64_t now_ns;     /* monotonic */
@@ -76,6 +74,10 @@ must_check enum error_code clerk_commit(struct clerk *clerk, struct error *reter
 
 /* Destroy keyrings that are not valid any more. */
 must_check enum error_code clerk_destroy_old(struct clerk *clerk, struct error *reterr);
+
+/* From the commit of this transaction on: that keyring, a copy of clerk_keyring, and that face. Takes over
+ * both. Cannot fail, so that a piece that is undone has changed neither. */
+void clerk_change_keys(struct clerk *clerk, struct keyring *keyring, struct face *face);
 
 /* The keyring to change in this transaction. */
 must_check enum error_code clerk_change_keyring(struct clerk *clerk, struct keyring **ret_keyring,

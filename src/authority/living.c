@@ -157,18 +157,6 @@ static enum error_code take_probe(struct clerk *clerk, struct job *job, const st
                    (size_t)POLICY_TOKEN_SIZE, (int64_t)POLICY_PENDING, (int64_t)POLICY_APPROVED);
 }
 
-/* To a host that has an older one. */
-static enum error_code add_descriptor(struct clerk *clerk, struct job *job, struct error *reterr)
-{
-    int64_t sequence = 0;
-    enum error_code code =
-        json_get_integer(job->object, "descriptor_sequence", 0, INT64_MAX, &sequence, reterr);
-    if (code || (uint64_t)sequence >= clerk->descriptor.sequence)
-        return code;
-    return json_set_hex(job->result, "descriptor", (const uint8_t *)clerk->descriptor_bytes.data,
-                        clerk->descriptor_bytes.length, reterr);
-}
-
 enum error_code handle_heartbeat(struct clerk *clerk, struct job *job, struct host *host,
                                  struct error *reterr)
 {
@@ -194,7 +182,7 @@ enum error_code handle_heartbeat(struct clerk *clerk, struct job *job, struct ho
         code = take_probe(clerk, job, host, boot, reterr);
     if (!code)
         code = watching_compare(clerk, host, json_object_get(job->object, "checkpoint"), reterr);
-    return code ? code : add_descriptor(clerk, job, reterr);
+    return code;
 }
 
 enum error_code handle_poll(struct clerk *clerk, struct job *job, struct host *host, struct error *reterr)
@@ -257,8 +245,7 @@ static enum error_code tell_erased(struct clerk *clerk, struct job *job, const s
         code = erasing_list_host(clerk, host, erased, reterr);
     for (size_t i = 0; !code && i < count; i++)
         code = erasing_list_vault(clerk, host, &vaults[i], erased, reterr);
-    return code || !json_object_get(job->object, "descriptor_sequence") ? code
-                                                                        : add_descriptor(clerk, job, reterr);
+    return code;
 }
 
 /* First it begins the erase; looked at again after that was carried out, it finds all done. */

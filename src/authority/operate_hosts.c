@@ -12,7 +12,7 @@ static json_t *format_token(const struct clerk *clerk, const uint8_t token[TOKEN
 {
     uint8_t fingerprint[DESCRIPTOR_FINGERPRINT_SIZE];
     char token_text[2 * TOKEN_SIZE + 1], fingerprint_text[2 * DESCRIPTOR_FINGERPRINT_SIZE + 1];
-    descriptor_fingerprint(clerk->descriptor.root, fingerprint);
+    descriptor_fingerprint(clerk->face->descriptor.root, fingerprint);
     text_format_hex(token_text, token, TOKEN_SIZE);
     text_format_hex(fingerprint_text, fingerprint, sizeof(fingerprint));
     json_t *text = json_sprintf("husk1.%s.%s", token_text, fingerprint_text);

@@ -67,8 +67,7 @@ static enum error_code parse_checkpoints(struct clerk *clerk, struct job *job,
         const size_t length = text ? strlen(text) / 2 : 0;
         if (!text || length > sizeof(bytes) || text_parse_hex(text, bytes, length, NULL) != OK)
             return error_set(reterr, ERR_USAGE, 0, "a checkpoint that is no hexadecimal");
-        enum error_code code =
-            ledger_checkpoint_parse(bytes, length, clerk->signing_public, &checkpoints[i], reterr);
+        enum error_code code = record_parse_checkpoint(clerk, bytes, length, &checkpoints[i], reterr);
         if (code)
             return code;
     }

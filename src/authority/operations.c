@@ -21,8 +21,8 @@ static const struct {
     {"ledger verify", operation_ledger_verify},
     {"keycopy list", operation_keycopy_list},
     {"keycopy destroyed", operation_keycopy_destroyed},
-    {"descriptor prepare", NULL},
-    {"descriptor install", NULL},
+    {"descriptor prepare", operation_descriptor_prepare},
+    {"descriptor install", operation_descriptor_install},
     {"metrics", operation_metrics},
     {"backup", NULL},
 };

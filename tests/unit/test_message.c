@@ -233,7 +233,7 @@ static void signer_make(struct signer *signer)
 {
     _cleanup_(buffer_done) struct buffer text = {0};
     *signer =
-        (struct signer){.descriptor = {.sequence = 7, .issued_at_unix_s = 1700000000, .address_count = 2}};
+        (struct signer){.descriptor = {.sequence = 7, .epoch = 3, .issued_at_unix_s = 1700000000, .address_count = 2}};
     assert_ok(sign_key_new(&signer->key, signer->descriptor.root, &error));
     randombytes_buf(signer->descriptor.message_key, HPKE_KEY_SIZE);
     randombytes_buf(signer->descriptor.signing_key, SIGN_PUBLIC_SIZE);
@@ -293,6 +293,8 @@ static void a_descriptor_its_root_should_not_have_signed_is_refused(void **state
         {"version", json_integer(2), ERR_TOO_NEW},
         {"version", json_integer(0), ERR_CORRUPT},
         {"sequence", json_integer(0), ERR_CORRUPT},
+        {"epoch", json_integer(0), ERR_CORRUPT},
+        {"epoch", json_null(), ERR_CORRUPT},
         {"root", json_string("00"), ERR_CORRUPT},
         {"root", json_string("0000000000000000000000000000000000000000000000000000000000000000"),
          ERR_CORRUPT},
