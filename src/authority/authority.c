@@ -5,6 +5,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "authority/backup.h"
 #include "authority/directory.h"
 #include "authority/erasing.h"
 #include "authority/hosts.h"
@@ -246,10 +247,12 @@ enum error_code authority_operate(struct authority *authority, const char *opera
     while (!job->is_done)
         pthread_cond_wait(&done, &mutex);
     pthread_mutex_unlock(&mutex);
-    const enum error_code code = job->error.code;
-    if (code && reterr) {
+    enum error_code code = job->error.code;
+    if (code && reterr)
         *reterr = job->error;
-    } else if (!code) {
+    if (!code && job->backup)
+        code = backup_write(job->backup, actor->files[0], actor->files[1], reterr);
+    if (!code) {
         *ret_result = TAKE(job->result);
         *ret_changed = job->changed;
     }

@@ -10,6 +10,7 @@
 #pragma once
 #include "base/clock.h"
 #include "json/json.h"
+#include "secret/secret.h"
 
 struct authority;
 
@@ -31,6 +32,26 @@ struct authority_options {
 must_check enum error_code authority_init(const struct authority_options *options, int root_out_fd,
                                           const char *const *addresses, unsigned count, struct error *reterr);
 
+/* A new authority in an empty directory, from the two files of a backup, open for reading. Every host is held,
+ * the ledger begins another epoch, and what records (below) say was erased since is destroyed, before
+ * anything is there that authority_open opens. text gets the descriptor that the root has to sign, with these
+ * addresses (count 0: as they were); until it is installed, hosts get no answer but "try again".
+ * records: arrays of {"sequence","hash",…} entries of "ledger show", or of signed `erased` answers in
+ * hexadecimal. Only a ledger that goes on from the backup's to a checkpoint its authority signed, the first
+ * member of the array after it, tells all there is: hosts are not held then. *ret_summary is an object of the
+ * caller's. ERR_EXISTS, ERR_WRONG_KEY, ERR_CORRUPT. Blocks. */
+struct authority_backup {
+    int bulk_fd, envelope_fd;
+    const struct secret *backup_key; /* the private one, 32 bytes */
+    const json_t *const *records;
+    size_t record_count;
+};
+must_check enum error_code authority_restore(const struct authority_options *options,
+                                             const struct authority_backup *backup,
+                                             const char *const *addresses, unsigned count,
+                                             struct buffer *text, json_t **ret_summary,
+                                             struct error *reterr);
+
 /* Open it, finish what a crash left (erases, keyrings), start the threads. ERR_NOT_FOUND, ERR_CORRUPT,
  * ERR_TOO_NEW, ERR_BUSY when another process has it. Blocks. */
 must_check enum error_code authority_open(const struct authority_options *options,
@@ -48,10 +69,16 @@ must_check enum error_code authority_message(struct authority *authority, const 
                                              const char *peer, authority_answer *answer, void *context,
                                              struct error *reterr);
 
+#define AUTHORITY_FILES 2
+
 /* Who asks over the administrators' socket. */
 struct authority_actor {
     unsigned uid;
     char name[64]; /* for the ledger: the login user */
+    /* Descriptors of regular files that came with the request, open for writing; of "backup": the bulk and the
+     * envelope. The caller closes them. */
+    int files[AUTHORITY_FILES];
+    unsigned file_count;
 };
 
 /* One operation of an administrator, by the words of the command line: "token create", "host list", "host

@@ -171,16 +171,20 @@ static void add(struct batch *batch, struct job *job)
     batch->end = &job->next;
 }
 
+static bool is_woken(struct clerk *clerk, const struct job *job)
+{
+    const struct presence_host *host = presence_find(&clerk->presence, job->host);
+    return clerk->has_woken && host && host->woken_round == clerk->wake_round;
+}
+
 /* Add those of the waiting whose time is over, or whose host was woken. */
 static void add_due(struct clerk *clerk, struct batch *batch)
 {
     for (struct job **at = &clerk->waiting; *at;) {
         struct job *job = *at;
-        const struct presence_host *host = presence_find(&clerk->presence, job->host);
         job->has_waited |= clerk->now_ns >= job->wait_until_ns;
         const bool is_time = job->look_again_ns && clerk->now_ns >= job->look_again_ns;
-        if (!job->has_waited && !is_time &&
-            !(clerk->has_woken && host && host->woken_round == clerk->wake_round)) {
+        if (!job->has_waited && !is_time && !is_woken(clerk, job)) {
             at = &job->next;
             continue;
         }
@@ -190,6 +194,14 @@ static void add_due(struct clerk *clerk, struct batch *batch)
     }
     clerk->has_woken = false;
     clerk->wake_round++;
+}
+
+/* Jobs of this batch that found they had to wait, before another one of it woke them. */
+static void look_again(struct clerk *clerk, struct batch *batch)
+{
+    for (struct job *job = batch->first; job; job = job->next)
+        if (job->kind == JOB_MESSAGE && job->outcome == JOB_WAITS && is_woken(clerk, job))
+            handle(clerk, job);
 }
 
 /* All of them, and what waited for them, in one transaction. Handlers that wake find waiting jobs of that
@@ -207,8 +219,10 @@ static enum error_code handle_all(struct clerk *clerk, struct batch *batch, stru
     add_due(clerk, batch);
     for (struct job *job = batch->first; job; job = job->next) {
         handle(clerk, job);
-        if (!job->next && clerk->has_woken)
+        if (!job->next && clerk->has_woken) {
+            look_again(clerk, batch);
             add_due(clerk, batch);
+        }
     }
     clerk->batches++;
     return clerk_commit(clerk, reterr);

@@ -1,4 +1,4 @@
-#include "authority/job.h"
+#include "authority/backup.h"
 
 #include <stdarg.h>
 
@@ -15,6 +15,7 @@ void job_free(struct job *job)
     hpke_context_free(job->context);
     for (size_t i = 0; i < job->evaluation_count; i++)
         secret_free(job->evaluations[i].scalar);
+    backup_free(job->backup);
     free(job->checkpoint);
     free(job->wire);
     free(job);

@@ -23,6 +23,8 @@ enum job_outcome {
     JOB_TRY_AGAIN /* nothing changed; the peer tries again */
 };
 
+struct backup;
+
 struct job_evaluation {
     struct secret *scalar;
     uint8_t blinded[OPRF_ELEMENT_SIZE];
@@ -67,6 +69,7 @@ struct job {
     json_t *arguments;
     const struct authority_actor *actor;
     bool changed;
+    struct backup *backup; /* to be written when it was answered; owned */
     pthread_mutex_t *mutex;
     pthread_cond_t *done;
     bool is_done;

@@ -24,7 +24,7 @@ static const struct {
     {"descriptor prepare", operation_descriptor_prepare},
     {"descriptor install", operation_descriptor_install},
     {"metrics", operation_metrics},
-    {"backup", NULL},
+    {"backup", operation_backup},
 };
 
 enum error_code operations_handle(struct clerk *clerk, struct job *job, struct error *reterr)

@@ -11,7 +11,7 @@ typedef enum error_code operation_handler(struct clerk *clerk, struct job *job, 
 operation_handler operation_token_create;
 operation_handler operation_host_list, operation_host_show, operation_host_hold, operation_host_release,
     operation_host_lock, operation_host_erase, operation_host_accept_restore;
-operation_handler operation_descriptor_prepare, operation_descriptor_install;
+operation_handler operation_descriptor_prepare, operation_descriptor_install, operation_backup;
 operation_handler operation_keycopy_list, operation_keycopy_destroyed;
 operation_handler operation_group_set, operation_group_list;
 operation_handler operation_request_list, operation_request_approve, operation_request_deny;

@@ -251,6 +251,42 @@ void sql_piece_undo(struct sql *sql)
     sql_roll_back(sql);
 }
 
+enum error_code sql_copy(struct sql *sql, const char *path, struct error *reterr)
+{
+    sqlite3 *copy = NULL;
+    enum error_code code = OK;
+    int result = sqlite3_open_v2(
+        path, &copy, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW,
+        NULL);
+    sqlite3_backup *backup =
+        result == SQLITE_OK ? sqlite3_backup_init(copy, "main", sql->database, "main") : NULL;
+    if (backup) {
+        result = sqlite3_backup_step(backup, -1);
+        const int finished = sqlite3_backup_finish(backup);
+        result = result == SQLITE_DONE ? finished : result;
+    } else if (result == SQLITE_OK) {
+        result = sqlite3_errcode(copy);
+    }
+    if (result != SQLITE_OK)
+        code = error_set(reterr, (result & 0xff) == SQLITE_FULL ? ERR_NO_SPACE : ERR_FAILED, 0,
+                         "cannot copy the database: %s", sqlite3_errstr(result));
+    sqlite3_close(copy);
+    return code;
+}
+
+enum error_code sql_check_whole(struct sql *sql, struct error *reterr)
+{
+    struct sql_rows rows = {0};
+    bool is_there = false;
+    enum error_code code = sql_select(sql, &rows, reterr, "PRAGMA integrity_check(1)", "");
+    if (!code)
+        code = sql_next(&rows, &is_there, reterr);
+    if (!code && (!is_there || strcmp(sql_text(&rows, 0), "ok") != 0))
+        code = error_set(reterr, ERR_CORRUPT, 0, "the database is damaged: %s", sql_text(&rows, 0));
+    sql_done(&rows);
+    return code;
+}
+
 enum error_code sql_get_version(struct sql *sql, int64_t *ret_version, struct error *reterr)
 {
     struct sql_rows rows = {0};

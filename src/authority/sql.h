@@ -59,5 +59,12 @@ must_check enum error_code sql_piece_begin(struct sql *sql, struct error *reterr
 must_check enum error_code sql_piece_keep(struct sql *sql, struct error *reterr);
 void sql_piece_undo(struct sql *sql);
 
+/* Copy the database as it stands in sql's transaction to a new file at path: one file, durable when it
+ * returns. */
+must_check enum error_code sql_copy(struct sql *sql, const char *path, struct error *reterr);
+
+/* Every page and index looked at. ERR_CORRUPT names the first thing that is wrong. */
+must_check enum error_code sql_check_whole(struct sql *sql, struct error *reterr);
+
 /* The version of the schema the file carries (PRAGMA user_version). */
 must_check enum error_code sql_get_version(struct sql *sql, int64_t *ret_version, struct error *reterr);
