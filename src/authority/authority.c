@@ -5,7 +5,6 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include "authority/backup.h"
 #include "authority/directory.h"
 #include "authority/erasing.h"
 #include "authority/hosts.h"
@@ -250,8 +249,8 @@ enum error_code authority_operate(struct authority *authority, const char *opera
     enum error_code code = job->error.code;
     if (code && reterr)
         *reterr = job->error;
-    if (!code && job->backup)
-        code = backup_write(job->backup, actor->files[0], actor->files[1], reterr);
+    if (!code && job->later.context)
+        code = job->later.write(job->later.context, actor, reterr);
     if (!code) {
         *ret_result = TAKE(job->result);
         *ret_changed = job->changed;

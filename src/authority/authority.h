@@ -36,14 +36,13 @@ must_check enum error_code authority_init(const struct authority_options *option
  * the ledger begins another epoch, and what records (below) say was erased since is destroyed, before
  * anything is there that authority_open opens. text gets the descriptor that the root has to sign, with these
  * addresses (count 0: as they were); until it is installed, hosts get no answer but "try again".
- * records: arrays of {"sequence","hash",…} entries of "ledger show", or of signed `erased` answers in
- * hexadecimal. Only a ledger that goes on from the backup's to a checkpoint its authority signed, the first
- * member of the array after it, tells all there is: hosts are not held then. *ret_summary is an object of the
- * caller's. ERR_EXISTS, ERR_WRONG_KEY, ERR_CORRUPT. Blocks. */
+ * Records are files of signed `erased` answers in hexadecimal, one a line, and one export of the ledger: only
+ * that, going on from the backup's to a checkpoint its authority signed, tells all there is, so that hosts are
+ * not held. *ret_summary is an object of the caller's. ERR_EXISTS, ERR_WRONG_KEY, ERR_CORRUPT. Blocks. */
 struct authority_backup {
     int bulk_fd, envelope_fd;
     const struct secret *backup_key; /* the private one, 32 bytes */
-    const json_t *const *records;
+    const int *record_fds; /* files of records */
     size_t record_count;
 };
 must_check enum error_code authority_restore(const struct authority_options *options,

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sodium.h>
-#include <sys/stat.h>
 
 #include "authority/backup_file.h"
 #include "authority/directory.h"
@@ -24,10 +23,9 @@ struct backup {
     int directory_fd;
 };
 
-void backup_free(struct backup *backup)
+static void backup_free(void *context)
 {
-    if (!backup)
-        return;
+    struct backup *backup = context;
     sql_close(backup->snapshot);
     secret_free(backup->keyring);
     free(backup->copy_path);
@@ -134,45 +132,6 @@ static enum error_code begin(struct clerk *clerk, const char *actor, struct back
     return code;
 }
 
-static enum error_code check_files(const struct job *job, struct error *reterr)
-{
-    struct stat status;
-    if (job->actor->file_count != AUTHORITY_FILES)
-        return error_set(reterr, ERR_USAGE, 0, "a backup needs the files it is to be written to");
-    for (unsigned i = 0; i < AUTHORITY_FILES; i++)
-        if (fstat(job->actor->files[i], &status) < 0 || !S_ISREG(status.st_mode))
-            return error_set(reterr, ERR_USAGE, 0, "a backup is written to regular files");
-    return OK;
-}
-
-enum error_code operation_backup(struct clerk *clerk, struct job *job, struct error *reterr)
-{
-    char actor[OPERATION_ACTOR_SIZE];
-    struct backup *backup = calloc(1, sizeof(*backup));
-    if (!backup)
-        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
-    backup->directory_fd = -1;
-    operation_actor(job, actor);
-    enum error_code code = check_files(job, reterr);
-    if (!code)
-        code = choose_key(clerk, job, actor, backup->facts.backup_key, reterr);
-    if (!code)
-        code = begin(clerk, actor, backup, reterr);
-    if (!code) {
-        job->result = json_pack("{s:o, s:I}", "id", record_hex(backup->facts.id), "made_at",
-                                (json_int_t)clerk->now_unix_s);
-        code = job->result ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
-    }
-    if (code) {
-        backup_free(backup);
-        return code;
-    }
-    backup_free(job->backup); /* of a batch that was not committed */
-    job->backup = backup;
-    job->changed = true;
-    return OK;
-}
-
 static enum error_code write_head(struct bulk *bulk, const struct backup *backup, struct error *reterr)
 {
     const uint64_t generation = htole64(backup->generation);
@@ -233,8 +192,10 @@ static enum error_code copy_database(struct backup *backup, int *ret_fd, struct 
     return code ? code : removed;
 }
 
-enum error_code backup_write(struct backup *backup, int bulk_fd, int envelope_fd, struct error *reterr)
+static enum error_code backup_write(void *context, const struct authority_actor *actor,
+                                    struct error *reterr)
 {
+    struct backup *backup = context;
     static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
     _cleanup_(secret_freep) struct secret *bulk_key = NULL;
     _cleanup_(close_fdp) int database_fd = -1;
@@ -245,10 +206,37 @@ enum error_code backup_write(struct backup *backup, int bulk_fd, int envelope_fd
     if (!code)
         code = secret_new_random(STREAM_KEY_SIZE, &bulk_key, reterr);
     if (!code)
-        code = write_bulk(backup, bulk_key, database_fd, bulk_fd, reterr);
+        code = write_bulk(backup, bulk_key, database_fd, actor->files[0], reterr);
     if (!code)
         code = backup_envelope_seal(&backup->facts, bulk_key, envelope, reterr);
     if (!code)
-        code = file_write_all(envelope_fd, envelope, sizeof(envelope), reterr);
+        code = file_write_all(actor->files[1], envelope, sizeof(envelope), reterr);
     return code ? error_prefix(reterr, "the backup is not written") : OK;
+}
+
+enum error_code operation_backup(struct clerk *clerk, struct job *job, struct error *reterr)
+{
+    char actor[OPERATION_ACTOR_SIZE];
+    struct backup *backup = calloc(1, sizeof(*backup));
+    if (!backup)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    backup->directory_fd = -1;
+    operation_actor(job, actor);
+    enum error_code code = operation_check_files(job, AUTHORITY_FILES, reterr);
+    if (!code)
+        code = choose_key(clerk, job, actor, backup->facts.backup_key, reterr);
+    if (!code)
+        code = begin(clerk, actor, backup, reterr);
+    if (!code) {
+        job->result = json_pack("{s:o, s:I}", "id", record_hex(backup->facts.id), "made_at",
+                                (json_int_t)clerk->now_unix_s);
+        code = job->result ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    }
+    if (code) {
+        backup_free(backup);
+        return code;
+    }
+    job->later = (struct job_later){backup_write, backup_free, backup};
+    job->changed = true;
+    return OK;
 }

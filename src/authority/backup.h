@@ -1,18 +1,11 @@
 /*
  * A backup: what the database and the keyring hold at one moment, while the clerk goes on. In a transaction of
  * the clerk's it is begun: the ledger says that there is one, and a second connection keeps the database as
- * it was before. When that is durable, another thread writes the two files (backup_file.h).
+ * it was before. When that is durable, another thread writes the two files (backup_file.h); whoever made the
+ * files makes them durable. A copy of the database is in the directory for a moment.
  */
 #pragma once
 #include "authority/hosts.h"
-
-struct backup;
-void backup_free(struct backup *backup); /* NULL is fine */
-
-/* The files are empty regular ones, open for writing; whoever made them makes them durable. A copy of the
- * database is in the directory meanwhile. Blocks. */
-must_check enum error_code backup_write(struct backup *backup, int bulk_fd, int envelope_fd,
-                                        struct error *reterr);
 
 /* Note the public key that envelopes are sealed to from now on. In the clerk's transaction. */
 must_check enum error_code backup_set_key(struct clerk *clerk, const uint8_t backup_key[HPKE_KEY_SIZE],

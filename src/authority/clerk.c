@@ -137,6 +137,7 @@ static void handle(struct clerk *clerk, struct job *job)
     json_decref(TAKE(job->result));
     for (; job->evaluation_count > 0; job->evaluation_count--)
         secret_free(TAKE(job->evaluations[job->evaluation_count - 1].scalar));
+    job_later_done(&job->later);
     job->outcome = JOB_ANSWERED;
     job->error = ERROR_NONE;
     const bool had_request = job->has_request, had_begun = job->has_begun;

@@ -61,10 +61,16 @@ static enum error_code mark_all(struct clerk *clerk, const struct host *host, in
 }
 
 static enum error_code record_begun(struct clerk *clerk, const struct host *host, int64_t erase,
-                                    enum erasing_extent extent, const char *by, struct error *reterr)
+                                    enum erasing_extent extent, const struct erasing_vault *vaults,
+                                    size_t count, const char *by, struct error *reterr)
 {
-    json_t *details = record_of_host(host->id);
-    enum error_code code = json_set_new(details, "erase", json_integer(erase), reterr);
+    json_t *details = record_of_host(host->id), *array = json_array();
+    enum error_code code = json_set_new(details, "vaults", array, reterr);
+    for (size_t i = 0; !code && i < count; i++)
+        if (json_array_append_new(array, record_hex(vaults[i].id)) != 0)
+            code = error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    if (!code)
+        code = json_set_new(details, "erase", json_integer(erase), reterr);
     if (!code)
         code = json_set_new(details, "final", json_boolean(extent == ERASING_ALL), reterr);
     if (!code)
@@ -88,7 +94,7 @@ enum error_code erasing_begin(struct clerk *clerk, const struct host *host, enum
     if (!code && extent == ERASING_ALL)
         code = sql_run(clerk->sql, reterr, "UPDATE hosts SET erased = 1 WHERE id = ?", "b", host->id,
                        sizeof(host->id));
-    return code ? code : record_begun(clerk, host, erase, extent, by, reterr);
+    return code ? code : record_begun(clerk, host, erase, extent, vaults, count, by, reterr);
 }
 
 enum error_code erasing_begin_keyslot(struct clerk *clerk, const struct host *host,

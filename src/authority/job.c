@@ -1,10 +1,17 @@
-#include "authority/backup.h"
+#include "authority/job.h"
 
 #include <stdarg.h>
 
 #include "base/text.h"
 
 static const char TRY_AGAIN[] = "the authority cannot answer now: try again";
+
+void job_later_done(struct job_later *later)
+{
+    if (later->context)
+        later->free(later->context);
+    *later = (struct job_later){0};
+}
 
 void job_free(struct job *job)
 {
@@ -15,7 +22,7 @@ void job_free(struct job *job)
     hpke_context_free(job->context);
     for (size_t i = 0; i < job->evaluation_count; i++)
         secret_free(job->evaluations[i].scalar);
-    backup_free(job->backup);
+    job_later_done(&job->later);
     free(job->checkpoint);
     free(job->wire);
     free(job);

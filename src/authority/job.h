@@ -23,7 +23,13 @@ enum job_outcome {
     JOB_TRY_AGAIN /* nothing changed; the peer tries again */
 };
 
-struct backup;
+/* Long work on a snapshot of the database, after the commit: the clerk does not wait for it. */
+struct job_later {
+    enum error_code (*write)(void *context, const struct authority_actor *actor, struct error *reterr);
+    void (*free)(void *context);
+    void *context; /* owned; NULL: nothing is to be done */
+};
+void job_later_done(struct job_later *later);
 
 struct job_evaluation {
     struct secret *scalar;
@@ -69,7 +75,7 @@ struct job {
     json_t *arguments;
     const struct authority_actor *actor;
     bool changed;
-    struct backup *backup; /* to be written when it was answered; owned */
+    struct job_later later; /* what is written when its transaction is durable, in the caller's thread */
     pthread_mutex_t *mutex;
     pthread_cond_t *done;
     bool is_done;

@@ -87,6 +87,18 @@ enum error_code handle_ticket(struct clerk *clerk, struct job *job, struct host 
     return job->result ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
 }
 
+/* Since this authority was restored from a backup: the boot that it let open before that goes on, and knows
+ * the lineage better. Once per host. */
+static enum error_code take_restored(struct clerk *clerk, const struct host *host, bool *ret_is,
+                                     struct error *reterr)
+{
+    enum error_code code = sql_run(clerk->sql, reterr, "DELETE FROM restored_hosts WHERE host = ?", "b",
+                                   host->id, sizeof(host->id));
+    if (!code)
+        *ret_is = sql_changes(clerk->sql) > 0;
+    return code;
+}
+
 /* The lineage of a heartbeat. A stale one gets nothing that is worth anything, and is told in the ledger once
  * per boot. */
 static enum error_code move_lineage(struct clerk *clerk, struct job *job, struct host *host,
@@ -102,7 +114,12 @@ static enum error_code move_lineage(struct clerk *clerk, struct job *job, struct
     const uint8_t *presented = has_token ? token : NULL;
     const bool is_stale = policy_lineage_compare(&host->lineage, presented) == POLICY_LINEAGE_STALE;
     struct presence_host *known = presence_find(&clerk->presence, host->id);
-    if (is_stale && host->restore_accepted) {
+    bool is_accepted = host->restore_accepted;
+    if (is_stale && !is_accepted && message_is_live_boot(host, boot))
+        code = take_restored(clerk, host, &is_accepted, reterr);
+    if (code)
+        return code;
+    if (is_stale && is_accepted) {
         lineage_accept(&host->lineage, presented);
         host->restore_accepted = false;
         *ret_changed = true;

@@ -15,7 +15,7 @@ operation_handler operation_descriptor_prepare, operation_descriptor_install, op
 operation_handler operation_keycopy_list, operation_keycopy_destroyed;
 operation_handler operation_group_set, operation_group_list;
 operation_handler operation_request_list, operation_request_approve, operation_request_deny;
-operation_handler operation_ledger_show, operation_ledger_verify, operation_metrics;
+operation_handler operation_ledger_show, operation_ledger_verify, operation_ledger_export, operation_metrics;
 
 /* An argument. ERR_USAGE when it is missing or of another type. */
 must_check enum error_code argument_text(const struct job *job, const char *name, const char **ret_text,
@@ -23,6 +23,9 @@ must_check enum error_code argument_text(const struct job *job, const char *name
 /* An integer from least to most; where it is not given *ret_value stays. */
 must_check enum error_code argument_integer(const struct job *job, const char *name, int64_t least,
                                             int64_t most, int64_t *ret_value, struct error *reterr);
+
+/* As many regular files came with the request as it needs. ERR_USAGE. */
+must_check enum error_code operation_check_files(const struct job *job, unsigned count, struct error *reterr);
 
 /* The host its argument "host" means, by name or id. ERR_NOT_FOUND. */
 must_check enum error_code operation_find_host(struct clerk *clerk, struct job *job, struct host *ret_host,

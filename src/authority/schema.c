@@ -191,6 +191,9 @@ static const char tables[] =
     "  backup_key BLOB" /* the public key envelopes are sealed to, 32 bytes */
     ") STRICT;"
 
+    /* Hosts whose lineage may have gone on since the backup: the boot that was open then tells it. */
+    "CREATE TABLE restored_hosts(host BLOB PRIMARY KEY REFERENCES hosts(id)) STRICT, WITHOUT ROWID;"
+
     /* Each is a key copy: its envelope opens every scalar there was. */
     "CREATE TABLE backups("
     "  id BLOB PRIMARY KEY,"
