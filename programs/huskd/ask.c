@@ -93,9 +93,15 @@ static int64_t user_behind_sudo(void)
 enum error_code ask_with(struct run *run, const char *operation, json_t *arguments, json_t **ret_result,
                          struct error *reterr)
 {
+    return ask_with_files(run, operation, arguments, NULL, 0, ret_result, reterr);
+}
+
+enum error_code ask_with_files(struct run *run, const char *operation, json_t *arguments, const int *fds,
+                               unsigned count, json_t **ret_result, struct error *reterr)
+{
     json_t *result = NULL;
-    enum error_code code =
-        admin_ask(run->at, operation, arguments, user_behind_sudo(), &result, &run->changed, reterr);
+    enum error_code code = admin_ask_with_files(run->at, operation, arguments, user_behind_sudo(), fds, count,
+                                                &result, &run->changed, reterr);
     if (result) {
         json_object_update(run->result, result);
         json_decref(result);

@@ -51,6 +51,16 @@ const struct option_spec huskd_options[OPTIONS] = {
     [OPTION_ROOT] = {"root", "F", OPTION_ONCE, "the private key of the authority root, made by huskd init"},
     [OPTION_OUT] = {"out", "F", OPTION_ONCE, "write it to the new file F"},
     [OPTION_SAME_KEYS] = {"same-keys", NULL, OPTION_ONCE, "the keys of now: only addresses change"},
+    [OPTION_BACKUP_KEY_OUT] = {"backup-key-out", "F", OPTION_ONCE,
+                               "make the key that backups are sealed to, and write its private half to the "
+                               "new file F: the only copy, to be kept offline"},
+    [OPTION_ENVELOPE_OUT] = {"envelope-out", "F", OPTION_ONCE,
+                             "write the envelope, the key copy, to the new file F"},
+    [OPTION_BULK] = {"bulk", "F", OPTION_ONCE, "the bulk of the backup"},
+    [OPTION_ENVELOPE] = {"envelope", "F", OPTION_ONCE, "its envelope"},
+    [OPTION_BACKUP_KEY] = {"backup-key", "F", OPTION_ONCE, "the private backup key that was kept offline"},
+    [OPTION_RECORD] = {"record", "F", OPTION_REPEATS,
+                       "what was erased since: an export of the ledger, or signed erased answers"},
     [OPTION_KEEP] = {"keep", "TIME", OPTION_ONCE,
                      "how long messages to the key of now are still read, as 12h, 2d; 0s: not at all (default 7d)"},
 };
