@@ -88,7 +88,9 @@ static enum error_code read_hosts(struct clerk *clerk, struct error *reterr)
 /* What a crash left: keyrings too many, erases that were begun. */
 static enum error_code finish_what_was_left(struct clerk *clerk, struct error *reterr)
 {
-    enum error_code code = clerk_begin(clerk, reterr);
+    enum error_code code = file_remove_durable(clerk->place.directory_fd, DIRECTORY_COPY, 0, reterr);
+    if (!code)
+        code = clerk_begin(clerk, reterr);
     if (!code)
         code = clerk_commit(clerk, reterr); /* makes the first checkpoint */
     if (!code)
