@@ -1,5 +1,6 @@
-/* authorities/ID.json and lineage: what parses is written and read back as the same. */
+/* authorities/ID.json, ID.ledger, ID.orders and lineage: what parses is written and read back as the same. */
 #include "client/files.h"
+#include "client/ledger.h"
 #include "target.h"
 
 static void try_pin(const char *text, size_t length)
@@ -34,9 +35,41 @@ static void try_lineage(const char *text, size_t length)
     must_hold(!memcmp(&lineage, &again, sizeof(lineage)));
 }
 
+static void try_ledger(const char *text, size_t length)
+{
+    struct client_ledger ledger, again;
+    _cleanup_(buffer_done) struct buffer written = {0};
+    enum error_code code = client_ledger_parse(text, length, &ledger, NULL);
+    must_hold(code == OK || code == ERR_CORRUPT || code == ERR_TOO_NEW);
+    must_hold(ledger.count <= CLIENT_EPOCHS_MAXIMUM);
+    if (code)
+        return;
+    must_hold(client_ledger_format(&ledger, &written, NULL) == OK);
+    must_hold(client_ledger_parse(written.data, written.length, &again, NULL) == OK);
+    must_hold(again.count == ledger.count && again.differs == ledger.differs);
+    for (size_t i = 0; i < ledger.count; i++)
+        must_hold(client_ledger_compare(&again, &ledger.kept[i].head) != LEDGER_ADVANCES);
+}
+
+static void try_orders(const char *text, size_t length)
+{
+    _cleanup_(client_orders_done) struct client_orders orders = {0}, again = {0};
+    _cleanup_(buffer_done) struct buffer written = {0};
+    enum error_code code = client_orders_parse(text, length, &orders, NULL);
+    must_hold(code == OK || code == ERR_CORRUPT || code == ERR_TOO_NEW);
+    if (code)
+        return;
+    must_hold(orders.count <= CLIENT_ORDERS_MAXIMUM);
+    must_hold(client_orders_format(&orders, &written, NULL) == OK);
+    must_hold(client_orders_parse(written.data, written.length, &again, NULL) == OK);
+    must_hold(again.count == orders.count && again.highest == orders.highest);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     try_pin((const char *)data, size);
     try_lineage((const char *)data, size);
+    try_ledger((const char *)data, size);
+    try_orders((const char *)data, size);
     return 0;
 }

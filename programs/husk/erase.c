@@ -4,8 +4,10 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "base/cleanup.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/interrupt.h"
 #include "base/text.h"
@@ -15,8 +17,9 @@
 
 struct erasing {
     struct client *client; /* owned; NULL where it cannot be told which authorities this host trusts */
-    int certificate_fd;
-    char *certificate; /* resolved */
+    int certificate_fd, directory_fd; /* of the report's file, and what it lies in */
+    const char *certificate_name;     /* in that directory */
+    char *certificate;                /* resolved, for showing */
     json_t *vaults, *reports;
 };
 
@@ -42,22 +45,48 @@ static enum error_code check_confirmed(const struct run *run, struct error *rete
                         all ? "--all" : text_shown(wanted), text_shown(wanted));
 }
 
+static enum error_code refuse_certificate(const char *path, int os_errno, struct error *reterr)
+{
+    error_set(reterr, os_errno == EEXIST ? ERR_EXISTS : ERR_FAILED, os_errno,
+              "nothing is erased: cannot make %s", text_shown(path));
+    return error_remedy(reterr, "name a new file for the report");
+}
+
 /* The report's file is made before anything is erased: afterwards it is too late to find that it cannot be.
- */
+ * Its directory may be another user's: it is opened once, and its path means nothing any more. */
 static enum error_code open_certificate(const struct run *run, struct erasing *erasing, struct error *reterr)
 {
     const char *path = argument_value(&run->arguments, OPTION_CERTIFICATE);
+    char link[32], real[PATH_MAX];
     if (!path)
         return OK;
-    erasing->certificate_fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (erasing->certificate_fd < 0) {
-        int os_errno = errno;
-        error_set(reterr, os_errno == EEXIST ? ERR_EXISTS : ERR_FAILED, os_errno,
-                  "nothing is erased: cannot make %s", text_shown(path));
-        return error_remedy(reterr, "name a new file for the report");
-    }
-    erasing->certificate = realpath(path, NULL);
+    const char *slash = strrchr(path, '/');
+    _cleanup_(freep) char *directory = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+    if (!directory)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    erasing->certificate_name = slash ? slash + 1 : path;
+    erasing->directory_fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (erasing->directory_fd < 0)
+        return refuse_certificate(path, errno, reterr);
+    erasing->certificate_fd = openat(erasing->directory_fd, erasing->certificate_name,
+                                     O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (erasing->certificate_fd < 0)
+        return refuse_certificate(path, errno, reterr);
+    (void)fault("program.certificate");
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", erasing->certificate_fd);
+    ssize_t length = readlink(link, real, sizeof(real) - 1);
+    erasing->certificate = length > 0 ? strndup(real, (size_t)length) : strdup(path);
     return erasing->certificate ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+}
+
+/* Nothing was written to it. What has its name by now may be something else, and stays. */
+static void remove_certificate(const struct erasing *erasing)
+{
+    struct stat made, named;
+    if (fstat(erasing->certificate_fd, &made) == 0 &&
+        fstatat(erasing->directory_fd, erasing->certificate_name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+        made.st_dev == named.st_dev && made.st_ino == named.st_ino)
+        unlinkat(erasing->directory_fd, erasing->certificate_name, 0);
 }
 
 /* Nor may it lie in a vault: it could not be written once that is erased. */
@@ -66,7 +95,8 @@ static enum error_code check_certificate_place(struct run *run, const struct era
 {
     _cleanup_(vault_list_done) struct vault_list list = {0};
     _cleanup_(finding_list_done) struct finding_list findings = {0};
-    enum error_code code = erasing->certificate ? vault_list_to_erase(run->at, &list, &findings, reterr) : OK;
+    enum error_code code =
+        erasing->certificate ? vault_list_even_damaged(run->at, &list, &findings, reterr) : OK;
     for (size_t i = 0; !code && i < list.count; i++) {
         const struct placement_rules rules = {list.items[i]->filesystem, NULL, 0, &list.items[i]->identifier};
         _cleanup_(freep) char *real = NULL;
@@ -160,7 +190,7 @@ static enum error_code erase_all(struct run *run, struct erasing *erasing, struc
         report_truth(&run->report, "%zu vault%s that %s never finished: what was left is destroyed",
                      unfinished, unfinished == 1 ? "" : "s", unfinished == 1 ? "was" : "were");
     }
-    code = held_each(run, HELD_TO_ERASE, erase_one, erasing, reterr);
+    code = held_each(run, HELD_EVEN_DAMAGED, erase_one, erasing, reterr);
     if (name && unfinished > 0 && code == ERR_NOT_FOUND) {
         *reterr = ERROR_NONE;
         return OK;
@@ -192,7 +222,8 @@ static enum error_code act(struct run *run, struct error *reterr)
     enum error_code code = check_confirmed(run, reterr);
     if (code)
         return code;
-    struct erasing erasing = {.certificate_fd = -1, .vaults = json_array(), .reports = json_array()};
+    struct erasing erasing = {
+        .certificate_fd = -1, .directory_fd = -1, .vaults = json_array(), .reports = json_array()};
     run_result(run, "vaults", erasing.vaults);
     run_result(run, "reports", erasing.reports);
     code = open_certificate(run, &erasing, reterr);
@@ -205,10 +236,11 @@ static enum error_code act(struct run *run, struct error *reterr)
         code = end_host(run, &erasing, reterr);
     client_close(erasing.client);
     if (erasing.certificate && json_array_size(erasing.reports) == 0)
-        unlink(erasing.certificate); /* nothing was written to it */
+        remove_certificate(&erasing);
     else if (erasing.certificate)
         report_truth(&run->report, "the unsigned report is in %s", text_shown(erasing.certificate));
     close_fdp(&erasing.certificate_fd);
+    close_fdp(&erasing.directory_fd);
     free(erasing.certificate);
     return code;
 }

@@ -15,8 +15,8 @@ void held_done(struct held_vault *held)
 static enum error_code read_again(const struct vault *found, const char *at, enum held_reading reading,
                                   struct vault **ret_vault, struct error *reterr)
 {
-    if (reading == HELD_TO_ERASE)
-        return vault_find_to_erase(at, found->name, ret_vault, reterr);
+    if (reading == HELD_EVEN_DAMAGED)
+        return vault_find_even_damaged(at, found->name, ret_vault, reterr);
     return vault_read(found->filesystem, found->name, ret_vault, reterr);
 }
 
@@ -42,8 +42,8 @@ enum error_code held_take(struct run *run, const char *name, enum held_reading r
     _cleanup_(vault_freep) struct vault *found = NULL;
     enum error_code code = vault_check_name(name, reterr);
     if (!code)
-        code = reading == HELD_TO_ERASE ? vault_find_to_erase(run->at, name, &found, reterr)
-                                        : vault_find(run->at, name, &found, reterr);
+        code = reading == HELD_EVEN_DAMAGED ? vault_find_even_damaged(run->at, name, &found, reterr)
+                                            : vault_find(run->at, name, &found, reterr);
     return code ? code : held_take_found(found, run->at, reading, ret_held, reterr);
 }
 
@@ -81,8 +81,8 @@ static enum error_code select_vaults(struct run *run, enum held_reading reading,
     if (all && run->arguments.operand_count > 0)
         return error_set(reterr, ERR_USAGE, 0, "either NAME or --all");
     _cleanup_(vault_list_done) struct vault_list list = {0};
-    enum error_code code = reading == HELD_TO_ERASE
-                               ? vault_list_to_erase(run->at, &list, &run->findings, reterr)
+    enum error_code code = reading == HELD_EVEN_DAMAGED
+                               ? vault_list_even_damaged(run->at, &list, &run->findings, reterr)
                                : vault_list_below(run->at, &list, &run->findings, reterr);
     if (!code && !all)
         code = check_only_one(&list, run->at, reterr);

@@ -10,7 +10,7 @@ struct held_vault {
 #define HELD_NONE ((struct held_vault){.lock_fd = -1, .husk_fd = -1})
 
 /* Whether a damaged vault.json stops it. */
-enum held_reading { HELD_READABLE, HELD_TO_ERASE };
+enum held_reading { HELD_READABLE, HELD_EVEN_DAMAGED };
 
 /* Find the vault of that name below --at and hold it. ERR_BUSY while another husk has the lock. */
 must_check enum error_code held_take(struct run *run, const char *name, enum held_reading reading,

@@ -17,7 +17,7 @@ static enum error_code count_other(const struct keyslot_id *id, const struct key
     (void)why;
     (void)reterr;
     struct others *others = context;
-    if (!keyslot || !memcmp(id, others->leaving, sizeof(*id)))
+    if (!keyslot || !keyslot_is_whole(keyslot) || !memcmp(id, others->leaving, sizeof(*id)))
         return OK;
     for (size_t i = 0; i < others->vault->keyslot_count; i++) {
         if (memcmp(&others->vault->keyslots[i], id, sizeof(*id)) != 0)
@@ -40,7 +40,7 @@ static enum error_code refuse_last(const struct vault *vault, const struct keysl
                                    struct error *reterr)
 {
     error_set(reterr, ERR_DENIED, 0,
-              "%s is the last keyslot of vault %s that can be read: nothing would open the vault any more",
+              "%s is the last keyslot of vault %s that is not damaged: nothing would open the vault any more",
               keyslot_id_shown(id), vault->name);
     error_subject(reterr, "%s", keyslot_id_shown(id));
     return error_remedy(reterr,
@@ -128,8 +128,8 @@ const struct verb verb_keyslot_remove = {
         "leaves the manifest, then its file is overwritten, read again, discarded and unlinked, and the "
         "filesystem's journal is zeroed; each step is reported. A key that opens the vault is needed "
         "only while it "
-        "is locked.\n\nThe last keyslot that can be read is not removed: see husk erase.\n\nThis does "
-        "not reach "
+        "is locked.\n\nThe last keyslot that is whole is not removed: see husk erase. Whether somebody "
+        "still has its key husk cannot know.\n\nThis does not reach "
         "copies: snapshots and backups taken while the keyslot existed still open with its key. An authority "
         "keyslot is different: its authority is told to destroy its part, and then none of them opens with "
         "it. "

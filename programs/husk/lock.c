@@ -22,6 +22,14 @@ static void tell_conversion(struct run *run, const struct vault *vault)
     convert_status_done(&status);
 }
 
+/* Locking needs nothing of vault.json but the key's identifier, which private/ has as well. */
+static void tell_damage(struct run *run, const struct vault *vault)
+{
+    if (vault->damage.code && vault->mark == VAULT_ACTIVE)
+        finding_add(&run->findings, FINDING_TELLS, "vault-unreadable", vault->name, vault->damage.remedy,
+                    "%s", vault->damage.message);
+}
+
 /* A conversion that is under way needs the key: its machine holds the lock, so that lock is refused then. */
 static enum error_code lock_one(struct run *run, struct vault *vault, void *context, struct error *reterr)
 {
@@ -42,6 +50,7 @@ static enum error_code lock_one(struct run *run, struct vault *vault, void *cont
     if (!vault_get_state(vault, &state, NULL))
         json_array_append_new(vaults,
                               json_pack("{s:s, s:s}", "name", vault->name, "state", vault_state_word(state)));
+    tell_damage(run, vault);
     if (!code)
         tell_conversion(run, vault);
     if (!code)
@@ -54,7 +63,7 @@ static enum error_code act(struct run *run, struct error *reterr)
 {
     json_t *vaults = json_array();
     run_result(run, "vaults", vaults);
-    return held_each(run, HELD_READABLE, lock_one, vaults, reterr);
+    return held_each(run, HELD_EVEN_DAMAGED, lock_one, vaults, reterr);
 }
 
 const struct verb verb_lock = {

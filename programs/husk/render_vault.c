@@ -60,6 +60,10 @@ static enum error_code list_keyslot(const struct keyslot_id *id, const struct ke
     if (!keyslot)
         finding_add(&listing->run->findings, FINDING_TELLS, "keyslot-unreadable", id_text, why->remedy, "%s",
                     why->message);
+    else if (!keyslot_is_whole(keyslot))
+        finding_add(&listing->run->findings, FINDING_TELLS, "keyslot-damaged", id_text,
+                    "add another keyslot, then remove this one",
+                    "it is not as husk wrote it: no key may open it any more");
     else if (!recorded)
         finding_add(&listing->run->findings, FINDING_TELLS, "keyslot-unrecorded", id_text,
                     "where nobody is adding it just now: husk keyslot remove",

@@ -25,6 +25,24 @@ static enum error_code list(struct run *run, struct error *reterr)
     return code ? code : table_show(run, groups, columns, "there is no group", reterr);
 }
 
+static enum error_code erase(struct run *run, struct error *reterr)
+{
+    static const char *const operands[] = {"name", NULL};
+    const char *name = run->arguments.operands[0], *typed = argument_value(&run->arguments, OPTION_CONFIRM);
+    json_t *result;
+    if (!typed || strcmp(typed, name) != 0) {
+        error_set(reterr, ERR_USAGE, 0, "nothing is erased: the name has to be typed again");
+        error_remedy(reterr, "huskd group erase %s --confirm %s", text_shown(name), text_shown(name));
+        return ERR_USAGE;
+    }
+    enum error_code code = ask(run, operands, &result, reterr);
+    if (!code)
+        report_truth(&run->report,
+                     "all hosts of group %s are erased: the scalars of their keyslots are destroyed here",
+                     text_shown(name));
+    return code;
+}
+
 const struct verb verb_group_set = {
     .name = "group set",
     .operands = "GROUP",
@@ -56,4 +74,19 @@ const struct verb verb_group_list = {
     .text = "Times are told in seconds.",
     .effect = VERB_READS,
     .act = list,
+};
+
+const struct verb verb_group_erase = {
+    .name = "group erase",
+    .operands = "GROUP",
+    .operands_least = 1,
+    .operands_most = 1,
+    .summary = "Destroy what opens the vaults of every host of a group, for ever.",
+    .text = "As host erase does for one host, for all of the group at once: either none of them is erased or all "
+            "are. The group stays, and takes new hosts.\n\n"
+            "There is no way back.",
+    .options = (const struct verb_option[]){{OPTION_CONFIRM, ROLE_CONFIRMING, NULL},
+                                            {.id = OPTION_END}},
+    .effect = VERB_ACTS,
+    .act = erase,
 };

@@ -16,6 +16,23 @@ static enum error_code list(struct run *run, struct error *reterr)
     return code ? code : table_show(run, hosts, columns, "no host is enrolled", reterr);
 }
 
+/* Its orders stand below it, one line each. */
+static enum error_code show_one(struct run *run, json_t *host, struct error *reterr)
+{
+    static const char *const columns[] = {"id",         "action",   "state",       "outcome", "actor",
+                                          "created_at", "given_at", "reported_at", NULL};
+    json_t *orders = json_incref(json_object_get(host, "orders"));
+    _cleanup_(json_freep) json_t *rest = json_copy(host);
+    json_object_del(rest, "orders");
+    enum error_code code = object_show(run, rest, reterr);
+    if (!code && json_array_size(orders) > 0) {
+        run_text(run, "\norders:\n");
+        code = table_show(run, orders, columns, "", reterr);
+    }
+    json_decref(orders);
+    return code;
+}
+
 static enum error_code show(struct run *run, struct error *reterr)
 {
     json_t *result, *hosts;
@@ -23,7 +40,7 @@ static enum error_code show(struct run *run, struct error *reterr)
     if (!code)
         code = json_get_array(result, "hosts", SIZE_MAX, &hosts, reterr);
     for (size_t i = 0; !code && i < json_array_size(hosts); i++)
-        code = object_show(run, json_array_get(hosts, i), reterr);
+        code = show_one(run, json_array_get(hosts, i), reterr);
     return code;
 }
 

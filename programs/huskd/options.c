@@ -26,7 +26,7 @@ const struct option_spec huskd_options[OPTIONS] = {
     [OPTION_GROUP] = {"group", "G", OPTION_ONCE, "the group of hosts"},
     [OPTION_EXPIRES] = {"expires", "TIME", OPTION_ONCE, "how long it may be used, as 30m, 1h, 2d"},
     [OPTION_CODE] = {"code", "C", OPTION_ONCE, "the four digits the host's console shows"},
-    [OPTION_CONFIRM] = {"confirm", "HOST", OPTION_ONCE,
+    [OPTION_CONFIRM] = {"confirm", "NAME", OPTION_ONCE,
                         "the name again, so that nothing happens by accident"},
     [OPTION_UNLOCK] = {"unlock", "HOW", OPTION_ONCE,
                        "auto: hosts open by themselves; ticket: after an orderly reboot; approve: never "

@@ -303,13 +303,19 @@ def unlock(options):
     tell_goal("husk to fscrypt", ratio, UNLOCK_GOAL)
 
 
+def measure_authority(options):
+    import bench_authority  # pylint: disable=import-outside-toplevel
+    bench_authority.run(options.only)
+
+
 def main():
     parser = argparse.ArgumentParser(prog="scripts/bench")
-    parser.add_argument("what", choices=("convert", "unlock", "memory"))
+    parser.add_argument("what", choices=("convert", "unlock", "memory", "authority"))
     parser.add_argument("--runs", type=int)
     parser.add_argument("--files", type=int, default=1_000_000)
+    parser.add_argument("--only", nargs="+", metavar="PART")
     options = parser.parse_args()
-    {"convert": convert, "unlock": unlock, "memory": memory}[options.what](options)
+    {"convert": convert, "unlock": unlock, "memory": memory, "authority": measure_authority}[options.what](options)
 
 
 if __name__ == "__main__":

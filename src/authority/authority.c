@@ -8,11 +8,12 @@
 #include "authority/directory.h"
 #include "authority/erasing.h"
 #include "authority/hosts.h"
-#include "authority/rotation.h"
 #include "authority/schema.h"
+#include "authority/state.h"
 #include "base/file.h"
 
-enum { WAITING_FOR_WORKERS_MAXIMUM = 2048 };
+/* All hosts of a large fleet at once; what comes beyond is told to try again. */
+enum { WAITING_FOR_WORKERS_MAXIMUM = 16384 };
 
 struct authority {
     struct clerk clerk;
@@ -20,46 +21,6 @@ struct authority {
     int lock_fd;
     char *holder; /* owned */
 };
-
-/* The keyring of that generation, and what it shows with the descriptor. */
-static enum error_code read_keys(struct clerk *clerk, const void *descriptor, size_t length,
-                                 uint64_t generation, struct error *reterr)
-{
-    struct face *face = NULL;
-    enum error_code code = keyring_read(&clerk->place, generation, &clerk->keyring, reterr);
-    if (!code)
-        code = face_new(descriptor, length, NULL, clerk->keyring, clerk->epoch, &face, reterr);
-    if (!code)
-        code = rotation_read(clerk, face, reterr);
-    if (code) {
-        face_free(face);
-        return code;
-    }
-    clerk->face = face;
-    face_place_put(&clerk->face_place, face);
-    return OK;
-}
-
-/* What the database says of itself. */
-static enum error_code read_state(struct clerk *clerk, struct error *reterr)
-{
-    struct sql_rows rows = {0};
-    bool is_there = false;
-    enum error_code code =
-        sql_select(clerk->sql, &rows, reterr, "SELECT epoch, generation, descriptor FROM state", "");
-    if (!code)
-        code = sql_next(&rows, &is_there, reterr);
-    if (!code && !is_there)
-        code = error_set(reterr, ERR_CORRUPT, 0, "the database is not complete: run huskd init again");
-    if (!code) {
-        size_t length;
-        const void *bytes = sql_blob(&rows, 2, &length);
-        clerk->epoch = (uint64_t)sql_integer(&rows, 0);
-        code = read_keys(clerk, bytes, length, (uint64_t)sql_integer(&rows, 1), reterr);
-    }
-    sql_done(&rows);
-    return code;
-}
 
 /* Everybody who is enrolled, and when they were heard of last. */
 static enum error_code read_hosts(struct clerk *clerk, struct error *reterr)
@@ -129,7 +90,7 @@ static enum error_code open_all(struct authority *authority, const struct author
     if (!code)
         code = schema_check(clerk->sql, reterr);
     if (!code)
-        code = read_state(clerk, reterr);
+        code = state_read(clerk, reterr);
     if (!code)
         code = read_hosts(clerk, reterr);
     if (!code)
@@ -165,7 +126,7 @@ static void keep_last_seen(struct clerk *clerk)
     if (!clerk->workers || clerk_begin(clerk, NULL) != OK)
         return;
     enum error_code code = OK;
-    for (size_t slot = 0; slot < PRESENCE_SLOTS; slot++)
+    for (size_t slot = 0; slot < clerk->presence.slot_count; slot++)
         for (const struct presence_host *host = clerk->presence.slots[slot]; host && !code; host = host->next)
             if (host->was_seen)
                 code = sql_run(clerk->sql, NULL, "UPDATE hosts SET last_seen = ? WHERE id = ?", "ib",

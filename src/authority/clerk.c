@@ -234,7 +234,7 @@ static void give_nonce_and_checkpoint(struct clerk *clerk, struct job *job)
     uint8_t nonce[PRESENCE_NONCE_SIZE];
     struct presence_host *host = presence_find(&clerk->presence, job->host);
     if (host) {
-        presence_issue_nonce(host, nonce);
+        presence_issue_nonce(&clerk->presence, host, nonce);
         text_format_hex(job->nonce, nonce, sizeof(nonce));
         job->has_nonce = true;
     }
@@ -343,6 +343,7 @@ enum error_code clerk_start(struct clerk *clerk, struct error *reterr)
     const int os_errno = pthread_create(&clerk->thread, NULL, run, clerk);
     if (os_errno)
         return error_set(reterr, ERR_FAILED, os_errno, "cannot start a thread");
+    pthread_setname_np(clerk->thread, "huskd-clerk");
     clerk->has_thread = true;
     return OK;
 }

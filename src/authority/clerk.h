@@ -42,6 +42,7 @@ struct clerk {
     struct job *waiting; /* held polls and opens */
     size_t waiting_count;
     uint64_t batches, commits_failed; /* for metrics */
+    uint64_t requests;                /* since the start */
     atomic_uint_fast64_t messages, unreadable;
 
     pthread_t thread;

@@ -7,8 +7,8 @@
 #include "base/fault.h"
 #include "message/statement.h"
 
-/* More of a host that is refused than that are not told with it. */
-enum { LISTED_MAXIMUM = 32, KEYSLOTS_LISTED_MAXIMUM = 256 };
+/* More of a host that is refused than that are not told with it: a message has its limit. */
+enum { LISTED_BYTES_MAXIMUM = 16000, KEYSLOTS_LISTED_MAXIMUM = 256 };
 
 static enum error_code insert_erase(struct clerk *clerk, const struct host *host, bool is_final,
                                     const uint8_t *order, int64_t *ret_erase, struct error *reterr)
@@ -204,9 +204,11 @@ enum error_code erasing_list(struct clerk *clerk, const struct host *host, json_
     if (!code)
         code = erasing_list_host(clerk, host, array, reterr);
     if (!code)
-        code = sql_select(clerk->sql, &rows, reterr,
-                          "SELECT signed FROM erased_vaults WHERE host = ? AND signed IS NOT NULL LIMIT ?",
-                          "bi", host->id, sizeof(host->id), (int64_t)LISTED_MAXIMUM);
+        code = sql_select(
+            clerk->sql, &rows, reterr,
+            "SELECT signed FROM (SELECT signed, sum(length(signed)) OVER (ORDER BY vault) AS total "
+            "FROM erased_vaults WHERE host = ? AND signed IS NOT NULL) WHERE total <= ?",
+            "bi", host->id, sizeof(host->id), (int64_t)LISTED_BYTES_MAXIMUM);
     if (!code)
         code = list_rows(clerk, &rows, array, reterr);
     if (!code)

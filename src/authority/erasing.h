@@ -52,7 +52,7 @@ must_check enum error_code erasing_list_vault(struct clerk *clerk, const struct 
                                               const struct erasing_vault *vault, json_t *array,
                                               struct error *reterr);
 
-/* The signed answers of a host: that about the host first, where there is one, then those of its vaults (the
- * first 32), in hexadecimal. */
+/* The signed answers of a host: that about the host first, where there is one, then those of its vaults, as
+ * many as a message takes, in hexadecimal. */
 must_check enum error_code erasing_list(struct clerk *clerk, const struct host *host, json_t **ret_array,
                                         struct error *reterr);

@@ -12,14 +12,15 @@ void face_free(struct face *face)
 
 static enum error_code add_key(struct face *face, const struct secret *key, struct error *reterr)
 {
-    uint8_t public_key[HPKE_KEY_SIZE];
+    const size_t at = face->message_key_count;
     if (!key)
         return OK;
-    enum error_code code = hpke_public_key(key, public_key, reterr);
+    enum error_code code = hpke_public_key(key, face->message_publics[at], reterr);
     if (!code)
-        code = secret_new_copy(key->bytes, HPKE_KEY_SIZE, &face->message_keys[face->message_key_count], reterr);
+        code = secret_new_copy(key->bytes, HPKE_KEY_SIZE, &face->message_keys[at], reterr);
     if (!code)
-        message_key_id(public_key, face->message_key_ids[face->message_key_count++]);
+        message_key_id(face->message_publics[at], face->message_key_ids[at]);
+    face->message_key_count += !code;
     return code;
 }
 
@@ -78,12 +79,13 @@ enum error_code face_new(const void *descriptor, size_t length, const uint8_t *r
     return OK;
 }
 
-const struct secret *face_choose_key(const struct face *face, const uint8_t id[MESSAGE_KEY_ID_SIZE])
+struct message_key face_choose_key(const struct face *face, const uint8_t id[MESSAGE_KEY_ID_SIZE])
 {
+    size_t chosen = 0;
     for (size_t i = 1; i < face->message_key_count; i++)
         if (memcmp(face->message_key_ids[i], id, MESSAGE_KEY_ID_SIZE) == 0)
-            return face->message_keys[i];
-    return face->message_keys[0];
+            chosen = i;
+    return (struct message_key){face->message_keys[chosen], face->message_publics[chosen]};
 }
 
 void face_place_init(struct face_place *place)

@@ -19,6 +19,7 @@ struct face {
     /* Restored, and the root has not signed its epoch yet: it shows nothing and reads nothing. */
     bool is_awaiting_root;
     struct secret *message_keys[FACE_MESSAGE_KEYS]; /* owned */
+    uint8_t message_publics[FACE_MESSAGE_KEYS][HPKE_KEY_SIZE];
     uint8_t message_key_ids[FACE_MESSAGE_KEYS][MESSAGE_KEY_ID_SIZE];
     size_t message_key_count;
     int64_t previous_until_unix_s; /* when the previous message key is to be destroyed; 0: there is none */
@@ -34,7 +35,7 @@ void face_free(struct face *face); /* NULL is fine; nobody else may have it */
 
 /* The private key for messages under that id. One that is none of ours gets the key of now, and fails like
  * any other: the same work for all. */
-const struct secret *face_choose_key(const struct face *face, const uint8_t id[MESSAGE_KEY_ID_SIZE]);
+struct message_key face_choose_key(const struct face *face, const uint8_t id[MESSAGE_KEY_ID_SIZE]);
 
 struct face_place {
     pthread_mutex_t mutex;

@@ -1,5 +1,7 @@
 #include "authority/keyring.h"
 
+#include <sodium.h>
+
 #include "authority/keyring_file.h"
 #include "base/text.h"
 
@@ -76,6 +78,15 @@ static enum error_code append_bucket(struct keyring *keyring, uint64_t id, struc
     return OK;
 }
 
+/* There may be thousands of them. */
+static enum error_code bucket_key_copy(const uint8_t *bytes, struct secret **ret_key, struct error *reterr)
+{
+    enum error_code code = secret_new_packed(BUCKET_KEY_SIZE, ret_key, reterr);
+    if (!code)
+        memcpy((*ret_key)->bytes, bytes, BUCKET_KEY_SIZE);
+    return code;
+}
+
 static enum error_code copy_secret(const struct secret *from, struct secret **ret_secret,
                                    struct error *reterr)
 {
@@ -94,7 +105,7 @@ enum error_code keyring_copy(const struct keyring *keyring, struct keyring **ret
         code = copy_secret(get_member(keyring, i), member_of(copy, i), reterr);
     for (size_t i = 0; !code && i < keyring->bucket_count; i++) {
         struct secret *key = NULL;
-        code = copy_secret(keyring->buckets[i].key, &key, reterr);
+        code = bucket_key_copy(keyring->buckets[i].key->bytes, &key, reterr);
         if (!code)
             code = append_bucket(copy, keyring->buckets[i].id, key, reterr);
     }
@@ -116,8 +127,11 @@ enum error_code keyring_add_bucket(struct keyring *keyring, uint64_t id, struct 
     struct secret *key = NULL;
     if (find_bucket(keyring, id))
         return OK;
-    enum error_code code = secret_new_random(BUCKET_KEY_SIZE, &key, reterr);
-    return code ? code : append_bucket(keyring, id, key, reterr);
+    enum error_code code = secret_new_packed(BUCKET_KEY_SIZE, &key, reterr);
+    if (code)
+        return code;
+    randombytes_buf(key->bytes, BUCKET_KEY_SIZE);
+    return append_bucket(keyring, id, key, reterr);
 }
 
 void keyring_remove_bucket(struct keyring *keyring, uint64_t id)
@@ -174,10 +188,14 @@ enum error_code keyring_unseal(const struct keyring *keyring, uint64_t bucket,
 {
     const struct bound bound = bind_to(bucket, keyslot);
     const struct secret *key = find_bucket(keyring, bucket);
+    _cleanup_(secret_freep) struct secret *scalar = NULL;
     if (!key)
         return no_bucket(bucket, reterr);
-    enum error_code code = aead_open(key, &bound, sizeof(bound), sealed, sealed + AEAD_NONCE_SIZE,
-                                     KEYRING_SEALED_SIZE - AEAD_NONCE_SIZE, ret_scalar, reterr);
+    enum error_code code = secret_new_packed(OPRF_SCALAR_SIZE, &scalar, reterr);
+    if (!code)
+        code = aead_open_into(key, &bound, sizeof(bound), sealed, sealed + AEAD_NONCE_SIZE, scalar, reterr);
+    if (!code)
+        *ret_scalar = TAKE(scalar);
     return code == ERR_WRONG_KEY ? error_set(reterr, ERR_CORRUPT, 0, "a sealed scalar is not this keyslot's")
                                  : code;
 }
@@ -235,7 +253,7 @@ static enum error_code parse_buckets(struct keyring *keyring, const uint8_t *at,
         uint64_t id;
         struct secret *key = NULL;
         memcpy(&id, at, sizeof(id));
-        code = secret_new_copy(at + sizeof(id), BUCKET_KEY_SIZE, &key, reterr);
+        code = bucket_key_copy(at + sizeof(id), &key, reterr);
         if (!code)
             code = append_bucket(keyring, le64toh(id), key, reterr);
     }

@@ -6,7 +6,7 @@ struct keyslot {
     uint8_t id[KEYRING_KEYSLOT_SIZE];
     uint8_t host[MESSAGE_HOST_ID_SIZE];
     uint8_t vault[16];
-    int64_t bucket;
+    int64_t key; /* of its bucket, in the keyring */
     bool has_scalar;
     bool is_erased; /* or being erased */
     uint8_t sealed[KEYRING_SEALED_SIZE];
@@ -21,6 +21,9 @@ must_check enum error_code keyslot_find(struct clerk *clerk, const uint8_t id[KE
 must_check enum error_code keyslot_insert(struct clerk *clerk, const struct host *host,
                                           const struct keyslot *keyslot, const char *vault_name,
                                           struct error *reterr);
+
+/* A new key for a bucket, in the keyring that this transaction changes. */
+must_check enum error_code bucket_key_new(struct clerk *clerk, int64_t *ret_key, struct error *reterr);
 
 /* Its scalar, for an evaluation. ERR_ERASED. */
 must_check enum error_code keyslot_get_scalar(struct clerk *clerk, const struct keyslot *keyslot,

@@ -169,9 +169,9 @@ static enum error_code take_probe(struct clerk *clerk, struct job *job, const st
     known->is_probing = false;
     clerk_wake(clerk, host->id);
     return sql_run(clerk->sql, reterr,
-                   "UPDATE requests SET flags = flags | ? WHERE host = ? AND boot <> ? AND state IN (?, ?)",
-                   "ibbii", (int64_t)POLICY_OTHER_BOOT_ANSWERS, host->id, sizeof(host->id), boot,
-                   (size_t)POLICY_TOKEN_SIZE, (int64_t)POLICY_PENDING, (int64_t)POLICY_APPROVED);
+                   "UPDATE requests SET flags = flags | ? WHERE host = ? AND boot <> ? AND " REQUEST_IS_OPEN,
+                   "ibb", (int64_t)POLICY_OTHER_BOOT_ANSWERS, host->id, sizeof(host->id), boot,
+                   (size_t)POLICY_TOKEN_SIZE);
 }
 
 enum error_code handle_heartbeat(struct clerk *clerk, struct job *job, struct host *host,

@@ -89,7 +89,7 @@ static enum error_code check_nonce(struct clerk *clerk, struct job *job, struct 
     if (!message_types[job->type].takes_nonce || job->took_nonce)
         return OK;
     if (!known || json_get_hex(job->object, "nonce", nonce, sizeof(nonce), NULL) != OK ||
-        !presence_take_nonce(known, nonce))
+        !presence_take_nonce(&clerk->presence, known, nonce))
         return error_set(reterr, ERR_CHANGED, 0, "this nonce is not valid: use the new one");
     job->took_nonce = true;
     return OK;

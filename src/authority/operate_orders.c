@@ -83,3 +83,98 @@ enum error_code operation_host_erase(struct clerk *clerk, struct job *job, struc
             host.name);
     return begin(clerk, job, &host, reterr);
 }
+
+/* The ids of the group's hosts that are not erased, 16 bytes each. */
+static enum error_code find_hosts(struct clerk *clerk, int64_t group_id, struct buffer *ids,
+                                  struct error *reterr)
+{
+    struct sql_rows rows = {0};
+    bool is_there = false;
+    enum error_code code = sql_select(clerk->sql, &rows, reterr,
+                                      "SELECT id FROM hosts WHERE group_id = ? AND erased = 0", "i", group_id);
+    while (!code && !(code = sql_next(&rows, &is_there, reterr)) && is_there) {
+        size_t length;
+        const void *id = sql_blob(&rows, 0, &length);
+        code = length == MESSAGE_HOST_ID_SIZE
+                   ? buffer_append(ids, id, length, reterr)
+                   : error_set(reterr, ERR_CORRUPT, 0, "the database: a host without id");
+    }
+    sql_done(&rows);
+    return code;
+}
+
+static enum error_code begin_all(struct clerk *clerk, struct job *job, int64_t group_id, size_t *ret_count,
+                                 struct error *reterr)
+{
+    _cleanup_(buffer_done) struct buffer ids = {.maximum = SIZE_MAX};
+    enum error_code code = find_hosts(clerk, group_id, &ids, reterr);
+    for (size_t at = 0; !code && at < ids.length; at += MESSAGE_HOST_ID_SIZE) {
+        struct host host;
+        uint8_t id[MESSAGE_HOST_ID_SIZE];
+        memcpy(id, ids.data + at, sizeof(id));
+        code = host_find(clerk, id, &host, reterr);
+        if (!code)
+            code = begin(clerk, job, &host, reterr);
+    }
+    *ret_count = ids.length / MESSAGE_HOST_ID_SIZE;
+    return code;
+}
+
+static enum error_code count_hosts(struct clerk *clerk, int64_t group_id, int64_t *ret_erased,
+                                   int64_t *ret_open, struct error *reterr)
+{
+    struct sql_rows rows = {0};
+    bool is_there = false;
+    enum error_code code = sql_select(
+        clerk->sql, &rows, reterr,
+        "SELECT count(*), coalesce(sum(EXISTS(SELECT 1 FROM erases e WHERE e.host = h.id AND e.done_at IS NULL)), "
+        "0) FROM hosts h WHERE h.group_id = ? AND h.erased = 1",
+        "i", group_id);
+    if (!code)
+        code = sql_next(&rows, &is_there, reterr);
+    if (!code && is_there) {
+        *ret_erased = sql_integer(&rows, 0);
+        *ret_open = sql_integer(&rows, 1);
+    }
+    sql_done(&rows);
+    return code;
+}
+
+/* As of one host after the other, in one commit: the scalars of all go with one keyring. */
+enum error_code operation_group_erase(struct clerk *clerk, struct job *job, struct error *reterr)
+{
+    struct group group = {0};
+    const char *name, *confirm;
+    size_t begun = 0;
+    int64_t erased = 0, open = 0;
+    enum error_code code = argument_text(job, "name", &name, reterr);
+    if (!code)
+        code = argument_text(job, "confirm", &confirm, reterr);
+    if (!code && strcmp(confirm, name) != 0)
+        code = error_set(reterr, ERR_USAGE, 0, "nothing is erased: confirm is not the group that is named");
+    if (!code)
+        code = group_find_by_name(clerk, name, &group, reterr);
+    if (code)
+        return code;
+    const int64_t group_id = group.id;
+    group_done(&group);
+    if (!job->has_begun)
+        code = begin_all(clerk, job, group_id, &begun, reterr);
+    if (!code)
+        code = count_hosts(clerk, group_id, &erased, &open, reterr);
+    if (code || begun > 0)
+        return code;
+    if (open > 0 && job->has_begun)
+        return error_set(reterr, ERR_INCOMPLETE, 0,
+                         "%lld hosts of %s open nothing any more, and their scalars could not be destroyed yet: "
+                         "it is tried again at the next erase and at every start",
+                         (long long)open, name);
+    if (open > 0) { /* begun before, and not carried out */
+        job->has_begun = true;
+        job->outcome = JOB_ERASES;
+        return OK;
+    }
+    job->changed = job->has_begun;
+    job->result = json_pack("{s:s, s:I}", "name", name, "erased_hosts", (json_int_t)erased);
+    return job->result ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+}

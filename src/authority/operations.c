@@ -16,6 +16,7 @@ static const struct {
     {"host accept-restore", operation_host_accept_restore},
     {"group set", operation_group_set},
     {"group list", operation_group_list},
+    {"group erase", operation_group_erase},
     {"request list", operation_request_list},
     {"request approve", operation_request_approve},
     {"request deny", operation_request_deny},

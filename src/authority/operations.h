@@ -13,7 +13,7 @@ operation_handler operation_host_list, operation_host_show, operation_host_hold,
     operation_host_lock, operation_host_erase, operation_host_accept_restore;
 operation_handler operation_descriptor_prepare, operation_descriptor_install, operation_backup;
 operation_handler operation_keycopy_list, operation_keycopy_destroyed;
-operation_handler operation_group_set, operation_group_list;
+operation_handler operation_group_set, operation_group_list, operation_group_erase;
 operation_handler operation_request_list, operation_request_approve, operation_request_deny;
 operation_handler operation_ledger_show, operation_ledger_verify, operation_ledger_export, operation_metrics;
 

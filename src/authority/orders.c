@@ -162,14 +162,17 @@ enum error_code order_get_action(struct clerk *clerk, const struct host *host,
 
 enum error_code order_report(struct clerk *clerk, const struct host *host,
                              const uint8_t id[STATEMENT_ID_SIZE], enum order_progress progress,
-                             const char *report, struct error *reterr)
+                             const char *outcome, const char *report, bool *ret_changed, struct error *reterr)
 {
-    return sql_run(
+    enum error_code code = sql_run(
         clerk->sql, reterr,
-        "UPDATE orders SET report = ?, reported_at = ?, is_done = max(is_done, ?) WHERE id = ? AND "
-        "host = ?",
-        "tiibb", report, clerk->now_unix_s, (int64_t)(progress == ORDER_DONE), id, (size_t)STATEMENT_ID_SIZE,
-        host->id, sizeof(host->id));
+        "UPDATE orders SET outcome = ?1, report = ?2, reported_at = ?3, is_done = max(is_done, ?4) WHERE "
+        "id = ?5 AND host = ?6 AND (outcome IS NOT ?1 OR report IS NOT ?2 OR is_done < ?4)",
+        "ttiibb", outcome, report, clerk->now_unix_s, (int64_t)(progress == ORDER_DONE), id,
+        (size_t)STATEMENT_ID_SIZE, host->id, sizeof(host->id));
+    if (!code)
+        *ret_changed = sql_changes(clerk->sql) > 0;
+    return code;
 }
 
 static const char *state_word(const struct sql_rows *rows)
@@ -185,8 +188,9 @@ static enum error_code append_shown(const struct sql_rows *rows, json_t *array, 
         return error_set(reterr, ERR_CORRUPT, 0, "the database: an order without id or action");
     json_t *report = sql_is_null(rows, 5) ? NULL : json_loads(sql_text(rows, 5), 0, NULL);
     json_t *order = json_pack(
-        "{s:o, s:s, s:s, s:s, s:I, s:o, s:o, s:o}", "id", record_hex(id), "action",
-        order_action_words[action], "state", state_word(rows), "actor", sql_text(rows, 7), "created_at",
+        "{s:o, s:s, s:s, s:s?, s:s, s:I, s:o, s:o, s:o}", "id", record_hex(id), "action",
+        order_action_words[action], "state", state_word(rows), "outcome",
+        sql_is_null(rows, 8) ? NULL : sql_text(rows, 8), "actor", sql_text(rows, 7), "created_at",
         (json_int_t)sql_integer(rows, 2), "given_at",
         sql_is_null(rows, 3) ? json_null() : json_integer((json_int_t)sql_integer(rows, 3)), "reported_at",
         sql_is_null(rows, 6) ? json_null() : json_integer((json_int_t)sql_integer(rows, 6)), "report",
@@ -201,11 +205,11 @@ enum error_code orders_show(struct clerk *clerk, const struct host *host, json_t
     struct sql_rows rows = {0};
     bool is_there = false;
     _cleanup_(json_freep) json_t *array = json_array();
-    enum error_code code =
-        sql_select(clerk->sql, &rows, reterr,
-                   "SELECT id, action, created_at, given_at, is_done, report, reported_at, actor FROM orders "
-                   "WHERE host = ? ORDER BY sequence DESC LIMIT ?",
-                   "bi", host->id, sizeof(host->id), (int64_t)SHOWN_MAXIMUM);
+    enum error_code code = sql_select(
+        clerk->sql, &rows, reterr,
+        "SELECT id, action, created_at, given_at, is_done, report, reported_at, actor, outcome FROM orders "
+        "WHERE host = ? ORDER BY sequence DESC LIMIT ?",
+        "bi", host->id, sizeof(host->id), (int64_t)SHOWN_MAXIMUM);
     while (!code && !(code = sql_next(&rows, &is_there, reterr)) && is_there)
         code = append_shown(&rows, array, reterr);
     sql_done(&rows);

@@ -30,11 +30,13 @@ must_check enum error_code orders_are_new(struct clerk *clerk, const struct host
 must_check enum error_code orders_give(struct clerk *clerk, const struct host *host, const uint8_t *boot,
                                        json_t *result, struct error *reterr);
 
-/* What the host says became of it. ERR_NOT_FOUND. */
+/* What the host says became of it. *ret_changed: it is not what it said before. */
 enum order_progress { ORDER_REPORTED, ORDER_DONE };
 must_check enum error_code order_report(struct clerk *clerk, const struct host *host,
                                         const uint8_t id[STATEMENT_ID_SIZE], enum order_progress progress,
-                                        const char *report, struct error *reterr);
+                                        const char *outcome, const char *report, bool *ret_changed,
+                                        struct error *reterr);
+/* ERR_NOT_FOUND. */
 must_check enum error_code order_get_action(struct clerk *clerk, const struct host *host,
                                             const uint8_t id[STATEMENT_ID_SIZE],
                                             enum order_action *ret_action, struct error *reterr);

@@ -2,35 +2,67 @@
 
 #include <sodium.h>
 
+enum { SLOTS_AT_FIRST = 1024, SERIAL_SIZE = 4, NONCE_KEY_SIZE = 32 };
+
 enum error_code presence_init(struct presence *presence, struct error *reterr)
 {
     const int os_errno = pthread_rwlock_init(&presence->lock, NULL);
-    return os_errno ? error_set(reterr, ERR_FAILED, os_errno, "cannot make a lock") : OK;
+    if (os_errno)
+        return error_set(reterr, ERR_FAILED, os_errno, "cannot make a lock");
+    presence->slots = calloc(SLOTS_AT_FIRST, sizeof(struct presence_host *));
+    if (!presence->slots)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    presence->slot_count = SLOTS_AT_FIRST;
+    return secret_new_random(NONCE_KEY_SIZE, &presence->nonce_key, reterr);
 }
 
 void presence_done(struct presence *presence)
 {
-    for (size_t slot = 0; slot < PRESENCE_SLOTS; slot++)
+    for (size_t slot = 0; slot < presence->slot_count; slot++)
         while (presence->slots[slot]) {
             struct presence_host *host = presence->slots[slot];
             presence->slots[slot] = host->next;
             free(host);
         }
+    free(presence->slots);
+    secret_free(presence->nonce_key);
     pthread_rwlock_destroy(&presence->lock);
 }
 
 /* Ids are drawn at random here, so their first bytes are hash enough. */
-static size_t slot_of(const uint8_t *id)
+static struct presence_host **slot_of(struct presence_host **slots, size_t slot_count, const uint8_t *id)
 {
-    return ((size_t)id[0] | (size_t)id[1] << 8) % PRESENCE_SLOTS;
+    uint64_t hash;
+    memcpy(&hash, id, sizeof(hash));
+    return &slots[hash & (slot_count - 1)];
 }
 
 struct presence_host *presence_find(struct presence *presence, const uint8_t id[MESSAGE_HOST_ID_SIZE])
 {
-    struct presence_host *host = presence->slots[slot_of(id)];
+    struct presence_host *host = *slot_of(presence->slots, presence->slot_count, id);
     while (host && memcmp(host->id, id, MESSAGE_HOST_ID_SIZE) != 0)
         host = host->next;
     return host;
+}
+
+/* Under the lock, for writing. Without memory the table stays as it is: slower, and right. */
+static void grow(struct presence *presence)
+{
+    const size_t slot_count = presence->slot_count * 2;
+    struct presence_host **slots = calloc(slot_count, sizeof(struct presence_host *));
+    if (!slots)
+        return;
+    for (size_t slot = 0; slot < presence->slot_count; slot++)
+        while (presence->slots[slot]) {
+            struct presence_host *host = presence->slots[slot];
+            struct presence_host **to = slot_of(slots, slot_count, host->id);
+            presence->slots[slot] = host->next;
+            host->next = *to;
+            *to = host;
+        }
+    free(presence->slots);
+    presence->slots = slots;
+    presence->slot_count = slot_count;
 }
 
 enum error_code presence_add(struct presence *presence, const uint8_t id[MESSAGE_HOST_ID_SIZE],
@@ -44,8 +76,12 @@ enum error_code presence_add(struct presence *presence, const uint8_t id[MESSAGE
     memcpy(host->id, id, MESSAGE_HOST_ID_SIZE);
     memcpy(host->identity, identity, HPKE_KEY_SIZE);
     pthread_rwlock_wrlock(&presence->lock);
-    host->next = presence->slots[slot_of(id)];
-    presence->slots[slot_of(id)] = host;
+    if (presence->count >= presence->slot_count)
+        grow(presence);
+    struct presence_host **slot = slot_of(presence->slots, presence->slot_count, id);
+    host->next = *slot;
+    *slot = host;
+    presence->count++;
     pthread_rwlock_unlock(&presence->lock);
     return OK;
 }
@@ -61,20 +97,36 @@ bool presence_get_identity(struct presence *presence, const uint8_t id[MESSAGE_H
     return host != NULL;
 }
 
-void presence_issue_nonce(struct presence_host *host, uint8_t ret_nonce[PRESENCE_NONCE_SIZE])
+static void format_nonce(const struct presence *presence, const struct presence_host *host, uint32_t serial,
+                         uint8_t nonce[PRESENCE_NONCE_SIZE])
 {
-    randombytes_buf(ret_nonce, PRESENCE_NONCE_SIZE);
-    memcpy(host->nonces[host->nonce_next], ret_nonce, PRESENCE_NONCE_SIZE);
-    host->nonce_is_valid[host->nonce_next] = true;
-    host->nonce_next = (host->nonce_next + 1) % PRESENCE_NONCES;
+    uint8_t bytes[MESSAGE_HOST_ID_SIZE + SERIAL_SIZE], mac[crypto_generichash_BYTES_MIN];
+    memcpy(bytes, host->id, MESSAGE_HOST_ID_SIZE);
+    memcpy(bytes + MESSAGE_HOST_ID_SIZE, &serial, SERIAL_SIZE);
+    crypto_generichash(mac, sizeof(mac), bytes, sizeof(bytes), presence->nonce_key->bytes, NONCE_KEY_SIZE);
+    memcpy(nonce, &serial, SERIAL_SIZE);
+    memcpy(nonce + SERIAL_SIZE, mac, PRESENCE_NONCE_SIZE - SERIAL_SIZE);
 }
 
-bool presence_take_nonce(struct presence_host *host, const uint8_t nonce[PRESENCE_NONCE_SIZE])
+void presence_issue_nonce(const struct presence *presence, struct presence_host *host,
+                          uint8_t ret_nonce[PRESENCE_NONCE_SIZE])
 {
-    for (unsigned i = 0; i < PRESENCE_NONCES; i++)
-        if (host->nonce_is_valid[i] && memcmp(host->nonces[i], nonce, PRESENCE_NONCE_SIZE) == 0) {
-            host->nonce_is_valid[i] = false;
-            return true;
-        }
-    return false;
+    host->nonce_serial++;
+    host->valid_nonces = (uint8_t)(host->valid_nonces << 1 | 1);
+    format_nonce(presence, host, host->nonce_serial, ret_nonce);
+}
+
+bool presence_take_nonce(const struct presence *presence, struct presence_host *host,
+                         const uint8_t nonce[PRESENCE_NONCE_SIZE])
+{
+    uint8_t expected[PRESENCE_NONCE_SIZE];
+    uint32_t serial;
+    memcpy(&serial, nonce, SERIAL_SIZE);
+    const uint32_t age = host->nonce_serial - serial;
+    format_nonce(presence, host, serial, expected);
+    if (age >= PRESENCE_NONCES || !(host->valid_nonces & (1U << age)) ||
+        sodium_memcmp(expected, nonce, PRESENCE_NONCE_SIZE) != 0)
+        return false;
+    host->valid_nonces &= (uint8_t)~(1U << age);
+    return true;
 }

@@ -19,9 +19,8 @@ struct presence_host {
     uint8_t id[MESSAGE_HOST_ID_SIZE];
     uint8_t identity[HPKE_KEY_SIZE];
     /* Everything below is the clerk's. */
-    uint8_t nonces[PRESENCE_NONCES][PRESENCE_NONCE_SIZE];
-    bool nonce_is_valid[PRESENCE_NONCES];
-    unsigned nonce_next;
+    uint32_t nonce_serial; /* of the last nonce */
+    uint8_t valid_nonces;  /* a bit for each of the last PRESENCE_NONCES: the lowest for the last */
     bool was_seen;
     int64_t last_seen_unix_s;
     /* The boot that spoke last, and when, by the monotonic clock. */
@@ -41,11 +40,13 @@ struct presence_host {
     uint8_t stale_boot[POLICY_TOKEN_SIZE];
 };
 
-#define PRESENCE_SLOTS 4096
+_Static_assert(PRESENCE_NONCES == 8, "valid_nonces has 8 bits");
 
 struct presence {
     pthread_rwlock_t lock;
-    struct presence_host *slots[PRESENCE_SLOTS];
+    struct presence_host **slots; /* hash table */
+    size_t slot_count, count;     /* slot_count is a power of 2 */
+    struct secret *nonce_key;
 };
 
 must_check enum error_code presence_init(struct presence *presence, struct error *reterr);
@@ -62,8 +63,11 @@ struct presence_host *presence_find(struct presence *presence, const uint8_t id[
 bool presence_get_identity(struct presence *presence, const uint8_t id[MESSAGE_HOST_ID_SIZE],
                            uint8_t ret_identity[HPKE_KEY_SIZE]);
 
-/* A nonce for the host's next message. The oldest of more than PRESENCE_NONCES is void. */
-void presence_issue_nonce(struct presence_host *host, uint8_t ret_nonce[PRESENCE_NONCE_SIZE]);
+/* A nonce for the host's next message: its serial and a MAC over host and serial, so that nothing is kept of it
+ * but the serial. The oldest of more than PRESENCE_NONCES is void, all are after a restart. */
+void presence_issue_nonce(const struct presence *presence, struct presence_host *host,
+                          uint8_t ret_nonce[PRESENCE_NONCE_SIZE]);
 
 /* True once for every nonce that was issued. */
-bool presence_take_nonce(struct presence_host *host, const uint8_t nonce[PRESENCE_NONCE_SIZE]);
+bool presence_take_nonce(const struct presence *presence, struct presence_host *host,
+                         const uint8_t nonce[PRESENCE_NONCE_SIZE]);

@@ -1,6 +1,7 @@
 /* What a host says of itself: what it carried out, and what else opens its vaults. */
 #include <sodium.h>
 
+#include "authority/erasing.h"
 #include "authority/keycopies.h"
 #include "authority/messages.h"
 #include "authority/orders.h"
@@ -35,30 +36,40 @@ static enum error_code take_order(struct clerk *clerk, const struct host *host, 
     enum error_code code = order_get_action(clerk, host, id, &action, reterr);
     if (code)
         return code;
+    bool changed = false;
     const bool is_done = action != ORDER_ERASE || !strcmp(outcome, "done");
-    code = order_report(clerk, host, id, is_done ? ORDER_DONE : ORDER_REPORTED, report->data, reterr);
-    return code ? code : record_done(clerk, host, "order", id, outcome, report, reterr);
+    code = order_report(clerk, host, id, is_done ? ORDER_DONE : ORDER_REPORTED, outcome, report->data,
+                        &changed, reterr);
+    return code || !changed ? code : record_done(clerk, host, "order", id, outcome, report, reterr);
 }
 
-static enum error_code take_vault(struct clerk *clerk, const struct host *host, const uint8_t *vault,
-                                  const char *outcome, const struct buffer *report, struct error *reterr)
+static enum error_code take_vault(struct clerk *clerk, const struct host *host,
+                                  const struct erasing_vault *vault, const char *outcome,
+                                  const struct buffer *report, struct error *reterr)
 {
-    enum error_code code =
-        sql_run(clerk->sql, reterr, "UPDATE erased_vaults SET report = ? WHERE host = ? AND vault = ?", "tbb",
-                report->data, host->id, sizeof(host->id), vault, (size_t)STATEMENT_ID_SIZE);
-    if (!code && sql_changes(clerk->sql) == 0)
+    bool is_erased = false;
+    enum error_code code = erasing_is_done(clerk, host, vault, &is_erased, reterr);
+    if (!code && !is_erased)
         code = error_set(reterr, ERR_NOT_FOUND, 0, "this vault is not erased here");
-    return code ? code : record_done(clerk, host, "vault", vault, outcome, report, reterr);
+    if (!code)
+        code = sql_run(
+            clerk->sql, reterr,
+            "UPDATE erased_vaults SET report = ?1 WHERE host = ?2 AND vault = ?3 AND report IS NOT ?1", "tbb",
+            report->data, host->id, sizeof(host->id), vault->id, sizeof(vault->id));
+    if (code || sql_changes(clerk->sql) == 0)
+        return code;
+    return record_done(clerk, host, "vault", vault->id, outcome, report, reterr);
 }
 
 enum error_code handle_done(struct clerk *clerk, struct job *job, struct host *host, struct error *reterr)
 {
     _cleanup_(buffer_done) struct buffer text = {.maximum = REPORT_MAXIMUM};
-    uint8_t id[STATEMENT_ID_SIZE];
+    struct erasing_vault subject = {0}; /* or an order: both have ids of that size */
     const bool is_order = json_object_get(job->object, "order") != NULL;
     json_t *report = NULL;
     const char *outcome = NULL;
-    enum error_code code = json_get_hex(job->object, is_order ? "order" : "vault", id, sizeof(id), reterr);
+    enum error_code code =
+        json_get_hex(job->object, is_order ? "order" : "vault", subject.id, sizeof(subject.id), reterr);
     if (!code)
         code = json_get_string(job->object, "outcome", &outcome, reterr);
     if (!code && strlen(outcome) > OUTCOME_MAXIMUM)
@@ -68,8 +79,8 @@ enum error_code handle_done(struct clerk *clerk, struct job *job, struct host *h
     if (!code && json_format(report, &text, reterr))
         code = error_set(reterr, ERR_CORRUPT, 0, "a report that is too long");
     if (!code)
-        code = is_order ? take_order(clerk, host, id, outcome, &text, reterr)
-                        : take_vault(clerk, host, id, outcome, &text, reterr);
+        code = is_order ? take_order(clerk, host, subject.id, outcome, &text, reterr)
+                        : take_vault(clerk, host, &subject, outcome, &text, reterr);
     return code;
 }
 

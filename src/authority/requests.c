@@ -122,10 +122,10 @@ enum error_code request_flag_others(struct clerk *clerk, const struct request *r
 {
     enum error_code code = sql_run(clerk->sql, reterr,
                                    "UPDATE requests SET flags = flags | ? WHERE host = ? AND boot <> ? AND "
-                                   "state IN (?, ?) AND expires_at > ?",
-                                   "ibbiii", (int64_t)POLICY_TWO_REQUESTS, request->host,
+                                   REQUEST_IS_OPEN " AND expires_at > ?",
+                                   "ibbi", (int64_t)POLICY_TWO_REQUESTS, request->host,
                                    sizeof(request->host), request->policy.boot, sizeof(request->policy.boot),
-                                   (int64_t)POLICY_PENDING, (int64_t)POLICY_APPROVED, clerk->now_unix_s);
+                                   clerk->now_unix_s);
     if (code)
         return code;
     *ret_is_another = sql_changes(clerk->sql) > 0;

@@ -1,120 +1,136 @@
 #include "authority/resealing.h"
 
-static enum error_code find_bucket(struct clerk *clerk, int64_t *ret_bucket, int64_t *ret_group,
-                                   bool *ret_is_there, struct error *reterr)
+#include "authority/keyslots.h"
+
+/* A bucket that holds a scalar to be erased, or a scalar that stays. */
+struct bucket {
+    int64_t id, group_id, key;
+};
+
+struct survivor {
+    uint8_t keyslot[KEYRING_KEYSLOT_SIZE], sealed[KEYRING_SEALED_SIZE];
+};
+
+static enum error_code find_bucket(struct clerk *clerk, struct bucket *ret_bucket, bool *ret_is_there,
+                                   struct error *reterr)
 {
     struct sql_rows rows = {0};
     enum error_code code =
         sql_select(clerk->sql, &rows, reterr,
-                   "SELECT b.id, b.group_id FROM keyslots k JOIN buckets b ON b.id = k.bucket "
-                   "WHERE k.erase IS NOT NULL AND k.sealed IS NOT NULL LIMIT 1",
+                   "SELECT b.id, b.group_id, b.key FROM keyslots k JOIN buckets b ON b.id = k.bucket "
+                   "WHERE k.erase IS NOT NULL AND k.bucket IS NOT NULL LIMIT 1",
                    "");
     if (!code)
         code = sql_next(&rows, ret_is_there, reterr);
-    if (!code && *ret_is_there) {
-        *ret_bucket = sql_integer(&rows, 0);
-        *ret_group = sql_integer(&rows, 1);
-    }
+    if (!code && *ret_is_there)
+        *ret_bucket = (struct bucket){.id = sql_integer(&rows, 0),
+                                      .group_id = sql_integer(&rows, 1),
+                                      .key = sql_integer(&rows, 2)};
     sql_done(&rows);
     return code;
 }
 
-/* A new bucket for the survivors. */
-static enum error_code replace_bucket(struct clerk *clerk, struct keyring *keyring, int64_t group_id,
-                                      int64_t *ret_bucket, struct error *reterr)
+/* The scalars that are to be erased leave the database. */
+static enum error_code take_out(struct clerk *clerk, const struct bucket *bucket, struct error *reterr)
+{
+    enum error_code code = sql_run(clerk->sql, reterr,
+                                   "DELETE FROM scalars WHERE bucket = ? AND keyslot IN (SELECT id FROM "
+                                   "keyslots WHERE bucket = ? AND erase IS NOT NULL)",
+                                   "ii", bucket->id, bucket->id);
+    return code ? code
+                : sql_run(clerk->sql, reterr,
+                          "UPDATE keyslots SET bucket = NULL, erased_at = ? "
+                          "WHERE bucket = ? AND erase IS NOT NULL",
+                          "ii", clerk->now_unix_s, bucket->id);
+}
+
+static enum error_code read_survivors(struct clerk *clerk, const struct bucket *bucket,
+                                      struct buffer *survivors, struct error *reterr)
 {
     struct sql_rows rows = {0};
     bool is_there = false;
-    int64_t bucket = 0;
-    enum error_code code = sql_select(clerk->sql, &rows, reterr, "SELECT next_bucket FROM state", "");
-    if (!code)
-        code = sql_next(&rows, &is_there, reterr);
-    if (!code && is_there)
-        bucket = sql_integer(&rows, 0);
-    sql_done(&rows);
-    if (!code)
-        code = sql_run(clerk->sql, reterr, "UPDATE state SET next_bucket = next_bucket + 1", "");
-    if (!code)
-        code = sql_run(clerk->sql, reterr, "INSERT INTO buckets(id, group_id, scalars) VALUES(?, ?, 0)", "ii",
-                       bucket, group_id);
-    if (!code)
-        code = keyring_add_bucket(keyring, (uint64_t)bucket, reterr);
-    if (!code)
-        *ret_bucket = bucket;
-    return code;
-}
-
-static enum error_code find_survivor(struct clerk *clerk, int64_t bucket,
-                                     uint8_t keyslot[KEYRING_KEYSLOT_SIZE],
-                                     uint8_t sealed[KEYRING_SEALED_SIZE], bool *ret_is_there,
-                                     struct error *reterr)
-{
-    struct sql_rows rows = {0};
-    enum error_code code =
-        sql_select(clerk->sql, &rows, reterr,
-                   "SELECT id, sealed FROM keyslots WHERE bucket = ? AND erase IS NULL LIMIT 1", "i", bucket);
-    if (!code)
-        code = sql_next(&rows, ret_is_there, reterr);
-    if (!code && *ret_is_there &&
-        (!sql_bytes(&rows, 0, keyslot, KEYRING_KEYSLOT_SIZE) ||
-         !sql_bytes(&rows, 1, sealed, KEYRING_SEALED_SIZE)))
-        code = error_set(reterr, ERR_CORRUPT, 0, "the database: a keyslot without its scalar");
+    enum error_code code = sql_select(clerk->sql, &rows, reterr,
+                                      "SELECT keyslot, sealed FROM scalars WHERE bucket = ?", "i", bucket->id);
+    while (!code && !(code = sql_next(&rows, &is_there, reterr)) && is_there) {
+        struct survivor survivor;
+        if (!sql_bytes(&rows, 0, survivor.keyslot, sizeof(survivor.keyslot)) ||
+            !sql_bytes(&rows, 1, survivor.sealed, sizeof(survivor.sealed)))
+            code = error_set(reterr, ERR_CORRUPT, 0, "the database: a keyslot without its scalar");
+        else
+            code = buffer_append(survivors, &survivor, sizeof(survivor), reterr);
+    }
     sql_done(&rows);
     return code;
 }
 
-static enum error_code reseal(struct clerk *clerk, struct keyring *keyring, int64_t from, int64_t to,
-                              const uint8_t keyslot[KEYRING_KEYSLOT_SIZE],
-                              const uint8_t old[KEYRING_SEALED_SIZE], struct error *reterr)
+static enum error_code reseal(struct clerk *clerk, const struct bucket *bucket, int64_t key,
+                              const struct survivor *survivor, struct error *reterr)
 {
     _cleanup_(secret_freep) struct secret *scalar = NULL;
     uint8_t sealed[KEYRING_SEALED_SIZE];
-    enum error_code code = keyring_unseal(keyring, (uint64_t)from, keyslot, old, &scalar, reterr);
+    const struct keyring *keyring = clerk_keyring(clerk);
+    enum error_code code = keyring_unseal(keyring, (uint64_t)bucket->key, survivor->keyslot, survivor->sealed,
+                                          &scalar, reterr);
     if (!code)
-        code = keyring_seal(keyring, (uint64_t)to, keyslot, scalar, sealed, reterr);
-    if (!code)
-        code = sql_run(clerk->sql, reterr, "UPDATE keyslots SET bucket = ?, sealed = ? WHERE id = ?", "ibb",
-                       to, sealed, sizeof(sealed), keyslot, (size_t)KEYRING_KEYSLOT_SIZE);
-    if (!code)
-        code = sql_run(clerk->sql, reterr, "UPDATE buckets SET scalars = scalars + 1 WHERE id = ?", "i", to);
-    return code;
+        code = keyring_seal(keyring, (uint64_t)key, survivor->keyslot, scalar, sealed, reterr);
+    return code ? code
+                : sql_run(clerk->sql, reterr,
+                          "UPDATE scalars SET sealed = ? WHERE bucket = ? AND keyslot = ?", "bib", sealed,
+                          sizeof(sealed), bucket->id, survivor->keyslot, sizeof(survivor->keyslot));
 }
 
-static enum error_code replace(struct clerk *clerk, int64_t bucket, int64_t group_id, struct error *reterr)
+/* Those that stay get a new key. */
+static enum error_code keep(struct clerk *clerk, const struct bucket *bucket, const struct buffer *survivors,
+                            struct error *reterr)
 {
-    struct keyring *keyring = NULL;
-    uint8_t keyslot[KEYRING_KEYSLOT_SIZE], sealed[KEYRING_SEALED_SIZE];
-    int64_t replacement = 0; /* ids begin at 1 */
-    bool is_there = true;
-    enum error_code code = clerk_change_keyring(clerk, &keyring, reterr);
-    while (!code && is_there) {
-        code = find_survivor(clerk, bucket, keyslot, sealed, &is_there, reterr);
-        if (!code && is_there && !replacement)
-            code = replace_bucket(clerk, keyring, group_id, &replacement, reterr);
-        if (!code && is_there)
-            code = reseal(clerk, keyring, bucket, replacement, keyslot, sealed, reterr);
+    const size_t count = survivors->length / sizeof(struct survivor);
+    int64_t key = 0;
+    enum error_code code = bucket_key_new(clerk, &key, reterr);
+    for (size_t i = 0; !code && i < count; i++) {
+        struct survivor survivor;
+        memcpy(&survivor, survivors->data + i * sizeof(survivor), sizeof(survivor));
+        code = reseal(clerk, bucket, key, &survivor, reterr);
     }
+    return code ? code
+                : sql_run(clerk->sql, reterr, "UPDATE buckets SET key = ?, scalars = ? WHERE id = ?", "iii",
+                          key, (int64_t)count, bucket->id);
+}
+
+static enum error_code give_up(struct clerk *clerk, const struct bucket *bucket, struct error *reterr)
+{
+    enum error_code code =
+        sql_run(clerk->sql, reterr, "DELETE FROM buckets WHERE id = ?", "i", bucket->id);
+    return code ? code
+                : sql_run(clerk->sql, reterr, "UPDATE groups SET buckets = buckets - 1 WHERE id = ?", "i",
+                          bucket->group_id);
+}
+
+static enum error_code replace(struct clerk *clerk, const struct bucket *bucket, struct error *reterr)
+{
+    _cleanup_(buffer_done) struct buffer survivors = {.maximum = SIZE_MAX};
+    struct keyring *keyring = NULL;
+    enum error_code code = clerk_change_keyring(clerk, &keyring, reterr);
     if (!code)
-        code = sql_run(clerk->sql, reterr,
-                       "UPDATE keyslots SET bucket = NULL, sealed = NULL, erased_at = ? "
-                       "WHERE bucket = ? AND erase IS NOT NULL",
-                       "ii", clerk->now_unix_s, bucket);
+        code = take_out(clerk, bucket, reterr);
     if (!code)
-        code = sql_run(clerk->sql, reterr, "DELETE FROM buckets WHERE id = ?", "i", bucket);
+        code = read_survivors(clerk, bucket, &survivors, reterr);
     if (!code)
-        keyring_remove_bucket(keyring, (uint64_t)bucket);
+        code = survivors.length > 0 ? keep(clerk, bucket, &survivors, reterr)
+                                    : give_up(clerk, bucket, reterr);
+    if (!code)
+        keyring_remove_bucket(keyring, (uint64_t)bucket->key);
     return code;
 }
 
 enum error_code resealing_run(struct clerk *clerk, struct error *reterr)
 {
-    int64_t bucket = 0, group_id = 0;
+    struct bucket bucket = {0};
     bool is_there = true;
     enum error_code code = clerk_begin(clerk, reterr);
     while (!code && is_there) {
-        code = find_bucket(clerk, &bucket, &group_id, &is_there, reterr);
+        code = find_bucket(clerk, &bucket, &is_there, reterr);
         if (!code && is_there)
-            code = replace(clerk, bucket, group_id, reterr);
+            code = replace(clerk, &bucket, reterr);
     }
     if (!code && clerk->next_keyring)
         code = sql_run(clerk->sql, reterr, "UPDATE erases SET generation = ? WHERE generation IS NULL", "i",

@@ -2,6 +2,6 @@
 #pragma once
 #include "authority/clerk.h"
 
-/* One transaction: every bucket that holds a scalar to be erased is replaced by a new one with its survivors;
+/* One transaction: every bucket that holds a scalar to be erased gets a new key, and its survivors under it;
  * the sealed scalars to be erased are gone; the keyring has the next generation. Nothing to do is fine. */
 must_check enum error_code resealing_run(struct clerk *clerk, struct error *reterr);

@@ -20,6 +20,7 @@
 #include "authority/restoring.h"
 #include "authority/rotation.h"
 #include "authority/schema.h"
+#include "authority/state.h"
 #include "base/fault.h"
 #include "base/file.h"
 #include "base/text.h"
@@ -108,31 +109,10 @@ static enum error_code clear(struct restore *restore, struct error *reterr)
     return code;
 }
 
-static enum error_code read_state(struct restore *restore, struct error *reterr)
+static enum error_code check_authority(const struct restore *restore, struct error *reterr)
 {
-    struct clerk *clerk = &restore->clerk;
-    struct sql_rows rows = {0};
-    struct face *face = NULL;
-    bool is_there = false;
-    enum error_code code =
-        sql_select(clerk->sql, &rows, reterr, "SELECT epoch, generation, descriptor FROM state", "");
-    if (!code)
-        code = sql_next(&rows, &is_there, reterr);
-    if (!code && (!is_there || (uint64_t)sql_integer(&rows, 1) != clerk->keyring->generation))
-        code = error_set(reterr, ERR_CORRUPT, 0, "the database of the backup is not that of its keyring");
-    if (!code) {
-        size_t length;
-        const void *bytes = sql_blob(&rows, 2, &length);
-        clerk->epoch = (uint64_t)sql_integer(&rows, 0);
-        code = face_new(bytes, length, NULL, clerk->keyring, clerk->epoch, &face, reterr);
-    }
-    sql_done(&rows);
-    if (code)
-        return code;
-    clerk->face = face;
-    face_place_put(&clerk->face_place, face);
     uint8_t fingerprint[DESCRIPTOR_FINGERPRINT_SIZE];
-    descriptor_fingerprint(face->descriptor.root, fingerprint);
+    descriptor_fingerprint(restore->clerk.face->descriptor.root, fingerprint);
     return memcmp(fingerprint, restore->facts.root_fingerprint, sizeof(fingerprint)) == 0
                ? OK
                : error_set(reterr, ERR_CORRUPT, 0, "the envelope is of another authority than the bulk");
@@ -155,7 +135,9 @@ static enum error_code unpack(struct restore *restore, struct error *reterr)
         code = schema_check(clerk->sql, reterr);
     if (!code)
         code = sql_check_whole(clerk->sql, reterr);
-    return code ? code : read_state(restore, reterr);
+    if (!code)
+        code = state_read(clerk, reterr);
+    return code ? code : check_authority(restore, reterr);
 }
 
 /* Nothing that was to happen once in the life before happens again; and as long as nobody says what happened

@@ -229,21 +229,6 @@ enum error_code rotation_install(struct clerk *clerk, const void *wire, size_t l
     return code;
 }
 
-enum error_code rotation_read(struct clerk *clerk, struct face *face, struct error *reterr)
-{
-    struct sql_rows rows = {0};
-    bool is_there = false;
-    enum error_code code = sql_select(clerk->sql, &rows, reterr, "SELECT previous_until FROM moving", "");
-    if (!code)
-        code = sql_next(&rows, &is_there, reterr);
-    if (!code && !is_there)
-        code = error_set(reterr, ERR_CORRUPT, 0, "the database is not complete: it does not say how keys move");
-    if (!code)
-        face->previous_until_unix_s = sql_integer(&rows, 0);
-    sql_done(&rows);
-    return code;
-}
-
 enum error_code rotation_expire(struct clerk *clerk, struct error *reterr)
 {
     _cleanup_(keyring_freep) struct keyring *keyring = NULL;

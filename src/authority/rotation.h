@@ -29,8 +29,7 @@ must_check enum error_code rotation_install(struct clerk *clerk, const void *wir
                                             int64_t keep_s, const char *by, bool *ret_changed,
                                             struct error *reterr);
 
-/* At start: until when the previous key is kept. In every batch: destroy it when that is over. */
-must_check enum error_code rotation_read(struct clerk *clerk, struct face *face, struct error *reterr);
+/* In every batch: destroy the previous key when its time is over. */
 must_check enum error_code rotation_expire(struct clerk *clerk, struct error *reterr);
 
 /* Remember a descriptor that is in force from now on. */

@@ -7,7 +7,7 @@ static const char tables[] =
     "  one INTEGER PRIMARY KEY CHECK(one = 1),"
     "  epoch INTEGER NOT NULL,"         /* of the ledger */
     "  generation INTEGER NOT NULL,"    /* of the keyring that is valid */
-    "  next_bucket INTEGER NOT NULL,"   /* ids of buckets are never used again */
+    "  next_bucket INTEGER NOT NULL,"   /* ids of buckets and their keys are never used again */
     "  clock_highest INTEGER NOT NULL," /* the latest time of a ledger entry */
     "  descriptor BLOB NOT NULL"        /* as signed */
     ") STRICT;"
@@ -15,7 +15,8 @@ static const char tables[] =
     "CREATE TABLE groups("
     "  id INTEGER PRIMARY KEY,"
     "  name TEXT NOT NULL UNIQUE,"
-    "  policy TEXT NOT NULL" /* JSON, groups.c */
+    "  policy TEXT NOT NULL," /* JSON, groups.c */
+    "  buckets INTEGER NOT NULL DEFAULT 0" /* how many it has */
     ") STRICT;"
 
     "CREATE TABLE tokens("
@@ -43,6 +44,7 @@ static const char tables[] =
     "  facts TEXT," /* of the running host, JSON */
     "  notes TEXT"
     ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX hosts_group ON hosts(group_id, erased);"
 
     "CREATE TABLE keyslots("
     "  id BLOB PRIMARY KEY,"
@@ -51,19 +53,29 @@ static const char tables[] =
     "  vault_name TEXT NOT NULL,"
     "  created_at INTEGER NOT NULL,"
     "  bound BLOB NOT NULL," /* the blinded elements it was bound with, 64 bytes */
-    "  bucket INTEGER,"      /* whose key seals the scalar; null once erased */
-    "  sealed BLOB,"
+    "  bucket INTEGER,"      /* that holds the scalar; null once erased */
     "  erase INTEGER REFERENCES erases(id)," /* being erased, or erased: it opens no more */
     "  erased_at INTEGER"
     ") STRICT, WITHOUT ROWID;"
     "CREATE INDEX keyslots_host ON keyslots(host, vault);"
-    "CREATE INDEX keyslots_bucket ON keyslots(bucket);"
+    "CREATE INDEX keyslots_erasing ON keyslots(bucket) WHERE erase IS NOT NULL AND bucket IS NOT NULL;"
 
+    /* Scalars that are destroyed together. The bucket stays where it is, with those of its scalars that are to
+     * stay, and gets another key: erasing one rewrites the few pages of a bucket. */
     "CREATE TABLE buckets("
     "  id INTEGER PRIMARY KEY,"
     "  group_id INTEGER NOT NULL REFERENCES groups(id),"
-    "  scalars INTEGER NOT NULL"
+    "  key INTEGER NOT NULL,"    /* in the keyring */
+    "  scalars INTEGER NOT NULL" /* how many */
     ") STRICT;"
+    "CREATE INDEX buckets_group ON buckets(group_id, scalars);"
+
+    "CREATE TABLE scalars("
+    "  bucket INTEGER NOT NULL REFERENCES buckets(id),"
+    "  keyslot BLOB NOT NULL REFERENCES keyslots(id),"
+    "  sealed BLOB NOT NULL,"
+    "  PRIMARY KEY(bucket, keyslot)"
+    ") STRICT, WITHOUT ROWID;"
 
     "CREATE TABLE erases("
     "  id INTEGER PRIMARY KEY,"
@@ -75,6 +87,9 @@ static const char tables[] =
     "  generation INTEGER," /* of the keyring without its scalars, once that is valid */
     "  done_at INTEGER"
     ") STRICT;"
+    "CREATE INDEX erases_host ON erases(host);"
+    "CREATE INDEX erases_generation ON erases(id) WHERE generation IS NULL;"
+    "CREATE INDEX erases_open ON erases(id) WHERE done_at IS NULL;"
 
     "CREATE TABLE erased_vaults("
     "  host BLOB NOT NULL REFERENCES hosts(id),"
@@ -84,6 +99,7 @@ static const char tables[] =
     "  report TEXT," /* what the host says that it did itself, JSON */
     "  PRIMARY KEY(host, vault)"
     ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX erased_vaults_open ON erased_vaults(erase) WHERE signed IS NULL;"
 
     "CREATE TABLE orders("
     "  id BLOB PRIMARY KEY,"
@@ -95,7 +111,8 @@ static const char tables[] =
     "  created_at INTEGER NOT NULL,"
     "  given_boot BLOB,"  /* the boot that got it last */
     "  given_at INTEGER," /* when it got it first */
-    "  report TEXT,"      /* of the host, JSON; what it says last */
+    "  outcome TEXT,"     /* as the host says last */
+    "  report TEXT,"      /* with it, JSON */
     "  reported_at INTEGER,"
     "  is_done INTEGER NOT NULL DEFAULT 0"
     ") STRICT, WITHOUT ROWID;"
@@ -143,7 +160,7 @@ static const char tables[] =
     "  UNIQUE(host, boot, message)"
     ") STRICT, WITHOUT ROWID;"
     "CREATE INDEX requests_state ON requests(state, created_at);"
-    "CREATE INDEX requests_host ON requests(host, state);"
+    "CREATE INDEX requests_open ON requests(host) WHERE state <= 1;" /* pending or approved */
 
     "CREATE TABLE approvals("
     "  request BLOB NOT NULL REFERENCES requests(id),"

@@ -14,7 +14,8 @@ struct workers {
     uint8_t decoy[HPKE_KEY_SIZE]; /* the identity of hosts nobody knows */
     pthread_mutex_t mutex;
     pthread_cond_t wake;
-    struct job *queue, **queue_end;
+    struct job *opening, **opening_end;     /* queues: what is to be opened, */
+    struct job *answering, **answering_end; /* and what is to be answered, which goes first */
     size_t waiting;
     bool is_stopping;
     pthread_t threads[WORKERS_MAXIMUM];
@@ -63,20 +64,29 @@ static void work(struct workers *workers, struct job *job)
     face_place_give(&clerk->face_place, face);
 }
 
+static struct job *take_next(struct workers *workers)
+{
+    struct job **queue = workers->answering ? &workers->answering : &workers->opening;
+    struct job *job = *queue;
+    *queue = job->next;
+    if (!workers->answering)
+        workers->answering_end = &workers->answering;
+    if (!workers->opening)
+        workers->opening_end = &workers->opening;
+    workers->waiting--;
+    return job;
+}
+
 static void *run(void *context)
 {
     struct workers *workers = context;
     pthread_mutex_lock(&workers->mutex);
-    while (workers->queue || !workers->is_stopping) {
-        if (!workers->queue) {
+    while (workers->waiting > 0 || !workers->is_stopping) {
+        if (workers->waiting == 0) {
             pthread_cond_wait(&workers->wake, &workers->mutex);
             continue;
         }
-        struct job *job = workers->queue;
-        workers->queue = job->next;
-        if (!workers->queue)
-            workers->queue_end = &workers->queue;
-        workers->waiting--;
+        struct job *job = take_next(workers);
         pthread_mutex_unlock(&workers->mutex);
         work(workers, job);
         pthread_mutex_lock(&workers->mutex);
@@ -89,8 +99,9 @@ void workers_put(struct workers *workers, struct job *job)
 {
     job->next = NULL;
     pthread_mutex_lock(&workers->mutex);
-    *workers->queue_end = job;
-    workers->queue_end = &job->next;
+    struct job ***end = job->is_opened ? &workers->answering_end : &workers->opening_end;
+    **end = job;
+    *end = &job->next;
     workers->waiting++;
     pthread_cond_signal(&workers->wake);
     pthread_mutex_unlock(&workers->mutex);
@@ -110,6 +121,7 @@ static enum error_code start_threads(struct workers *workers, unsigned count, st
         const int os_errno = pthread_create(&workers->threads[workers->count], NULL, run, workers);
         if (os_errno)
             return error_set(reterr, ERR_FAILED, os_errno, "cannot start a thread");
+        pthread_setname_np(workers->threads[workers->count], "huskd-worker");
         workers->count++;
     }
     return OK;
@@ -123,7 +135,8 @@ enum error_code workers_start(struct clerk *clerk, unsigned count, struct worker
     if (!workers)
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     workers->clerk = clerk;
-    workers->queue_end = &workers->queue;
+    workers->opening_end = &workers->opening;
+    workers->answering_end = &workers->answering;
     pthread_mutex_init(&workers->mutex, NULL);
     pthread_cond_init(&workers->wake, NULL);
     const long processors = sysconf(_SC_NPROCESSORS_ONLN);

@@ -55,6 +55,10 @@ enum error_code error_set(struct error *reterr, enum error_code code, int os_err
     }
     if (code == ERR_NO_SPACE)
         error_remedy(reterr, "free space on that filesystem, then run the same command again");
+    if (os_errno == EROFS)
+        error_remedy(reterr,
+                     "the kernel makes a filesystem read-only when it finds it or its disk damaged (dmesg): "
+                     "unmount it, run e2fsck on it, mount it, then run the same command again");
     return code;
 }
 

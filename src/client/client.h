@@ -130,11 +130,13 @@ struct client_decision {
     uint8_t evaluated[CLIENT_ELEMENTS_MAXIMUM][CLIENT_ELEMENT_SIZE];
 };
 
-/* Make a request for these elements; and ask again what became of one. When granted the lineage moves on, on
- * disk, before this returns; where that cannot be written it is a finding, and the next boot presents the
- * token it has, which is no harm. ERR_ERASED, ERR_DENIED, ERR_UNREACHABLE, ERR_PENDING when the host is held.
- */
+/* Make a request for these elements; and ask again what became of one. message is drawn by the caller for
+ * these elements: sent again after ERR_UNREACHABLE, when the answer may be all that was lost, it is still the
+ * same request. When granted the lineage moves on, on disk, before this returns; where that cannot be written
+ * it is a finding, and the next boot presents the token it has, which is no harm. ERR_ERASED, ERR_DENIED,
+ * ERR_UNREACHABLE, ERR_PENDING when the host is held. */
 must_check enum error_code client_request(struct client *client, struct client_pin *pin,
+                                          const uint8_t message[CLIENT_ID_SIZE],
                                           const struct client_element *elements, size_t count,
                                           struct client_effort effort, struct client_decision *ret_decision,
                                           struct finding_list *findings, struct error *reterr);

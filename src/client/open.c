@@ -110,12 +110,14 @@ static enum error_code set_elements(json_t *message, const struct client_element
 }
 
 static enum error_code make_request(struct client *client, const struct lineage_entry *entry,
-                                    const struct client_element *elements, size_t count, unsigned wait_s,
-                                    json_t **ret_message, struct error *reterr)
+                                    const uint8_t id[CLIENT_ID_SIZE], const struct client_element *elements,
+                                    size_t count, unsigned wait_s, json_t **ret_message, struct error *reterr)
 {
     _cleanup_(json_freep) json_t *message = NULL;
     const bool planned = entry->planned_until > 0;
     enum error_code code = client_message_new(MESSAGE_OPEN, &message, reterr);
+    if (!code)
+        code = json_set_hex(message, "id", id, CLIENT_ID_SIZE, reterr);
     if (!code)
         code = client_set_boot(client, message, reterr);
     if (!code && entry->has_token)
@@ -151,12 +153,13 @@ static enum error_code exchange(struct client *client, struct client_pin *pin, j
 }
 
 enum error_code client_request(struct client *client, struct client_pin *pin,
-                               const struct client_element *elements, size_t count,
-                               struct client_effort effort, struct client_decision *ret_decision,
-                               struct finding_list *findings, struct error *reterr)
+                               const uint8_t message[CLIENT_ID_SIZE], const struct client_element *elements,
+                               size_t count, struct client_effort effort,
+                               struct client_decision *ret_decision, struct finding_list *findings,
+                               struct error *reterr)
 {
     _cleanup_(close_fdp) int lock_fd = -1;
-    _cleanup_(json_freep) json_t *message = NULL;
+    _cleanup_(json_freep) json_t *object = NULL;
     struct lineage_entry entry;
     if (count == 0 || count > CLIENT_ELEMENTS_MAXIMUM)
         return error_set(reterr, ERR_USAGE, 0, "a request is for 1 to %d keyslots, not %zu",
@@ -165,9 +168,8 @@ enum error_code client_request(struct client *client, struct client_pin *pin,
     if (!code)
         code = lineage_get(client, pin->id, &entry, reterr);
     if (!code)
-        code = make_request(client, &entry, elements, count, effort.wait_s, &message, reterr);
-    return code ? code
-                : exchange(client, pin, message, count, effort, &entry, ret_decision, findings, reterr);
+        code = make_request(client, &entry, message, elements, count, effort.wait_s, &object, reterr);
+    return code ? code : exchange(client, pin, object, count, effort, &entry, ret_decision, findings, reterr);
 }
 
 enum error_code client_request_again(struct client *client, struct client_pin *pin,

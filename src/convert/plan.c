@@ -347,16 +347,11 @@ static enum error_code check_nesting(struct convert_plan *plan, struct error *re
 
 static enum error_code add_path(struct convert_plan *plan, const char *path, struct error *reterr)
 {
-    _cleanup_(close_fdp) int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) {
-        enum error_code code = errno == ENOENT ? ERR_NOT_FOUND : errno == ENOTDIR ? ERR_USAGE : ERR_FAILED;
-        error_set(reterr, code, errno, "cannot open the directory %s", text_shown(path));
-        return code == ERR_USAGE
-                   ? error_remedy(reterr, "husk protects directories: name the one that holds it")
-                   : code;
-    }
+    _cleanup_(close_fdp) int fd = -1;
     struct filesystem *filesystem = NULL;
-    enum error_code code = filesystem_of(fd, &filesystem, reterr);
+    enum error_code code = filesystem_open_named(path, &fd, reterr);
+    if (!code)
+        code = filesystem_of(fd, &filesystem, reterr);
     if (code)
         return code;
     if (!plan->filesystem) {

@@ -18,8 +18,8 @@
 #include "tree/links.h"
 
 /*
- * PROOF_OF_OLD_AGAIN is after scrubbing has begun: its own deletions changed the directories, and an inode
- * that was proven may have been overwritten already, so what is proven stays proven.
+ * PROOF_OF_OLD_AGAIN is after scrubbing has begun: its own deletions changed the directories, and a file
+ * whose overwriting had begun (TREE_RECORD_SCRUBBED) is not what was compared any more.
  */
 enum proof_of { PROOF_BEFORE_EXCHANGE, PROOF_OF_OLD, PROOF_OF_OLD_AGAIN };
 
@@ -90,7 +90,7 @@ static bool is_as_compared(const struct proof *proof, const struct tree_director
         return true;
     if (!name && !directory->parent)
         return record->flags & (TREE_RECORD_COMPARED | TREE_RECORD_PROVEN);
-    return same || (record->flags & TREE_RECORD_PROVEN);
+    return same || work_may_go(record, status);
 }
 
 static void tell_changed(struct proof *proof, const struct tree_directory *directory, const char *name)
@@ -131,9 +131,15 @@ static enum error_code judge(struct proof *proof, struct tree_directory *directo
                 "find what uses it (another container, a kernel service), stop it, then run the same command "
                 "again");
     }
-    if (code || proof->what == PROOF_BEFORE_EXCHANGE || !good || busy || !available)
+    if (code || proof->what == PROOF_BEFORE_EXCHANGE)
         return code;
-    return tree_records_flag(proof->work->records, status, TREE_RECORD_PROVEN, 0, reterr);
+    if (!good) /* also what was proven by an earlier run: it was written to since */
+        return tree_records_flag(proof->work->records, status, 0, TREE_RECORD_PROVEN, reterr);
+    if (busy || !available)
+        return OK;
+    return tree_records_flag(proof->work->records, status,
+                             TREE_RECORD_PROVEN | (S_ISREG(status->stx_mode) ? TREE_RECORD_FILE : 0), 0,
+                             reterr);
 }
 
 static enum error_code on_entry(struct tree_directory *directory, const char *name,
@@ -212,6 +218,27 @@ static enum error_code check_mounts(struct convert_work *work, const struct conv
     return filesystem_check_mounts(work->vault->filesystem, directory->path, findings, reterr);
 }
 
+/* A mount that came between the proof and the exchange went along with the old tree: a container's, say,
+ * whose programs see that tree by their own path, and will. */
+static enum error_code check_old_mounts(struct convert_work *work, struct convert_directory *directory,
+                                        struct error *reterr)
+{
+    char path[VAULT_NAME_MAXIMUM + 64], name[16];
+    _cleanup_(finding_list_done) struct finding_list found = {0};
+    snprintf(path, sizeof(path), HUSK_DIRECTORY "/" PLAINTEXT_DIRECTORY "/%s/%s", work->vault->name,
+             work_name(work, directory, name));
+    enum error_code code = filesystem_check_mounts(work->vault->filesystem, path, &found, reterr);
+    for (size_t i = 0; i < found.count; i++) {
+        const struct finding *finding = &found.items[i];
+        if (!finding->blocks)
+            continue;
+        directory->in_use = true;
+        finding_add(work->options->findings, FINDING_BLOCKS, finding->kind, finding->subject, finding->remedy,
+                    "%s", finding->cause);
+    }
+    return code;
+}
+
 enum error_code step_prove_unused(struct convert_work *work, struct error *reterr)
 {
     struct finding_list findings = {0};
@@ -237,6 +264,23 @@ enum error_code step_prove_unused(struct convert_work *work, struct error *reter
     return code ? code : tree_records_sync(work->records, reterr);
 }
 
+/* Who may rename in the directory above put something else there in the moment of the exchange. */
+static void tell_foreign(struct convert_work *work, struct convert_directory *directory)
+{
+    char name[16], subject[TREE_PATH_SIZE];
+    snprintf(subject, sizeof(subject), "%s/" HUSK_DIRECTORY "/" PLAINTEXT_DIRECTORY "/%s/%s",
+             text_shown(work->vault->filesystem->mount_point), work->vault->name,
+             work_name(work, directory, name));
+    finding_add(
+        work->options->findings, FINDING_BLOCKS, "names-gone", subject,
+        "look for the old tree where it was moved: it is plaintext there; delete what lies here, then run "
+        "the same command again",
+        "is not the old tree of %s: something else had that name when it was exchanged",
+        work_shown(work, directory));
+    directory->in_use = true;
+    work->journal.partly_overwritten = true;
+}
+
 enum error_code step_prove_old(struct convert_work *work, struct error *reterr)
 {
     enum error_code code = work_open_records(work, reterr);
@@ -250,11 +294,18 @@ enum error_code step_prove_old(struct convert_work *work, struct error *reterr)
             code = OK;
             continue;
         }
+        if (code == ERR_CORRUPT) {
+            tell_foreign(work, directory);
+            code = OK;
+            continue;
+        }
         if (code && reterr)
             *reterr = error;
         if (!code)
             code = prove_tree(work, work->journal.proven ? PROOF_OF_OLD_AGAIN : PROOF_OF_OLD, old_fd,
                               directory, work->options->findings, reterr);
+        if (!code)
+            code = check_old_mounts(work, directory, reterr);
     }
     (void)fault("convert.proven-old");
     return code ? code : tree_records_sync(work->records, reterr);

@@ -12,26 +12,58 @@
 
 enum { DELETED_FILES_TOLD = 50 };
 
+/* Between the proof and now somebody may have come by a way that the proof does not see: with a directory's
+ * descriptor, say, that lay in a socket when it was taken. What they wrote is kept. */
+static enum error_code check_record(const struct convert_work *work, const struct statx *now,
+                                    struct error *reterr)
+{
+    struct tree_record record;
+    enum error_code code = tree_records_get(work->records, now, &record, reterr);
+    if (code || work_may_go(&record, now))
+        return code;
+    if (!(record.flags & TREE_RECORD_PROVEN))
+        return error_set(reterr, ERR_CHANGED, 0, "it is not proven that its copy holds all of it, and alone");
+    error_set(reterr, ERR_CHANGED, 0, "it was changed after it was proven to be unused");
+    return error_remedy(reterr,
+                        "compare it with the copy that is in place now, keep what you need, delete it, then "
+                        "run the same command again");
+}
+
 /* The verdict of step_prove_old, and once more a lease, which stays until the file is closed after its
- * destruction: whoever opens it meanwhile waits. */
+ * destruction: whoever opens it meanwhile waits. It is looked at once it is leased: nobody writes to it then.
+ */
 static enum error_code may_destroy(int file_fd, const struct stat *status, const char *shown_path,
                                    void *context, struct error *reterr)
 {
     const struct convert_work *work = context;
     struct statx now;
-    struct tree_record record;
     (void)status;
-    if (statx(file_fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &now) < 0)
-        return error_set(reterr, ERR_FAILED, errno, "cannot look at %s", shown_path);
-    enum error_code code = tree_records_get(work->records, &now, &record, reterr);
-    if (code)
-        return code;
-    if (!(record.flags & TREE_RECORD_PROVEN))
-        return error_set(reterr, ERR_CHANGED, 0, "it is not proven that its copy holds all of it, and alone");
     fcntl(file_fd, F_SETSIG, SIGURG); /* ignored by default */
     if (fcntl(file_fd, F_SETLEASE, F_WRLCK) < 0)
         return error_set(reterr, ERR_BUSY, errno, "something has it open");
-    return OK;
+    if (statx(file_fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &now) < 0)
+        return error_set(reterr, ERR_FAILED, errno, "cannot look at %s", shown_path);
+    enum error_code code = check_record(work, &now, reterr);
+    return code ? code : tree_records_flag(work->records, &now, TREE_RECORD_SCRUBBED, 0, reterr);
+}
+
+/* A symlink or special file, by its name alone. */
+static enum error_code may_unlink(int directory_fd, const char *name, const char *shown_path, void *context,
+                                  struct error *reterr)
+{
+    struct statx now;
+    if (statx(directory_fd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_BASIC_STATS | STATX_BTIME,
+              &now) < 0)
+        return errno == ENOENT ? OK : error_set(reterr, ERR_FAILED, errno, "cannot look at %s", shown_path);
+    return check_record(context, &now, reterr);
+}
+
+/* What may_destroy has noted is on disk before the first byte goes: after a power cut a file that is half
+ * overwritten must not look like one that somebody wrote to. */
+static enum error_code note_begun(void *context, struct error *reterr)
+{
+    const struct convert_work *work = context;
+    return tree_records_sync(work->records, reterr);
 }
 
 static enum error_code may_remove(struct tree_directory *directory, const char *name,
@@ -39,13 +71,15 @@ static enum error_code may_remove(struct tree_directory *directory, const char *
                                   struct error *reterr)
 {
     const struct convert_work *work = context;
-    struct tree_record record;
-    (void)directory;
-    (void)name;
-    enum error_code code = tree_records_get(work->records, status, &record, reterr);
-    if (!code)
-        *ret_may = (record.flags & TREE_RECORD_PROVEN) != 0;
-    return code;
+    struct error why = ERROR_NONE;
+    enum error_code code = check_record(work, status, &why);
+    if (code == ERR_CHANGED)
+        finding_add(work->options->findings, FINDING_TELLS, "kept-file", tree_shown(directory, name),
+                    why.remedy, "%s", why.message);
+    else if (code && reterr)
+        *reterr = why;
+    *ret_may = !code;
+    return code == ERR_CHANGED ? OK : code;
 }
 
 static enum error_code exists(int directory_fd, const char *name, bool *ret_exists, struct error *reterr)
@@ -93,6 +127,8 @@ static enum error_code scrub_one(struct convert_work *work, const struct convert
         report_stage(&work->progress.report, 0, 0, "scrubbing the old plaintext of %s",
                      work_shown(work, directory));
         const struct destroy_tree_options options = {.may_destroy = may_destroy,
+                                                     .may_unlink = may_unlink,
+                                                     .begins = note_begun,
                                                      .context = work,
                                                      .report = &work->progress.report,
                                                      .findings = work->options->findings};
@@ -153,12 +189,30 @@ static enum error_code scrub_free_space(struct convert_work *work, struct error 
     return destroy_free_space(work->husk_fd, &work->progress.report, findings, &overwritten, reterr);
 }
 
+/* Every file that was proven was met by scrubbing, or it went elsewhere before. */
+static enum error_code check_all_met(struct convert_work *work, struct error *reterr)
+{
+    uint64_t missed = 0;
+    enum error_code code = tree_records_count_missed(work->records, &missed, reterr);
+    if (code || missed == 0)
+        return code;
+    finding_add(work->options->findings, FINDING_TELLS, "names-gone",
+                text_shown(work->vault->filesystem->mount_point),
+                "look for what was moved out of the tree: it is plaintext where it lies now",
+                "%llu file%s of the old trees moved elsewhere or deleted before %s could be overwritten",
+                (unsigned long long)missed, missed == 1 ? " was" : "s were", missed == 1 ? "it" : "they");
+    work->journal.partly_overwritten = true;
+    return journal_write(work->work_fd, &work->journal, reterr);
+}
+
 enum error_code step_scrub(struct convert_work *work, bool *ret_kept, struct error *reterr)
 {
     enum error_code code = work_open_records(work, reterr);
     bool kept = false;
     for (size_t i = 0; !code && i < work->journal.count; i++)
         code = scrub_one(work, &work->journal.directories[i], &kept, reterr);
+    if (!code && !kept && work->journal.direction == CONVERT_PROTECT)
+        code = check_all_met(work, reterr);
     (void)fault("convert.scrubbed");
     if (!code && work->journal.direction == CONVERT_PROTECT) {
         code = scrub_free_space(work, reterr);

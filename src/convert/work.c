@@ -85,6 +85,12 @@ enum error_code work_open_records(struct convert_work *work, struct error *reter
     return code ? code : tree_records_open(private_fd, RECORDS_FILE, &work->records, reterr);
 }
 
+bool work_may_go(const struct tree_record *record, const struct statx *status)
+{
+    return (record->flags & TREE_RECORD_PROVEN) &&
+           ((record->flags & TREE_RECORD_SCRUBBED) || tree_record_unwritten(record, status));
+}
+
 enum error_code work_read_journal(struct convert_work *work, bool *ret_found, struct error *reterr)
 {
     struct convert_journal journal;
@@ -144,7 +150,13 @@ const char *work_show(const struct convert_work *work, const struct convert_dire
 enum error_code work_open_place(const struct convert_work *work, const struct convert_directory *directory,
                                 int *ret_fd, struct error *reterr)
 {
-    return tree_open_directory(work->clone_fd, directory->path, ret_fd, reterr);
+    enum error_code code = tree_open_directory(work->clone_fd, directory->path, ret_fd, reterr);
+    if (code == ERR_NOT_FOUND || code == ERR_CHANGED)
+        error_remedy(reterr,
+                     "somebody moved it in the middle of its conversion: move it back to %s, "
+                     "then run the same command again",
+                     work_shown(work, directory));
+    return code;
 }
 
 enum error_code work_open_parent(const struct convert_work *work, const struct convert_directory *directory,

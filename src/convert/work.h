@@ -30,6 +30,9 @@ must_check enum error_code work_open(struct vault *vault, const struct convert_o
                                      struct convert_work *ret_work, struct error *reterr);
 void work_close(struct convert_work *work);
 
+/* Of an inode of an old tree: proven, and nobody has written to it since but scrubbing itself. */
+bool work_may_go(const struct tree_record *record, const struct statx *status);
+
 /* Open the records in the vault's private directory: the vault must be unlocked. */
 must_check enum error_code work_open_records(struct convert_work *work, struct error *reterr);
 

@@ -33,28 +33,36 @@ enum error_code aead_seal(const struct secret *key, const void *associated, size
     return OK;
 }
 
+enum error_code aead_open_into(const struct secret *key, const void *associated, size_t associated_length,
+                               const uint8_t nonce[AEAD_NONCE_SIZE], const uint8_t *ciphertext,
+                               struct secret *plaintext, struct error *reterr)
+{
+    unsigned long long length = 0;
+    enum error_code code = check_key(key, AEAD_KEY_SIZE, "a decryption key", reterr);
+    if (code)
+        return code;
+    return crypto_aead_xchacha20poly1305_ietf_decrypt(plaintext->bytes, &length, NULL, ciphertext,
+                                                      plaintext->length + AEAD_TAG_SIZE, associated,
+                                                      associated_length, nonce, key->bytes) == 0 &&
+                   length == plaintext->length
+               ? OK
+               : error_set(reterr, ERR_WRONG_KEY, 0, "the key does not open this");
+}
+
 enum error_code aead_open(const struct secret *key, const void *associated, size_t associated_length,
                           const uint8_t nonce[AEAD_NONCE_SIZE], const uint8_t *ciphertext,
                           size_t ciphertext_length, struct secret **ret_plaintext, struct error *reterr)
 {
-    enum error_code code = check_key(key, AEAD_KEY_SIZE, "a decryption key", reterr);
-    if (code)
-        return code;
+    _cleanup_(secret_freep) struct secret *plaintext = NULL;
     /* A secret is never empty, so there is something before the tag. */
     if (ciphertext_length <= AEAD_TAG_SIZE)
         return error_set(reterr, ERR_CORRUPT, 0, "a ciphertext of %zu bytes is too short", ciphertext_length);
-    _cleanup_(secret_freep) struct secret *plaintext = NULL;
-    code = secret_new(ciphertext_length - AEAD_TAG_SIZE, &plaintext, reterr);
-    if (code)
-        return code;
-    unsigned long long length = 0;
-    if (crypto_aead_xchacha20poly1305_ietf_decrypt(plaintext->bytes, &length, NULL, ciphertext,
-                                                   ciphertext_length, associated, associated_length, nonce,
-                                                   key->bytes) != 0 ||
-        length != plaintext->length)
-        return error_set(reterr, ERR_WRONG_KEY, 0, "the key does not open this");
-    *ret_plaintext = TAKE(plaintext);
-    return OK;
+    enum error_code code = secret_new(ciphertext_length - AEAD_TAG_SIZE, &plaintext, reterr);
+    if (!code)
+        code = aead_open_into(key, associated, associated_length, nonce, ciphertext, plaintext, reterr);
+    if (!code)
+        *ret_plaintext = TAKE(plaintext);
+    return code;
 }
 
 enum error_code mac_compute(const struct secret *key, const void *bytes, size_t length,

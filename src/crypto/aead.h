@@ -20,6 +20,13 @@ must_check enum error_code aead_open(const struct secret *key, const void *assoc
                                      const uint8_t *ciphertext, size_t ciphertext_length,
                                      struct secret **ret_plaintext, struct error *reterr);
 
+/* The same into a secret that is there; its length is that of the plaintext. What it holds after an error is
+ * not said. */
+must_check enum error_code aead_open_into(const struct secret *key, const void *associated,
+                                          size_t associated_length, const uint8_t nonce[AEAD_NONCE_SIZE],
+                                          const uint8_t *ciphertext, struct secret *plaintext,
+                                          struct error *reterr);
+
 #define MAC_SIZE 32
 
 /* HMAC-SHA-512-256 (RFC 2104, SHA-512 cut to 32 bytes; libsodium's crypto_auth). key is 32 bytes. */

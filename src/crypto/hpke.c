@@ -131,7 +131,7 @@ static enum error_code set_up(const struct exchange *exchanges, size_t count, co
     if (!context)
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     memcpy(context->encapsulated, kem->bytes, HPKE_ENCAPSULATED_SIZE);
-    enum error_code code = secret_new(sizeof(struct keys), &context->secret, reterr);
+    enum error_code code = secret_new_packed(sizeof(struct keys), &context->secret, reterr);
     uint8_t dh[2 * HPKE_KEY_SIZE], shared[HKDF_HASH_SIZE];
     for (size_t i = 0; !code && i < count; i++)
         /* Fails for a public key of low order, whose product is zero. */
@@ -192,20 +192,31 @@ enum error_code hpke_setup_sender(const uint8_t recipient[HPKE_KEY_SIZE], const 
                                          ret_context, reterr);
 }
 
+enum error_code hpke_setup_recipient_with(const uint8_t encapsulated[HPKE_ENCAPSULATED_SIZE],
+                                          const struct secret *recipient,
+                                          const uint8_t recipient_public[HPKE_KEY_SIZE],
+                                          const uint8_t *sender, const void *info, size_t info_length,
+                                          struct hpke_context **ret_context, struct error *reterr)
+{
+    const struct exchange exchanges[] = {{recipient, encapsulated}, {recipient, sender}};
+    struct kem_context kem;
+    if (recipient->length != HPKE_KEY_SIZE)
+        return error_set(reterr, ERR_CORRUPT, 0, "an X25519 key of %zu bytes", recipient->length);
+    kem_context_set(&kem, encapsulated, recipient_public, sender);
+    return set_up(exchanges, sender ? 2 : 1, &kem, (struct hkdf_piece){info, info_length}, ret_context,
+                  reterr);
+}
+
 enum error_code hpke_setup_recipient(const uint8_t encapsulated[HPKE_ENCAPSULATED_SIZE],
                                      const struct secret *recipient, const uint8_t *sender, const void *info,
                                      size_t info_length, struct hpke_context **ret_context,
                                      struct error *reterr)
 {
-    const struct exchange exchanges[] = {{recipient, encapsulated}, {recipient, sender}};
     uint8_t recipient_public[HPKE_KEY_SIZE];
     enum error_code code = hpke_public_key(recipient, recipient_public, reterr);
-    if (code)
-        return code;
-    struct kem_context kem;
-    kem_context_set(&kem, encapsulated, recipient_public, sender);
-    return set_up(exchanges, sender ? 2 : 1, &kem, (struct hkdf_piece){info, info_length}, ret_context,
-                  reterr);
+    return code ? code
+                : hpke_setup_recipient_with(encapsulated, recipient, recipient_public, sender, info,
+                                            info_length, ret_context, reterr);
 }
 
 /* ComputeNonce (§5.2). */

@@ -55,6 +55,14 @@ must_check enum error_code hpke_setup_recipient(const uint8_t encapsulated[HPKE_
                                                 const void *info, size_t info_length,
                                                 struct hpke_context **ret_context, struct error *reterr);
 
+/* The same where the public key that belongs to recipient is at hand. */
+must_check enum error_code hpke_setup_recipient_with(const uint8_t encapsulated[HPKE_ENCAPSULATED_SIZE],
+                                                     const struct secret *recipient,
+                                                     const uint8_t recipient_public[HPKE_KEY_SIZE],
+                                                     const uint8_t *sender, const void *info,
+                                                     size_t info_length, struct hpke_context **ret_context,
+                                                     struct error *reterr);
+
 /* Seal and Open (§5.2) of the next message in sequence. ciphertext has room for length + HPKE_TAG_SIZE,
  * plaintext for length - HPKE_TAG_SIZE. Open: ERR_WRONG_KEY when the tag does not fit, and then the same
  * number is expected again. */

@@ -352,10 +352,21 @@ static void finish_directory(struct batch *batch, struct batch_item *item)
     }
 }
 
+static enum error_code begin(const struct batch *batch, struct error *reterr)
+{
+    for (size_t i = 0; batch->begins && i < batch->count; i++)
+        if (batch->items[i].fd >= 0)
+            return batch->begins(batch->begins_context, reterr);
+    return OK;
+}
+
 static enum error_code overwrite_all(struct batch *batch, struct error *reterr)
 {
+    enum error_code code = begin(batch, reterr);
+    if (code)
+        return code;
     run_step(batch, write_item, overwritten_of);
-    enum error_code code = interrupt_check(reterr);
+    code = interrupt_check(reterr);
     if (!code)
         code = flush(batch, reterr);
     if (code)

@@ -51,6 +51,9 @@ struct batch {
     struct overwrite_worker workers[BATCH_WORKERS];
     size_t worker_count;
     int aside_fd; /* borrowed; where directories are set aside, -1 where there is none */
+    enum error_code (*begins)(void *context,
+                              struct error *reterr); /* may be NULL; before files are overwritten */
+    void *begins_context;
     const struct report *report;
     struct finding_list *kept_findings; /* of this pass over the tree */
     struct finding_list *findings;      /* lasting */

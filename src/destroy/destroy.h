@@ -51,6 +51,10 @@ must_check enum error_code destroy_journal(int fd, struct error *reterr);
  * finding "kept-file" with that error's words. A lease may be taken on the descriptor: it is held until the
  * bytes are overwritten and re-read (the caller ignores SIGIO). shown_path begins with name. NULL allows all.
  *
+ * may_unlink is asked the same of each name that is neither a regular file nor a directory; begins is called
+ * after may_destroy allowed some hundred files and before the first of them is touched, and stops all by its
+ * error.
+ *
  * ERR_INCOMPLETE when something was kept ("kept-file", "mount-point", "not-opened", "not-removed"), was
  * removed without being overwritten for sure ("not-overwritten"), or came into the tree meanwhile
  * ("left-over"). Directories that hold what is kept stay where they are.
@@ -63,6 +67,9 @@ must_check enum error_code destroy_journal(int fd, struct error *reterr);
 struct destroy_tree_options {
     enum error_code (*may_destroy)(int file_fd, const struct stat *status, const char *shown_path,
                                    void *context, struct error *reterr);
+    enum error_code (*may_unlink)(int directory_fd, const char *name, const char *shown_path, void *context,
+                                  struct error *reterr);
+    enum error_code (*begins)(void *context, struct error *reterr);
     void *context;
     const struct report *report; /* advances by entries and by overwritten bytes; the stage is the caller's */
     struct finding_list *findings; /* may be NULL */

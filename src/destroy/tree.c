@@ -149,6 +149,8 @@ enum error_code destroy_tree(int parent_fd, const char *name, const struct destr
         return error_set(reterr, ERR_NO_MEMORY, ENOMEM, "cannot destroy %s", text_shown(name));
     walk->options = &chosen;
     walk->batch.aside_fd = -1;
+    walk->batch.begins = options->begins;
+    walk->batch.begins_context = options->context;
     walk->batch.report = options->report;
     walk->batch.findings = chosen.findings;
     walk->batch.kept_findings = &kept;

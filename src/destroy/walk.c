@@ -31,6 +31,17 @@ static enum error_code ask(struct walk *walk, struct directory *directory, const
                                              reterr);
 }
 
+static enum error_code ask_unlink(struct walk *walk, struct directory *directory, const char *name,
+                                  struct error *reterr)
+{
+    if (!walk->options->may_unlink)
+        return OK;
+    _cleanup_(buffer_done) struct buffer path = {0};
+    enum error_code code = directory_show_path(directory, name, &path, reterr);
+    return code ? code
+                : walk->options->may_unlink(directory->fd, name, path.data, walk->options->context, reterr);
+}
+
 static enum error_code add_opened(struct walk *walk, struct directory *directory, const char *name,
                                   struct opened_file *file, struct error *reterr)
 {
@@ -100,8 +111,13 @@ static enum error_code take_other(struct walk *walk, struct directory *directory
         directory->kept = true;
         return OK;
     }
-    return type == DT_REG ? take_file(walk, directory, name, inode, reterr)
-                          : batch_add_entry(&walk->batch, directory, name, inode, reterr);
+    if (type == DT_REG)
+        return take_file(walk, directory, name, inode, reterr);
+    struct error why = ERROR_NONE;
+    if (ask_unlink(walk, directory, name, &why) == OK)
+        return batch_add_entry(&walk->batch, directory, name, inode, reterr);
+    batch_keep(&walk->batch, directory, name, "kept-file", why.message, why.remedy);
+    return OK;
 }
 
 static enum error_code take_entry(struct walk *walk, struct directory *directory, const char *name,

@@ -5,8 +5,7 @@
 
 /* Said in every report, whatever it otherwise says. */
 static const char *const limits[] = {
-    "reported by the host about itself; nobody else has checked it, and it is not signed, but for the "
-    "authorities' answers in it",
+    "this host's own word: nobody else has checked it, and only the authorities' answers are signed",
     "husk does not see snapshots, backups or images of this disk; what it destroyed here stays in them",
     "a storage device may keep old blocks where no software reaches them",
     "no category of any standard is claimed",

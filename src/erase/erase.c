@@ -3,17 +3,23 @@
  * looks at what is there and does the rest.
  *
  *   active                    vault.json, keyslots/ID…
- *   erasing mark, durable     from here on nothing opens, whatever happens next; it names the authorities
- *   authorities have erased   each one's signed answer is in the mark; one that is not reached is waited for
- * at the end, and by the next run keyslots destroyed        keyslots/ empty; each file's steps noted in the
- * mark before the next one goes journal zeroed key evicted               the kernel has no key of it, or the
- * erase stays incomplete and "erasing" erased mark = the report  durable; only then the erasing mark goes
+ *   erasing mark, durable     from here on nothing opens, whatever happens next; it names the
+ *                             authorities. On a full filesystem it is a second name of .husk/lock, which
+ *                             takes no room, and in the end is overwritten with the report where that does
+ *                             not fit beside it
+ *   authorities have erased   each one's signed answer is in the mark; one that is not reached is waited
+ *                             for at the end, and by the next run
+ *   keyslots destroyed        keyslots/ empty; each file's steps noted in the mark before the next one goes
+ *   journal zeroed
+ *   key evicted               the kernel has no key of it, or the erase stays incomplete and "erasing"
+ *   erased mark = the report  durable; only then the erasing mark goes
  *
  * vault.json and the encrypted directories stay: ciphertext whose key no longer exists.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/fault.h"
 #include "base/file.h"
@@ -48,6 +54,20 @@ static void note_failure(struct erasure *erasure, const char *kind, const char *
                 why->message);
 }
 
+/* An emergency does not wait for somebody to make room. */
+static enum error_code write_mark(const struct erasure *erasure, struct error *reterr)
+{
+    struct error why = ERROR_NONE;
+    enum error_code code = erase_progress_write(erasure->vault, &erasure->progress, &why);
+    if (code && erasure->vault->mark == VAULT_ERASING) /* it is there since an earlier run */
+        return OK;
+    if (code && erase_wants_room(&why))
+        return erase_mark_without_room(erasure->vault, reterr);
+    if (code && reterr)
+        *reterr = why;
+    return code;
+}
+
 static enum error_code set_mark(struct erasure *erasure, struct error *reterr)
 {
     struct vault *vault = erasure->vault;
@@ -58,7 +78,7 @@ static enum error_code set_mark(struct erasure *erasure, struct error *reterr)
     if (injected)
         code = error_set(reterr, ERR_FAILED, injected, "cannot write the erasing mark");
     if (!code)
-        code = erase_progress_write(vault, &erasure->progress, reterr);
+        code = write_mark(erasure, reterr);
     if (code)
         return code;
     (void)fault("erase.marked");
@@ -113,8 +133,10 @@ static enum error_code destroy_keyslot(const char *name, void *context, struct e
     if (code)
         return code;
     code = erase_progress_write(erasure->vault, &erasure->progress, &why);
-    if (code) /* a full disk must not keep the next keyslot from being destroyed */
-        note_failure(erasure, "report-not-written", erasure->vault->name, &why);
+    if (code) /* only what a crash would forget: the report of this run has it, and the next keyslot is due */
+        finding_add(erasure->findings, FINDING_TELLS, "progress-not-kept", text_shown(name),
+                    "keep this output, if the erase has to be run again",
+                    "what was done to this keyslot could not be noted on the disk: %s", why.message);
     return OK;
 }
 
@@ -169,6 +191,13 @@ static enum error_code check_absent(const struct vault *vault, struct error *ret
     return error_set(reterr, ERR_BUSY, 0, "the kernel still has the key of the vault %s", vault->name);
 }
 
+/* A disk that cannot be written to any more does not save the key. */
+static enum error_code lock_whatever(const struct erasure *erasure, bool *ret_changed, struct error *reterr)
+{
+    (void)!syncfs(erasure->vault->fd);
+    return vault_lock_unwritten(erasure->vault, ret_changed, erasure->findings, reterr);
+}
+
 static void evict_key(struct erasure *erasure)
 {
     struct error why = ERROR_NONE;
@@ -184,7 +213,7 @@ static void evict_key(struct erasure *erasure)
     }
     int injected = fault("erase.evict");
     enum error_code code = injected ? error_set(&why, ERR_FAILED, injected, "cannot remove the key")
-                                    : vault_lock(vault, &changed, erasure->findings, &why);
+                                    : lock_whatever(erasure, &changed, &why);
     if (!code)
         code = check_absent(vault, &why);
     erasure->changed |= changed;
@@ -210,13 +239,19 @@ static void evict_key(struct erasure *erasure)
 static enum error_code write_report(struct erasure *erasure, const struct buffer *text, struct error *reterr)
 {
     struct vault *vault = erasure->vault;
+    struct error why = ERROR_NONE;
     int injected = fault("erase.report");
     if (injected)
         return error_set(reterr, ERR_FAILED, injected, "cannot write the erased mark");
     enum error_code code =
-        file_write_durable(vault->fd, VAULT_MARK_ERASED, 0600, text->data, text->length, reterr);
-    if (code)
+        file_write_durable(vault->fd, VAULT_MARK_ERASED, 0600, text->data, text->length, &why);
+    if (code && erase_wants_room(&why))
+        code = erase_report_without_room(vault, text, &why);
+    if (code) {
+        if (reterr)
+            *reterr = why;
         return code;
+    }
     (void)fault("erase.reported");
     code = file_remove_durable(vault->fd, VAULT_MARK_ERASING, 0, reterr);
     if (!code) {
@@ -285,6 +320,27 @@ static enum error_code carry_out(struct erasure *erasure, struct error *reterr)
     return OK;
 }
 
+/* Nothing opens the vault any more, whether or not that can be written down. */
+static enum error_code keep_report(struct erasure *erasure, const struct buffer *text, struct error *reterr)
+{
+    struct error why = ERROR_NONE;
+    struct vault *vault = erasure->vault;
+    enum error_code code = write_report(erasure, text, &why);
+    if (code) {
+        error_set(reterr, ERR_INCOMPLETE, 0,
+                  "all that opens the vault %s here is destroyed, but its report could not be kept: %s",
+                  vault->name, why.message);
+        error_subject(reterr, "%s", vault->name);
+        error_remedy(reterr, "%s", why.remedy[0] ? why.remedy : "run the same command again");
+        return ERR_INCOMPLETE;
+    }
+    if (erasure->at && !vault->damage.code && host_forget_vault(erasure->at, &vault->id, &why))
+        finding_add(erasure->findings, FINDING_TELLS, "keyfile-place-kept", vault->name, "",
+                    "host.json still says where a keyfile of the vault lies: %s", why.message);
+    erase_authorities_tell(erasure->client, &erasure->progress, text, erasure->findings);
+    return OK;
+}
+
 static enum error_code conclude(struct erasure *erasure, struct buffer *text, struct error *reterr)
 {
     struct vault *vault = erasure->vault;
@@ -299,12 +355,7 @@ static enum error_code conclude(struct erasure *erasure, struct buffer *text, st
         return code;
     const struct erase_facts *facts = &erasure->outcome.facts;
     if (facts->steps_failed == 0 && !facts->key_in_memory && facts->authorities_open == 0) {
-        code = write_report(erasure, text, reterr);
-        if (!code && erasure->at && !vault->damage.code)
-            code = host_forget_vault(erasure->at, &vault->id, reterr);
-        if (!code)
-            erase_authorities_tell(erasure->client, &erasure->progress, text, erasure->findings);
-        return code;
+        return keep_report(erasure, text, reterr);
     }
     error_set(reterr, ERR_INCOMPLETE, 0, "the vault %s is not erased completely: %s", vault->name,
               erasure->first_failure.code ? erasure->first_failure.message : "an authority has not answered");

@@ -20,8 +20,8 @@ struct erase_result {
     struct buffer report_json;           /* husk.erase-report/1, unsigned */
 };
 
-/* vault is from vault_find_to_erase, so that a damaged or half-made one can be erased too. client is this
- * host's side towards its authorities; NULL where that cannot be read: they count as not reached. An
+/* vault is from vault_find_even_damaged, so that a damaged or half-made one can be erased too. client is
+ * this host's side towards its authorities; NULL where that cannot be read: they count as not reached. An
  * authority that does not answer keeps the rest from nothing, and the whole from being complete. at is the
  * root of the host, whose host.json names key files; it is forgotten there at the end. The lock must be held.
  * Findings name each key copy not reached (exported keyslots, key files, snapshots that may hold local

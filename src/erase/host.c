@@ -6,9 +6,8 @@
  *
  * .husk/host.erased: {"version":1,"authorities":[{"authority","order","sequence","at","signed"}]}.
  */
-#include <errno.h>
 #include <fcntl.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/fault.h"
 #include "base/file.h"
@@ -96,11 +95,14 @@ static enum error_code ask(struct ending *ending, struct client_pin *pin, struct
     return OK;
 }
 
-/* The orders this was done for; also those a crash kept from being answered. */
+/* The orders this was done for: those that were taken, and one that no agent has heard of. */
 static enum error_code answer_orders(struct ending *ending, struct client_pin *pin, struct error *reterr)
 {
+    _cleanup_(client_news_done) struct client_news news = {0};
     _cleanup_(client_orders_done) struct client_orders orders = {0};
-    enum error_code code = client_orders_read(ending->client, pin, &orders, reterr);
+    enum error_code code = client_poll(ending->client, pin, CLIENT_PROMPT, &news, reterr);
+    if (!code)
+        code = client_orders_take(ending->client, pin, news.orders, &orders, ending->findings, reterr);
     for (size_t i = 0; !code && i < orders.count; i++) {
         struct client_order *order = &orders.items[i];
         if (order->action != ORDER_ERASE)
@@ -115,13 +117,19 @@ static enum error_code answer_orders(struct ending *ending, struct client_pin *p
     return code;
 }
 
+/* Without it nothing can be told any more, and everything was. */
+static bool has_identity(const struct ending *ending)
+{
+    return faccessat(ending->client->husk_fd, CLIENT_IDENTITY_NAME, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 static void ask_all(struct ending *ending)
 {
     for (size_t i = 0; i < ending->client->pin_count; i++) {
         struct client_pin *pin = &ending->client->pins[i];
         struct error why = ERROR_NONE;
         enum error_code code = has_answered(ending, pin) ? OK : ask(ending, pin, &why);
-        if (!code)
+        if (!code && has_identity(ending))
             code = answer_orders(ending, pin, &why);
         if (!code)
             continue;
@@ -135,15 +143,13 @@ static void ask_all(struct ending *ending)
 
 static enum error_code destroy_identity(struct ending *ending, struct error *reterr)
 {
-    struct stat status;
     struct destroy_result result;
-    const int fd = ending->client->husk_fd;
-    if (fstatat(fd, CLIENT_IDENTITY_NAME, &status, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
+    if (!has_identity(ending))
         return OK;
     int injected = fault("erase.identity");
     enum error_code code =
         injected ? error_set(reterr, ERR_FAILED, injected, "cannot destroy %s", CLIENT_IDENTITY_NAME)
-                 : destroy_file(fd, CLIENT_IDENTITY_NAME, &result, reterr);
+                 : destroy_file(ending->client->husk_fd, CLIENT_IDENTITY_NAME, &result, reterr);
     if (code)
         return code;
     (void)fault("erase.identity.destroyed");

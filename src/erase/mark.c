@@ -1,6 +1,10 @@
 #include "erase/mark.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/fault.h"
 #include "base/file.h"
@@ -110,6 +114,41 @@ enum error_code erase_progress_write(const struct vault *vault, const struct era
         code = file_write_durable(vault->fd, VAULT_MARK_ERASING, 0600, text.data, text.length, reterr);
     buffer_done(&text);
     return code;
+}
+
+bool erase_wants_room(const struct error *error)
+{
+    return error->os_errno == ENOSPC || error->os_errno == EDQUOT;
+}
+
+enum error_code erase_mark_without_room(const struct vault *vault, struct error *reterr)
+{
+    int injected = fault("erase.mark.link");
+    if (injected || (linkat(vault->filesystem->root_fd, HUSK_DIRECTORY "/" VAULT_LOCK_NAME, vault->fd,
+                            VAULT_MARK_ERASING, 0) < 0 &&
+                     errno != EEXIST))
+        return error_set(reterr, ERR_FAILED, injected ? injected : errno,
+                         "cannot set the erasing mark on the full filesystem");
+    return file_sync(vault->fd, VAULT_MARK_ERASING, reterr);
+}
+
+enum error_code erase_report_without_room(const struct vault *vault, const struct buffer *report,
+                                          struct error *reterr)
+{
+    _cleanup_(close_fdp) int fd = openat(vault->fd, VAULT_MARK_ERASING, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+    struct stat status;
+    if (fd < 0 || fstat(fd, &status) < 0)
+        return error_set(reterr, ERR_FAILED, errno, "cannot open the erasing mark");
+    if (status.st_nlink > 1) /* it is the lock's file */
+        return error_set(reterr, ERR_FAILED, ENOSPC, "cannot write the report");
+    enum error_code code = file_pwrite_all(fd, report->data, report->length, 0, reterr);
+    if (!code && ftruncate(fd, (off_t)report->length) < 0)
+        code = error_set(reterr, ERR_FAILED, errno, "cannot write the report");
+    if (!code)
+        code = file_sync(fd, "the report", reterr);
+    if (!code && renameat(vault->fd, VAULT_MARK_ERASING, vault->fd, VAULT_MARK_ERASED) < 0)
+        code = error_set(reterr, ERR_FAILED, errno, "cannot set the erased mark");
+    return code ? code : file_sync(vault->fd, VAULT_MARK_ERASED, reterr);
 }
 
 static enum error_code set_steps(json_t *item, const struct destroy_result *result, struct error *reterr)

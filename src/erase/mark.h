@@ -21,6 +21,15 @@ must_check enum error_code erase_progress_read(const struct vault *vault, const 
                                                struct erase_progress *ret_progress, struct error *reterr);
 must_check enum error_code erase_progress_write(const struct vault *vault,
                                                 const struct erase_progress *progress, struct error *reterr);
+/* The same on a full filesystem: an empty mark, a second name of .husk/lock, for which the vault's directory
+ * has room without another block or inode. Durable. */
+must_check enum error_code erase_mark_without_room(const struct vault *vault, struct error *reterr);
+/* And its end: the erasing mark itself is overwritten with the report and becomes the erased mark. A crash
+ * leaves an erasing mark that cannot be read, which is one all the same. ERR_FAILED where it is too small,
+ * too. Durable. */
+must_check enum error_code erase_report_without_room(const struct vault *vault, const struct buffer *report,
+                                                     struct error *reterr);
+bool erase_wants_room(const struct error *error);
 /* Note how a keyslot file was destroyed. keyslot is NULL where the file could not be read. */
 must_check enum error_code erase_progress_add(struct erase_progress *progress, const char *file_name,
                                               const struct keyslot *keyslot,

@@ -36,6 +36,11 @@ must_check enum error_code filesystem_list_below(const char *directory, struct f
 void filesystem_list_done(struct filesystem_list *list);
 void filesystem_free(struct filesystem *filesystem);
 
+/* Open a directory by the path that somebody gave. A symlink on the way is followed only where it is root's:
+ * who may write to a directory above could lead root to any other. ERR_DENIED, ERR_NOT_FOUND, ERR_USAGE when
+ * it is no directory. */
+must_check enum error_code filesystem_open_named(const char *path, int *ret_fd, struct error *reterr);
+
 /* The path of the directory behind fd relative to the root of its filesystem ("" for the root itself, else
  * "srv/data"), found through ".." so that bind mounts do not matter. Appended to buffer. */
 must_check enum error_code filesystem_relative_path(int directory_fd, struct buffer *buffer,

@@ -50,6 +50,18 @@ enum error_code fscrypt_add_key(int fd, const struct secret *master_key,
     return OK;
 }
 
+/* The kernel forgets the key first and then writes the filesystem out: of a disk that cannot be written to it
+ * returns that error, with the key gone. False while it is still there. */
+static bool is_gone_all_the_same(int fd, const struct fscrypt_identifier *identifier,
+                                 enum fscrypt_removal *ret_removal)
+{
+    enum fscrypt_key_state state = FSCRYPT_KEY_PRESENT;
+    if (fscrypt_key_state(fd, identifier, &state, NULL) || state == FSCRYPT_KEY_PRESENT)
+        return false;
+    *ret_removal = state == FSCRYPT_KEY_ABSENT ? FSCRYPT_REMOVED : FSCRYPT_REMOVED_BUSY;
+    return true;
+}
+
 enum error_code fscrypt_remove_key(int fd, const struct fscrypt_identifier *identifier,
                                    enum fscrypt_removal *ret_removal, struct error *reterr)
 {
@@ -63,6 +75,8 @@ enum error_code fscrypt_remove_key(int fd, const struct fscrypt_identifier *iden
         *ret_removal = FSCRYPT_WAS_ABSENT;
         return OK;
     }
+    if (status < 0 && !injected && is_gone_all_the_same(fd, identifier, ret_removal))
+        return OK;
     if (status < 0)
         return fscrypt_error(reterr, os_errno, "cannot remove the key", NULL, 0);
     (void)fault("fscrypt.remove-key.after");

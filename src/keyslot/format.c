@@ -16,13 +16,15 @@ enum {
     AT_CREATED = 96,
     AT_AUTHORITY = 104,
     AT_RESERVED = 120,
+    AT_CHECKSUM = 200,
     RESERVED_SIZE = KEYSLOT_ASSOCIATED_SIZE - AT_RESERVED,
 };
 static const uint8_t magic[8] = {'H', 'U', 'S', 'K', 'S', 'L', 'O', 'T'};
 enum { SUITE_1 = 1 };
 #define CREATED_MOST INT64_C(253402300799) /* the end of the year 9999 */
 
-_Static_assert(KEYSLOT_ASSOCIATED_SIZE + AEAD_NONCE_SIZE + KEYSLOT_CIPHERTEXT_SIZE == 200, "format 1");
+_Static_assert(KEYSLOT_ASSOCIATED_SIZE + AEAD_NONCE_SIZE + KEYSLOT_CIPHERTEXT_SIZE == AT_CHECKSUM,
+               "format 1");
 
 static uint32_t get_u32(const uint8_t *bytes)
 {
@@ -185,4 +187,16 @@ void keyslot_write_header(struct keyslot *keyslot)
     put_u64(file + AT_CREATED, (uint64_t)keyslot->created_unix_s);
     memcpy(file + AT_AUTHORITY, keyslot->authority.bytes, sizeof(keyslot->authority.bytes));
     memset(file + AT_RESERVED, 0, RESERVED_SIZE);
+}
+
+void keyslot_write_checksum(struct keyslot *keyslot)
+{
+    crypto_hash_sha256(keyslot->file + AT_CHECKSUM, keyslot->file, AT_CHECKSUM);
+}
+
+bool keyslot_is_whole(const struct keyslot *keyslot)
+{
+    uint8_t checksum[crypto_hash_sha256_BYTES];
+    crypto_hash_sha256(checksum, keyslot->file, AT_CHECKSUM);
+    return !memcmp(checksum, keyslot->file + AT_CHECKSUM, sizeof(checksum));
 }

@@ -9,6 +9,9 @@
 /* Write the header of keyslot's fields into keyslot->file and random bytes behind it. */
 void keyslot_write_header(struct keyslot *keyslot);
 
+/* Write the checksum of header, nonce and ciphertext behind them. */
+void keyslot_write_checksum(struct keyslot *keyslot);
+
 /* Where nonce and ciphertext stand in a file. */
 static inline uint8_t *keyslot_nonce(uint8_t file[KEYSLOT_FILE_SIZE])
 {

@@ -87,6 +87,8 @@ static enum error_code wrap(struct keyslot *keyslot, const struct kind *kind,
     if (!code)
         code = aead_seal(key, keyslot->file, KEYSLOT_ASSOCIATED_SIZE, vault_secret,
                          keyslot_nonce(keyslot->file), keyslot_ciphertext(keyslot->file), reterr);
+    if (!code)
+        keyslot_write_checksum(keyslot);
     return code ? code : keyslot_parse(keyslot->file, sizeof(keyslot->file), ret_keyslot, reterr);
 }
 

@@ -22,7 +22,8 @@
  *   120     8  zero, reserved
  *   128    24  nonce
  *   152    48  ciphertext of the 32-byte vault secret, and tag
- *   200  3896  random padding
+ *   200    32  SHA-256 of bytes 0 to 199: tells damage without a key (keyslot_is_whole)
+ *   232  3864  random padding
  *
  * Bytes 0 to 127 are the associated data of the ciphertext. Its key is HKDF-SHA256 of the answer with
  * the salt and the label "husk keyslot KIND v1"; a passphrase goes through Argon2id first, with the salt's
@@ -74,6 +75,10 @@ const char *keyslot_kind_word(enum keyslot_kind kind);
 /* Validate the bytes of a keyslot file. ERR_CORRUPT, ERR_TOO_NEW. */
 must_check enum error_code keyslot_parse(const uint8_t *bytes, size_t length, struct keyslot *ret_keyslot,
                                          struct error *reterr);
+
+/* Whether header and ciphertext are as they were written: what a key cannot be tried on shows damage all the
+ * same. Proves nothing against who writes the disk on purpose, and nothing about who has the key. */
+bool keyslot_is_whole(const struct keyslot *keyslot);
 
 /* Make a keyslot of a local kind that wraps vault_secret under answer (the bytes of the key file, passphrase
  * or recovery key). machine_memory_bytes bounds Argon2id. The id is drawn at random. Blocks for about a

@@ -136,7 +136,7 @@ static enum error_code parse_message(const char *text, size_t length, enum messa
     return code;
 }
 
-enum error_code message_open(const void *wire, size_t length, const struct secret *message_key,
+enum error_code message_open(const void *wire, size_t length, struct message_key message_key,
                              const uint8_t *identity, json_t **ret_object, struct hpke_context **ret_context,
                              struct error *reterr)
 {
@@ -148,8 +148,8 @@ enum error_code message_open(const void *wire, size_t length, const struct secre
     if (!code && (header.mode == MESSAGE_AUTH) != (identity != NULL))
         code = broken(reterr);
     if (!code)
-        code = hpke_setup_recipient(bytes + AT_ENCAPSULATED, message_key, identity, bytes, CLEAR_SIZE,
-                                    &context, reterr);
+        code = hpke_setup_recipient_with(bytes + AT_ENCAPSULATED, message_key.private_key,
+                                         message_key.public_key, identity, bytes, CLEAR_SIZE, &context, reterr);
     if (code)
         return code;
     text = malloc(length);

@@ -61,11 +61,17 @@ must_check enum error_code message_seal(const json_t *object, const uint8_t mess
 must_check enum error_code message_parse_header(const void *wire, size_t length,
                                                 struct message_header *ret_header, struct error *reterr);
 
+/* A message key of the authority: both halves, borrowed. */
+struct message_key {
+    const struct secret *private_key;
+    const uint8_t *public_key;
+};
+
 /* Authority: open a message whose header was parsed; identity is the public key of the host it names, NULL in
  * mode base. ERR_WRONG_KEY when it was not sealed to this key by that host; ERR_CORRUPT when what is inside
  * is no object with a known type and an id. Free *ret_object with json_decref; *ret_context seals the answer.
  */
-must_check enum error_code message_open(const void *wire, size_t length, const struct secret *message_key,
+must_check enum error_code message_open(const void *wire, size_t length, struct message_key message_key,
                                         const uint8_t *identity, json_t **ret_object,
                                         struct hpke_context **ret_context, struct error *reterr);
 

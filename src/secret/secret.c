@@ -1,4 +1,4 @@
-#include "secret/secret.h"
+#include "secret/packed.h"
 
 #include <errno.h>
 #include <sodium.h>
@@ -34,6 +34,14 @@ enum error_code secret_start(struct error *reterr)
     return OK;
 }
 
+enum error_code secret_not_locked(size_t length, int os_errno, struct error *reterr)
+{
+    error_set(reterr, ERR_NO_MEMORY, os_errno, "cannot lock %zu bytes of memory for a secret", length);
+    error_remedy(reterr, "raise the limit of locked memory (ulimit -l, or LimitMEMLOCK= of the unit) or "
+                         "run as root");
+    return ERR_NO_MEMORY;
+}
+
 enum error_code secret_new(size_t length, struct secret **ret_secret, struct error *reterr)
 {
     if (length == 0 || length > SECRET_LENGTH_MAXIMUM)
@@ -46,13 +54,8 @@ enum error_code secret_new(size_t length, struct secret **ret_secret, struct err
     if (!secret->bytes)
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory for a secret of %zu bytes", length);
     /* sodium_malloc locks too, but does not tell when that failed. Locking twice counts once. */
-    if (sodium_mlock(secret->bytes, length) < 0) {
-        enum error_code code =
-            error_set(reterr, ERR_NO_MEMORY, errno, "cannot lock %zu bytes of memory for a secret", length);
-        error_remedy(reterr, "raise the limit of locked memory (ulimit -l, or LimitMEMLOCK= of the unit) or "
-                             "run as root");
-        return code;
-    }
+    if (sodium_mlock(secret->bytes, length) < 0)
+        return secret_not_locked(length, errno, reterr);
     sodium_memzero(secret->bytes, length);
     secret->length = length;
     *ret_secret = TAKE(secret);
@@ -94,6 +97,10 @@ void secret_free(struct secret *secret)
 {
     if (!secret)
         return;
+    if (secret->is_packed) {
+        secret_free_packed(secret);
+        return;
+    }
     sodium_free(secret->bytes); /* wipes, also what secret_shorten cut off; takes NULL */
     free(secret);
 }

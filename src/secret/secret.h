@@ -11,8 +11,9 @@
 #include "base/error.h"
 
 struct secret {
-    uint8_t *bytes; /* owned, from sodium_malloc */
+    uint8_t *bytes; /* owned */
     size_t length;
+    bool is_packed;
 };
 
 /* Once per program, before anything else of this room or crypto/: sodium_init, no core dumps (PR_SET_DUMPABLE
@@ -21,6 +22,12 @@ must_check enum error_code secret_start(struct error *reterr);
 
 /* Zeroed memory for length bytes (1 to 1 MiB). Free with secret_free. */
 must_check enum error_code secret_new(size_t length, struct secret **ret_secret, struct error *reterr);
+
+/* The same for the short ones of a server that has many at a time: up to SECRET_PACKED_MAXIMUM bytes, side by
+ * side in pages that are locked, kept out of dumps and guarded as a whole, and kept for the next one when it
+ * is freed. Writing past the end of one is noticed when it is freed, and ends the process. */
+#define SECRET_PACKED_MAXIMUM 112
+must_check enum error_code secret_new_packed(size_t length, struct secret **ret_secret, struct error *reterr);
 
 /* length random bytes. */
 must_check enum error_code secret_new_random(size_t length, struct secret **ret_secret, struct error *reterr);

@@ -63,7 +63,7 @@ static void tell(const struct progress *progress, uint64_t bytes)
 static enum error_code copy_range(int source, int twin, uint64_t offset, uint64_t end, uint8_t *buffer,
                                   const struct progress *progress, struct error *reterr)
 {
-    uint64_t flushed = offset;
+    uint64_t flushed = offset, dropped = offset;
     while (offset < end) {
         size_t length = end - offset < CONTENT_BUFFER_SIZE ? (size_t)(end - offset) : CONTENT_BUFFER_SIZE;
         enum error_code code = interrupt_check(reterr);
@@ -78,6 +78,9 @@ static enum error_code copy_range(int source, int twin, uint64_t offset, uint64_
         if (offset - flushed >= FLUSH_BYTES || offset == end) {
             /* Only a hint of when: errors of the writing come with the sync that follows. */
             sync_file_range(twin, (off_t)flushed, (off_t)(offset - flushed), SYNC_FILE_RANGE_WRITE);
+            if (dropped < flushed) /* a piece behind, so that the disk is done with it */
+                posix_fadvise(twin, (off_t)dropped, (off_t)(flushed - dropped), POSIX_FADV_DONTNEED);
+            dropped = flushed;
             flushed = offset;
         }
     }

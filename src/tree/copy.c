@@ -30,6 +30,8 @@ void tree_pass_done(struct tree_pass *pass)
 {
     if (!pass->buffers)
         return;
+    for (unsigned i = 0; i < pass->threads; i++)
+        drop_behind_done(&pass->behind[i]);
     pthread_mutex_destroy(&pass->mutex);
     free(pass->buffers);
     pass->buffers = NULL;
@@ -167,7 +169,11 @@ static enum error_code copy_regular(struct tree_pass *pass, struct tree_director
                                 (struct attribute_target){.fd = twin}, pass->pair->features, 0, reterr);
     if (!code)
         code = check_unchanged(source, status, reterr);
-    return code ? code : record_twin(pass, status, before, twin, reterr);
+    if (!code)
+        code = record_twin(pass, status, before, twin, reterr);
+    if (!code && status->stx_size >= DROP_BEHIND_LEAST)
+        drop_behind_add(&pass->behind[tree_walk_worker()], TAKE_FD(twin), status->stx_size);
+    return code;
 }
 
 static enum error_code make_special(struct tree_directory *directory, const char *name,

@@ -2,11 +2,13 @@
 #pragma once
 #include "tree/attributes.h"
 #include "tree/copy.h"
+#include "tree/drop_behind.h"
 
 /* The work of one pass over a pair. */
 struct tree_pass {
     const struct tree_pair *pair;
-    uint8_t *buffers; /* per walk thread 2 * CONTENT_BUFFER_SIZE */
+    uint8_t *buffers;                                /* per walk thread 2 * CONTENT_BUFFER_SIZE */
+    struct drop_behind behind[TREE_THREADS_MAXIMUM]; /* copying, per walk thread */
     unsigned threads;
     atomic_llong newest_ns;        /* copying: see tree_copy */
     int64_t now_ns;                /* when the pass began */

@@ -71,6 +71,11 @@ static enum error_code write_record(struct tree_records *records, const struct s
     return code;
 }
 
+static bool is_sealed(const struct statx *status)
+{
+    return (status->stx_attributes & (STATX_ATTR_IMMUTABLE | STATX_ATTR_APPEND)) != 0;
+}
+
 enum error_code tree_records_put(struct tree_records *records, const struct statx *status,
                                  struct tree_record *record, struct error *reterr)
 {
@@ -78,6 +83,12 @@ enum error_code tree_records_put(struct tree_records *records, const struct stat
     record->size = status->stx_size;
     record->changed_ns = tree_ns(status->stx_ctime);
     record->born_ns = tree_ns(status->stx_btime);
+    record->modified_ns = tree_ns(status->stx_mtime);
+    record->flags &= ~(uint32_t)TREE_RECORD_SEALED;
+    if (is_sealed(status))
+        record->flags |= TREE_RECORD_SEALED;
+    if (!S_ISDIR(status->stx_mode))
+        record->names = status->stx_nlink;
     return write_record(records, status, record, reterr);
 }
 
@@ -97,6 +108,51 @@ bool tree_record_unchanged(const struct tree_record *record, const struct statx 
 {
     return record->magic == RECORD_MAGIC && record->changed_ns == tree_ns(status->stx_ctime) &&
            record->size == status->stx_size;
+}
+
+bool tree_record_unwritten(const struct tree_record *record, const struct statx *status)
+{
+    if (tree_record_unchanged(record, status))
+        return true;
+    const bool fewer_names = !S_ISDIR(status->stx_mode) && status->stx_nlink < record->names;
+    const bool unsealed = (record->flags & TREE_RECORD_SEALED) && !is_sealed(status);
+    return record->magic == RECORD_MAGIC && (fewer_names || unsealed) && record->size == status->stx_size &&
+           record->modified_ns == tree_ns(status->stx_mtime);
+}
+
+static uint64_t count_missed(const struct tree_record *items, size_t count)
+{
+    uint64_t missed = 0;
+    for (size_t i = 0; i < count; i++) {
+        const uint32_t wanted = TREE_RECORD_PROVEN | TREE_RECORD_FILE;
+        missed +=
+            items[i].magic == RECORD_MAGIC && (items[i].flags & (wanted | TREE_RECORD_SCRUBBED)) == wanted;
+    }
+    return missed;
+}
+
+enum error_code tree_records_count_missed(const struct tree_records *records, uint64_t *ret_count,
+                                          struct error *reterr)
+{
+    enum { AT_ONCE = 256 };
+    struct tree_record items[AT_ONCE];
+    uint64_t missed = 0;
+    off_t at = 0;
+    for (;;) {
+        at = lseek(records->fd, at, SEEK_DATA);
+        if (at < 0 && errno == ENXIO)
+            break;
+        at -= at < 0 ? 0 : at % (off_t)sizeof(items[0]);
+        ssize_t got = at < 0 ? -1 : pread(records->fd, items, sizeof(items), at);
+        if (got < 0)
+            return error_set(reterr, ERR_FAILED, errno, "cannot read the conversion's records");
+        if ((size_t)got < sizeof(items[0]))
+            break;
+        missed += count_missed(items, (size_t)got / sizeof(items[0]));
+        at += got - got % (ssize_t)sizeof(items[0]);
+    }
+    *ret_count = missed;
+    return OK;
 }
 
 static pthread_mutex_t *stripe(struct tree_records *records, uint64_t inode)

@@ -19,6 +19,9 @@ enum tree_record_flags {
     TREE_RECORD_COMPARED = 2, /* in run `run`, every byte and attribute */
     TREE_RECORD_PROVEN = 4, /* after the exchange: nothing else can reach this inode and it is as compared */
     TREE_RECORD_LAYOUT_TRIED = 8, /* it was copied anew because its layout came out different */
+    TREE_RECORD_SEALED = 16,      /* it was immutable or append-only */
+    TREE_RECORD_FILE = 32,        /* a regular file, said with PROVEN */
+    TREE_RECORD_SCRUBBED = 64     /* its overwriting may have begun: its bytes are its own no more */
 };
 
 struct tree_record {
@@ -27,11 +30,12 @@ struct tree_record {
     uint32_t run; /* that set COMPARED */
     uint32_t twin_inode;
     uint32_t twin_generation; /* these two are the file handle of the twin (ext4's FILEID_INO32_GEN) */
-    uint32_t names;           /* of a directory: how many it had when it was compared */
+    uint32_t names;           /* of a directory: how many it had when it was compared; else its links */
     int64_t changed_ns;       /* ctime */
     int64_t born_ns;
     uint64_t size;
-    uint64_t unused[2];
+    int64_t modified_ns; /* mtime */
+    uint64_t unused;
 };
 _Static_assert(sizeof(struct tree_record) == 64, "a record never straddles a block");
 
@@ -51,7 +55,8 @@ void tree_records_free(struct tree_records *records);
 must_check enum error_code tree_records_get(struct tree_records *records, const struct statx *status,
                                             struct tree_record *ret_record, struct error *reterr);
 
-/* Write the record of an inode; magic, size and times are filled in from status. */
+/* Write the record of an inode; magic, size, times, links and TREE_RECORD_SEALED are filled in from status.
+ */
 must_check enum error_code tree_records_put(struct tree_records *records, const struct statx *status,
                                             struct tree_record *record, struct error *reterr);
 
@@ -61,6 +66,15 @@ must_check enum error_code tree_records_flag(struct tree_records *records, const
 
 /* True when the inode looks as it did when the record was written (ctime and size). */
 bool tree_record_unchanged(const struct tree_record *record, const struct statx *status);
+
+/* The same, or all that differs is what taking it away does: one of its names is gone, or the flags that kept
+ * it from being removed. */
+bool tree_record_unwritten(const struct tree_record *record, const struct statx *status);
+
+/* How many regular files were proven and never scrubbed: *ret_count of all records in the file. Reads the
+ * file once, whose holes cost nothing. */
+must_check enum error_code tree_records_count_missed(const struct tree_records *records, uint64_t *ret_count,
+                                                     struct error *reterr);
 
 /* So that two names of one inode are not copied at the same time. */
 void tree_records_lock(struct tree_records *records, uint64_t inode);

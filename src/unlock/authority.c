@@ -6,6 +6,8 @@
  *    └─── granted or denied at once ────────┘      no answer: the same again, later
  *   PENDING ── expired or forgotten ──> NEW
  */
+#include <sodium.h>
+
 #include "base/text.h"
 #include "unlock/kept.h"
 #include "unlock/unlock.h"
@@ -34,6 +36,8 @@ struct asked {
     struct error why;                /* of the last step that brought no answer */
     int64_t due_ns;                  /* when to try again */
     bool is_told;                    /* that it waits for people */
+    bool is_sent;                    /* the request that message made, if it arrived, is not known yet */
+    uint8_t message[CLIENT_ID_SIZE];
     unsigned pause_s;
 };
 
@@ -130,6 +134,7 @@ static bool take_up(const struct asking *asking, struct asked *asked)
     for (size_t i = 0; i < asked->count; i++)
         if (memcmp(items + i * KEPT_ITEM_SIZE, asked->keyslots[i].keyslot.id.bytes, CLIENT_ID_SIZE) != 0)
             return false;
+    asked->is_sent = false; /* its questions go */
     for (size_t i = 0; i < asked->count; i++) {
         struct keyslot_question *question = &asked->keyslots[i].question;
         keyslot_question_done(question);
@@ -142,20 +147,33 @@ static bool take_up(const struct asking *asking, struct asked *asked)
     return true;
 }
 
+static enum error_code draw_questions(struct asked *asked, struct error *reterr)
+{
+    enum error_code code = OK;
+    randombytes_buf(asked->message, sizeof(asked->message));
+    for (size_t i = 0; !code && i < asked->count; i++) {
+        struct asked_keyslot *item = &asked->keyslots[i];
+        keyslot_question_done(&item->question);
+        code = keyslot_blind(&item->keyslot, &item->question, reterr);
+    }
+    return code;
+}
+
 static enum error_code make_request(struct asking *asking, struct asked *asked, struct error *reterr)
 {
     struct client_element elements[CLIENT_ELEMENTS_MAXIMUM];
+    enum error_code code = asked->is_sent ? OK : draw_questions(asked, reterr);
+    if (code)
+        return code;
     for (size_t i = 0; i < asked->count; i++) {
-        struct asked_keyslot *item = &asked->keyslots[i];
-        keyslot_question_done(&item->question);
-        enum error_code code = keyslot_blind(&item->keyslot, &item->question, reterr);
-        if (code)
-            return code;
+        const struct asked_keyslot *item = &asked->keyslots[i];
         memcpy(elements[i].keyslot, item->keyslot.id.bytes, CLIENT_ID_SIZE);
         memcpy(elements[i].blinded, item->question.blinded, CLIENT_ELEMENT_SIZE);
     }
-    return client_request(asking->client, asked->pin, elements, asked->count, (struct client_effort){0, 0},
-                          &asked->decision, asking->findings, reterr);
+    code = client_request(asking->client, asked->pin, asked->message, elements, asked->count,
+                          (struct client_effort){0, 0}, &asked->decision, asking->findings, reterr);
+    asked->is_sent = code == ERR_UNREACHABLE;
+    return code;
 }
 
 static enum error_code take_grant(struct asking *asking, struct asked *asked, struct error *reterr)

@@ -62,7 +62,14 @@ static enum error_code try_keyslot(const struct keyslot_id *id, const struct key
     if (challenge.slow != attempt->slow)
         return OK;
     attempt->keyslots++;
-    return try_answers(attempt, keyslot, &challenge, reterr);
+    code = try_answers(attempt, keyslot, &challenge, reterr);
+    if (!code && !attempt->vault_secret && !keyslot_is_whole(keyslot)) {
+        text_format_hex(subject, id->bytes, sizeof(id->bytes));
+        finding_add(attempt->findings, FINDING_TELLS, "keyslot-damaged", subject,
+                    "make another keyslot of its kind and remove this one",
+                    "it is not as husk wrote it: no key may open it any more");
+    }
+    return code;
 }
 
 /* "2 passphrases and a key file" would need a grammar; sources are named one by one instead. */

@@ -133,6 +133,13 @@ enum error_code vault_evict(const struct vault *vault, enum fscrypt_removal *ret
     enum error_code code = OK;
     size_t count;
     vault_find_identifiers(vault, identifiers, &count);
+    if (count == 0) {
+        code = error_set(reterr, ERR_CORRUPT, 0,
+                         "neither vault.json nor private/ says which key belongs to the vault %s: it may be "
+                         "unlocked",
+                         vault->name);
+        error_remedy(reterr, "unmount the filesystem or reboot: that takes every key out of the kernel");
+    }
     for (size_t i = 0; !code && i < count; i++) {
         enum fscrypt_removal removal;
         code = evict(vault, &identifiers[i], &removal, reterr);
@@ -147,10 +154,21 @@ enum error_code vault_evict(const struct vault *vault, enum fscrypt_removal *ret
 enum error_code vault_lock(const struct vault *vault, bool *ret_changed, struct finding_list *findings,
                            struct error *reterr)
 {
-    enum fscrypt_removal removal;
-    if (syncfs(vault->fd) < 0)
+    if (syncfs(vault->fd) == 0)
+        return vault_lock_unwritten(vault, ret_changed, findings, reterr);
+    if (errno != EROFS) /* what is not on the disk yet would be lost */
         return error_set(reterr, ERR_FAILED, errno, "cannot write the filesystem of the vault %s to disk",
                          vault->name);
+    finding_add(findings, FINDING_TELLS, "gone-read-only", text_shown(vault->filesystem->mount_point),
+                "unmount it, run e2fsck on it, and look for disk errors (dmesg)",
+                "the kernel has made the filesystem read-only: what was written last may not be on the disk");
+    return vault_lock_unwritten(vault, ret_changed, findings, reterr);
+}
+
+enum error_code vault_lock_unwritten(const struct vault *vault, bool *ret_changed,
+                                     struct finding_list *findings, struct error *reterr)
+{
+    enum fscrypt_removal removal;
     enum error_code code = vault_evict(vault, &removal, reterr);
     if (code)
         return code;

@@ -159,10 +159,10 @@ enum error_code vault_list_below(const char *at, struct vault_list *ret_list, st
     return list_as(at, VAULT_READ_STRICT, ret_list, findings, reterr);
 }
 
-enum error_code vault_list_to_erase(const char *at, struct vault_list *ret_list,
-                                    struct finding_list *findings, struct error *reterr)
+enum error_code vault_list_even_damaged(const char *at, struct vault_list *ret_list,
+                                        struct finding_list *findings, struct error *reterr)
 {
-    return list_as(at, VAULT_READ_TO_ERASE, ret_list, findings, reterr);
+    return list_as(at, VAULT_READ_EVEN_DAMAGED, ret_list, findings, reterr);
 }
 
 void vault_list_done(struct vault_list *list)
@@ -227,8 +227,8 @@ enum error_code vault_find(const char *at, const char *name, struct vault **ret_
     return find_as(at, name, VAULT_READ_STRICT, ret_vault, reterr);
 }
 
-enum error_code vault_find_to_erase(const char *at, const char *name, struct vault **ret_vault,
-                                    struct error *reterr)
+enum error_code vault_find_even_damaged(const char *at, const char *name, struct vault **ret_vault,
+                                        struct error *reterr)
 {
-    return find_as(at, name, VAULT_READ_TO_ERASE, ret_vault, reterr);
+    return find_as(at, name, VAULT_READ_EVEN_DAMAGED, ret_vault, reterr);
 }

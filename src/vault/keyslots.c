@@ -304,13 +304,14 @@ enum error_code vault_add_keyslot(struct vault *vault, const struct keyslot *key
     return code;
 }
 
-/* Whether some other keyslot of the manifest can be read, and so can open the vault. */
+/* Whether some other keyslot of the manifest is whole, and so can open the vault for who has its key. */
 static bool another_is_whole(const struct vault *vault, int keyslots_fd, const struct keyslot_id *id)
 {
     for (size_t i = 0; i < vault->keyslot_count; i++) {
         struct keyslot keyslot;
         if (!ids_are_equal(&vault->keyslots[i], id) &&
-            read_keyslot(vault, keyslots_fd, &vault->keyslots[i], &keyslot, NULL) == OK)
+            read_keyslot(vault, keyslots_fd, &vault->keyslots[i], &keyslot, NULL) == OK &&
+            keyslot_is_whole(&keyslot))
             return true;
     }
     return false;

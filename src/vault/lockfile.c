@@ -10,8 +10,6 @@
 #include "base/text.h"
 #include "vault/store.h"
 
-#define LOCK_NAME "lock"
-
 /* Who holds a flock on the inode, from /proc/locks ("1: FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE 0 EOF"); 0
  * when it is not told. */
 static pid_t find_holder(int lock_fd)
@@ -66,12 +64,12 @@ enum error_code vault_take_lock(const struct filesystem *filesystem, enum vault_
     if (code)
         return code;
     _cleanup_(close_fdp) int lock_fd =
-        openat(husk_fd, LOCK_NAME, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+        openat(husk_fd, VAULT_LOCK_NAME, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
     if (lock_fd < 0 && errno == EROFS) /* nothing can be changed there, but a key can be added */
         lock_fd = openat(husk_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (lock_fd < 0)
         return error_set(reterr, ERR_FAILED, errno, "cannot open %s/%s/%s",
-                         text_shown(filesystem->mount_point), HUSK_DIRECTORY, LOCK_NAME);
+                         text_shown(filesystem->mount_point), HUSK_DIRECTORY, VAULT_LOCK_NAME);
     code = take(lock_fd, filesystem, reterr);
     if (code)
         return code;

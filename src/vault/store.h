@@ -3,7 +3,7 @@
 #include "vault/header.h"
 
 /* What damage to vault.json means to whoever reads. */
-enum vault_reading { VAULT_READ_STRICT, VAULT_READ_TO_ERASE };
+enum vault_reading { VAULT_READ_STRICT, VAULT_READ_EVEN_DAMAGED };
 
 /* Open .husk; it must be root's alone to write. Open .husk/vaults. ERR_NOT_FOUND, ERR_CORRUPT. */
 must_check enum error_code vault_open_husk(const struct filesystem *filesystem, int *ret_fd,

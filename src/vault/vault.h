@@ -32,6 +32,7 @@
 #define VAULT_AUTHORITIES_MAXIMUM 8
 #define VAULT_KEY_COPIES_MAXIMUM 512
 
+#define VAULT_LOCK_NAME "lock"       /* in .husk */
 #define VAULT_MARK_ERASING "erasing" /* names of the marks */
 #define VAULT_MARK_ERASED "erased"
 #define VAULT_KEYSLOTS_NAME "keyslots"
@@ -83,7 +84,7 @@ struct vault {
     size_t authority_count;
     uint64_t key_copies_forgotten; /* removed ones dropped to stay below VAULT_KEY_COPIES_MAXIMUM */
     struct error damage; /* code is not OK: vault.json could not be read; name, filesystem, fd, mark and
-                            identifier are all there is. Only erase and status meet such a vault. */
+                            identifier are all there is. Only erase, lock and status meet such a vault. */
     struct buffer body;  /* the bytes the MAC is over, as read or written last */
     uint8_t mac[32];
 };
@@ -138,12 +139,13 @@ void vault_list_done(struct vault_list *list);
 must_check enum error_code vault_find(const char *at, const char *name, struct vault **ret_vault,
                                       struct error *reterr);
 
-/* The same for whoever erases: a damaged vault.json does not stop them, damaged vaults are items of the list.
+/* The same for whoever erases or locks: a damaged vault.json does not stop them, damaged vaults are items of
+ * the list.
  */
-must_check enum error_code vault_find_to_erase(const char *at, const char *name, struct vault **ret_vault,
-                                               struct error *reterr);
-must_check enum error_code vault_list_to_erase(const char *at, struct vault_list *ret_list,
-                                               struct finding_list *findings, struct error *reterr);
+must_check enum error_code vault_find_even_damaged(const char *at, const char *name, struct vault **ret_vault,
+                                                   struct error *reterr);
+must_check enum error_code vault_list_even_damaged(const char *at, struct vault_list *ret_list,
+                                                   struct finding_list *findings, struct error *reterr);
 
 void vault_free(struct vault *vault);
 static inline void vault_freep(struct vault **vault)
@@ -200,9 +202,15 @@ must_check enum error_code vault_unlock(struct vault *vault, const struct secret
 
 /* Remove the key from the kernel. Findings ("busy-process" ...) name what keeps files of the vault open when
  * removal is partial: ERR_BUSY then, with the key gone for new opens. *ret_changed is false when it was
- * locked already. */
+ * locked already. ERR_CORRUPT when nothing says which key it is. What
+ * was written is on the disk before; where it cannot be, the key stays, unless the kernel has made the
+ * filesystem read-only ("gone-read-only"). */
 must_check enum error_code vault_lock(const struct vault *vault, bool *ret_changed,
                                       struct finding_list *findings, struct error *reterr);
+
+/* The same, but the filesystem is not written out before: for whoever erases. */
+must_check enum error_code vault_lock_unwritten(const struct vault *vault, bool *ret_changed,
+                                                struct finding_list *findings, struct error *reterr);
 
 /* Changes of what the manifest covers; each writes it at once (the vault must be unlocked: ERR_LOCKED) and is
  * repeatable. The symlinks at the root of the filesystem that lead into protected directories are recorded
@@ -221,7 +229,7 @@ void vault_set_converted(struct vault *vault);
 must_check enum error_code vault_add_keyslot(struct vault *vault, const struct keyslot *keyslot,
                                              struct error *reterr);
 /* Leaves the manifest first, then the file is destroyed; ret_result lists the steps. Repeatable after a
- * crash. ERR_DENIED for the last one, ERR_NOT_FOUND. */
+ * crash. ERR_DENIED for the last one that is whole (keyslot_is_whole), ERR_NOT_FOUND. */
 must_check enum error_code vault_remove_keyslot(struct vault *vault, const struct keyslot_id *id,
                                                 const struct clock *clock, struct destroy_result *ret_result,
                                                 struct error *reterr);

@@ -1,6 +1,8 @@
 """Trees that something changes while they are converted: nothing is lost, and what is uncertain is kept and named."""
 
+import contextlib
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -196,6 +198,23 @@ class ChangingTest(Changing):
         self.protect().expect(husk.DONE)
         self.assertFalse(os.path.exists(self.kept))
 
+    def test_an_old_tree_that_is_mounted_elsewhere_is_kept_whole(self):
+        for name in ("below", "."):
+            with self.subTest(name):
+                self.setUp()
+                there = os.path.join(self.disk.directory, "there")
+                os.mkdir(there)
+                done = self.change_after_the_proof(lambda: disk.run("mount", "--bind", self.path(name), there))
+                try:
+                    self.assertIn(f"it is mounted at {there}", done.out)
+                    self.assertTrue(os.path.exists(os.path.join(self.kept, "one")))
+                    self.assertTrue(os.path.exists(os.path.join(self.kept, "below/two")))
+                    self.protect().expect(husk.INCOMPLETE)
+                finally:
+                    disk.run("umount", there)
+                self.protect().expect(husk.DONE)
+                self.assertFalse(os.path.exists(self.kept))
+
     def test_a_user_who_races_symlinks_gets_nothing_from_outside(self):
         """Files and directories turn into symlinks and back without end: what comes out holds nothing from outside."""
         outside = os.path.join(self.disk.path, "outside")
@@ -269,6 +288,36 @@ class ChangingTest(Changing):
         self.assertIn(".husk/plaintext/v/0", done.out)
         manifest.same(before, manifest.take(outside))
 
+    def test_a_tree_whose_name_was_given_to_a_symlink_or_a_file_is_not_called_overwritten(self):
+        for put in (lambda: os.symlink("outside", self.tree), lambda: open(self.tree, "w").close()):
+            with self.subTest():
+                self.setUp()
+                before, outside = manifest.take(self.tree), os.path.join(self.disk.path, "outside")
+                done = self.change_before_the_exchange(lambda: (os.rename(self.tree, outside), put()))
+                self.assertIn("is not the old tree", done.out)
+                manifest.same(before, manifest.take(outside))
+                manifest.same(before, manifest.take(self.tree))
+                self.protect().expect(husk.INCOMPLETE)
+                os.unlink(self.kept)
+                done = self.protect().expect(husk.INCOMPLETE)
+                self.assertNotIn("overwritten in place and deleted", done.out)
+                self.assertFalse(os.path.lexists(self.kept))
+                self.protect().expect(husk.DONE)
+
+    def test_a_tree_that_is_gone_when_it_is_exchanged_can_be_put_back(self):
+        for point in ("convert.exchange", "convert.exchanged"):
+            with self.subTest(point):
+                self.setUp()
+                outside, before = os.path.join(self.disk.path, "outside"), manifest.take(self.tree)
+                with self.paused_protect(point) as paused:
+                    os.rename(self.tree, outside)
+                paused.done.expect_error_line(husk.FAILED)
+                abort = husk.run("protect", "--abort", "--vault", "v", "--at", self.disk.path)
+                self.assertIn("move it back", abort.expect_error_line(husk.FAILED).err)
+                os.rename(outside, self.tree)
+                self.finish_and_compare(before)
+                self.assertTrue(sys_calls.is_encrypted(self.tree))
+
     def refused_before_the_exchange(self, change):
         with self.paused_protect("convert.journal.written", hit=3) as paused:
             change()
@@ -290,6 +339,112 @@ class ChangingTest(Changing):
 
         self.refused_before_the_exchange(exchange)
         self.assertEqual(self.read("other"), b"another")
+
+
+class InFlightTest(Changing):
+    """A directory's descriptor lies in a socket, received by nobody, while the proof is taken: no list shows it."""
+
+    def at_the_scrubbing(self, act):
+        directory = self.in_flight(self.path("below"))
+        with self.paused_protect("convert.proven-old") as paused:
+            with directory() as fd:
+                act(fd)
+        return paused.done
+
+    @staticmethod
+    def in_flight(path):
+        ours, theirs = socket.socketpair()
+        fd = os.open(path, os.O_RDONLY)
+        socket.send_fds(ours, [b"x"], [fd])
+        os.close(fd)
+
+        @contextlib.contextmanager
+        def receive():
+            _, (received,), _, _ = socket.recv_fds(theirs, 1, 1)
+            try:
+                yield received
+            finally:
+                os.close(received)
+                ours.close()
+                theirs.close()
+        return receive
+
+    def keeps(self, done, name):
+        done.expect(husk.INCOMPLETE)
+        self.assertIn(f"0/below/{name}", done.out + done.err)
+        self.assertNotIn("overwritten in place and deleted", done.out)
+        return os.path.join(self.kept, "below", name)
+
+    def finish(self, *left):
+        self.protect().expect(husk.INCOMPLETE)
+        for path in left:
+            os.unlink(path)
+        self.protect().expect(husk.DONE)
+        self.assertFalse(os.path.exists(self.kept))
+
+    @staticmethod
+    def write_at(fd, name, content, flags=os.O_WRONLY):
+        file = os.open(name, flags, dir_fd=fd)
+        os.write(file, content)
+        os.close(file)
+
+    def test_what_is_written_through_it_is_kept(self):
+        before = self.read("below/two")
+        path = self.keeps(self.at_the_scrubbing(lambda fd: self.write_at(fd, "two", b"late")), "two")
+        with open(path, "rb") as file:
+            self.assertEqual(file.read(), b"late" + before[4:])
+        self.assertEqual(self.read("below/two"), before)
+        self.finish(path)
+
+    def test_a_mode_that_is_set_is_a_change_too(self):
+        path = self.keeps(self.at_the_scrubbing(lambda fd: os.chmod("two", 0o600, dir_fd=fd)), "two")
+        self.assertEqual(os.stat(path).st_mode & 0o777, 0o600)
+        self.finish(path)
+
+    def test_what_is_made_through_it_is_kept(self):
+        def make(fd):
+            self.write_at(fd, "new", b"late", os.O_WRONLY | os.O_CREAT)
+            os.symlink("late", "link", dir_fd=fd)
+            os.mkfifo("fifo", dir_fd=fd)
+
+        done = self.at_the_scrubbing(make)
+        paths = [self.keeps(done, name) for name in ("new", "link", "fifo")]
+        self.assertEqual(os.readlink(paths[1]), "late")
+        self.finish(*paths)
+
+    def test_what_is_moved_away_through_it_is_not_called_overwritten(self):
+        outside, before = os.path.join(self.disk.path, "outside"), self.read("below/two")
+        done = self.at_the_scrubbing(lambda fd: os.rename("two", outside, src_dir_fd=fd)).expect(husk.INCOMPLETE)
+        self.assertIn("moved elsewhere or deleted", done.out)
+        self.assertNotIn("overwritten in place and deleted", done.out)
+        with open(outside, "rb") as file:
+            self.assertEqual(file.read(), before)
+
+    def test_what_is_written_between_two_runs_is_kept(self):
+        """The first run proved it and was killed; the second one may not rely on that."""
+        self.assertTrue(self.protect(fault="convert.proven-old:crash").crashed)
+        with open(os.path.join(self.kept, "below/two"), "ab") as file:
+            file.write(b"late")
+        path = self.keeps(self.protect(), "two")
+        self.finish(path)
+
+    def test_what_is_written_into_an_old_encrypted_tree_is_kept(self):
+        self.protect().expect(husk.DONE)
+        before = self.read("below/two")
+        directory = self.in_flight(self.path("below"))
+        with husk.paused("convert.proven-old", "unprotect", "v", "--at", self.disk.path) as paused:
+            with directory() as fd:
+                self.write_at(fd, "two", b"late")
+                os.symlink("late", "link", dir_fd=fd)
+        paused.done.expect(husk.INCOMPLETE)
+        for name in ("two", "link"):
+            self.assertIn(f"below/{name}", paused.done.out)
+        with open(os.path.join(self.kept, "below/two"), "rb") as file:
+            self.assertEqual(file.read(), b"late" + before[4:])
+        for name in ("two", "link"):
+            os.unlink(os.path.join(self.kept, "below", name))
+        husk.ok("unprotect", "v", "--at", self.disk.path)
+        self.assertEqual(self.read("below/two"), before)
 
 
 class DeletedTest(Changing):

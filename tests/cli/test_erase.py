@@ -1,5 +1,7 @@
 """husk erase: nothing by accident, nothing left that opens, the report, files in use, resuming."""
 
+import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -67,6 +69,34 @@ class EraseTest(Job):
         self.assertNotIn("report", os.listdir(self.tree))
         self.assertEqual(os.stat(self.keyfile).st_size, 64)
 
+    @needs_faults
+    def test_a_report_in_a_directory_that_its_owner_exchanges_costs_nobody_a_file(self):
+        """Nothing is written to the report, so it goes; what has its path by then is not it."""
+        theirs, other = self.beside("theirs"), self.beside("other")
+        for directory in (theirs, other):
+            os.mkdir(directory)
+        with open(os.path.join(other, "report"), "w") as file:
+            file.write("of somebody else")
+        command = self.at("erase", "v", "--confirm", "v", "--certificate", os.path.join(theirs, "report"))
+        with husk.paused("program.certificate", *command) as paused:
+            os.rename(theirs, self.beside("aside"))
+            os.symlink(other, theirs)
+            held = open(self.path(".husk/lock"))
+            fcntl.flock(held, fcntl.LOCK_EX)
+        paused.done.expect(husk.REFUSED)
+        held.close()
+        with open(os.path.join(other, "report")) as file:
+            self.assertEqual(file.read(), "of somebody else")
+        self.assertEqual(os.listdir(self.beside("aside")), [])
+        with husk.paused("program.certificate", *self.at("erase", "v", "--confirm", "v", "--certificate",
+                                                         self.beside("aside/report"))) as paused:
+            os.rename(self.beside("aside/report"), self.beside("aside/moved"))
+            os.symlink(self.keyfile, self.beside("aside/report"))
+        paused.done.expect(husk.DONE)
+        self.assertEqual(os.stat(self.keyfile).st_size, 64)
+        with open(self.beside("aside/moved")) as file:
+            self.assertEqual(json.load(file)["schema"], "husk.erase-report/1")
+
     def test_on_a_read_only_filesystem_it_is_refused(self):
         self.d.remount("ro")
         found = self.erase(expect=husk.REFUSED)
@@ -90,6 +120,55 @@ class EraseTest(Job):
             self.assertEqual(found["result"]["vaults"][0]["key_destruction"], "INCOMPLETE")
             self.json("unlock", "v", "--keyfile", self.keyfile, expect=husk.REFUSED)
         found = self.erase()
+        self.opens_no_more()
+
+    def fill(self):
+        """Until there is neither a block nor an inode."""
+        os.mkdir(self.path("filler"))
+        with contextlib.suppress(OSError):
+            for number in range(100000):
+                open(self.path("filler", str(number)), "xb").close()
+        with open(self.path("filler/0"), "wb") as file:
+            for size in (1 << 20, 4096):
+                with contextlib.suppress(OSError):
+                    while True:
+                        os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, size)
+        room = os.statvfs(self.d.path)
+        self.assertEqual((room.f_bavail, room.f_favail), (0, 0))
+
+    def test_on_a_full_disk_it_is_erased_all_the_same(self):
+        self.fill()
+        found = self.erase()
+        self.assertTrue(found["changed"])
+        self.assertEqual(os.listdir(self.path(".husk/vaults/v/keyslots")), [])
+        self.opens_no_more()
+
+    @needs_faults
+    def test_on_a_disk_that_stays_full_nothing_opens_it_and_the_report_is_told(self):
+        """Whoever fills the disk takes each block that comes free: no file can be made, from the first on."""
+        path = self.beside("report")
+        found = self.erase("--certificate", path, expect=husk.INCOMPLETE, fault=",".join(["file.create:enospc"] * 16))
+        self.assertIn("report could not be kept", found["error"]["message"])
+        self.assertEqual(os.listdir(self.path(".husk/vaults/v/keyslots")), [])
+        self.assertEqual(self.state(), "erasing")
+        self.json("unlock", "v", "--keyfile", self.keyfile, expect=husk.REFUSED)
+        with open(path) as file:
+            self.assertEqual(json.load(file), found["result"]["reports"][0])
+        self.erase()
+        self.opens_no_more()
+
+    @needs_faults
+    def test_a_keyslot_that_cannot_be_overwritten_stays_and_each_step_is_told(self):
+        """Its blocks, once free, could be reached by nobody any more: the name stays with them for the next run."""
+        found = self.erase(expect=husk.INCOMPLETE, fault="destroy.overwrite:eio")
+        (slot,) = found["result"]["reports"][0]["reported_by_host"]["keyslots"]
+        self.assertEqual({step: slot["steps"][step] for step in ("overwritten", "discarded", "unlinked")},
+                         {"overwritten": "failed", "discarded": "not tried", "unlinked": "not tried"})
+        self.assertEqual(found["result"]["vaults"][0]["key_destruction"], "INCOMPLETE")
+        self.assertEqual(len(os.listdir(self.path(".husk/vaults/v/keyslots"))), 1)
+        self.assertEqual(self.state(), "erasing")
+        self.json("unlock", "v", "--keyfile", self.keyfile, expect=husk.REFUSED)
+        self.erase()
         self.opens_no_more()
 
     @needs_faults
@@ -162,6 +241,59 @@ class EraseTest(Job):
                 self.call("erase", "v", "--confirm", "v", fault=f"{point}:crash")
         self.erase()
         self.opens_no_more()
+
+
+@needs_faults
+class GoneReadOnlyTest(Job):
+    """The kernel makes the filesystem read-only in the middle of it (errors=remount-ro)."""
+
+    def setUp(self):
+        self.d = self.enterContext(disk.ext4(size_mib=64, options="errors=remount-ro"))
+        self.keyfile = husk.keyfile(self.d.directory)
+        self.tree = self.make_tree("srv/data")
+        self.protect()
+
+    def mend(self):
+        self.d.unmount()
+        self.d.sync()
+        disk.run("e2fsck", "-fy", self.d.device, accept=(0, 1))
+        self.d.mount()
+
+    def test_the_key_leaves_the_kernel_all_the_same(self):
+        command = self.at("erase", "v", "--confirm", "v")
+        with husk.paused("erase.marked", *command, json=True) as paused:
+            disk.break_filesystem(self.d)
+        for done in (paused.done, husk.run(*command, json=True)):
+            found = document.check(done.expect(husk.INCOMPLETE), "erase")
+            (report,) = found["result"]["reports"]
+            self.assertEqual(report["reported_by_host"]["kernel_key"], "absent")
+            self.assertEqual(report["verdicts"]["key_destruction"], "INCOMPLETE")
+            self.assertIn("keyslot-not-destroyed", document.kinds(found))
+            self.assertNotIn("file2", os.listdir(self.tree))
+        self.mend()
+        self.assertEqual(self.state(), "erasing")
+        self.json("erase", "v", "--confirm", "v")
+        self.assertEqual(self.state(), "erased")
+
+    def test_a_report_that_cannot_be_kept_is_told(self):
+        path = self.beside("report")
+        command = self.at("erase", "v", "--confirm", "v", "--certificate", path)
+        with husk.paused("erase.report", *command, json=True) as paused:
+            disk.break_filesystem(self.d)
+        found = document.check(paused.done.expect(husk.INCOMPLETE), "erase")
+        self.assertIn("e2fsck", found["error"]["remedy"])
+        with open(path) as file:
+            self.assertEqual(json.load(file), found["result"]["reports"][0])
+        self.mend()
+        self.json("erase", "v", "--confirm", "v")
+        self.assertEqual(self.state(), "erased")
+
+    def test_lock(self):
+        disk.break_filesystem(self.d)
+        found = self.json("lock", "v")
+        self.assertIn("gone-read-only", document.kinds(found))
+        self.assertEqual(self.state(), "locked")
+        self.assertNotIn("file2", os.listdir(self.tree))
 
 
 if __name__ == "__main__":

@@ -107,6 +107,32 @@ class RemoveTest(KeyslotTest):
         self.json("keyslot remove", "v", added)
         self.assertEqual(self.ids(), [first])
 
+    def test_a_damaged_ciphertext_is_no_keyslot_that_opens(self):
+        first = self.ids()[0]
+        added = self.add_second()["result"]["added"][0]
+        path = self.path(".husk/vaults/v/keyslots", added)
+        with open(path, "rb") as file:
+            whole = file.read()
+        for at in (64, 130, 160, 199):  # salt, nonce, ciphertext, tag
+            with open(path, "wb") as file:
+                file.write(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1:])
+            found = self.json("keyslot remove", "v", first, expect=husk.REFUSED)
+            self.assertIn("not damaged", found["error"]["message"])
+            self.assertIn("keyslot-damaged", document.kinds(self.json("keyslot list", "v")))
+        self.json("keyslot remove", "v", added)
+        self.assertEqual(self.ids(), [first])
+        self.lock()
+        self.json("unlock", "v", "--keyfile", self.keyfile)
+
+    def test_damaged_padding_and_a_damaged_checksum_open_all_the_same(self):
+        path = self.path(".husk/vaults/v/keyslots", self.ids()[0])
+        with open(path, "r+b") as file:
+            file.seek(200)
+            file.write(bytes(1000))
+        self.lock()
+        self.json("unlock", "v", "--keyfile", self.keyfile)
+        self.assertIn("keyslot-damaged", document.kinds(self.json("keyslot list", "v")))
+
     def test_ids_can_be_shortened(self):
         self.add_second()
         first, second = self.ids()

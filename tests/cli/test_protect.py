@@ -120,7 +120,14 @@ class RefusedTest(Job):
             self.refused(self.path("lost+found"), "lost-and-found")
             self.refused(self.path("nothing"), None, status=husk.FAILED)
             self.refused(self.path("srv/data/file2"), None, status=husk.USAGE)
-        # A symlink is followed, and the plan says where to.
+        # A symlink is followed, and the plan says where to; another user's is not.
+        os.symlink("srv", self.path("theirs"))
+        os.chown(self.path("theirs"), 1000, 1000, follow_symlinks=False)
+        for path in (self.path("theirs"), self.path("theirs/data")):
+            for words in (("check", path), ("protect", path, "--vault", "v", "--keyfile", self.keyfile)):
+                found = self.json(*words, expect=husk.REFUSED)
+                self.assertIn("symlink", found["error"]["message"])
+        os.unlink(self.path("theirs"))
         os.symlink("srv", self.path("link"))
         plan = self.json("check", self.path("link"))["result"]["directories"]
         self.assertEqual([entry["path"] for entry in plan], [self.path("srv")])

@@ -162,7 +162,7 @@ class HeaderTest(VaultCase):
         write(path, content)
         self.unlock_refused(status=status, says=says, code=code)
         if not unlock_only:
-            for words in (["status", "data"], ["lock", "data"], ["keyslot", "list", "data"],
+            for words in (["status", "data"], ["keyslot", "list", "data"],
                           ["keyslot", "add", "data", "--keyfile", self.other_keyfile, "--with-keyfile", self.keyfile],
                           ["protect", self.path("a"), "--vault", "data"], ["unprotect", "data"]):
                 self.refused(*words, status=status, says=says, code=code)
@@ -175,6 +175,27 @@ class HeaderTest(VaultCase):
         change(body)
         file["body"] = json.dumps(body, separators=(",", ":"))
         return json.dumps(file).encode()
+
+    def test_a_vault_with_a_damaged_header_is_locked_all_the_same(self):
+        for content in (b"", b"{", b'{"version":2}', None):
+            self.ok("unlock", "data", "--keyfile", self.keyfile)
+            (os.remove if content is None else lambda path: write(path, content))(self.in_vault("vault.json"))
+            with open(self.path("a/file")):
+                done = husk.run("lock", "data", "--at", self.at, json=True).expect(husk.INCOMPLETE)
+            self.assertIn("busy-process", [finding["kind"] for finding in done.document["findings"]])
+            for words in (("lock", "data"), ("lock", "--all")):
+                done = husk.ok(*words, "--at", self.at, json=True)
+                self.assertIn("vault-unreadable", [finding["kind"] for finding in done.document["findings"]])
+            self.assertFalse(os.path.exists(self.path("a/file")))
+            write(self.in_vault("vault.json"), self.header)
+            self.assertEqual(self.state(), "locked")
+
+    def test_where_nothing_says_which_key_it_is_no_vault_is_called_locked(self):
+        self.ok("unlock", "data", "--keyfile", self.keyfile)
+        write(self.in_vault("vault.json"), b"{")
+        shutil.rmtree(self.in_vault("private"))
+        done = husk.run("lock", "data", "--at", self.at).expect_error_line(husk.FAILED)
+        self.assertIn("may be unlocked", done.err)
 
     def test_what_is_no_header_is_refused(self):
         whole = read(self.in_vault("vault.json"))

@@ -29,6 +29,9 @@ class Scenario:
     def run(self, d):
         """What is recorded; raises unless it ended well."""
 
+    def recorded(self, log):
+        """Called with the log of what run() did. While that ran, self.log_size() told how long the log was."""
+
     def check(self, d, state):
         """Raise unless the mounted disk `d` is as it must be after a cut, and after going on from there."""
 
@@ -48,8 +51,11 @@ def record(scenario):
         # Mounted afresh, so that what is recorded starts from a clean cache, as after a boot.
         recording.disk.remount()
         begin = recording.position()
+        scenario.log_size = recording.size
         scenario.run(recording.disk)
-        return recording.finish(), begin
+        log = recording.finish()
+        scenario.recorded(log)
+        return log, begin
 
 
 def try_all(scenario, random_states, jobs=2, seed=1, only_flushes=None, stop_after=3):

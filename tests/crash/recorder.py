@@ -91,6 +91,10 @@ class Recording:
         self.disk.sync()
         return os.path.getsize(self._log)
 
+    def size(self):
+        """Bytes of the log as it is now: what was flushed before lies below."""
+        return os.path.getsize(self._log)
+
     def finish(self):
         """Unmount and return the Log."""
         self.disk.unmount()

@@ -1,7 +1,7 @@
 """A huskd (tests/lib/authority.py) that hosts find again: it also listens where its descriptor says, ended and
 started again too.
 
-    server = self.enterContext(known_address.running())
+    server = self.enterContext(known_address.running())    # on loopback; or with an address of a network of its own
     server.unlock_by("auto")
     token = server.token()
 """
@@ -23,13 +23,14 @@ def free_port():
 
 
 class Server(authority.Server):
-    def __init__(self, directory):
+    def __init__(self, directory, address="127.0.0.1", port=None):
         super().__init__(directory)
-        self.listen_at(free_port())
+        self.known_address = address
+        self.listen_at(port or free_port())
 
     def listen_at(self, port):
-        self.port, self.url = port, f"http://127.0.0.1:{port}"
-        self.words = ["--listen", f"127.0.0.1:{port}"]
+        self.port, self.url = port, f"http://{self.known_address}:{port}"
+        self.words = ["--listen", f"{self.known_address}:{port}"]
 
     def init(self):
         authority.run("init", "--dir", self.path, "--root-out", self.root, "--address", self.url).expect(0)
@@ -60,11 +61,12 @@ class Server(authority.Server):
 
 
 @contextlib.contextmanager
-def running():
+def running(address="127.0.0.1", port=None, **options):
+    """The options are those of subprocess.Popen."""
     directory = authority.make_directory()
-    server = Server(directory)
+    server = Server(directory, address, port)
     try:
-        server.init().start()
+        server.init().start(**options)
         yield server
     finally:
         server.end()

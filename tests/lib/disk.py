@@ -237,6 +237,19 @@ def ext4(variant="default", size_mib=128, mkfs=(), options=None, inodes=None):
         yield made
 
 
+@contextlib.contextmanager
+def copy(of):
+    """A copy of a mounted ext4 as it is now, mounted beside it: what a snapshot of the disk would be."""
+    with Undo() as undo:
+        directory = scratch(undo)
+        image = os.path.join(directory, "image")
+        of.sync()
+        shutil.copyfile(of.image, image)
+        made = Disk(undo, "ext4", of.options, attach(undo, image), image, directory)
+        made.mount()
+        yield made
+
+
 def make_ext4(image, size_mib, arguments=("-O", "encrypt"), inodes=None):
     """Make an ext4 in the file or device `image`; 4 KiB blocks and 256-byte inodes unless told otherwise."""
     if not os.path.exists(image):
@@ -283,6 +296,12 @@ def overlay(lower, upper_disk):
         made = Disk(undo, "overlay", f"lowerdir={lower},upperdir={upper},workdir={work}")
         made.mount()
         yield made
+
+
+def break_filesystem(made):
+    """As after an error on the disk: with the option errors=remount-ro the kernel makes it read-only."""
+    with open(f"/sys/fs/ext4/{os.path.basename(made.device)}/trigger_fs_error", "w") as trigger:
+        trigger.write("a test's\n")
 
 
 def supported(variant):

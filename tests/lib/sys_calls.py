@@ -16,7 +16,7 @@ MOUNT_ATTR_NOATIME = 0x10
 MOUNT_ATTR_ATIME_MASK = 0x70
 _NR_OPEN_TREE, _NR_MOUNT_SETATTR = 428, 442
 
-CLONE_NEWNS = 0x20000
+CLONE_NEWNS, CLONE_NEWNET = 0x20000, 0x40000000
 LOOP_SET_STATUS64, LOOP_GET_STATUS64 = 0x4C04, 0x4C05
 LOOP_INFO64_SIZE, LOOP_INFO64_FLAGS = 232, 52  # the whole struct loop_info64, and where lo_flags is
 LO_FLAGS_AUTOCLEAR = 4
@@ -76,6 +76,16 @@ def clone_mount(path):
 
 def unshare_mounts():
     _check(_libc.unshare(CLONE_NEWNS))
+
+
+def new_network():
+    """Be in a network of one's own from now on, which has nothing but a loopback that is down."""
+    _check(_libc.unshare(CLONE_NEWNET))
+
+
+def enter_network(fd):
+    """Be in the network of a descriptor of /proc/PID/ns/net from now on."""
+    _check(_libc.setns(fd, CLONE_NEWNET))
 
 
 def set_autoclear(loop_fd):

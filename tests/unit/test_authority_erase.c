@@ -134,7 +134,7 @@ static void an_administrator_erases_a_host_and_only_that(void **state)
     assert_false(changed);
     json_decref(result);
     assert_true(count(&scene->world, "SELECT generation FROM state") > generation);
-    assert_int_equal(count(&scene->world, "SELECT count(*) FROM keyslots WHERE sealed IS NOT NULL"), 1);
+    assert_int_equal(count(&scene->world, "SELECT count(*) FROM scalars"), 1);
     assert_one_keyring(&scene->world);
     assert_open_is_erased(&scene->host, &scene->keyslot, true);
     scene_opens(&other, &keyslot);
@@ -212,7 +212,7 @@ static void a_final_erase_takes_everything_and_the_host_with_it(void **state)
     assert_signed(&scene->host, json_object_get(json_object_get(answer, "result"), "erased"), 1,
                   second.vault);
     json_decref(answer);
-    assert_int_equal(count(&scene->world, "SELECT count(*) FROM keyslots WHERE sealed IS NOT NULL"), 0);
+    assert_int_equal(count(&scene->world, "SELECT count(*) FROM scalars"), 0);
 }
 
 static void a_vault_this_authority_never_heard_of_is_erased_all_the_same(void **state)
@@ -238,7 +238,7 @@ static void unbinding_destroys_one_scalar(void **state)
         assert_non_null(json_object_get(answer, "result"));
         json_decref(answer);
     }
-    assert_int_equal(count(&scene->world, "SELECT count(*) FROM keyslots WHERE sealed IS NOT NULL"), 1);
+    assert_int_equal(count(&scene->world, "SELECT count(*) FROM scalars"), 1);
     assert_one_keyring(&scene->world);
     assert_open_is_erased(&scene->host, &second, false);
     scene_opens(&scene->host, &scene->keyslot);
@@ -315,7 +315,7 @@ static void a_crash_at_any_step_of_an_erase_is_finished_at_the_next_start(void *
             fail_msg("%s was not reached", points[i]);
         world_open(&own->world);
         assert_one_keyring(&own->world);
-        assert_int_equal(count(&own->world, "SELECT count(*) FROM keyslots WHERE sealed IS NOT NULL"), 1);
+        assert_int_equal(count(&own->world, "SELECT count(*) FROM scalars"), 1);
         assert_int_equal(count(&own->world, "SELECT count(*) FROM erases WHERE done_at IS NULL"), 0);
         assert_true(has_entry(&own->world, "erase-begun") && has_entry(&own->world, "erased"));
         json_decref(world_operate(&own->world, "ledger verify", NULL));

@@ -384,7 +384,10 @@ static bool install_and_crash(struct scene *scene, const char *point, const char
         world_open(&scene->world);
         snprintf(wish, sizeof(wish), ",,,,,,%s:crash", point);
         setenv("HUSK_FAULT", wish, 1);
-        _exit(install(&scene->world, hex, KEEP_S, &changed, NULL) == OK ? 0 : 2);
+        if (install(&scene->world, hex, KEEP_S, &changed, NULL) != OK)
+            _exit(2);
+        json_decref(world_operate(&scene->world, "host list", NULL)); /* when all of it was done */
+        _exit(0);
     }
     int status = 0;
     assert_int_equal(waitpid(child, &status, 0), child);

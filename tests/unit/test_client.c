@@ -90,14 +90,17 @@ static struct client_decision request(struct client *client, enum error_code exp
     struct client_decision decision = {0};
     struct client_element element = {.keyslot = {7}};
     struct secret *blind = NULL;
+    uint8_t message[CLIENT_ID_SIZE];
+    randombytes_buf(message, sizeof(message));
     assert_ok(oprf_blind("x", 1, &blind, element.blinded, &error));
     secret_free(blind);
     if (!expected)
-        assert_ok(client_request(client, &client->pins[0], &element, 1, once, &decision, &findings, &error));
+        assert_ok(client_request(client, &client->pins[0], message, &element, 1, once, &decision, &findings,
+                                 &error));
     else
-        assert_fails_saying(
-            expected, words,
-            client_request(client, &client->pins[0], &element, 1, once, &decision, &findings, &error));
+        assert_fails_saying(expected, words,
+                            client_request(client, &client->pins[0], message, &element, 1, once, &decision,
+                                           &findings, &error));
     return decision;
 }
 

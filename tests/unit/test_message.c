@@ -53,7 +53,8 @@ static void talk_make(struct talk *talk, const char *text, enum message_mode mod
 
 static enum error_code open_it(struct talk *talk, const uint8_t *identity, struct error *reterr)
 {
-    return message_open(talk->wire.data, talk->wire.length, talk->message_private, identity, &talk->opened,
+    return message_open(talk->wire.data, talk->wire.length,
+                        (struct message_key){talk->message_private, talk->message_key}, identity, &talk->opened,
                         &talk->answering, reterr);
 }
 
@@ -125,7 +126,9 @@ static void every_changed_byte_is_found(void **state)
         }
     for (size_t length = 0; length < talk.wire.length; length++) {
         struct error error = ERROR_NONE;
-        assert_int_not_equal(message_open(talk.wire.data, length, talk.message_private, talk.identity_public,
+        assert_int_not_equal(message_open(talk.wire.data, length,
+                                          (struct message_key){talk.message_private, talk.message_key},
+                                          talk.identity_public,
                                           &talk.opened, &talk.answering, &error),
                              OK);
     }

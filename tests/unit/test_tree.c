@@ -1,8 +1,12 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include "base/file.h"
+#include "tree/drop_behind.h"
 #include "tree/links.h"
 #include "tree/remove.h"
 #include "tree/walk.h"
@@ -219,6 +223,54 @@ static void a_path_that_is_too_long_to_show_loses_its_beginning(void **state)
     assert_string_equal(shown + strlen(shown) - 4, "/end");
 }
 
+enum { WRITTEN_FILES = 3 * DROP_BEHIND_FILES, WRITTEN_BYTES = 64 << 10 };
+
+/* The pages of a file in the page cache. */
+static unsigned resident_pages(const char *name)
+{
+    unsigned char pages[WRITTEN_BYTES / 4096];
+    unsigned resident = 0;
+    _cleanup_(close_fdp) int fd = openat(top_fd, name, O_RDONLY | O_CLOEXEC);
+    void *mapping = mmap(NULL, WRITTEN_BYTES, PROT_READ, MAP_SHARED, fd, 0);
+    assert_true(mapping != MAP_FAILED);
+    assert_int_equal(mincore(mapping, WRITTEN_BYTES, pages), 0);
+    munmap(mapping, WRITTEN_BYTES);
+    for (unsigned i = 0; i < sizeof(pages); i++)
+        resident += pages[i] & 1;
+    return resident;
+}
+
+static void files_that_were_written_are_let_go_of_and_closed(void **state)
+{
+    struct drop_behind behind = {0};
+    static uint8_t bytes[WRITTEN_BYTES];
+    char name[16];
+    unsigned resident = 0;
+    (void)state;
+    for (unsigned i = 0; i < WRITTEN_FILES; i++) {
+        snprintf(name, sizeof(name), "%u", i);
+        int fd = openat(top_fd, name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        assert_int_equal(file_pwrite_all(fd, bytes, sizeof(bytes), 0, NULL), OK);
+        assert_int_equal(fsync(fd), 0);
+        drop_behind_add(&behind, fd, sizeof(bytes));
+    }
+    assert_true(behind.count <= DROP_BEHIND_FILES);
+    drop_behind_done(&behind);
+    const int next = fcntl(top_fd, F_DUPFD_CLOEXEC, top_fd + 1);
+    assert_int_equal(next, top_fd + 1);
+    close(next);
+    struct statfs filesystem;
+    assert_int_equal(fstatfs(top_fd, &filesystem), 0);
+    if (filesystem.f_type == TMPFS_MAGIC) /* its pages are the file */
+        return;
+    for (unsigned i = 0; i < WRITTEN_FILES; i++) {
+        snprintf(name, sizeof(name), "%u", i);
+        resident += resident_pages(name);
+    }
+    /* Some may be held by what else looks at memory. */
+    assert_true(resident < WRITTEN_FILES * (WRITTEN_BYTES / 4096) / 10);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -229,6 +281,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_first_error_ends_the_walk, make_top, remove_top),
         cmocka_unit_test_setup_teardown(a_tree_that_is_too_deep_is_refused_by_name, make_top, remove_top),
         cmocka_unit_test_setup_teardown(only_links_from_outside_the_tree_are_told, make_top, remove_top),
+        cmocka_unit_test_setup_teardown(files_that_were_written_are_let_go_of_and_closed, make_top,
+                                        remove_top),
         cmocka_unit_test(a_path_is_shown_escaped_and_whole),
         cmocka_unit_test(a_path_that_is_too_long_to_show_loses_its_beginning),
     };
