@@ -32,7 +32,7 @@ static enum error_code read_hosts(struct clerk *clerk, struct error *reterr)
     while (!code && !(code = sql_next(&rows, &is_there, reterr)) && is_there) {
         uint8_t id[MESSAGE_HOST_ID_SIZE], identity[HPKE_KEY_SIZE];
         if (!sql_bytes(&rows, 0, id, sizeof(id)) || !sql_bytes(&rows, 1, identity, sizeof(identity))) {
-            code = error_set(reterr, ERR_CORRUPT, 0, "the database: a host without id or identity");
+            code = error_set(reterr, ERR_FAILED, 0, "the database is damaged: a host without id or identity");
             break;
         }
         code = presence_add(&clerk->presence, id, identity, reterr);
@@ -64,6 +64,8 @@ static enum error_code init_clerk(struct clerk *clerk, const struct authority_op
 {
     pthread_condattr_t attributes;
     clerk->clock = options->clock;
+    clerk->log = options->log;
+    clerk->log_context = options->log_context;
     clerk->queue_end = &clerk->queue;
     clerk->wake_round = 1;
     face_place_init(&clerk->face_place);
@@ -89,6 +91,8 @@ static enum error_code open_all(struct authority *authority, const struct author
         code = sql_open(clerk->database_path, SQL_OPEN, &clerk->sql, reterr);
     if (!code)
         code = schema_check(clerk->sql, reterr);
+    if (!code)
+        code = sql_check_quickly(clerk->sql, reterr);
     if (!code)
         code = state_read(clerk, reterr);
     if (!code)

@@ -38,6 +38,12 @@ void clerk_change_keys(struct clerk *clerk, struct keyring *keyring, struct face
     clerk->next_face = face;
 }
 
+static void tell(const struct clerk *clerk, const char *line)
+{
+    if (clerk->log)
+        clerk->log(clerk->log_context, line);
+}
+
 /* A clock that went back by more than a minute behind the last entry makes nothing automatic. */
 static enum error_code look_at_the_clock(struct clerk *clerk, struct error *reterr)
 {
@@ -46,10 +52,20 @@ static enum error_code look_at_the_clock(struct clerk *clerk, struct error *rete
     enum error_code code = sql_select(clerk->sql, &rows, reterr, "SELECT clock_highest FROM state", "");
     if (!code)
         code = sql_next(&rows, &is_there, reterr);
-    if (!code)
-        clerk->clock_went_back = is_there && clerk->now_unix_s < sql_integer(&rows, 0) - CLOCK_BACK_S;
+    const bool went_back =
+        !code && is_there && clerk->now_unix_s < sql_integer(&rows, 0) - CLOCK_BACK_S;
+    const int64_t behind_s = went_back ? sql_integer(&rows, 0) - clerk->now_unix_s : 0;
     sql_done(&rows);
-    return code;
+    if (code || clerk->clock_went_back == went_back)
+        return code;
+    clerk->clock_went_back = went_back;
+    char line[192];
+    snprintf(line, sizeof(line),
+             "the clock went back by %lld seconds: nothing opens without people until it is right again, or "
+             "huskd clock accept says that it is",
+             (long long)behind_s);
+    tell(clerk, went_back ? line : "the clock is right again");
+    return OK;
 }
 
 /* What was to be from a commit on that does not come. */
@@ -130,6 +146,27 @@ enum error_code clerk_destroy_old(struct clerk *clerk, struct error *reterr)
     return code;
 }
 
+void clerk_tell_trouble(struct clerk *clerk, const struct error *error)
+{
+    char line[sizeof(error->message) + sizeof(error->remedy) + 64];
+    clerk->troubles++;
+    _Static_assert(sizeof(clerk->told) == sizeof(error->message), "it fits");
+    if (strcmp(clerk->told, error->message) == 0)
+        return;
+    snprintf(clerk->told, sizeof(clerk->told), "%s", error->message);
+    snprintf(line, sizeof(line), "cannot decide: %s%s%s", error->message, error->remedy[0] ? "; " : "",
+             error->remedy);
+    tell(clerk, line);
+}
+
+void clerk_tell_over(struct clerk *clerk)
+{
+    if (!clerk->told[0])
+        return;
+    clerk->told[0] = '\0';
+    tell(clerk, "decides again");
+}
+
 /* One job as a piece of the transaction. */
 static void handle(struct clerk *clerk, struct job *job)
 {
@@ -152,7 +189,12 @@ static void handle(struct clerk *clerk, struct job *job)
     }
     if (!code)
         return;
-    job->outcome = JOB_ANSWERED;
+    /* Whoever asked is not to blame: a host tries again. */
+    const bool is_trouble = sql_take_trouble(clerk->sql) || code == ERR_FAILED;
+    if (is_trouble)
+        clerk_tell_trouble(clerk, &error);
+    clerk->has_trouble |= is_trouble;
+    job->outcome = is_trouble && job->kind == JOB_MESSAGE ? JOB_TRY_AGAIN : JOB_ANSWERED;
     job->error = error;
     job->error.code = code;
     job->has_request = had_request;
@@ -284,7 +326,13 @@ static void run_batch(struct clerk *clerk, struct job *jobs)
         batch.end = &(*batch.end)->next;
     do {
         struct error error = ERROR_NONE;
+        const int64_t changes_before = sql_total_changes(clerk->sql);
+        clerk->has_trouble = false;
         enum error_code code = handle_all(clerk, &batch, &error);
+        if (code)
+            clerk_tell_trouble(clerk, &error);
+        else if (!clerk->has_trouble && sql_total_changes(clerk->sql) != changes_before)
+            clerk_tell_over(clerk);
         deliver(clerk, &batch, code, &error);
         if (!code && clerk->has_erases)
             code = erasing_carry_out(clerk, &error);

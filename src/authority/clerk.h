@@ -41,7 +41,13 @@ struct clerk {
     struct workers *workers;
     struct job *waiting; /* held polls and opens */
     size_t waiting_count;
-    uint64_t batches, commits_failed; /* for metrics */
+    uint64_t batches, commits_failed; /* for metrics, as the next three */
+    uint64_t troubles;                /* what could not be decided because of the disk */
+    uint64_t granted, denied;
+    void (*log)(void *context, const char *line); /* NULL: nobody listens */
+    void *log_context;
+    bool has_trouble; /* in this batch */
+    char told[768]; /* the trouble that was told last; empty: there is none */
     uint64_t requests;                /* since the start */
     atomic_uint_fast64_t messages, unreadable;
 
@@ -89,6 +95,11 @@ static inline const struct keyring *clerk_keyring(const struct clerk *clerk)
 {
     return clerk->next_keyring ? clerk->next_keyring : clerk->keyring;
 }
+
+/* Tell people of a trouble that keeps this authority from working, once until another one comes or it is over;
+ * and that it is over. */
+void clerk_tell_trouble(struct clerk *clerk, const struct error *error);
+void clerk_tell_over(struct clerk *clerk);
 
 /* What waits for this host is looked at again before the commit. */
 void clerk_wake(struct clerk *clerk, const uint8_t host[MESSAGE_HOST_ID_SIZE]);

@@ -301,7 +301,7 @@ static enum error_code sign_vaults(struct clerk *clerk, const struct finished *f
         if (!code)
             code = sql_next(&rows, &is_there, reterr);
         if (!code && is_there && !sql_bytes(&rows, 0, vault, sizeof(vault)))
-            code = error_set(reterr, ERR_CORRUPT, 0, "the database: an erased vault without id");
+            code = error_set(reterr, ERR_FAILED, 0, "the database is damaged: an erased vault without id");
         sql_done(&rows);
         if (!code && is_there)
             code = sign_vault(clerk, finished, vault, reterr);
@@ -323,7 +323,7 @@ static enum error_code find_finished(struct clerk *clerk, struct finished *finis
         finished->is_final = sql_integer(&rows, 2);
         if (!sql_bytes(&rows, 1, finished->host, sizeof(finished->host)) ||
             !sql_bytes(&rows, 3, finished->order, sizeof(finished->order)))
-            code = error_set(reterr, ERR_CORRUPT, 0, "the database: an erase without host");
+            code = error_set(reterr, ERR_FAILED, 0, "the database is damaged: an erase without host");
     }
     sql_done(&rows);
     return code;

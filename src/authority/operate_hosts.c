@@ -93,7 +93,7 @@ static enum error_code append_host(struct clerk *clerk, const struct sql_rows *r
 {
     uint8_t id[MESSAGE_HOST_ID_SIZE];
     if (!sql_bytes(rows, 0, id, sizeof(id)))
-        return error_set(reterr, ERR_CORRUPT, 0, "the database: a host without id");
+        return error_set(reterr, ERR_FAILED, 0, "the database is damaged: a host without id");
     const struct presence_host *known = presence_find(&clerk->presence, id);
     const bool was_seen = known && known->was_seen;
     json_t *seen = was_seen ? json_integer((json_int_t)known->last_seen_unix_s) : json_null();
@@ -129,7 +129,9 @@ enum error_code operation_host_list(struct clerk *clerk, struct job *job, struct
     enum error_code code =
         sql_select(clerk->sql, &rows, reterr, LIST_COLUMNS "WHERE ? IS NULL OR g.name = ? ORDER BY h.name",
                    "tt", group, group);
-    return code ? code : list_hosts(clerk, job, &rows, reterr);
+    if (!code)
+        code = list_hosts(clerk, job, &rows, reterr);
+    return code ? code : operation_add_alarms(clerk, job->result, reterr);
 }
 
 static enum error_code add_orders(struct clerk *clerk, struct job *job, const struct host *host,

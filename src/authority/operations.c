@@ -28,6 +28,7 @@ static const struct {
     {"descriptor prepare", operation_descriptor_prepare},
     {"descriptor install", operation_descriptor_install},
     {"metrics", operation_metrics},
+    {"clock accept", operation_clock_accept},
     {"backup", operation_backup},
 };
 

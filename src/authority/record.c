@@ -35,7 +35,7 @@ enum error_code record_get_head(struct sql *sql, uint64_t epoch, struct ledger_h
     if (!code && is_there) {
         head.sequence = (uint64_t)sql_integer(&rows, 0);
         if (!sql_bytes(&rows, 1, head.hash, sizeof(head.hash)))
-            code = error_set(reterr, ERR_CORRUPT, 0, "the last entry of the ledger has no hash");
+            code = error_set(reterr, ERR_FAILED, 0, "the last entry of the ledger has no hash");
     }
     sql_done(&rows);
     if (!code)
@@ -87,7 +87,7 @@ enum error_code record_sign_again(struct clerk *clerk, const char *kind, const v
     const char *text = NULL;
     size_t text_length = 0;
     if (!wire_before || length <= SIGN_SIGNATURE_SIZE)
-        return error_set(reterr, ERR_CORRUPT, 0, "the database: something signed is not whole");
+        return error_set(reterr, ERR_FAILED, 0, "the database is damaged: something signed is not whole");
     if (sign_open(clerk->face->descriptor.signing_key, kind, wire_before, length, &text, &text_length, NULL) == OK)
         return buffer_append(wire, wire_before, length, reterr);
     return sign_append(clerk->keyring->signing_key, kind, (const char *)wire_before + SIGN_SIGNATURE_SIZE,
