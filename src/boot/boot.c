@@ -140,6 +140,10 @@ static enum error_code finish_erase(struct boot *boot, struct vault *vault, stru
     if (!code)
         consoles_say(&boot->consoles, "vault %s: the erase is finished; key destruction %s", vault->name,
                      erase_verdict_word(result.key_destruction));
+    if (code) {
+        reterr->remedy[0] = '\0';
+        error_remedy(reterr, "the next boot goes on with it");
+    }
     say_findings(boot, &findings);
     erase_result_done(&result);
     return code;
