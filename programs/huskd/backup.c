@@ -39,8 +39,8 @@ static enum error_code act(struct run *run, struct error *reterr)
     if (!code)
         code = make_key(run, arguments, reterr);
     if (!code)
-        code = ask_with_files(run, run->verb->name, arguments, (const int[]){bulk.fd, envelope.fd}, 2, &result,
-                              reterr);
+        code = ask_with_files(run, run->verb->name, arguments, (const int[]){bulk.fd, envelope.fd}, 2,
+                              &result, reterr);
     if (!code)
         code = out_file_finish(&bulk, reterr);
     if (!code)
@@ -48,10 +48,11 @@ static enum error_code act(struct run *run, struct error *reterr)
     if (code)
         return code;
     report_truth(&run->report, "%s is the bulk: noise without the envelope", text_shown(bulk_out));
-    report_truth(&run->report,
-                 "%s is the envelope, a key copy of every host here: keep it apart from the bulk and from the "
-                 "backup key, and destroy it when a later one takes its place",
-                 text_shown(envelope_out));
+    report_truth(
+        &run->report,
+        "%s is the envelope, a key copy of every host here: keep it apart from the bulk and from the "
+        "backup key, and destroy it when a later one takes its place",
+        text_shown(envelope_out));
     return OK;
 }
 
@@ -60,8 +61,10 @@ const struct verb verb_backup = {
     .operands = "",
     .summary = "Write a backup of the authority.",
     .text =
-        "Two files. The bulk holds database and keyring, encrypted under a key of its own. The envelope, 4096 "
-        "bytes, holds that key, sealed to the backup key that is kept offline. Whoever has all three can open "
+        "Two files. The bulk holds database and keyring, encrypted under a key of its own. The envelope, "
+        "4096 "
+        "bytes, holds that key, sealed to the backup key that is kept offline. Whoever has all three can "
+        "open "
         "what this authority can, also hosts that are erased later: the envelope is a key copy, listed by "
         "keycopy list until keycopy destroyed says that it is gone. The service goes on meanwhile.\n\n"
         "The backup key is made by init --backup-key-out, or here, at any time: --backup-key-out makes a new "

@@ -82,11 +82,11 @@ const struct verb verb_group_erase = {
     .operands_least = 1,
     .operands_most = 1,
     .summary = "Destroy what opens the vaults of every host of a group, for ever.",
-    .text = "As host erase does for one host, for all of the group at once: either none of them is erased or all "
-            "are. The group stays, and takes new hosts.\n\n"
-            "There is no way back.",
-    .options = (const struct verb_option[]){{OPTION_CONFIRM, ROLE_CONFIRMING, NULL},
-                                            {.id = OPTION_END}},
+    .text =
+        "As host erase does for one host, for all of the group at once: either none of them is erased or all "
+        "are. The group stays, and takes new hosts.\n\n"
+        "There is no way back.",
+    .options = (const struct verb_option[]){{OPTION_CONFIRM, ROLE_CONFIRMING, NULL}, {.id = OPTION_END}},
     .effect = VERB_ACTS,
     .act = erase,
 };

@@ -61,14 +61,15 @@ const struct option_spec huskd_options[OPTIONS] = {
     [OPTION_BACKUP_KEY] = {"backup-key", "F", OPTION_ONCE, "the private backup key that was kept offline"},
     [OPTION_RECORD] = {"record", "F", OPTION_REPEATS,
                        "what was erased since: an export of the ledger, or signed erased answers"},
-    [OPTION_KEEP] = {"keep", "TIME", OPTION_ONCE,
-                     "how long messages to the key of now are still read, as 12h, 2d; 0s: not at all (default 7d)"},
+    [OPTION_KEEP] =
+        {"keep", "TIME", OPTION_ONCE,
+         "how long messages to the key of now are still read, as 12h, 2d; 0s: not at all (default 7d)"},
 };
 
 const enum option_kind huskd_option_kinds[OPTIONS] = {
     [OPTION_EXPIRES] = KIND_SECONDS,    [OPTION_APPROVALS] = KIND_NUMBER, [OPTION_SOURCES] = KIND_NETWORKS,
     [OPTION_WINDOW] = KIND_WINDOW,      [OPTION_LIVENESS] = KIND_SECONDS, [OPTION_REQUEST_TTL] = KIND_SECONDS,
     [OPTION_TICKET_TTL] = KIND_SECONDS, [OPTION_HELD] = KIND_YES_NO,      [OPTION_FROM] = KIND_NUMBER,
-    [OPTION_COUNT] = KIND_NUMBER,       [OPTION_CHECKPOINT] = KIND_LIST,
-    [OPTION_ADDRESS] = KIND_LIST,       [OPTION_KEEP] = KIND_SECONDS,
+    [OPTION_COUNT] = KIND_NUMBER,       [OPTION_CHECKPOINT] = KIND_LIST,  [OPTION_ADDRESS] = KIND_LIST,
+    [OPTION_KEEP] = KIND_SECONDS,
 };

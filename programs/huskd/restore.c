@@ -92,10 +92,11 @@ static void tell(struct run *run, json_t *summary, const char *out, const char *
         report_truth(&run->report,
                      "%lld hosts are on hold: look what was erased since the backup, then huskd host release",
                      (long long)number(summary, "held"));
-    report_truth(&run->report,
-                 "hosts get no answer before the root has signed %s: huskd descriptor sign, huskd serve, huskd "
-                 "descriptor install",
-                 text_shown(out));
+    report_truth(
+        &run->report,
+        "hosts get no answer before the root has signed %s: huskd descriptor sign, huskd serve, huskd "
+        "descriptor install",
+        text_shown(out));
     if (number(summary, "not_in_backup") > 0)
         report_warning(&run->report, "%lld hosts were enrolled after the backup: they have to enrol again",
                        (long long)number(summary, "not_in_backup"));
@@ -105,8 +106,9 @@ static void tell(struct run *run, json_t *summary, const char *out, const char *
                        "authority can; erasing cannot reach such images");
 }
 
-static enum error_code restore(struct run *run, struct inputs *inputs, const struct authority_options *options,
-                               struct buffer *text, json_t **ret_summary, struct error *reterr)
+static enum error_code restore(struct run *run, struct inputs *inputs,
+                               const struct authority_options *options, struct buffer *text,
+                               json_t **ret_summary, struct error *reterr)
 {
     const struct authority_backup backup = {.bulk_fd = inputs->bulk_fd,
                                             .envelope_fd = inputs->envelope_fd,
@@ -146,7 +148,8 @@ static enum error_code act(struct run *run, struct error *reterr)
         code = out_file_finish(&file, reterr);
     if (code) {
         error_prefix(reterr, "the authority is restored");
-        return error_remedy(reterr, "get its descriptor with huskd serve and huskd descriptor prepare --out F");
+        return error_remedy(reterr,
+                            "get its descriptor with huskd serve and huskd descriptor prepare --out F");
     }
     tell(run, summary, out, options.holder);
     return OK;
@@ -159,14 +162,20 @@ const struct verb verb_restore = {
     .text =
         "Needs no network and no authority that runs. The hosts of the backup find it by the descriptor it "
         "writes, which the root has to sign: it has other keys, the addresses given (without any, those of "
-        "the backup), and begins another epoch of the ledger. Until that is installed, hosts get no answer.\n\n"
-        "A backup does not know what happened since: hosts that were erased would open again. So every host is "
-        "on hold until a person releases it. Records tell: --record takes files of signed erased answers, one "
+        "the backup), and begins another epoch of the ledger. Until that is installed, hosts get no "
+        "answer.\n\n"
+        "A backup does not know what happened since: hosts that were erased would open again. So every host "
+        "is "
+        "on hold until a person releases it. Records tell: --record takes files of signed erased answers, "
+        "one "
         "in hexadecimal a line, as host erase --json and the hosts have them, and one export of the ledger "
-        "(ledger export). What they say is erased is destroyed before anything else. Only an export tells all "
-        "there was up to its end: with one hosts are not held, and hold, release and the policies of groups are "
+        "(ledger export). What they say is erased is destroyed before anything else. Only an export tells "
+        "all "
+        "there was up to its end: with one hosts are not held, and hold, release and the policies of groups "
+        "are "
         "as it says. Tickets, tokens and requests of before are void.\n\n"
-        "The boot that was open when the backup was made is known again; a host that has booted since presents "
+        "The boot that was open when the backup was made is known again; a host that has booted since "
+        "presents "
         "a lineage this authority does not know, and is flagged once: see host accept-restore.",
     .options = (const struct verb_option[]){{OPTION_BULK, ROLE_REQUIRED, NULL},
                                             {OPTION_ENVELOPE, ROLE_REQUIRED, NULL},

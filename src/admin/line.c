@@ -139,9 +139,8 @@ static enum error_code send_files(int fd, const char *byte, const struct line_fi
                              .msg_iovlen = 1,
                              .msg_control = &control,
                              .msg_controllen = CMSG_SPACE(files->count * sizeof(int))};
-    control.header = (struct cmsghdr){.cmsg_len = CMSG_LEN(files->count * sizeof(int)),
-                                      .cmsg_level = SOL_SOCKET,
-                                      .cmsg_type = SCM_RIGHTS};
+    control.header = (struct cmsghdr){
+        .cmsg_len = CMSG_LEN(files->count * sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
     memcpy(CMSG_DATA(&control.header), files->fds, files->count * sizeof(int));
     for (;;) {
         if (!wait_for(fd, POLLOUT, until_ns))

@@ -19,9 +19,8 @@ must_check enum error_code line_read(int fd, size_t maximum, int64_t until_ns, s
                                      struct error *reterr);
 /* The same, and the files that come with it; ERR_CORRUPT when they are too many. End with line_files_close,
  * also after an error. */
-must_check enum error_code line_read_with_files(int fd, size_t maximum, int64_t until_ns,
-                                                struct buffer *line, struct line_files *files,
-                                                struct error *reterr);
+must_check enum error_code line_read_with_files(int fd, size_t maximum, int64_t until_ns, struct buffer *line,
+                                                struct line_files *files, struct error *reterr);
 
 /* Write bytes and a newline. ERR_UNREACHABLE. */
 must_check enum error_code line_write(int fd, const struct buffer *line, int64_t until_ns,

@@ -66,8 +66,8 @@ static void serve(struct admin *admin, int fd)
     struct error error = ERROR_NONE;
     bool changed = false;
     struct line_files files = {.count = 0};
-    enum error_code code = line_read_with_files(fd, ADMIN_REQUEST_MAXIMUM, seconds_from_now(REQUEST_S), &line,
-                                                &files, &error);
+    enum error_code code =
+        line_read_with_files(fd, ADMIN_REQUEST_MAXIMUM, seconds_from_now(REQUEST_S), &line, &files, &error);
     if (code == ERR_CORRUPT)
         error.code = code = ERR_USAGE;
     if (!code)

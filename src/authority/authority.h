@@ -9,8 +9,8 @@
  */
 #pragma once
 #include "base/clock.h"
-#include "json/json.h"
 #include "secret/secret.h"
+#include "json/json.h"
 
 struct authority;
 
@@ -32,24 +32,23 @@ struct authority_options {
 must_check enum error_code authority_init(const struct authority_options *options, int root_out_fd,
                                           const char *const *addresses, unsigned count, struct error *reterr);
 
-/* A new authority in an empty directory, from the two files of a backup, open for reading. Every host is held,
- * the ledger begins another epoch, and what records (below) say was erased since is destroyed, before
+/* A new authority in an empty directory, from the two files of a backup, open for reading. Every host is
+ * held, the ledger begins another epoch, and what records (below) say was erased since is destroyed, before
  * anything is there that authority_open opens. text gets the descriptor that the root has to sign, with these
  * addresses (count 0: as they were); until it is installed, hosts get no answer but "try again".
  * Records are files of signed `erased` answers in hexadecimal, one a line, and one export of the ledger: only
- * that, going on from the backup's to a checkpoint its authority signed, tells all there is, so that hosts are
- * not held. *ret_summary is an object of the caller's. ERR_EXISTS, ERR_WRONG_KEY, ERR_CORRUPT. Blocks. */
+ * that, going on from the backup's to a checkpoint its authority signed, tells all there is, so that hosts
+ * are not held. *ret_summary is an object of the caller's. ERR_EXISTS, ERR_WRONG_KEY, ERR_CORRUPT. Blocks. */
 struct authority_backup {
     int bulk_fd, envelope_fd;
     const struct secret *backup_key; /* the private one, 32 bytes */
-    const int *record_fds; /* files of records */
+    const int *record_fds;           /* files of records */
     size_t record_count;
 };
 must_check enum error_code authority_restore(const struct authority_options *options,
                                              const struct authority_backup *backup,
                                              const char *const *addresses, unsigned count,
-                                             struct buffer *text, json_t **ret_summary,
-                                             struct error *reterr);
+                                             struct buffer *text, json_t **ret_summary, struct error *reterr);
 
 /* Open it, finish what a crash left (erases, keyrings), start the threads. ERR_NOT_FOUND, ERR_CORRUPT,
  * ERR_TOO_NEW, ERR_BUSY when another process has it. Blocks. */
@@ -74,18 +73,18 @@ must_check enum error_code authority_message(struct authority *authority, const 
 struct authority_actor {
     unsigned uid;
     char name[64]; /* for the ledger: the login user */
-    /* Descriptors of regular files that came with the request, open for writing; of "backup": the bulk and the
-     * envelope. The caller closes them. */
+    /* Descriptors of regular files that came with the request, open for writing; of "backup": the bulk and
+     * the envelope. The caller closes them. */
     int files[AUTHORITY_FILES];
     unsigned file_count;
 };
 
 /* One operation of an administrator, by the words of the command line: "token create", "host list", "host
  * show", "host hold", "host release", "host lock", "host erase", "host accept-restore", "group set", "group
- * list", "group erase", "request list", "request approve", "request deny", "ledger show", "ledger verify", "keycopy list",
- * "keycopy destroyed", "descriptor prepare", "descriptor install", "metrics", "backup". arguments is an
- * object of its options by their long names. The result is the "result" of the document of design.md §9 (free
- * with json_decref), *ret_changed whether anything did change. Waits for the commit. */
+ * list", "group erase", "request list", "request approve", "request deny", "ledger show", "ledger verify",
+ * "keycopy list", "keycopy destroyed", "descriptor prepare", "descriptor install", "metrics", "backup".
+ * arguments is an object of its options by their long names. The result is the "result" of the document of
+ * design.md §9 (free with json_decref), *ret_changed whether anything did change. Waits for the commit. */
 must_check enum error_code authority_operate(struct authority *authority, const char *operation,
                                              json_t *arguments, const struct authority_actor *actor,
                                              json_t **ret_result, bool *ret_changed, struct error *reterr);

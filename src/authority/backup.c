@@ -188,12 +188,12 @@ static enum error_code copy_database(struct backup *backup, int *ret_fd, struct 
         if (*ret_fd < 0)
             code = error_set(reterr, ERR_FAILED, errno, "cannot open the copy of the database");
     }
-    enum error_code removed = file_remove_durable(backup->directory_fd, DIRECTORY_COPY, 0, code ? NULL : reterr);
+    enum error_code removed =
+        file_remove_durable(backup->directory_fd, DIRECTORY_COPY, 0, code ? NULL : reterr);
     return code ? code : removed;
 }
 
-static enum error_code backup_write(void *context, const struct authority_actor *actor,
-                                    struct error *reterr)
+static enum error_code backup_write(void *context, const struct authority_actor *actor, struct error *reterr)
 {
     struct backup *backup = context;
     static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;

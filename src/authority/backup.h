@@ -1,8 +1,8 @@
 /*
- * A backup: what the database and the keyring hold at one moment, while the clerk goes on. In a transaction of
- * the clerk's it is begun: the ledger says that there is one, and a second connection keeps the database as
- * it was before. When that is durable, another thread writes the two files (backup_file.h); whoever made the
- * files makes them durable. A copy of the database is in the directory for a moment.
+ * A backup: what the database and the keyring hold at one moment, while the clerk goes on. In a transaction
+ * of the clerk's it is begun: the ledger says that there is one, and a second connection keeps the database
+ * as it was before. When that is durable, another thread writes the two files (backup_file.h); whoever made
+ * the files makes them durable. A copy of the database is in the directory for a moment.
  */
 #pragma once
 #include "authority/hosts.h"

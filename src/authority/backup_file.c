@@ -29,8 +29,8 @@ enum error_code backup_envelope_seal(const struct backup_facts *facts, const str
                                      uint8_t ret_envelope[BACKUP_ENVELOPE_SIZE], struct error *reterr)
 {
     struct hpke_context *context = NULL;
-    struct envelope envelope = {
-        .version = htole32(VERSION), .made_at_unix_s = htole64((uint64_t)facts->made_at_unix_s)};
+    struct envelope envelope = {.version = htole32(VERSION),
+                                .made_at_unix_s = htole64((uint64_t)facts->made_at_unix_s)};
     memcpy(envelope.magic, ENVELOPE_MAGIC, sizeof(envelope.magic));
     memcpy(envelope.id, facts->id, sizeof(envelope.id));
     memcpy(envelope.root_fingerprint, facts->root_fingerprint, sizeof(envelope.root_fingerprint));
@@ -39,8 +39,7 @@ enum error_code backup_envelope_seal(const struct backup_facts *facts, const str
     enum error_code code = hpke_setup_sender(facts->backup_key, NULL, &envelope, INFO_SIZE,
                                              envelope.encapsulated, &context, reterr);
     if (!code)
-        code =
-            hpke_seal(context, NULL, 0, bulk_key->bytes, STREAM_KEY_SIZE, envelope.sealed_key, reterr);
+        code = hpke_seal(context, NULL, 0, bulk_key->bytes, STREAM_KEY_SIZE, envelope.sealed_key, reterr);
     hpke_context_free(context);
     if (!code)
         memcpy(ret_envelope, &envelope, sizeof(envelope));
@@ -61,7 +60,8 @@ static enum error_code open_key(const struct envelope *envelope, const struct se
     if (!code)
         code = hpke_setup_recipient(envelope->encapsulated, backup_key, NULL, envelope, INFO_SIZE, &context,
                                     reterr);
-    if (!code && hpke_open(context, NULL, 0, envelope->sealed_key, SEALED_KEY_SIZE, bulk_key->bytes, NULL) != OK)
+    if (!code &&
+        hpke_open(context, NULL, 0, envelope->sealed_key, SEALED_KEY_SIZE, bulk_key->bytes, NULL) != OK)
         code = error_set(reterr, ERR_WRONG_KEY, 0, "the envelope is not as it was written");
     hpke_context_free(context);
     if (!code)

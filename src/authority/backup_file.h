@@ -39,8 +39,8 @@ must_check enum error_code backup_envelope_seal(const struct backup_facts *facts
                                                 const struct secret *bulk_key,
                                                 uint8_t ret_envelope[BACKUP_ENVELOPE_SIZE],
                                                 struct error *reterr);
-/* backup_key is the private one. ERR_CORRUPT when it is no envelope, ERR_TOO_NEW; ERR_WRONG_KEY when it is for
- * another key, or was changed. */
+/* backup_key is the private one. ERR_CORRUPT when it is no envelope, ERR_TOO_NEW; ERR_WRONG_KEY when it is
+ * for another key, or was changed. */
 must_check enum error_code backup_envelope_open(const void *envelope, size_t length,
                                                 const struct secret *backup_key,
                                                 struct backup_facts *ret_facts, struct secret **ret_bulk_key,

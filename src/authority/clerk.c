@@ -52,8 +52,7 @@ static enum error_code look_at_the_clock(struct clerk *clerk, struct error *rete
     enum error_code code = sql_select(clerk->sql, &rows, reterr, "SELECT clock_highest FROM state", "");
     if (!code)
         code = sql_next(&rows, &is_there, reterr);
-    const bool went_back =
-        !code && is_there && clerk->now_unix_s < sql_integer(&rows, 0) - CLOCK_BACK_S;
+    const bool went_back = !code && is_there && clerk->now_unix_s < sql_integer(&rows, 0) - CLOCK_BACK_S;
     const int64_t behind_s = went_back ? sql_integer(&rows, 0) - clerk->now_unix_s : 0;
     sql_done(&rows);
     if (code || clerk->clock_went_back == went_back)

@@ -23,10 +23,10 @@ struct clerk {
     struct keyring *next_keyring; /* changed in this transaction; NULL: not */
     struct presence presence;
     const struct clock *clock;
-    char *database_path; /* owned */
-    struct face_place face_place;    /* where workers find what they read messages with */
-    const struct face *face;         /* the same */
-    struct face *next_face;          /* from the commit of this transaction on; NULL: none */
+    char *database_path;          /* owned */
+    struct face_place face_place; /* where workers find what they read messages with */
+    const struct face *face;      /* the same */
+    struct face *next_face;       /* from the commit of this transaction on; NULL: none */
     uint64_t epoch;
     int64_t now_unix_s; /* of this batch */
     int64_t now_ns;     /* monotonic */
@@ -46,9 +46,9 @@ struct clerk {
     uint64_t granted, denied;
     void (*log)(void *context, const char *line); /* NULL: nobody listens */
     void *log_context;
-    bool has_trouble; /* in this batch */
-    char told[768]; /* the trouble that was told last; empty: there is none */
-    uint64_t requests;                /* since the start */
+    bool has_trouble;  /* in this batch */
+    char told[768];    /* the trouble that was told last; empty: there is none */
+    uint64_t requests; /* since the start */
     atomic_uint_fast64_t messages, unreadable;
 
     pthread_t thread;
@@ -96,8 +96,8 @@ static inline const struct keyring *clerk_keyring(const struct clerk *clerk)
     return clerk->next_keyring ? clerk->next_keyring : clerk->keyring;
 }
 
-/* Tell people of a trouble that keeps this authority from working, once until another one comes or it is over;
- * and that it is over. */
+/* Tell people of a trouble that keeps this authority from working, once until another one comes or it is
+ * over; and that it is over. */
 void clerk_tell_trouble(struct clerk *clerk, const struct error *error);
 void clerk_tell_over(struct clerk *clerk);
 

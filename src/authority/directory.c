@@ -35,8 +35,7 @@ enum error_code directory_lock(const char *directory, int *ret_directory_fd, int
     return OK;
 }
 
-enum error_code directory_path(const char *directory, const char *name, char **ret_path,
-                               struct error *reterr)
+enum error_code directory_path(const char *directory, const char *name, char **ret_path, struct error *reterr)
 {
     char *path = NULL;
     if (asprintf(&path, "%s/%s", directory, name) < 0)

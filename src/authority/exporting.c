@@ -71,11 +71,10 @@ static enum error_code begin(struct clerk *clerk, int64_t from, struct exported 
         return code;
     exported->from = from > 0 ? from : 1;
     exported->to = (int64_t)checkpoint.head.sequence;
-    _cleanup_(json_freep) json_t *head =
-        json_pack("{s:i, s:I, s:o, s:I, s:I, s:o}", "version", EXPORT_VERSION, "epoch",
-                  (json_int_t)clerk->epoch, "root", json_hex(clerk->face->descriptor.root, SIGN_PUBLIC_SIZE),
-                  "from", (json_int_t)exported->from, "to", (json_int_t)exported->to, "checkpoint",
-                  json_hex(wire.data, wire.length));
+    _cleanup_(json_freep) json_t *head = json_pack(
+        "{s:i, s:I, s:o, s:I, s:I, s:o}", "version", EXPORT_VERSION, "epoch", (json_int_t)clerk->epoch,
+        "root", json_hex(clerk->face->descriptor.root, SIGN_PUBLIC_SIZE), "from", (json_int_t)exported->from,
+        "to", (json_int_t)exported->to, "checkpoint", json_hex(wire.data, wire.length));
     if (!head)
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     code = json_format(head, &exported->head, reterr);
@@ -105,7 +104,8 @@ enum error_code operation_ledger_export(struct clerk *clerk, struct job *job, st
     return code;
 }
 
-struct export {
+struct export
+{
     FILE *file;
     char *line; /* getline's */
     size_t line_size;
@@ -183,10 +183,11 @@ enum error_code export_read(struct export *export, uint64_t epoch, struct ledger
     struct ledger_head at = *head;
     size_t length = 0;
     enum error_code code = OK;
-    if ((uint64_t)export->epoch != epoch)
-        return error_set(reterr, ERR_CORRUPT, 0, "it is of epoch %lld of the ledger, and the backup of epoch %llu",
+    if ((uint64_t) export->epoch != epoch)
+        return error_set(reterr, ERR_CORRUPT, 0,
+                         "it is of epoch %lld of the ledger, and the backup of epoch %llu",
                          (long long)export->epoch, (unsigned long long)epoch);
-    if ((uint64_t)export->from > head->sequence + 1)
+    if ((uint64_t) export->from > head->sequence + 1)
         return error_set(reterr, ERR_CORRUPT, 0,
                          "it begins with entry %lld, and the backup ends with entry %llu: what is between is "
                          "missing",
@@ -216,6 +217,7 @@ enum error_code export_check_end(const struct export *export, const uint8_t sign
     return checkpoint.epoch == epoch && checkpoint.head.sequence == head->sequence &&
                    memcmp(checkpoint.head.hash, head->hash, sizeof(head->hash)) == 0
                ? OK
-               : error_set(reterr, ERR_CHANGED, 0,
-                           "its entries are not those its authority signed, or do not go on from the backup's");
+               : error_set(
+                     reterr, ERR_CHANGED, 0,
+                     "its entries are not those its authority signed, or do not go on from the backup's");
 }

@@ -1,6 +1,6 @@
 /*
- * The ledger as a file of lines, as it is kept elsewhere: with it a restored authority knows what became of its
- * hosts since the backup.
+ * The ledger as a file of lines, as it is kept elsewhere: with it a restored authority knows what became of
+ * its hosts since the backup.
  *
  *     {"version":1,"epoch":…,"root":…,"from":N,"to":M,"checkpoint":…}    signed, in hexadecimal, of entry M
  *     entry N, its bytes as they were hashed
@@ -18,8 +18,9 @@ typedef enum error_code export_each(void *context, const struct ledger_head *hea
                                     size_t length, struct error *reterr);
 
 /* Read the head of an export at fd's position, without looking at its signature: whether it is one. Then
- * export_read walks its entries: those up to *head are passed over, and the last of them has to be *head; each
- * is called for all others, and *head moves. The caller checks the checkpoint. ERR_CORRUPT, ERR_CHANGED. */
+ * export_read walks its entries: those up to *head are passed over, and the last of them has to be *head;
+ * each is called for all others, and *head moves. The caller checks the checkpoint. ERR_CORRUPT, ERR_CHANGED.
+ */
 struct export;
 must_check enum error_code export_open(int fd, struct export **ret_export, struct error *reterr);
 must_check enum error_code export_read(struct export *export, uint64_t epoch, struct ledger_head *head,

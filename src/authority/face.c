@@ -49,7 +49,8 @@ static enum error_code check_keyring(const struct face *face, const struct keyri
         return code;
     return fits && next_fits && memcmp(signing, descriptor->signing_key, sizeof(signing)) == 0
                ? OK
-               : error_set(reterr, ERR_CORRUPT, 0, "the keyring is not that of the descriptor in the database");
+               : error_set(reterr, ERR_CORRUPT, 0,
+                           "the keyring is not that of the descriptor in the database");
 }
 
 enum error_code face_new(const void *descriptor, size_t length, const uint8_t *root,

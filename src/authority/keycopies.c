@@ -88,7 +88,8 @@ static json_t *show(const struct sql_rows *rows)
                      "destroyed_by", sql_is_null(rows, 7) ? NULL : sql_text(rows, 7));
 }
 
-/* Of this authority's backups: each opens every host that was enrolled when it was made and not erased yet. */
+/* Of this authority's backups: each opens every host that was enrolled when it was made and not erased yet.
+ */
 #define ENVELOPES                                                                                            \
     "SELECT b.id, '(every host)', 'backup', 'envelope of backup ' || lower(hex(b.id)), b.made_at, 1, "       \
     "b.destroyed_at, b.destroyed_by FROM backups b WHERE ?1 IS NULL OR EXISTS(SELECT 1 FROM hosts h WHERE "  \
@@ -104,13 +105,12 @@ enum error_code operation_keycopy_list(struct clerk *clerk, struct job *job, str
     job->result = json_pack("{s:o}", "keycopies", array);
     enum error_code code = job->result ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     if (!code)
-        code =
-            sql_select(clerk->sql, &rows, reterr,
-                       "SELECT k.id, h.name AS host, k.kind AS kind, k.place AS place, k.reported_at, "
-                       "k.is_reported, k.destroyed_at, k.destroyed_by FROM keycopies k JOIN hosts h ON h.id = "
-                       "k.host WHERE ?1 IS NULL OR h.name = ?1 UNION ALL " ENVELOPES
-                       " ORDER BY host, kind, place",
-                       "t", host);
+        code = sql_select(
+            clerk->sql, &rows, reterr,
+            "SELECT k.id, h.name AS host, k.kind AS kind, k.place AS place, k.reported_at, "
+            "k.is_reported, k.destroyed_at, k.destroyed_by FROM keycopies k JOIN hosts h ON h.id = "
+            "k.host WHERE ?1 IS NULL OR h.name = ?1 UNION ALL " ENVELOPES " ORDER BY host, kind, place",
+            "t", host);
     while (!code && !(code = sql_next(&rows, &is_there, reterr)) && is_there)
         if (json_array_append_new(array, show(&rows)) != 0)
             code = error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
@@ -126,11 +126,11 @@ static enum error_code find(struct clerk *clerk, const char *text, uint8_t ret_i
     bool is_there = false, is_another = false;
     if (strlen(text) < ID_LEAST || strspn(text, "0123456789abcdef") != strlen(text))
         return error_set(reterr, ERR_USAGE, 0, "a key copy's id, or at least its first four digits");
-    enum error_code code = sql_select(
-        clerk->sql, &rows, reterr,
-        "SELECT id, destroyed_at FROM keycopies WHERE lower(hex(id)) LIKE ?1 || '%' UNION ALL "
-        "SELECT id, destroyed_at FROM backups WHERE lower(hex(id)) LIKE ?1 || '%' LIMIT 2",
-        "t", text);
+    enum error_code code =
+        sql_select(clerk->sql, &rows, reterr,
+                   "SELECT id, destroyed_at FROM keycopies WHERE lower(hex(id)) LIKE ?1 || '%' UNION ALL "
+                   "SELECT id, destroyed_at FROM backups WHERE lower(hex(id)) LIKE ?1 || '%' LIMIT 2",
+                   "t", text);
     if (!code)
         code = sql_next(&rows, &is_there, reterr);
     if (!code && (!is_there || !sql_bytes(&rows, 0, ret_id, ID_SIZE)))

@@ -274,8 +274,8 @@ static enum error_code parse_members(struct keyring *keyring, const uint8_t *at,
     return code;
 }
 
-enum error_code keyring_parse(const struct secret *payload, uint64_t generation,
-                              struct keyring **ret_keyring, struct error *reterr)
+enum error_code keyring_parse(const struct secret *payload, uint64_t generation, struct keyring **ret_keyring,
+                              struct error *reterr)
 {
     const size_t fixed = fixed_size();
     _cleanup_(keyring_freep) struct keyring *keyring = calloc(1, sizeof(*keyring));

@@ -67,9 +67,9 @@ static enum error_code make_bucket(struct clerk *clerk, int64_t group_id, struct
     int64_t key = 0;
     enum error_code code = bucket_key_new(clerk, &key, reterr);
     if (!code)
-        code = sql_run(clerk->sql, reterr,
-                       "INSERT INTO buckets(id, group_id, key, scalars) VALUES(?, ?, ?, 0)", "iii", key,
-                       group_id, key);
+        code =
+            sql_run(clerk->sql, reterr, "INSERT INTO buckets(id, group_id, key, scalars) VALUES(?, ?, ?, 0)",
+                    "iii", key, group_id, key);
     if (!code)
         code = sql_run(clerk->sql, reterr, "UPDATE groups SET buckets = buckets + 1 WHERE id = ?", "i",
                        group_id);
@@ -86,11 +86,11 @@ static enum error_code choose_bucket(struct clerk *clerk, int64_t group_id, stru
     struct sql_rows rows = {0};
     struct bucket bucket = {0};
     bool is_there = false, is_full = false;
-    enum error_code code =
-        sql_select(clerk->sql, &rows, reterr,
-                   "SELECT b.id, b.key, b.scalars >= g.buckets FROM buckets b JOIN groups g ON g.id = b.group_id "
-                   "WHERE b.group_id = ? ORDER BY b.scalars, b.id LIMIT 1",
-                   "i", group_id);
+    enum error_code code = sql_select(
+        clerk->sql, &rows, reterr,
+        "SELECT b.id, b.key, b.scalars >= g.buckets FROM buckets b JOIN groups g ON g.id = b.group_id "
+        "WHERE b.group_id = ? ORDER BY b.scalars, b.id LIMIT 1",
+        "i", group_id);
     if (!code)
         code = sql_next(&rows, &is_there, reterr);
     if (!code && is_there) {
@@ -141,8 +141,8 @@ enum error_code keyslot_get_scalar(struct clerk *clerk, const struct keyslot *ke
 {
     if (keyslot->is_erased || !keyslot->has_scalar)
         return error_set(reterr, ERR_ERASED, 0, "the keyslot is erased");
-    enum error_code code = keyring_unseal(clerk_keyring(clerk), (uint64_t)keyslot->key, keyslot->id, keyslot->sealed,
-                          ret_scalar, reterr);
+    enum error_code code = keyring_unseal(clerk_keyring(clerk), (uint64_t)keyslot->key, keyslot->id,
+                                          keyslot->sealed, ret_scalar, reterr);
     return code == ERR_CORRUPT || code == ERR_NOT_FOUND
                ? error_set(reterr, ERR_FAILED, 0, "the database is damaged: a scalar is not as it was sealed")
                : code;

@@ -104,7 +104,8 @@ static void begin_probe(struct clerk *clerk, const struct request *request)
     clerk_wake(clerk, request->host);
 }
 
-/* Half of it says when, so that requests stand one behind the other in the database instead of all over it. */
+/* Half of it says when, so that requests stand one behind the other in the database instead of all over it.
+ */
 static void draw_id(struct clerk *clerk, uint8_t ret_id[MESSAGE_ID_SIZE])
 {
     const uint64_t when = htobe64((uint64_t)clerk->now_unix_s << 32 | (uint32_t)clerk->requests++);

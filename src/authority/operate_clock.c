@@ -9,9 +9,9 @@ static enum error_code void_the_future(struct clerk *clerk, struct error *reterr
     if (!code)
         code = sql_run(clerk->sql, reterr, "DELETE FROM tokens WHERE host IS NULL", "");
     if (!code)
-        code = sql_run(clerk->sql, reterr,
-                       "UPDATE requests SET state = ? WHERE state <= 1 AND created_at > ?", "ii",
-                       (int64_t)POLICY_EXPIRED, now);
+        code =
+            sql_run(clerk->sql, reterr, "UPDATE requests SET state = ? WHERE state <= 1 AND created_at > ?",
+                    "ii", (int64_t)POLICY_EXPIRED, now);
     if (!code)
         code = sql_run(clerk->sql, reterr, "UPDATE hosts SET last_seen = NULL WHERE last_seen > ?", "i", now);
     if (!code)

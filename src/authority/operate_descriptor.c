@@ -34,7 +34,7 @@ enum error_code operation_descriptor_install(struct clerk *clerk, struct job *jo
     if (code)
         return code;
     const struct descriptor *now = &(clerk->next_face ? clerk->next_face : clerk->face)->descriptor;
-    job->result = json_pack("{s:I, s:I}", "sequence", (json_int_t)now->sequence, "epoch",
-                            (json_int_t)now->epoch);
+    job->result =
+        json_pack("{s:I, s:I}", "sequence", (json_int_t)now->sequence, "epoch", (json_int_t)now->epoch);
     return job->result ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
 }

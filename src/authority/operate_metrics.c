@@ -22,7 +22,8 @@ static const struct {
      "SELECT count(*) FROM backups WHERE destroyed_at IS NULL"},
     {"huskd_backup_made_seconds", "when the last backup was made, since 1970; 0: never",
      "SELECT coalesce(max(made_at), 0) FROM backups"},
-    {"huskd_ledger_entries", "entries of the ledger in this epoch", "SELECT coalesce(max(sequence), 0) FROM ledger"},
+    {"huskd_ledger_entries", "entries of the ledger in this epoch",
+     "SELECT coalesce(max(sequence), 0) FROM ledger"},
 };
 
 static enum error_code count(struct clerk *clerk, size_t which, struct buffer *text, struct error *reterr)
@@ -58,25 +59,26 @@ static enum error_code append_all_kept(struct clerk *clerk, struct buffer *text,
     const struct face *face = clerk->face;
     const struct kept all[] = {
         {"huskd_messages_total", "counter", "messages that came", atomic_load(&clerk->messages)},
-        {"huskd_messages_unreadable_total", "counter", "messages that could not be read, answered with the descriptor",
-         atomic_load(&clerk->unreadable)},
+        {"huskd_messages_unreadable_total", "counter",
+         "messages that could not be read, answered with the descriptor", atomic_load(&clerk->unreadable)},
         {"huskd_requests_total", "counter", "requests that were made", clerk->requests},
         {"huskd_granted_total", "counter", "requests that were granted", clerk->granted},
         {"huskd_refused_total", "counter", "requests that were denied or expired", clerk->denied},
         {"huskd_batches_total", "counter", "transactions", clerk->batches},
         {"huskd_commits_failed_total", "counter", "transactions that could not be made durable",
          clerk->commits_failed},
-        {"huskd_troubles_total", "counter", "times that nothing could be decided because of the disk or the memory",
-         clerk->troubles},
+        {"huskd_troubles_total", "counter",
+         "times that nothing could be decided because of the disk or the memory", clerk->troubles},
         {"huskd_in_trouble", "gauge", "1 when the last attempt failed so", clerk->told[0] != 0},
         {"huskd_waiting", "gauge", "held polls and opens", clerk->waiting_count},
-        {"huskd_clock_went_back", "gauge", "1 when the clock is behind the ledger: nothing opens without people",
-         clerk->clock_went_back},
+        {"huskd_clock_went_back", "gauge",
+         "1 when the clock is behind the ledger: nothing opens without people", clerk->clock_went_back},
         {"huskd_keyrings_undestroyed", "gauge", "1 when an earlier keyring could not be destroyed yet",
          clerk->has_old_keyring},
         {"huskd_awaiting_root", "gauge", "1 when a restored authority waits for its descriptor",
          face->is_awaiting_root},
-        {"huskd_descriptor_sequence", "gauge", "sequence of the descriptor in force", face->descriptor.sequence},
+        {"huskd_descriptor_sequence", "gauge", "sequence of the descriptor in force",
+         face->descriptor.sequence},
         {"huskd_ledger_epoch", "gauge", "epoch of the ledger", clerk->epoch},
     };
     enum error_code code = OK;
@@ -137,9 +139,9 @@ enum error_code operation_add_alarms(struct clerk *clerk, json_t *result, struct
          "see that directory and holder can be written: it is tried again with everything that is decided"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(alarms); i++)
-        if (alarms[i].is_so && json_array_append_new(array, json_pack("{s:s, s:s, s:s}", "kind", alarms[i].kind,
-                                                                      "cause", alarms[i].cause, "remedy",
-                                                                      alarms[i].remedy)) != 0) {
+        if (alarms[i].is_so &&
+            json_array_append_new(array, json_pack("{s:s, s:s, s:s}", "kind", alarms[i].kind, "cause",
+                                                   alarms[i].cause, "remedy", alarms[i].remedy)) != 0) {
             json_decref(array);
             return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
         }

@@ -90,8 +90,8 @@ static enum error_code find_hosts(struct clerk *clerk, int64_t group_id, struct 
 {
     struct sql_rows rows = {0};
     bool is_there = false;
-    enum error_code code = sql_select(clerk->sql, &rows, reterr,
-                                      "SELECT id FROM hosts WHERE group_id = ? AND erased = 0", "i", group_id);
+    enum error_code code = sql_select(
+        clerk->sql, &rows, reterr, "SELECT id FROM hosts WHERE group_id = ? AND erased = 0", "i", group_id);
     while (!code && !(code = sql_next(&rows, &is_there, reterr)) && is_there) {
         size_t length;
         const void *id = sql_blob(&rows, 0, &length);
@@ -125,11 +125,11 @@ static enum error_code count_hosts(struct clerk *clerk, int64_t group_id, int64_
 {
     struct sql_rows rows = {0};
     bool is_there = false;
-    enum error_code code = sql_select(
-        clerk->sql, &rows, reterr,
-        "SELECT count(*), coalesce(sum(EXISTS(SELECT 1 FROM erases e WHERE e.host = h.id AND e.done_at IS NULL)), "
-        "0) FROM hosts h WHERE h.group_id = ? AND h.erased = 1",
-        "i", group_id);
+    enum error_code code = sql_select(clerk->sql, &rows, reterr,
+                                      "SELECT count(*), coalesce(sum(EXISTS(SELECT 1 FROM erases e WHERE "
+                                      "e.host = h.id AND e.done_at IS NULL)), "
+                                      "0) FROM hosts h WHERE h.group_id = ? AND h.erased = 1",
+                                      "i", group_id);
     if (!code)
         code = sql_next(&rows, &is_there, reterr);
     if (!code && is_there) {
@@ -165,10 +165,11 @@ enum error_code operation_group_erase(struct clerk *clerk, struct job *job, stru
     if (code || begun > 0)
         return code;
     if (open > 0 && job->has_begun)
-        return error_set(reterr, ERR_INCOMPLETE, 0,
-                         "%lld hosts of %s open nothing any more, and their scalars could not be destroyed yet: "
-                         "it is tried again at the next erase and at every start",
-                         (long long)open, name);
+        return error_set(
+            reterr, ERR_INCOMPLETE, 0,
+            "%lld hosts of %s open nothing any more, and their scalars could not be destroyed yet: "
+            "it is tried again at the next erase and at every start",
+            (long long)open, name);
     if (open > 0) { /* begun before, and not carried out */
         job->has_begun = true;
         job->outcome = JOB_ERASES;

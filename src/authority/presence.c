@@ -127,7 +127,7 @@ bool presence_take_nonce(const struct presence *presence, struct presence_host *
     if (age >= PRESENCE_NONCES || !(host->valid_nonces & (1U << age)) ||
         sodium_memcmp(expected, nonce, PRESENCE_NONCE_SIZE) != 0)
         return false;
-    host->valid_nonces &= (uint8_t)~(1U << age);
+    host->valid_nonces &= (uint8_t) ~(1U << age);
     return true;
 }
 

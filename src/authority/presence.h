@@ -66,8 +66,8 @@ struct presence_host *presence_find(struct presence *presence, const uint8_t id[
 bool presence_get_identity(struct presence *presence, const uint8_t id[MESSAGE_HOST_ID_SIZE],
                            uint8_t ret_identity[HPKE_KEY_SIZE]);
 
-/* A nonce for the host's next message: its serial and a MAC over host and serial, so that nothing is kept of it
- * but the serial. The oldest of more than PRESENCE_NONCES is void, all are after a restart. */
+/* A nonce for the host's next message: its serial and a MAC over host and serial, so that nothing is kept of
+ * it but the serial. The oldest of more than PRESENCE_NONCES is void, all are after a restart. */
 void presence_issue_nonce(const struct presence *presence, struct presence_host *host,
                           uint8_t ret_nonce[PRESENCE_NONCE_SIZE]);
 

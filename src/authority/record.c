@@ -88,7 +88,8 @@ enum error_code record_sign_again(struct clerk *clerk, const char *kind, const v
     size_t text_length = 0;
     if (!wire_before || length <= SIGN_SIGNATURE_SIZE)
         return error_set(reterr, ERR_FAILED, 0, "the database is damaged: something signed is not whole");
-    if (sign_open(clerk->face->descriptor.signing_key, kind, wire_before, length, &text, &text_length, NULL) == OK)
+    if (sign_open(clerk->face->descriptor.signing_key, kind, wire_before, length, &text, &text_length,
+                  NULL) == OK)
         return buffer_append(wire, wire_before, length, reterr);
     return sign_append(clerk->keyring->signing_key, kind, (const char *)wire_before + SIGN_SIGNATURE_SIZE,
                        length - SIGN_SIGNATURE_SIZE, wire, reterr);
@@ -99,8 +100,8 @@ enum error_code record_parse_checkpoint(struct clerk *clerk, const void *wire, s
 {
     struct sql_rows rows = {0};
     bool is_there = false, is_found = false;
-    enum error_code code = sql_select(clerk->sql, &rows, reterr,
-                                      "SELECT signed FROM descriptors ORDER BY sequence DESC", "");
+    enum error_code code =
+        sql_select(clerk->sql, &rows, reterr, "SELECT signed FROM descriptors ORDER BY sequence DESC", "");
     while (!code && !is_found && !(code = sql_next(&rows, &is_there, reterr)) && is_there) {
         struct descriptor descriptor;
         size_t size;

@@ -120,12 +120,12 @@ enum error_code request_update(struct clerk *clerk, const struct request *reques
 enum error_code request_flag_others(struct clerk *clerk, const struct request *request, bool *ret_is_another,
                                     struct error *reterr)
 {
-    enum error_code code = sql_run(clerk->sql, reterr,
-                                   "UPDATE requests SET flags = flags | ? WHERE host = ? AND boot <> ? AND "
-                                   REQUEST_IS_OPEN " AND expires_at > ?",
-                                   "ibbi", (int64_t)POLICY_TWO_REQUESTS, request->host,
-                                   sizeof(request->host), request->policy.boot, sizeof(request->policy.boot),
-                                   clerk->now_unix_s);
+    enum error_code code =
+        sql_run(clerk->sql, reterr,
+                "UPDATE requests SET flags = flags | ? WHERE host = ? AND boot <> ? AND " REQUEST_IS_OPEN
+                " AND expires_at > ?",
+                "ibbi", (int64_t)POLICY_TWO_REQUESTS, request->host, sizeof(request->host),
+                request->policy.boot, sizeof(request->policy.boot), clerk->now_unix_s);
     if (code)
         return code;
     *ret_is_another = sql_changes(clerk->sql) > 0;

@@ -23,9 +23,8 @@ static enum error_code find_bucket(struct clerk *clerk, struct bucket *ret_bucke
     if (!code)
         code = sql_next(&rows, ret_is_there, reterr);
     if (!code && *ret_is_there)
-        *ret_bucket = (struct bucket){.id = sql_integer(&rows, 0),
-                                      .group_id = sql_integer(&rows, 1),
-                                      .key = sql_integer(&rows, 2)};
+        *ret_bucket = (struct bucket){
+            .id = sql_integer(&rows, 0), .group_id = sql_integer(&rows, 1), .key = sql_integer(&rows, 2)};
     sql_done(&rows);
     return code;
 }
@@ -49,8 +48,8 @@ static enum error_code read_survivors(struct clerk *clerk, const struct bucket *
 {
     struct sql_rows rows = {0};
     bool is_there = false;
-    enum error_code code = sql_select(clerk->sql, &rows, reterr,
-                                      "SELECT keyslot, sealed FROM scalars WHERE bucket = ?", "i", bucket->id);
+    enum error_code code = sql_select(
+        clerk->sql, &rows, reterr, "SELECT keyslot, sealed FROM scalars WHERE bucket = ?", "i", bucket->id);
     while (!code && !(code = sql_next(&rows, &is_there, reterr)) && is_there) {
         struct survivor survivor;
         if (!sql_bytes(&rows, 0, survivor.keyslot, sizeof(survivor.keyslot)) ||
@@ -69,8 +68,8 @@ static enum error_code reseal(struct clerk *clerk, const struct bucket *bucket, 
     _cleanup_(secret_freep) struct secret *scalar = NULL;
     uint8_t sealed[KEYRING_SEALED_SIZE];
     const struct keyring *keyring = clerk_keyring(clerk);
-    enum error_code code = keyring_unseal(keyring, (uint64_t)bucket->key, survivor->keyslot, survivor->sealed,
-                                          &scalar, reterr);
+    enum error_code code =
+        keyring_unseal(keyring, (uint64_t)bucket->key, survivor->keyslot, survivor->sealed, &scalar, reterr);
     if (!code)
         code = keyring_seal(keyring, (uint64_t)key, survivor->keyslot, scalar, sealed, reterr);
     return code ? code
@@ -98,8 +97,7 @@ static enum error_code keep(struct clerk *clerk, const struct bucket *bucket, co
 
 static enum error_code give_up(struct clerk *clerk, const struct bucket *bucket, struct error *reterr)
 {
-    enum error_code code =
-        sql_run(clerk->sql, reterr, "DELETE FROM buckets WHERE id = ?", "i", bucket->id);
+    enum error_code code = sql_run(clerk->sql, reterr, "DELETE FROM buckets WHERE id = ?", "i", bucket->id);
     return code ? code
                 : sql_run(clerk->sql, reterr, "UPDATE groups SET buckets = buckets - 1 WHERE id = ?", "i",
                           bucket->group_id);
@@ -115,8 +113,8 @@ static enum error_code replace(struct clerk *clerk, const struct bucket *bucket,
     if (!code)
         code = read_survivors(clerk, bucket, &survivors, reterr);
     if (!code)
-        code = survivors.length > 0 ? keep(clerk, bucket, &survivors, reterr)
-                                    : give_up(clerk, bucket, reterr);
+        code =
+            survivors.length > 0 ? keep(clerk, bucket, &survivors, reterr) : give_up(clerk, bucket, reterr);
     if (!code)
         keyring_remove_bucket(keyring, (uint64_t)bucket->key);
     return code;

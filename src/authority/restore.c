@@ -43,7 +43,7 @@ static enum error_code read_envelope(struct restore *restore, struct error *rete
     _cleanup_(secret_freep) struct secret *bulk_key = NULL;
     uint8_t envelope[BACKUP_ENVELOPE_SIZE + 1];
     size_t length = 0;
-    for (ssize_t got = 1; got > 0 && length < sizeof(envelope); length += got > 0 ? (size_t)got : 0) {
+    for (ssize_t got = 1; got > 0 && length<sizeof(envelope); length += got> 0 ? (size_t)got : 0) {
         got = read(restore->backup->envelope_fd, envelope + length, sizeof(envelope) - length);
         if (got < 0)
             return error_set(reterr, ERR_FAILED, errno, "cannot read the envelope");
@@ -186,9 +186,10 @@ static enum error_code begin_epoch(struct clerk *clerk, struct error *reterr)
 static enum error_code record_restored(struct restore *restore, const struct restoring *restoring,
                                        struct error *reterr)
 {
-    json_t *details = json_pack("{s:I, s:I, s:b, s:I}", "earlier_epoch", (json_int_t)restoring->epoch,
-                                "earlier_entries", (json_int_t)restoring->head.sequence, "held",
-                                !restoring->is_complete, "made_at", (json_int_t)restore->facts.made_at_unix_s);
+    json_t *details =
+        json_pack("{s:I, s:I, s:b, s:I}", "earlier_epoch", (json_int_t)restoring->epoch, "earlier_entries",
+                  (json_int_t)restoring->head.sequence, "held", !restoring->is_complete, "made_at",
+                  (json_int_t)restore->facts.made_at_unix_s);
     enum error_code code =
         json_set_hex(details, "earlier_hash", restoring->head.hash, LEDGER_HASH_SIZE, reterr);
     if (!code)
@@ -259,8 +260,8 @@ static enum error_code place(struct restore *restore, struct error *reterr)
     return file_sync(restore->directory_fd, DIRECTORY_DATABASE, reterr);
 }
 
-static enum error_code summarize(struct restore *restore, const struct restoring *restoring, json_t **ret_summary,
-                                 struct error *reterr)
+static enum error_code summarize(struct restore *restore, const struct restoring *restoring,
+                                 json_t **ret_summary, struct error *reterr)
 {
     struct sql_rows rows = {0};
     bool is_there = false;
@@ -342,8 +343,11 @@ enum error_code authority_restore(const struct authority_options *options,
                                   unsigned count, struct buffer *text, json_t **ret_summary,
                                   struct error *reterr)
 {
-    struct restore restore = {
-        .options = options, .backup = backup, .directory_fd = -1, .lock_fd = -1, .clerk = {.clock = options->clock}};
+    struct restore restore = {.options = options,
+                              .backup = backup,
+                              .directory_fd = -1,
+                              .lock_fd = -1,
+                              .clerk = {.clock = options->clock}};
     _cleanup_(json_freep) json_t *array = json_array();
     for (unsigned i = 0; i < count; i++)
         if (json_array_append_new(array, json_string(addresses[i])) != 0)

@@ -35,8 +35,8 @@ static enum error_code erase(struct restoring *restoring, const struct host *hos
 }
 
 /*
- * What each kind of entry does again. Entries of other kinds change nothing that outlives a restore: requests,
- * tickets and tokens of before are void.
+ * What each kind of entry does again. Entries of other kinds change nothing that outlives a restore:
+ * requests, tickets and tokens of before are void.
  */
 typedef enum error_code entry_handler(struct restoring *restoring, json_t *entry, struct error *reterr);
 
@@ -53,8 +53,8 @@ static enum error_code take_erase(struct restoring *restoring, json_t *entry, st
         return code ? code : erase(restoring, &host, NULL, 0, reterr);
     code = json_get_array(entry, "vaults", VAULTS_MAXIMUM, &array, reterr);
     for (size_t i = 0; !code && i < json_array_size(array); i++)
-        code = text_parse_hex(json_string_value(json_array_get(array, i)), vaults[i].id,
-                              sizeof(vaults[i].id), reterr);
+        code = text_parse_hex(json_string_value(json_array_get(array, i)), vaults[i].id, sizeof(vaults[i].id),
+                              reterr);
     return code ? code : erase(restoring, &host, vaults, json_array_size(array), reterr);
 }
 
@@ -160,9 +160,10 @@ static const struct {
     const char *kind;
     entry_handler *handler;
 } kinds[] = {
-    {"erase-begun", take_erase},     {"keyslot-unbound", take_unbind},  {"host-held", take_hold},
-    {"host-released", take_release}, {"group", take_group},             {"host-enrolled", take_enrolment},
-    {"backup-made", take_backup},    {"backup-key", take_backup_key},
+    {"erase-begun", take_erase},  {"keyslot-unbound", take_unbind},
+    {"host-held", take_hold},     {"host-released", take_release},
+    {"group", take_group},        {"host-enrolled", take_enrolment},
+    {"backup-made", take_backup}, {"backup-key", take_backup_key},
 };
 
 static enum error_code find_kind(const char *bytes, size_t length, json_t **ret_entry, const char **ret_kind,
@@ -178,11 +179,10 @@ static enum error_code keep_entry(void *context, const struct ledger_head *head,
     struct restoring *restoring = context;
     _cleanup_(json_freep) json_t *entry = NULL;
     const char *kind = NULL;
-    enum error_code code =
-        sql_run(restoring->clerk->sql, reterr,
-                "INSERT INTO ledger_earlier(epoch, sequence, hash, entry) VALUES(?, ?, ?, ?)", "iibb",
-                (int64_t)restoring->epoch, (int64_t)head->sequence, head->hash, sizeof(head->hash), bytes,
-                length);
+    enum error_code code = sql_run(
+        restoring->clerk->sql, reterr,
+        "INSERT INTO ledger_earlier(epoch, sequence, hash, entry) VALUES(?, ?, ?, ?)", "iibb",
+        (int64_t)restoring->epoch, (int64_t)head->sequence, head->hash, sizeof(head->hash), bytes, length);
     if (!code)
         code = find_kind(bytes, length, &entry, &kind, reterr);
     if (!code && !strcmp(kind, "descriptor"))
@@ -246,8 +246,8 @@ static enum error_code check_statement(struct clerk *clerk, const void *wire, si
 {
     struct sql_rows rows = {0};
     bool is_there = false, is_found = false;
-    enum error_code code = sql_select(clerk->sql, &rows, reterr,
-                                      "SELECT signed FROM descriptors ORDER BY sequence DESC", "");
+    enum error_code code =
+        sql_select(clerk->sql, &rows, reterr, "SELECT signed FROM descriptors ORDER BY sequence DESC", "");
     while (!code && !is_found && !(code = sql_next(&rows, &is_there, reterr)) && is_there) {
         struct descriptor descriptor;
         size_t size;

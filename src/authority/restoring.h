@@ -1,6 +1,6 @@
 /*
- * What became of the hosts since a backup, learnt from records that somebody kept elsewhere, and done again in
- * the database that is being restored. For restore.c; in the clerk's transaction.
+ * What became of the hosts since a backup, learnt from records that somebody kept elsewhere, and done again
+ * in the database that is being restored. For restore.c; in the clerk's transaction.
  */
 #pragma once
 #include "authority/hosts.h"
@@ -16,10 +16,10 @@ struct restoring {
     int64_t erased, enrolled; /* hosts, vaults and keyslots that were; hosts that are not in the backup */
 };
 
-/* A file is signed `erased` answers in hexadecimal, one a line; or an export of the ledger (exporting.h). First
- * each is looked at for an export: its entries are checked, and kept with the ledger of that epoch. Then,
- * when the ledger has begun anew, what they say is done, and what the statements in each file say. ERR_CORRUPT,
- * ERR_CHANGED: then nothing of it counts, and the transaction is to be rolled back. */
+/* A file is signed `erased` answers in hexadecimal, one a line; or an export of the ledger (exporting.h).
+ * First each is looked at for an export: its entries are checked, and kept with the ledger of that epoch.
+ * Then, when the ledger has begun anew, what they say is done, and what the statements in each file say.
+ * ERR_CORRUPT, ERR_CHANGED: then nothing of it counts, and the transaction is to be rolled back. */
 must_check enum error_code restoring_keep_export(struct restoring *restoring, int fd, struct error *reterr);
 must_check enum error_code restoring_apply_entries(struct restoring *restoring, struct error *reterr);
 must_check enum error_code restoring_apply_statements(struct restoring *restoring, int fd,

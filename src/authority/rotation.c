@@ -57,7 +57,8 @@ enum error_code rotation_prepare(struct clerk *clerk, enum rotation_keys keys, c
     bool changed = false;
     descriptor.issued_at_unix_s = clerk->now_unix_s > 0 ? clerk->now_unix_s : 0;
     descriptor.sequence++;
-    /* An authority that was restored does not know what it signed since the backup; its epoch is above that. */
+    /* An authority that was restored does not know what it signed since the backup; its epoch is above that.
+     */
     if (is_restored && descriptor.sequence < clerk->epoch)
         descriptor.sequence = clerk->epoch;
     descriptor.epoch = clerk->epoch;
@@ -146,7 +147,8 @@ static enum error_code check(const struct clerk *clerk, const struct descriptor 
                          "the descriptor is for epoch %llu of the ledger, and this is epoch %llu",
                          (unsigned long long)descriptor->epoch, (unsigned long long)clerk->epoch);
     if (descriptor->sequence <= now->sequence) {
-        error_set(reterr, ERR_DENIED, 0, "the descriptor has sequence %llu, and %llu is in force: hosts would not take it",
+        error_set(reterr, ERR_DENIED, 0,
+                  "the descriptor has sequence %llu, and %llu is in force: hosts would not take it",
                   (unsigned long long)descriptor->sequence, (unsigned long long)now->sequence);
         return error_remedy(reterr, "prepare another: huskd descriptor prepare --out F");
     }
@@ -162,11 +164,11 @@ enum error_code rotation_keep_descriptor(struct clerk *clerk, uint64_t sequence,
 }
 
 static enum error_code record(struct clerk *clerk, const struct face *face, const char *by,
-                             struct error *reterr)
+                              struct error *reterr)
 {
     json_t *details = json_pack("{s:I, s:s}", "sequence", (json_int_t)face->descriptor.sequence, "actor", by);
-    enum error_code code = json_set_hex(details, "descriptor", (const uint8_t *)face->bytes.data,
-                                        face->bytes.length, reterr);
+    enum error_code code =
+        json_set_hex(details, "descriptor", (const uint8_t *)face->bytes.data, face->bytes.length, reterr);
     if (!code)
         code = record_append(clerk, "descriptor", TAKE(details), reterr);
     json_decref(details);
@@ -216,8 +218,7 @@ enum error_code rotation_install(struct clerk *clerk, const void *wire, size_t l
         *ret_changed = false;
         return OK;
     }
-    enum error_code code =
-        descriptor_parse(wire, length, clerk->face->descriptor.root, &descriptor, reterr);
+    enum error_code code = descriptor_parse(wire, length, clerk->face->descriptor.root, &descriptor, reterr);
     if (code == ERR_DENIED)
         return error_set(reterr, code, 0, "the descriptor is not signed by the root of this authority");
     if (!code)

@@ -15,7 +15,7 @@ static const char tables[] =
     "CREATE TABLE groups("
     "  id INTEGER PRIMARY KEY,"
     "  name TEXT NOT NULL UNIQUE,"
-    "  policy TEXT NOT NULL," /* JSON, groups.c */
+    "  policy TEXT NOT NULL,"              /* JSON, groups.c */
     "  buckets INTEGER NOT NULL DEFAULT 0" /* how many it has */
     ") STRICT;"
 
@@ -52,16 +52,16 @@ static const char tables[] =
     "  vault BLOB NOT NULL,"
     "  vault_name TEXT NOT NULL,"
     "  created_at INTEGER NOT NULL,"
-    "  bound BLOB NOT NULL," /* the blinded elements it was bound with, 64 bytes */
-    "  bucket INTEGER,"      /* that holds the scalar; null once erased */
+    "  bound BLOB NOT NULL,"                 /* the blinded elements it was bound with, 64 bytes */
+    "  bucket INTEGER,"                      /* that holds the scalar; null once erased */
     "  erase INTEGER REFERENCES erases(id)," /* being erased, or erased: it opens no more */
     "  erased_at INTEGER"
     ") STRICT, WITHOUT ROWID;"
     "CREATE INDEX keyslots_host ON keyslots(host, vault);"
     "CREATE INDEX keyslots_erasing ON keyslots(bucket) WHERE erase IS NOT NULL AND bucket IS NOT NULL;"
 
-    /* Scalars that are destroyed together. The bucket stays where it is, with those of its scalars that are to
-     * stay, and gets another key: erasing one rewrites the few pages of a bucket. */
+    /* Scalars that are destroyed together. The bucket stays where it is, with those of its scalars that are
+     * to stay, and gets another key: erasing one rewrites the few pages of a bucket. */
     "CREATE TABLE buckets("
     "  id INTEGER PRIMARY KEY,"
     "  group_id INTEGER NOT NULL REFERENCES groups(id),"
@@ -205,7 +205,7 @@ static const char tables[] =
     "CREATE TABLE moving("
     "  one INTEGER PRIMARY KEY CHECK(one = 1),"
     "  previous_until INTEGER NOT NULL DEFAULT 0," /* when the previous message key is destroyed; 0: none */
-    "  backup_key BLOB" /* the public key envelopes are sealed to, 32 bytes */
+    "  backup_key BLOB"                            /* the public key envelopes are sealed to, 32 bytes */
     ") STRICT;"
 
     /* Hosts whose lineage may have gone on since the backup: the boot that was open then tells it. */

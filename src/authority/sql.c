@@ -26,7 +26,8 @@ static const struct {
     enum error_code code;
     const char *words, *remedy;
 } troubles[] = {
-    {SQLITE_FULL, ERR_NO_SPACE, "the disk of the authority is full", "make room on it: huskd goes on by itself"},
+    {SQLITE_FULL, ERR_NO_SPACE, "the disk of the authority is full",
+     "make room on it: huskd goes on by itself"},
     {SQLITE_READONLY, ERR_FAILED, "the database cannot be written",
      "see whether its filesystem is read-only, and whose its files are; then start huskd again"},
     {SQLITE_CORRUPT, ERR_CORRUPT, "the database is damaged",

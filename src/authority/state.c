@@ -17,7 +17,8 @@ static enum error_code read_previous(struct clerk *clerk, struct face *face, str
     if (!code)
         code = sql_next(&rows, &is_there, reterr);
     if (!code && !is_there)
-        code = error_set(reterr, ERR_CORRUPT, 0, "the database is not complete: it does not say how keys move");
+        code =
+            error_set(reterr, ERR_CORRUPT, 0, "the database is not complete: it does not say how keys move");
     if (!code)
         face->previous_until_unix_s = sql_integer(&rows, 0);
     sql_done(&rows);

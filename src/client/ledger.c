@@ -153,9 +153,8 @@ void client_ledger_watch(struct client *client, const struct client_pin *pin,
         return;
     snprintf(seen.text, sizeof(seen.text), "%s", text);
     /* Only the root begins an epoch: with a descriptor that says so. */
-    const enum client_ledger_step step = seen.head.epoch == pin->descriptor.epoch
-                                             ? client_ledger_compare(before, &seen.head)
-                                             : LEDGER_DIFFERS;
+    const enum client_ledger_step step =
+        seen.head.epoch == pin->descriptor.epoch ? client_ledger_compare(before, &seen.head) : LEDGER_DIFFERS;
     if (step != LEDGER_STANDS)
         keep(client, pin, step, &seen);
 }

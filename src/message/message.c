@@ -148,8 +148,9 @@ enum error_code message_open(const void *wire, size_t length, struct message_key
     if (!code && (header.mode == MESSAGE_AUTH) != (identity != NULL))
         code = broken(reterr);
     if (!code)
-        code = hpke_setup_recipient_with(bytes + AT_ENCAPSULATED, message_key.private_key,
-                                         message_key.public_key, identity, bytes, CLEAR_SIZE, &context, reterr);
+        code =
+            hpke_setup_recipient_with(bytes + AT_ENCAPSULATED, message_key.private_key,
+                                      message_key.public_key, identity, bytes, CLEAR_SIZE, &context, reterr);
     if (code)
         return code;
     text = malloc(length);

@@ -6,7 +6,8 @@
 
 enum { CANARY_SIZE = 16, SLOT_SIZE = SECRET_PACKED_MAXIMUM + CANARY_SIZE, PAGES_SIZE = 16384 };
 
-/* A place for one secret. The canary stands behind its room: writing past the end is seen when it is freed. */
+/* A place for one secret. The canary stands behind its room: writing past the end is seen when it is freed.
+ */
 union slot {
     struct {
         uint8_t bytes[SECRET_PACKED_MAXIMUM];

@@ -21,9 +21,9 @@ struct run {
     struct crowd *crowd;
     int epoll_fd;
     unsigned open;
-    struct line *again;      /* those that are to be asked again */
-    int64_t again_ns;        /* when the first of them is due */
-    int64_t next_ns;         /* when the crowd has another one */
+    struct line *again; /* those that are to be asked again */
+    int64_t again_ns;   /* when the first of them is due */
+    int64_t next_ns;    /* when the crowd has another one */
     int64_t now_ns;
 };
 
@@ -94,8 +94,8 @@ static bool is_whole(const struct line *line, struct crowd_answer *answer)
     const size_t head = (size_t)(end + 4 - in->data), body = strtoul(length + 17, NULL, 10);
     if (in->length < head + body)
         return false;
-    *answer = (struct crowd_answer){.status = (unsigned)strtoul(in->data + 9, NULL, 10), .body = end + 4,
-                                    .length = body};
+    *answer = (struct crowd_answer){
+        .status = (unsigned)strtoul(in->data + 9, NULL, 10), .body = end + 4, .length = body};
     return true;
 }
 

@@ -82,17 +82,17 @@ static bool next_one(void *context, int64_t now_ns, struct crowd_request *ret_re
     struct player player;
     if (!part->context) {
         player_of(play->hosts->first + index, &player);
-        json_t *more = !strcmp(play->type, "poll") ? player_poll(&player, play->hosts->connections > 0 ? 300 : 0)
-                       : !strcmp(play->type, "heartbeat")
-                           ? player_heartbeat(&player, part->nonce, part->lineage)
-                           : player_open(&player);
+        json_t *more =
+            !strcmp(play->type, "poll")        ? player_poll(&player, play->hosts->connections > 0 ? 300 : 0)
+            : !strcmp(play->type, "heartbeat") ? player_heartbeat(&player, part->nonce, part->lineage)
+                                               : player_open(&player);
         buffer_done(&part->wire);
         if (player_seal(&player, play->type, more, &part->wire, &part->context, &play->error) != OK)
             return false;
     }
     play->begun++;
-    *ret_request = (struct crowd_request){.index = index, .body = part->wire.data, .length = part->wire.length,
-                                          .begun_ns = now_ns};
+    *ret_request = (struct crowd_request){
+        .index = index, .body = part->wire.data, .length = part->wire.length, .begun_ns = now_ns};
     return true;
 }
 
@@ -138,8 +138,8 @@ static int64_t answered(void *context, const struct crowd_request *request, cons
     play->tries++;
     if (play->tells && answer->status == 0)
         exit(0); /* nobody listens any more */
-    if (answer->status == 200 && answer_open(answer->body, answer->length, part->context, &kind, &object,
-                                             &plain, NULL) != OK)
+    if (answer->status == 200 &&
+        answer_open(answer->body, answer->length, part->context, &kind, &object, &plain, NULL) != OK)
         kind = ANSWER_DESCRIPTOR;
     if (kind == ANSWER_TRY_AGAIN)
         return pause_ns(request->tries);
@@ -236,8 +236,8 @@ enum error_code hosts_poll(const struct hosts *hosts, struct error *reterr)
     struct play play;
     enum error_code code = begin(&play, hosts, "poll", reterr);
     if (!code)
-        code = run(&play, (unsigned)hosts->count,
-                   clock_monotonic_ns() + hosts->connections * CLOCK_NS_PER_S, reterr);
+        code = run(&play, (unsigned)hosts->count, clock_monotonic_ns() + hosts->connections * CLOCK_NS_PER_S,
+                   reterr);
     if (!code)
         printf("{\"held\": %zu}\n", play.begun - play.settled - play.refused);
     play_done(&play);

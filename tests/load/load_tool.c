@@ -46,7 +46,8 @@ static enum error_code do_fill(char **words, struct error *reterr)
     return fill(words[0], words[1], words[2], number(words[3]), number(words[4]), words[5], reterr);
 }
 
-static enum error_code with_hosts(char **words, unsigned connections, hosts_action *action, struct error *reterr)
+static enum error_code with_hosts(char **words, unsigned connections, hosts_action *action,
+                                  struct error *reterr)
 {
     struct hosts hosts = {.address = address_of_port(words[1]),
                           .first = number(words[2]),
@@ -147,9 +148,8 @@ static const struct {
     int words;
     enum error_code (*act)(char **words, struct error *reterr);
 } actions[] = {
-    {"fill", 6, do_fill}, {"open", 5, do_open}, {"seen", 5, do_seen},
-    {"poll", 5, do_poll}, {"beat", 5, do_beat}, {"post", 6, do_post},
-    {"keep", 6, do_keep},
+    {"fill", 6, do_fill}, {"open", 5, do_open}, {"seen", 5, do_seen}, {"poll", 5, do_poll},
+    {"beat", 5, do_beat}, {"post", 6, do_post}, {"keep", 6, do_keep},
 };
 
 /* A connection each. */
@@ -174,6 +174,7 @@ int main(int argc, char **argv)
                 fprintf(stderr, "load_tool: %s\n", error.message);
             return code != OK;
         }
-    fprintf(stderr, "load_tool: %s\n", code ? error.message : "which of fill, open, seen, poll, beat, post, keep?");
+    fprintf(stderr, "load_tool: %s\n",
+            code ? error.message : "which of fill, open, seen, poll, beat, post, keep?");
     return 2;
 }

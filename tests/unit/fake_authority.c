@@ -294,8 +294,7 @@ static void answer_message(struct fake_authority *fake, const struct buffer *wir
     json_t *message = NULL;
     struct hpke_context *context = NULL;
     if (message_parse_header(wire->data, wire->length, &header, NULL) ||
-        message_open(wire->data, wire->length,
-                     (struct message_key){fake->message_key, fake->message_public},
+        message_open(wire->data, wire->length, (struct message_key){fake->message_key, fake->message_public},
                      header.mode == MESSAGE_AUTH ? fake->identity : NULL, &message, &context, NULL)) {
         must(answer_plain(ANSWER_DESCRIPTOR, fake->descriptor_wire.data, fake->descriptor_wire.length, body,
                           NULL));

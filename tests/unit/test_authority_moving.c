@@ -67,10 +67,9 @@ static enum error_code install(struct world *world, const char *hex, int64_t kee
                                struct error *reterr)
 {
     json_t *result = NULL;
-    enum error_code code =
-        world_try(world, 1000, "descriptor install",
-                  json_pack("{s:s, s:I}", "descriptor", hex, "keep", (json_int_t)keep_s), &result,
-                  ret_changed, reterr);
+    enum error_code code = world_try(world, 1000, "descriptor install",
+                                     json_pack("{s:s, s:I}", "descriptor", hex, "keep", (json_int_t)keep_s),
+                                     &result, ret_changed, reterr);
     json_decref(result);
     return code;
 }
@@ -97,7 +96,8 @@ static json_t *beat(struct world_host *host)
                            json_integer((json_int_t)host->descriptor.sequence), &error));
     json_t *answer = host_send(host, message);
     if (answer) {
-        assert_ok(json_get_hex(json_object_get(answer, "result"), "lineage", host->lineage, WORLD_ID, &error));
+        assert_ok(
+            json_get_hex(json_object_get(answer, "result"), "lineage", host->lineage, WORLD_ID, &error));
         host->has_lineage = true;
     }
     return answer;
@@ -116,8 +116,7 @@ static void take(struct world_host *host, const void *bytes, size_t length)
 static void take_from(struct world_host *host, json_t *answer)
 {
     struct buffer bytes = {0};
-    const char *text =
-        json_string_value(json_object_get(json_object_get(answer, "result"), "descriptor"));
+    const char *text = json_string_value(json_object_get(json_object_get(answer, "result"), "descriptor"));
     assert_non_null(text);
     assert_ok(text_append_bytes(&bytes, text, &error));
     take(host, bytes.data, bytes.length);
@@ -245,8 +244,8 @@ static void addresses_change_with_the_same_keys(void **state)
     assert_false(changed);
     free(hex);
     assert_fails(ERR_USAGE,
-                 world_try(&scene->world, 0, "descriptor prepare",
-                           json_pack("{s:[s]}", "address", "ftp://x"), &(json_t *){NULL}, &changed, &error));
+                 world_try(&scene->world, 0, "descriptor prepare", json_pack("{s:[s]}", "address", "ftp://x"),
+                           &(json_t *){NULL}, &changed, &error));
 }
 
 static void prepared_keys_wait_and_are_the_same_when_prepared_again(void **state)
@@ -264,7 +263,8 @@ static void prepared_keys_wait_and_are_the_same_when_prepared_again(void **state
     struct world_keyslot keyslot;
     char *hex = prepare_signed(&scene->world, NULL);
     scene_another(scene, &other, &keyslot);
-    json_decref(world_operate(&scene->world, "host erase", json_pack("{s:s, s:s}", "host", "web2", "confirm", "web2")));
+    json_decref(world_operate(&scene->world, "host erase",
+                              json_pack("{s:s, s:s}", "host", "web2", "confirm", "web2")));
     assert_ok(install(&scene->world, hex, KEEP_S, &changed, &error));
     free(hex);
     take_from(&scene->host, beat(&scene->host));
@@ -342,12 +342,14 @@ static void checkpoints_signed_before_a_rotation_are_still_compared(void **state
     const char *checkpoint = json_string_value(json_object_get(before, "checkpoint"));
     rotate(&scene->world);
     rotate(&scene->world);
-    json_decref(world_operate(&scene->world, "ledger verify", json_pack("{s:[s]}", "checkpoint", checkpoint)));
+    json_decref(
+        world_operate(&scene->world, "ledger verify", json_pack("{s:[s]}", "checkpoint", checkpoint)));
     char *forged = strdup(checkpoint);
     forged[10] = forged[10] == '0' ? '1' : '0';
     json_t *result = NULL;
-    assert_fails(ERR_CORRUPT, world_try(&scene->world, 0, "ledger verify",
-                                        json_pack("{s:[s]}", "checkpoint", forged), &result, &changed, &error));
+    assert_fails(ERR_CORRUPT,
+                 world_try(&scene->world, 0, "ledger verify", json_pack("{s:[s]}", "checkpoint", forged),
+                           &result, &changed, &error));
     free(forged);
 }
 

@@ -54,8 +54,8 @@ static void talk_make(struct talk *talk, const char *text, enum message_mode mod
 static enum error_code open_it(struct talk *talk, const uint8_t *identity, struct error *reterr)
 {
     return message_open(talk->wire.data, talk->wire.length,
-                        (struct message_key){talk->message_private, talk->message_key}, identity, &talk->opened,
-                        &talk->answering, reterr);
+                        (struct message_key){talk->message_private, talk->message_key}, identity,
+                        &talk->opened, &talk->answering, reterr);
 }
 
 static void a_message_and_its_answer_come_through(void **state)
@@ -128,8 +128,7 @@ static void every_changed_byte_is_found(void **state)
         struct error error = ERROR_NONE;
         assert_int_not_equal(message_open(talk.wire.data, length,
                                           (struct message_key){talk.message_private, talk.message_key},
-                                          talk.identity_public,
-                                          &talk.opened, &talk.answering, &error),
+                                          talk.identity_public, &talk.opened, &talk.answering, &error),
                              OK);
     }
     assert_ok(open_it(&talk, talk.identity_public, &error));
@@ -235,8 +234,8 @@ static void signer_done(struct signer *signer)
 static void signer_make(struct signer *signer)
 {
     _cleanup_(buffer_done) struct buffer text = {0};
-    *signer =
-        (struct signer){.descriptor = {.sequence = 7, .epoch = 3, .issued_at_unix_s = 1700000000, .address_count = 2}};
+    *signer = (struct signer){
+        .descriptor = {.sequence = 7, .epoch = 3, .issued_at_unix_s = 1700000000, .address_count = 2}};
     assert_ok(sign_key_new(&signer->key, signer->descriptor.root, &error));
     randombytes_buf(signer->descriptor.message_key, HPKE_KEY_SIZE);
     randombytes_buf(signer->descriptor.signing_key, SIGN_PUBLIC_SIZE);

@@ -92,7 +92,8 @@ static void writing_behind_one_ends_the_process_when_it_is_freed(void **state)
         const struct rlimit none = {0, 0};
         struct secret *secret = NULL;
         signal(SIGABRT, SIG_DFL);
-        if (setrlimit(RLIMIT_CORE, &none) < 0 || secret_new_packed(SECRET_PACKED_MAXIMUM, &secret, NULL) != OK)
+        if (setrlimit(RLIMIT_CORE, &none) < 0 ||
+            secret_new_packed(SECRET_PACKED_MAXIMUM, &secret, NULL) != OK)
             _exit(10);
         ((volatile uint8_t *)secret->bytes)[SECRET_PACKED_MAXIMUM] ^= 1;
         secret_free(secret);
