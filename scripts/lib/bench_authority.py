@@ -14,7 +14,7 @@ import fleet
 import husk
 from undo import Undo
 
-ROUNDS, EACH, CONNECTIONS = 3, 6000, 128
+ROUNDS, EACH, KEPT, CONNECTIONS = 3, 5000, 256, 256
 STORM, BEATING, PERIOD_S, POLLS, MANY, GROUP = 10_000, 100_000, 60, 1000, 1_000_000, 10_000
 TANGD = "/usr/libexec/tangd"
 
@@ -80,23 +80,25 @@ def grants(undo, directory):
     say("\ngrants of auto hosts, each durable before it leaves, beside tang's recoveries, which keep nothing:")
     tang = Tang(undo, directory)
     server = Fleet(directory, "--connection-rate", "1000000")
-    server.fill(0, ROUNDS * EACH)
+    server.fill(0, 2 * ROUNDS * EACH)
     server.start()
-    rates, kept, single = [], [], []
+    rates, alone, kept, single = [], [], [], []
     for number in range(ROUNDS):
         kept.append(tang.recover("keep", 2000, 16))
-        told = server.play("open", number * EACH, EACH, CONNECTIONS)
-        if told["granted"] != EACH:
-            raise SystemExit(f"bench: not all were granted: {told}")
-        rates.append(told["granted"] / told["seconds"])
+        for action, connections, found in (("kept", KEPT, rates), ("open", CONNECTIONS, alone)):
+            told = server.play(action, (2 * number + (action == "open")) * EACH, EACH, connections)
+            if told["granted"] != EACH:
+                raise SystemExit(f"bench: not all were granted: {told}")
+            found.append(told["granted"] / told["seconds"])
         single.append(tang.recover("post", 100, 16))
     server.ok("ledger", "verify")
     server.end()
-    for name, values in ((f"huskd, a connection each, {CONNECTIONS} at a time", rates),
-                         ("tang, 16 connections that are kept", kept), ("tang, a connection each, 16 at a time", single)):
+    for name, values in ((f"huskd, {KEPT} connections that are kept", rates), ("tang, 16 connections that are kept", kept),
+                         (f"huskd, a connection each, {CONNECTIONS} at a time", alone),
+                         ("tang, a connection each, 16 at a time", single)):
         say(f"  {name:<52} {statistics.median(values):9.0f} /s   ({min(values):.0f} to {max(values):.0f})")
     ratio = statistics.median(rates) / statistics.median(kept)
-    tell("huskd to tang, with tang's connections kept", ratio, "", "at least 4", ratio >= 4)
+    tell("huskd to tang, connections kept", ratio, "", "at least 4", ratio >= 4)
 
 
 def storm(undo, directory):

@@ -160,6 +160,7 @@ static enum error_code run(struct play *play, unsigned connections, int64_t unti
                           .path = "/v1/message",
                           .type = "application/octet-stream",
                           .connections = connections,
+                          .keeps = play->hosts->keeps,
                           .context = play,
                           .next = next_one,
                           .answered = answered,
