@@ -145,5 +145,8 @@ enum error_code operation_add_alarms(struct clerk *clerk, json_t *result, struct
             json_decref(array);
             return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
         }
-    return json_set_new(result, "alarms", array, reterr);
+    if (json_array_size(array) > 0)
+        return json_set_new(result, "alarms", array, reterr);
+    json_decref(array);
+    return OK;
 }

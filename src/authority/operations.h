@@ -25,7 +25,7 @@ must_check enum error_code argument_text(const struct job *job, const char *name
 must_check enum error_code argument_integer(const struct job *job, const char *name, int64_t least,
                                             int64_t most, int64_t *ret_value, struct error *reterr);
 
-/* "alarms" in a result: what people have to look after, [{"kind","cause","remedy"}]. */
+/* "alarms" in a result, where there are any: what people have to look after, [{"kind","cause","remedy"}]. */
 must_check enum error_code operation_add_alarms(struct clerk *clerk, json_t *result, struct error *reterr);
 
 /* As many regular files came with the request as it needs. ERR_USAGE. */
