@@ -325,6 +325,15 @@ static void two_people_are_two_uids(void **state)
     json_decref(approve(&scene->world, 0, open.request, NULL));
     assert_state(open_again(&open, 0), "pending");
     json_decref(approve(&scene->world, 1000, open.request, NULL));
+    json_decref(approve(&scene->world, 1000, open.request, NULL));
+    assert_state(open_again(&open, 0), "pending"); /* root can act as any other: beside them it is nobody */
+    json_decref(approve(&scene->world, 1001, open.request, NULL));
+    assert_granted(&open, open_again(&open, 0));
+    open_done(&open);
+    group_set(&scene->world, "auto", "approvals", json_integer(1));
+    host_boot(&scene->host);
+    assert_state(open_first(&open, &scene->host, &scene->keyslot, 0), "pending");
+    json_decref(approve(&scene->world, 0, open.request, NULL));
     assert_granted(&open, open_again(&open, 0));
     open_done(&open);
 }
