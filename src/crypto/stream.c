@@ -56,11 +56,11 @@ enum error_code stream_begin_sealing(const struct secret *key, uint8_t ret_heade
 {
     struct stream *stream = NULL;
     enum error_code code = stream_new(key, &stream, reterr);
-    return code ? code
-                : begun(stream,
-                        crypto_secretstream_xchacha20poly1305_init_push(state_of(stream), ret_header,
-                                                                        key->bytes),
-                        ret_stream, reterr);
+    if (code || !stream)
+        return code;
+    const int status =
+        crypto_secretstream_xchacha20poly1305_init_push(state_of(stream), ret_header, key->bytes);
+    return begun(stream, status, ret_stream, reterr);
 }
 
 enum error_code stream_begin_opening(const struct secret *key, const uint8_t header[STREAM_HEADER_SIZE],
@@ -68,10 +68,10 @@ enum error_code stream_begin_opening(const struct secret *key, const uint8_t hea
 {
     struct stream *stream = NULL;
     enum error_code code = stream_new(key, &stream, reterr);
-    return code ? code
-                : begun(stream,
-                        crypto_secretstream_xchacha20poly1305_init_pull(state_of(stream), header, key->bytes),
-                        ret_stream, reterr);
+    if (code || !stream)
+        return code;
+    const int status = crypto_secretstream_xchacha20poly1305_init_pull(state_of(stream), header, key->bytes);
+    return begun(stream, status, ret_stream, reterr);
 }
 
 enum error_code stream_seal(struct stream *stream, enum stream_piece piece, const void *associated,
