@@ -185,6 +185,7 @@ static enum error_code act(struct run *run, struct error *reterr)
         .directory = run->at,
         .holder = argument_value(&run->arguments, OPTION_HOLDER),
         .clock = clock_system(),
+        .log = log_line,
     };
     if (!code)
         code = authority_open(&authority_options, &authority, reterr);

@@ -114,6 +114,7 @@ static enum error_code make(struct clerk *clerk, struct job *job, const struct h
     if (code)
         return code;
     clerk_draw_id(clerk, request->id);
+    clerk->requests++;
     memcpy(request->host, host->id, sizeof(request->host));
     memcpy(request->message, job->id, sizeof(request->message));
     snprintf(request->policy.address, sizeof(request->policy.address), "%s", job->peer);

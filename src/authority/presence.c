@@ -130,3 +130,10 @@ bool presence_take_nonce(const struct presence *presence, struct presence_host *
     host->valid_nonces &= (uint8_t) ~(1U << age);
     return true;
 }
+
+void presence_forget_after(struct presence *presence, int64_t unix_s)
+{
+    for (size_t slot = 0; slot < presence->slot_count; slot++)
+        for (struct presence_host *host = presence->slots[slot]; host; host = host->next)
+            host->was_seen = host->was_seen && host->last_seen_unix_s <= unix_s;
+}

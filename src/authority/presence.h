@@ -60,6 +60,9 @@ void presence_done(struct presence *presence);
 must_check enum error_code presence_add(struct presence *presence, const uint8_t id[MESSAGE_HOST_ID_SIZE],
                                         const uint8_t identity[HPKE_KEY_SIZE], struct error *reterr);
 
+/* For the clerk: hosts that were heard of after that time, by a clock that was wrong, were not heard of. */
+void presence_forget_after(struct presence *presence, int64_t unix_s);
+
 /* For the clerk. NULL when unknown. */
 struct presence_host *presence_find(struct presence *presence, const uint8_t id[MESSAGE_HOST_ID_SIZE]);
 
