@@ -57,6 +57,7 @@ struct clerk {
     pthread_mutex_t mutex; /* of what follows */
     pthread_cond_t wake;
     struct job *queue, **queue_end;
+    size_t queued;
     bool is_stopping;
 };
 
