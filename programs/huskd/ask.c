@@ -90,12 +90,33 @@ static int64_t user_behind_sudo(void)
     return text && !text_parse_u64(text, UINT32_MAX - 1, &uid, NULL) ? (int64_t)uid : -1;
 }
 
+void ask_tell_alarms(struct run *run, json_t *result)
+{
+    size_t i;
+    json_t *alarm;
+    json_array_foreach(json_object_get(result, "alarms"), i, alarm)
+    {
+        const char *kind = json_string_value(json_object_get(alarm, "kind")),
+                   *cause = json_string_value(json_object_get(alarm, "cause")),
+                   *remedy = json_string_value(json_object_get(alarm, "remedy"));
+        if (kind && cause && remedy)
+            finding_add(&run->findings, FINDING_TELLS, kind, "the authority", remedy, "%s", cause);
+    }
+    json_object_del(result, "alarms");
+}
+
 enum error_code ask_with(struct run *run, const char *operation, json_t *arguments, json_t **ret_result,
                          struct error *reterr)
 {
+    return ask_with_files(run, operation, arguments, NULL, 0, ret_result, reterr);
+}
+
+enum error_code ask_with_files(struct run *run, const char *operation, json_t *arguments, const int *fds,
+                               unsigned count, json_t **ret_result, struct error *reterr)
+{
     json_t *result = NULL;
-    enum error_code code =
-        admin_ask(run->at, operation, arguments, user_behind_sudo(), &result, &run->changed, reterr);
+    enum error_code code = admin_ask_with_files(run->at, operation, arguments, user_behind_sudo(), fds, count,
+                                                &result, &run->changed, reterr);
     if (result) {
         json_object_update(run->result, result);
         json_decref(result);

@@ -11,6 +11,14 @@
 must_check enum error_code ask(struct run *run, const char *const *operand_names, json_t **ret_result,
                                struct error *reterr);
 
+/* What comes with a list that people have to look after, as findings. */
+void ask_tell_alarms(struct run *run, json_t *result);
+
+/* The same with these arguments, and files that the operation writes to; they stay the caller's. */
+must_check enum error_code ask_with_files(struct run *run, const char *operation, json_t *arguments,
+                                          const int *fds, unsigned count, json_t **ret_result,
+                                          struct error *reterr);
+
 /* The same with these arguments; operation need not be a verb. */
 must_check enum error_code ask_with(struct run *run, const char *operation, json_t *arguments,
                                     json_t **ret_result, struct error *reterr);

@@ -13,6 +13,8 @@ static enum error_code list(struct run *run, struct error *reterr)
     enum error_code code = ask(run, operands, &result, reterr);
     if (!code)
         code = json_get_array(result, "hosts", SIZE_MAX, &hosts, reterr);
+    if (!code)
+        ask_tell_alarms(run, result);
     return code ? code : table_show(run, hosts, columns, "no host is enrolled", reterr);
 }
 

@@ -1,5 +1,6 @@
 /* huskd init: a new authority. */
 #include "authority/authority.h"
+#include "backup_key.h"
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "out_file.h"
@@ -25,17 +26,23 @@ static enum error_code take_addresses(const struct run *run, const char **addres
 static enum error_code act(struct run *run, struct error *reterr)
 {
     const char *root_out = argument_value(&run->arguments, OPTION_ROOT_OUT);
+    const char *backup_key_out = argument_value(&run->arguments, OPTION_BACKUP_KEY_OUT);
     const char *addresses[ADDRESSES_MAXIMUM];
+    uint8_t backup_key[HPKE_KEY_SIZE];
     unsigned count = 0;
-    const struct authority_options options = {
+    struct authority_options options = {
         .directory = run->at,
         .holder = argument_value(&run->arguments, OPTION_HOLDER),
         .clock = clock_system(),
     };
-    _cleanup_(out_file_drop) struct out_file file = OUT_FILE_NONE;
+    _cleanup_(out_file_drop) struct out_file file = OUT_FILE_NONE, key_file = OUT_FILE_NONE;
     enum error_code code = take_addresses(run, addresses, &count, reterr);
     if (!code)
         code = secret_start(reterr);
+    if (!code && backup_key_out)
+        code = backup_key_make(backup_key_out, backup_key, &key_file, reterr);
+    if (!code && backup_key_out)
+        options.backup_key = backup_key;
     if (!code)
         code = out_file_make(root_out, &file, reterr);
     if (!code)
@@ -47,6 +54,8 @@ static enum error_code act(struct run *run, struct error *reterr)
         return code;
     run->changed = true;
     code = out_file_finish(&file, reterr);
+    if (!code && backup_key_out)
+        code = out_file_finish(&key_file, reterr);
     if (code)
         return code;
     run_result(run, "directory", json_text(run->at));
@@ -54,6 +63,9 @@ static enum error_code act(struct run *run, struct error *reterr)
     report_truth(&run->report, "an authority is in %s", text_shown(run->at));
     report_truth(&run->report, "%s holds its root and is the only copy: take it offline, keep it twice",
                  text_shown(root_out));
+    if (backup_key_out)
+        report_truth(&run->report, "%s is the backup key, the only copy: take it offline, keep it twice",
+                     text_shown(backup_key_out));
     if (!options.holder)
         report_warning(&run->report,
                        "without --holder every image of this machine's disk, from now on, can open "
@@ -75,6 +87,7 @@ const struct verb verb_init = {
     .options = (const struct verb_option[]){{OPTION_ROOT_OUT, ROLE_REQUIRED, NULL},
                                             {OPTION_ADDRESS, ROLE_REQUIRED, NULL},
                                             {OPTION_HOLDER, ROLE_OPTIONAL, NULL},
+                                            {OPTION_BACKUP_KEY_OUT, ROLE_OPTIONAL, NULL},
                                             {.id = OPTION_END}},
     .effect = VERB_ACTS,
     .act = act,

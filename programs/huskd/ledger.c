@@ -1,5 +1,8 @@
 /* Verbs about the ledger, the record of every decision. */
 #include "ask.h"
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "out_file.h"
 #include "table.h"
 
 static enum error_code show(struct run *run, struct error *reterr)
@@ -18,6 +21,38 @@ static enum error_code verify(struct run *run, struct error *reterr)
     enum error_code code = ask(run, NULL, &result, reterr);
     return code ? code : object_show(run, result, reterr);
 }
+
+static enum error_code export(struct run *run, struct error *reterr) {
+    const char *out = argument_value(&run->arguments, OPTION_OUT),
+    *from = argument_value(&run->arguments, OPTION_FROM);
+    _cleanup_(out_file_drop) struct out_file file = OUT_FILE_NONE;
+    _cleanup_(json_freep) json_t *arguments = json_object();
+    json_t * result;
+    uint64_t first = 1;
+    enum error_code code = from ? text_parse_u64(from, UINT32_MAX, &first, reterr) : OK;
+    if (code) return error_prefix(reterr, "--from");
+    if (!code) code = json_set_new(arguments, "from", json_integer((json_int_t)first), reterr);
+    if (!code) code = out_file_make(out, &file, reterr);
+    if (!code) code = ask_with_files(run, run->verb->name, arguments, &file.fd, 1, &result, reterr);
+    if (!code) code = out_file_finish(&file, reterr);
+    if (!code) report_truth(&run->report, "%s holds the ledger up to entry %lld", text_shown(out),
+                            (long long)json_integer_value(json_object_get(result, "to")));
+    return code;
+}
+
+const struct verb verb_ledger_export = {
+    .name = "ledger export",
+    .operands = "",
+    .summary = "Write the record to a file, to be kept elsewhere.",
+    .text =
+        "As it was written, with a signed checkpoint of its end. Kept on another machine it shows what an "
+        "authority did, whatever becomes of its disk, and tells huskd restore what happened since a backup.",
+    .options = (const struct verb_option[]){{OPTION_OUT, ROLE_REQUIRED, NULL},
+                                            {OPTION_FROM, ROLE_OPTIONAL, "from entry N on (default 1)"},
+                                            {.id = OPTION_END}},
+    .effect = VERB_READS,
+    .act = export,
+};
 
 const struct verb verb_ledger_show = {
     .name = "ledger show",

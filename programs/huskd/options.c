@@ -50,11 +50,26 @@ const struct option_spec huskd_options[OPTIONS] = {
                            "a checkpoint that a host kept: the ledger has to hold what it saw"},
     [OPTION_ROOT] = {"root", "F", OPTION_ONCE, "the private key of the authority root, made by huskd init"},
     [OPTION_OUT] = {"out", "F", OPTION_ONCE, "write it to the new file F"},
+    [OPTION_SAME_KEYS] = {"same-keys", NULL, OPTION_ONCE, "the keys of now: only addresses change"},
+    [OPTION_BACKUP_KEY_OUT] = {"backup-key-out", "F", OPTION_ONCE,
+                               "make the key that backups are sealed to, and write its private half to the "
+                               "new file F: the only copy, to be kept offline"},
+    [OPTION_ENVELOPE_OUT] = {"envelope-out", "F", OPTION_ONCE,
+                             "write the envelope, the key copy, to the new file F"},
+    [OPTION_BULK] = {"bulk", "F", OPTION_ONCE, "the bulk of the backup"},
+    [OPTION_ENVELOPE] = {"envelope", "F", OPTION_ONCE, "its envelope"},
+    [OPTION_BACKUP_KEY] = {"backup-key", "F", OPTION_ONCE, "the private backup key that was kept offline"},
+    [OPTION_RECORD] = {"record", "F", OPTION_REPEATS,
+                       "what was erased since: an export of the ledger, or signed erased answers"},
+    [OPTION_KEEP] =
+        {"keep", "TIME", OPTION_ONCE,
+         "how long messages to the key of now are still read, as 12h, 2d; 0s: not at all (default 7d)"},
 };
 
 const enum option_kind huskd_option_kinds[OPTIONS] = {
     [OPTION_EXPIRES] = KIND_SECONDS,    [OPTION_APPROVALS] = KIND_NUMBER, [OPTION_SOURCES] = KIND_NETWORKS,
     [OPTION_WINDOW] = KIND_WINDOW,      [OPTION_LIVENESS] = KIND_SECONDS, [OPTION_REQUEST_TTL] = KIND_SECONDS,
     [OPTION_TICKET_TTL] = KIND_SECONDS, [OPTION_HELD] = KIND_YES_NO,      [OPTION_FROM] = KIND_NUMBER,
-    [OPTION_COUNT] = KIND_NUMBER,       [OPTION_CHECKPOINT] = KIND_LIST,
+    [OPTION_COUNT] = KIND_NUMBER,       [OPTION_CHECKPOINT] = KIND_LIST,  [OPTION_ADDRESS] = KIND_LIST,
+    [OPTION_KEEP] = KIND_SECONDS,
 };

@@ -3,6 +3,7 @@
  * can open. One connection carries one operation: a line of JSON {"operation","arguments"} (and "sudo_uid",
  * actor.h) and back a line
  * {"result","changed","error"}, error as in the documents of the command line. The kernel says who asks.
+ * Files to write to travel with the first byte (SCM_RIGHTS).
  */
 #pragma once
 #include "authority/authority.h"
@@ -30,3 +31,10 @@ void admin_end(struct admin *admin);
 must_check enum error_code admin_ask(const char *directory, const char *operation, json_t *arguments,
                                      int64_t sudo_uid, json_t **ret_result, bool *ret_changed,
                                      struct error *reterr);
+
+/* The same with the descriptors of count files that the operation writes to (AUTHORITY_FILES at most). They
+ * stay the caller's, who makes them durable. */
+must_check enum error_code admin_ask_with_files(const char *directory, const char *operation,
+                                                json_t *arguments, int64_t sudo_uid, const int *fds,
+                                                unsigned count, json_t **ret_result, bool *ret_changed,
+                                                struct error *reterr);

@@ -34,6 +34,17 @@ static enum error_code reach(const char *directory, int *ret_fd, struct error *r
 enum error_code admin_ask(const char *directory, const char *operation, json_t *arguments, int64_t sudo_uid,
                           json_t **ret_result, bool *ret_changed, struct error *reterr)
 {
+    return admin_ask_with_files(directory, operation, arguments, sudo_uid, NULL, 0, ret_result, ret_changed,
+                                reterr);
+}
+
+enum error_code admin_ask_with_files(const char *directory, const char *operation, json_t *arguments,
+                                     int64_t sudo_uid, const int *fds, unsigned count, json_t **ret_result,
+                                     bool *ret_changed, struct error *reterr)
+{
+    struct line_files files = {.count = count < LINE_FILES_MAXIMUM ? count : LINE_FILES_MAXIMUM};
+    for (unsigned i = 0; i < files.count; i++)
+        files.fds[i] = fds[i];
     _cleanup_(buffer_done) struct buffer request = {0};
     _cleanup_(buffer_done) struct buffer answer = {.maximum = ADMIN_ANSWER_MAXIMUM};
     _cleanup_(close_fdp) int fd = -1;
@@ -46,7 +57,7 @@ enum error_code admin_ask(const char *directory, const char *operation, json_t *
         return code;
     /* Turned away, it may have said so before it took the request. */
     struct error why = ERROR_NONE;
-    enum error_code written = line_write(fd, &request, 0, &why);
+    enum error_code written = line_write_with_files(fd, &request, &files, 0, &why);
     code = line_read(fd, ADMIN_ANSWER_MAXIMUM, 0, &answer, reterr);
     if (code && written)
         code = error_set(reterr, why.code, why.os_errno, "huskd took no request");

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <stdint.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/text.h"
@@ -24,13 +25,74 @@ static bool wait_for(int fd, short events, int64_t until_ns)
     }
 }
 
+void line_files_close(struct line_files *files)
+{
+    for (unsigned i = 0; i < files->count; i++)
+        close(files->fds[i]);
+    files->count = 0;
+}
+
+/* Room for one more than there may be, so that too many are seen. */
+union control {
+    struct cmsghdr header;
+    char space[CMSG_SPACE((LINE_FILES_MAXIMUM + 1) * sizeof(int))];
+};
+
+/* False when there are too many: those that came are closed. */
+static bool take_files(struct msghdr *message, struct line_files *files)
+{
+    bool fit = !(message->msg_flags & MSG_CTRUNC);
+    for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header; header = CMSG_NXTHDR(message, header)) {
+        if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
+            continue;
+        const size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < count; i++) {
+            int fd;
+            memcpy(&fd, CMSG_DATA(header) + i * sizeof(fd), sizeof(fd));
+            if (files->count < LINE_FILES_MAXIMUM) {
+                files->fds[files->count++] = fd;
+            } else {
+                close(fd);
+                fit = false;
+            }
+        }
+    }
+    return fit;
+}
+
+/* Without files, those that come are not taken out of the socket. */
+static ssize_t receive(int fd, char *bytes, size_t length, struct line_files *files, bool *ret_fit)
+{
+    union control control;
+    struct iovec part = {bytes, length};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    if (!files)
+        return recv(fd, bytes, length, MSG_DONTWAIT);
+    message.msg_control = &control;
+    message.msg_controllen = sizeof(control);
+    const ssize_t got = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (got >= 0)
+        *ret_fit = take_files(&message, files);
+    return got;
+}
+
 enum error_code line_read(int fd, size_t maximum, int64_t until_ns, struct buffer *line, struct error *reterr)
+{
+    return line_read_with_files(fd, maximum, until_ns, line, NULL, reterr);
+}
+
+enum error_code line_read_with_files(int fd, size_t maximum, int64_t until_ns, struct buffer *line,
+                                     struct line_files *files, struct error *reterr)
 {
     for (;;) {
         char bytes[16384];
+        bool fit = true;
         if (!wait_for(fd, POLLIN, until_ns))
             return error_set(reterr, ERR_UNREACHABLE, 0, "no line in time");
-        ssize_t got = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+        ssize_t got = receive(fd, bytes, sizeof(bytes), files, &fit);
+        if (!fit)
+            return error_set(reterr, ERR_CORRUPT, 0, "more than %d files come with the line",
+                             LINE_FILES_MAXIMUM);
         if (got < 0 && (errno == EINTR || errno == EAGAIN))
             continue;
         if (got < 0)
@@ -65,6 +127,40 @@ static enum error_code write_all(int fd, const char *bytes, size_t length, int64
         length -= (size_t)done;
     }
     return OK;
+}
+
+/* With the first byte of the line. */
+static enum error_code send_files(int fd, const char *byte, const struct line_files *files, int64_t until_ns,
+                                  struct error *reterr)
+{
+    union control control = {0};
+    struct iovec part = {(void *)(uintptr_t)byte, 1};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = CMSG_SPACE(files->count * sizeof(int))};
+    control.header = (struct cmsghdr){
+        .cmsg_len = CMSG_LEN(files->count * sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+    memcpy(CMSG_DATA(&control.header), files->fds, files->count * sizeof(int));
+    for (;;) {
+        if (!wait_for(fd, POLLOUT, until_ns))
+            return error_set(reterr, ERR_UNREACHABLE, 0, "nobody reads");
+        if (sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) == 1)
+            return OK;
+        if (errno != EINTR && errno != EAGAIN)
+            return error_set(reterr, ERR_UNREACHABLE, errno, "cannot write");
+    }
+}
+
+enum error_code line_write_with_files(int fd, const struct buffer *line, const struct line_files *files,
+                                      int64_t until_ns, struct error *reterr)
+{
+    if (files->count == 0 || line->length == 0)
+        return line_write(fd, line, until_ns, reterr);
+    enum error_code code = send_files(fd, line->data, files, until_ns, reterr);
+    if (!code)
+        code = write_all(fd, line->data + 1, line->length - 1, until_ns, reterr);
+    return code ? code : write_all(fd, "\n", 1, until_ns, reterr);
 }
 
 enum error_code line_write(int fd, const struct buffer *line, int64_t until_ns, struct error *reterr)

@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 
+_Static_assert(LINE_FILES_MAXIMUM == AUTHORITY_FILES, "all of them are handed on");
 enum { CLIENTS_MAXIMUM = 32, REQUEST_S = 10, ANSWER_S = 30, BUSY_MS = 200 };
 
 struct client {
@@ -64,18 +65,25 @@ static void serve(struct admin *admin, int fd)
     struct authority_actor actor;
     struct error error = ERROR_NONE;
     bool changed = false;
-    enum error_code code = line_read(fd, ADMIN_REQUEST_MAXIMUM, seconds_from_now(REQUEST_S), &line, &error);
+    struct line_files files = {.count = 0};
+    enum error_code code =
+        line_read_with_files(fd, ADMIN_REQUEST_MAXIMUM, seconds_from_now(REQUEST_S), &line, &files, &error);
     if (code == ERR_CORRUPT)
         error.code = code = ERR_USAGE;
     if (!code)
         code = admin_request_parse(&line, &request, &error);
     if (!code)
         code = actor_of(fd, request.sudo_uid, &actor, &error);
+    if (!code) {
+        memcpy(actor.files, files.fds, sizeof(actor.files));
+        actor.file_count = files.count;
+    }
     if (!code)
         code = authority_operate(admin->authority, request.operation, request.arguments, &actor, &result,
                                  &changed, &error);
     write_answer(fd, result, changed, code ? &error : NULL, seconds_from_now(ANSWER_S));
     json_decref(request.document);
+    line_files_close(&files);
 }
 
 static void *serve_client(void *context)

@@ -9,6 +9,7 @@
 #include "authority/erasing.h"
 #include "authority/hosts.h"
 #include "authority/schema.h"
+#include "authority/state.h"
 #include "base/file.h"
 
 /* All hosts of a large fleet at once; what comes beyond is told to try again. */
@@ -21,51 +22,6 @@ struct authority {
     char *holder; /* owned */
 };
 
-/* What the database says of itself. */
-static enum error_code read_state(struct clerk *clerk, uint64_t *ret_generation, struct error *reterr)
-{
-    struct sql_rows rows = {0};
-    bool is_there = false;
-    enum error_code code =
-        sql_select(clerk->sql, &rows, reterr, "SELECT epoch, generation, descriptor FROM state", "");
-    if (!code)
-        code = sql_next(&rows, &is_there, reterr);
-    if (!code && !is_there)
-        code = error_set(reterr, ERR_CORRUPT, 0, "the database is not complete: run huskd init again");
-    if (!code) {
-        size_t length;
-        const void *bytes = sql_blob(&rows, 2, &length);
-        clerk->epoch = (uint64_t)sql_integer(&rows, 0);
-        *ret_generation = (uint64_t)sql_integer(&rows, 1);
-        code = buffer_append(&clerk->descriptor_bytes, bytes, length, reterr);
-    }
-    sql_done(&rows);
-    if (!code)
-        code = descriptor_parse(clerk->descriptor_bytes.data, clerk->descriptor_bytes.length, NULL,
-                                &clerk->descriptor, reterr);
-    return code;
-}
-
-static enum error_code read_keys(struct clerk *clerk, uint64_t generation, struct error *reterr)
-{
-    uint8_t message_public[HPKE_KEY_SIZE];
-    enum error_code code = keyring_read(&clerk->place, generation, &clerk->keyring, reterr);
-    if (!code)
-        code = sign_public_key(clerk->keyring->signing_key, clerk->signing_public, reterr);
-    if (!code)
-        code =
-            secret_new_copy(clerk->keyring->message_key->bytes, HPKE_KEY_SIZE, &clerk->message_key, reterr);
-    if (!code && clerk->keyring->next_message_key)
-        code = secret_new_copy(clerk->keyring->next_message_key->bytes, HPKE_KEY_SIZE,
-                               &clerk->next_message_key, reterr);
-    if (!code)
-        code = hpke_public_key(clerk->message_key, message_public, reterr);
-    if (!code && (memcmp(message_public, clerk->descriptor.message_key, HPKE_KEY_SIZE) != 0 ||
-                  memcmp(clerk->signing_public, clerk->descriptor.signing_key, SIGN_PUBLIC_SIZE) != 0))
-        code = error_set(reterr, ERR_CORRUPT, 0, "the keyring is not that of the descriptor in the database");
-    return code;
-}
-
 /* Everybody who is enrolled, and when they were heard of last. */
 static enum error_code read_hosts(struct clerk *clerk, struct error *reterr)
 {
@@ -76,7 +32,7 @@ static enum error_code read_hosts(struct clerk *clerk, struct error *reterr)
     while (!code && !(code = sql_next(&rows, &is_there, reterr)) && is_there) {
         uint8_t id[MESSAGE_HOST_ID_SIZE], identity[HPKE_KEY_SIZE];
         if (!sql_bytes(&rows, 0, id, sizeof(id)) || !sql_bytes(&rows, 1, identity, sizeof(identity))) {
-            code = error_set(reterr, ERR_CORRUPT, 0, "the database: a host without id or identity");
+            code = error_set(reterr, ERR_FAILED, 0, "the database is damaged: a host without id or identity");
             break;
         }
         code = presence_add(&clerk->presence, id, identity, reterr);
@@ -93,7 +49,9 @@ static enum error_code read_hosts(struct clerk *clerk, struct error *reterr)
 /* What a crash left: keyrings too many, erases that were begun. */
 static enum error_code finish_what_was_left(struct clerk *clerk, struct error *reterr)
 {
-    enum error_code code = clerk_begin(clerk, reterr);
+    enum error_code code = file_remove_durable(clerk->place.directory_fd, DIRECTORY_COPY, 0, reterr);
+    if (!code)
+        code = clerk_begin(clerk, reterr);
     if (!code)
         code = clerk_commit(clerk, reterr); /* makes the first checkpoint */
     if (!code)
@@ -106,8 +64,11 @@ static enum error_code init_clerk(struct clerk *clerk, const struct authority_op
 {
     pthread_condattr_t attributes;
     clerk->clock = options->clock;
+    clerk->log = options->log;
+    clerk->log_context = options->log_context;
     clerk->queue_end = &clerk->queue;
     clerk->wake_round = 1;
+    face_place_init(&clerk->face_place);
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_mutex_init(&clerk->mutex, NULL);
@@ -120,7 +81,6 @@ static enum error_code open_all(struct authority *authority, const struct author
                                 struct error *reterr)
 {
     struct clerk *clerk = &authority->clerk;
-    uint64_t generation = 0;
     enum error_code code =
         directory_lock(options->directory, &authority->directory_fd, &authority->lock_fd, reterr);
     clerk->place =
@@ -132,9 +92,9 @@ static enum error_code open_all(struct authority *authority, const struct author
     if (!code)
         code = schema_check(clerk->sql, reterr);
     if (!code)
-        code = read_state(clerk, &generation, reterr);
+        code = sql_check_quickly(clerk->sql, reterr);
     if (!code)
-        code = read_keys(clerk, generation, reterr);
+        code = state_read(clerk, reterr);
     if (!code)
         code = read_hosts(clerk, reterr);
     if (!code)
@@ -192,9 +152,8 @@ void authority_close(struct authority *authority)
     sql_close(clerk->sql);
     keyring_free(clerk->keyring);
     keyring_free(clerk->next_keyring);
-    secret_free(clerk->message_key);
-    secret_free(clerk->next_message_key);
-    buffer_done(&clerk->descriptor_bytes);
+    face_free(clerk->next_face);
+    face_place_done(&clerk->face_place);
     presence_done(&clerk->presence);
     pthread_mutex_destroy(&clerk->mutex);
     pthread_cond_destroy(&clerk->wake);
@@ -254,10 +213,12 @@ enum error_code authority_operate(struct authority *authority, const char *opera
     while (!job->is_done)
         pthread_cond_wait(&done, &mutex);
     pthread_mutex_unlock(&mutex);
-    const enum error_code code = job->error.code;
-    if (code && reterr) {
+    enum error_code code = job->error.code;
+    if (code && reterr)
         *reterr = job->error;
-    } else if (!code) {
+    if (!code && job->later.context)
+        code = job->later.write(job->later.context, actor, reterr);
+    if (!code) {
         *ret_result = TAKE(job->result);
         *ret_changed = job->changed;
     }

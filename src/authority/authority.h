@@ -9,6 +9,7 @@
  */
 #pragma once
 #include "base/clock.h"
+#include "secret/secret.h"
 #include "json/json.h"
 
 struct authority;
@@ -18,6 +19,11 @@ struct authority_options {
     const char *holder;        /* path of the file that seals the keyring; NULL: a warning, and none */
     const struct clock *clock; /* must outlive the authority */
     unsigned workers;          /* threads; 0: one per processor */
+    const uint8_t *backup_key; /* for authority_init: the public key, 32 bytes, of backups; NULL: none yet */
+    /* Told in a line when something keeps it from working, and when that is over; from other threads. NULL:
+     * nobody is. */
+    void (*log)(void *context, const char *line);
+    void *log_context;
 };
 
 /* Make the directory of a new authority: database, keyring, message and signing keys, the first descriptor,
@@ -25,6 +31,24 @@ struct authority_options {
  * else. addresses are count URLs. ERR_EXISTS. Blocks. */
 must_check enum error_code authority_init(const struct authority_options *options, int root_out_fd,
                                           const char *const *addresses, unsigned count, struct error *reterr);
+
+/* A new authority in an empty directory, from the two files of a backup, open for reading. Every host is
+ * held, the ledger begins another epoch, and what records (below) say was erased since is destroyed, before
+ * anything is there that authority_open opens. text gets the descriptor that the root has to sign, with these
+ * addresses (count 0: as they were); until it is installed, hosts get no answer but "try again".
+ * Records are files of signed `erased` answers in hexadecimal, one a line, and one export of the ledger: only
+ * that, going on from the backup's to a checkpoint its authority signed, tells all there is, so that hosts
+ * are not held. *ret_summary is an object of the caller's. ERR_EXISTS, ERR_WRONG_KEY, ERR_CORRUPT. Blocks. */
+struct authority_backup {
+    int bulk_fd, envelope_fd;
+    const struct secret *backup_key; /* the private one, 32 bytes */
+    const int *record_fds;           /* files of records */
+    size_t record_count;
+};
+must_check enum error_code authority_restore(const struct authority_options *options,
+                                             const struct authority_backup *backup,
+                                             const char *const *addresses, unsigned count,
+                                             struct buffer *text, json_t **ret_summary, struct error *reterr);
 
 /* Open it, finish what a crash left (erases, keyrings), start the threads. ERR_NOT_FOUND, ERR_CORRUPT,
  * ERR_TOO_NEW, ERR_BUSY when another process has it. Blocks. */
@@ -43,10 +67,16 @@ must_check enum error_code authority_message(struct authority *authority, const 
                                              const char *peer, authority_answer *answer, void *context,
                                              struct error *reterr);
 
+#define AUTHORITY_FILES 2
+
 /* Who asks over the administrators' socket. */
 struct authority_actor {
     unsigned uid;
     char name[64]; /* for the ledger: the login user */
+    /* Descriptors of regular files that came with the request, open for writing; of "backup": the bulk and
+     * the envelope. The caller closes them. */
+    int files[AUTHORITY_FILES];
+    unsigned file_count;
 };
 
 /* One operation of an administrator, by the words of the command line: "token create", "host list", "host

@@ -8,10 +8,14 @@
 #include "authority/messages.h"
 #include "authority/operations.h"
 #include "authority/record.h"
+#include "authority/rotation.h"
 #include "base/fault.h"
 #include "base/text.h"
 
 enum { CLOCK_BACK_S = 60, NS_PER_S = 1000000000 };
+
+/* Batches begin so far apart, unless many jobs wait: a commit costs as much for one job as for twenty. */
+enum { BATCH_APART_NS = 10000000, BATCH_FULL = 64 };
 
 void clerk_wake(struct clerk *clerk, const uint8_t host[MESSAGE_HOST_ID_SIZE])
 {
@@ -37,6 +41,21 @@ enum error_code clerk_change_keyring(struct clerk *clerk, struct keyring **ret_k
     return code;
 }
 
+void clerk_change_keys(struct clerk *clerk, struct keyring *keyring, struct face *face)
+{
+    keyring->generation = clerk->keyring->generation + 1;
+    keyring_free(clerk->next_keyring);
+    clerk->next_keyring = keyring;
+    face_free(clerk->next_face);
+    clerk->next_face = face;
+}
+
+static void tell(const struct clerk *clerk, const char *line)
+{
+    if (clerk->log)
+        clerk->log(clerk->log_context, line);
+}
+
 /* A clock that went back by more than a minute behind the last entry makes nothing automatic. */
 static enum error_code look_at_the_clock(struct clerk *clerk, struct error *reterr)
 {
@@ -45,17 +64,33 @@ static enum error_code look_at_the_clock(struct clerk *clerk, struct error *rete
     enum error_code code = sql_select(clerk->sql, &rows, reterr, "SELECT clock_highest FROM state", "");
     if (!code)
         code = sql_next(&rows, &is_there, reterr);
-    if (!code)
-        clerk->clock_went_back = is_there && clerk->now_unix_s < sql_integer(&rows, 0) - CLOCK_BACK_S;
+    const bool went_back = !code && is_there && clerk->now_unix_s < sql_integer(&rows, 0) - CLOCK_BACK_S;
+    const int64_t behind_s = went_back ? sql_integer(&rows, 0) - clerk->now_unix_s : 0;
     sql_done(&rows);
-    return code;
+    if (code || clerk->clock_went_back == went_back)
+        return code;
+    clerk->clock_went_back = went_back;
+    char line[192];
+    snprintf(line, sizeof(line),
+             "the clock went back by %lld seconds: nothing opens without people until it is right again, or "
+             "huskd clock accept says that it is",
+             (long long)behind_s);
+    tell(clerk, went_back ? line : "the clock is right again");
+    return OK;
+}
+
+/* What was to be from a commit on that does not come. */
+static void drop_next(struct clerk *clerk)
+{
+    keyring_free(TAKE(clerk->next_keyring));
+    face_free(TAKE(clerk->next_face));
 }
 
 enum error_code clerk_begin(struct clerk *clerk, struct error *reterr)
 {
     clerk->now_unix_s = clock_unix_s(clerk->clock);
     clerk->now_ns = clock_monotonic_ns();
-    keyring_free(TAKE(clerk->next_keyring));
+    drop_next(clerk);
     enum error_code code = sql_begin(clerk->sql, reterr);
     return code ? code : look_at_the_clock(clerk, reterr);
 }
@@ -97,7 +132,7 @@ enum error_code clerk_commit(struct clerk *clerk, struct error *reterr)
     if (code) {
         sql_roll_back(clerk->sql);
         clerk->has_old_keyring |= clerk->next_keyring != NULL;
-        keyring_free(TAKE(clerk->next_keyring));
+        drop_next(clerk);
         clerk->commits_failed++;
         return code;
     }
@@ -105,6 +140,10 @@ enum error_code clerk_commit(struct clerk *clerk, struct error *reterr)
         keyring_free(clerk->keyring);
         clerk->keyring = TAKE(clerk->next_keyring);
         clerk->has_old_keyring = true;
+    }
+    if (clerk->next_face) {
+        clerk->face = clerk->next_face;
+        face_place_put(&clerk->face_place, TAKE(clerk->next_face));
     }
     refresh_checkpoint(clerk);
     return OK;
@@ -118,6 +157,27 @@ enum error_code clerk_destroy_old(struct clerk *clerk, struct error *reterr)
     return code;
 }
 
+void clerk_tell_trouble(struct clerk *clerk, const struct error *error)
+{
+    char line[sizeof(error->message) + sizeof(error->remedy) + 64];
+    clerk->troubles++;
+    _Static_assert(sizeof(clerk->told) == sizeof(error->message), "it fits");
+    if (strcmp(clerk->told, error->message) == 0)
+        return;
+    snprintf(clerk->told, sizeof(clerk->told), "%s", error->message);
+    snprintf(line, sizeof(line), "cannot decide: %s%s%s", error->message, error->remedy[0] ? "; " : "",
+             error->remedy);
+    tell(clerk, line);
+}
+
+void clerk_tell_over(struct clerk *clerk)
+{
+    if (!clerk->told[0])
+        return;
+    clerk->told[0] = '\0';
+    tell(clerk, "decides again");
+}
+
 /* One job as a piece of the transaction. */
 static void handle(struct clerk *clerk, struct job *job)
 {
@@ -125,6 +185,7 @@ static void handle(struct clerk *clerk, struct job *job)
     json_decref(TAKE(job->result));
     for (; job->evaluation_count > 0; job->evaluation_count--)
         secret_free(TAKE(job->evaluations[job->evaluation_count - 1].scalar));
+    job_later_done(&job->later);
     job->outcome = JOB_ANSWERED;
     job->error = ERROR_NONE;
     const bool had_request = job->has_request, had_begun = job->has_begun;
@@ -134,12 +195,17 @@ static void handle(struct clerk *clerk, struct job *job)
                                         : operations_handle(clerk, job, &error);
         if (code)
             sql_piece_undo(clerk->sql);
-        else
-            code = sql_piece_keep(clerk->sql, &error);
+        else if ((code = sql_piece_keep(clerk->sql, &error)) != OK)
+            sql_roll_back(clerk->sql); /* neither kept nor undone: nothing of this batch is */
     }
     if (!code)
         return;
-    job->outcome = JOB_ANSWERED;
+    /* Whoever asked is not to blame: a host tries again. */
+    const bool is_trouble = sql_take_trouble(clerk->sql) || code == ERR_FAILED;
+    if (is_trouble)
+        clerk_tell_trouble(clerk, &error);
+    clerk->has_trouble |= is_trouble;
+    job->outcome = is_trouble && job->kind == JOB_MESSAGE ? JOB_TRY_AGAIN : JOB_ANSWERED;
     job->error = error;
     job->error.code = code;
     job->has_request = had_request;
@@ -159,16 +225,20 @@ static void add(struct batch *batch, struct job *job)
     batch->end = &job->next;
 }
 
+static bool is_woken(struct clerk *clerk, const struct job *job)
+{
+    const struct presence_host *host = presence_find(&clerk->presence, job->host);
+    return clerk->has_woken && host && host->woken_round == clerk->wake_round;
+}
+
 /* Add those of the waiting whose time is over, or whose host was woken. */
 static void add_due(struct clerk *clerk, struct batch *batch)
 {
     for (struct job **at = &clerk->waiting; *at;) {
         struct job *job = *at;
-        const struct presence_host *host = presence_find(&clerk->presence, job->host);
         job->has_waited |= clerk->now_ns >= job->wait_until_ns;
         const bool is_time = job->look_again_ns && clerk->now_ns >= job->look_again_ns;
-        if (!job->has_waited && !is_time &&
-            !(clerk->has_woken && host && host->woken_round == clerk->wake_round)) {
+        if (!job->has_waited && !is_time && !is_woken(clerk, job)) {
             at = &job->next;
             continue;
         }
@@ -180,6 +250,14 @@ static void add_due(struct clerk *clerk, struct batch *batch)
     clerk->wake_round++;
 }
 
+/* Jobs of this batch that found they had to wait, before another one of it woke them. */
+static void look_again(struct clerk *clerk, struct batch *batch)
+{
+    for (struct job *job = batch->first; job; job = job->next)
+        if (job->kind == JOB_MESSAGE && job->outcome == JOB_WAITS && is_woken(clerk, job))
+            handle(clerk, job);
+}
+
 /* All of them, and what waited for them, in one transaction. Handlers that wake find waiting jobs of that
  * host behind their own. */
 static enum error_code handle_all(struct clerk *clerk, struct batch *batch, struct error *reterr)
@@ -187,11 +265,18 @@ static enum error_code handle_all(struct clerk *clerk, struct batch *batch, stru
     enum error_code code = clerk_begin(clerk, reterr);
     if (code)
         return code;
+    code = rotation_expire(clerk, reterr);
+    if (code) {
+        sql_roll_back(clerk->sql);
+        return code;
+    }
     add_due(clerk, batch);
     for (struct job *job = batch->first; job; job = job->next) {
         handle(clerk, job);
-        if (!job->next && clerk->has_woken)
+        if (!job->next && clerk->has_woken) {
+            look_again(clerk, batch);
             add_due(clerk, batch);
+        }
     }
     clerk->batches++;
     return clerk_commit(clerk, reterr);
@@ -252,7 +337,13 @@ static void run_batch(struct clerk *clerk, struct job *jobs)
         batch.end = &(*batch.end)->next;
     do {
         struct error error = ERROR_NONE;
+        const int64_t changes_before = sql_total_changes(clerk->sql);
+        clerk->has_trouble = false;
         enum error_code code = handle_all(clerk, &batch, &error);
+        if (code)
+            clerk_tell_trouble(clerk, &error);
+        else if (!clerk->has_trouble && sql_total_changes(clerk->sql) != changes_before)
+            clerk_tell_over(clerk);
         deliver(clerk, &batch, code, &error);
         if (!code && clerk->has_erases)
             code = erasing_carry_out(clerk, &error);
@@ -275,20 +366,34 @@ static struct timespec until(const struct clerk *clerk)
     return (struct timespec){.tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S};
 }
 
+/* Under the mutex. Whoever comes when nothing happened for a while is served at once. */
+static void wait_for_jobs(struct clerk *clerk, int64_t begun_ns)
+{
+    const int64_t apart_ns = begun_ns + BATCH_APART_NS;
+    const struct timespec deadline = until(clerk),
+                          apart = {.tv_sec = apart_ns / NS_PER_S, .tv_nsec = apart_ns % NS_PER_S};
+    int result = 0;
+    while (!clerk->queue && !clerk->is_stopping && result == 0)
+        result = pthread_cond_timedwait(&clerk->wake, &clerk->mutex, &deadline);
+    result = 0;
+    while (clerk->queue && clerk->queued < BATCH_FULL && !clerk->is_stopping && result == 0)
+        result = pthread_cond_timedwait(&clerk->wake, &clerk->mutex, &apart);
+}
+
 static void *run(void *context)
 {
     struct clerk *clerk = context;
+    int64_t begun_ns = 0;
     pthread_mutex_lock(&clerk->mutex);
     while (!clerk->is_stopping) {
-        const struct timespec deadline = until(clerk);
-        int result = 0;
-        while (!clerk->queue && !clerk->is_stopping && result == 0)
-            result = pthread_cond_timedwait(&clerk->wake, &clerk->mutex, &deadline);
+        wait_for_jobs(clerk, begun_ns);
         if (clerk->is_stopping)
             break;
         struct job *jobs = TAKE(clerk->queue);
         clerk->queue_end = &clerk->queue;
+        clerk->queued = 0;
         pthread_mutex_unlock(&clerk->mutex);
+        begun_ns = clock_monotonic_ns();
         run_batch(clerk, jobs);
         pthread_mutex_lock(&clerk->mutex);
     }
@@ -302,7 +407,9 @@ void clerk_put(struct clerk *clerk, struct job *job)
     pthread_mutex_lock(&clerk->mutex);
     *clerk->queue_end = job;
     clerk->queue_end = &job->next;
-    pthread_cond_signal(&clerk->wake);
+    clerk->queued++;
+    if (clerk->queued == 1 || clerk->queued == BATCH_FULL) /* in between it waits for more */
+        pthread_cond_signal(&clerk->wake);
     pthread_mutex_unlock(&clerk->mutex);
 }
 

@@ -9,12 +9,12 @@
 #pragma once
 #include <stdatomic.h>
 
+#include "authority/face.h"
 #include "authority/job.h"
 #include "authority/keyring.h"
 #include "authority/presence.h"
 #include "authority/sql.h"
 #include "authority/workers.h"
-#include "message/descriptor.h"
 
 struct clerk {
     struct sql *sql;
@@ -23,12 +23,10 @@ struct clerk {
     struct keyring *next_keyring; /* changed in this transaction; NULL: not */
     struct presence presence;
     const struct clock *clock;
-    char *database_path; /* owned */
-    /* The next four stay as they are while threads run: workers read them. */
-    struct descriptor descriptor;
-    struct buffer descriptor_bytes;
-    struct secret *message_key, *next_message_key;
-    uint8_t signing_public[SIGN_PUBLIC_SIZE];
+    char *database_path;          /* owned */
+    struct face_place face_place; /* where workers find what they read messages with */
+    const struct face *face;      /* the same */
+    struct face *next_face;       /* from the commit of this transaction on; NULL: none */
     uint64_t epoch;
     int64_t now_unix_s; /* of this batch */
     int64_t now_ns;     /* monotonic */
@@ -43,8 +41,15 @@ struct clerk {
     struct workers *workers;
     struct job *waiting; /* held polls and opens */
     size_t waiting_count;
-    uint64_t batches, commits_failed; /* for metrics */
-    uint32_t ids;                     /* drawn since the start */
+    uint64_t batches, commits_failed; /* for metrics, as the next three */
+    uint64_t troubles;                /* what could not be decided because of the disk */
+    uint64_t granted, denied;
+    void (*log)(void *context, const char *line); /* NULL: nobody listens */
+    void *log_context;
+    bool has_trouble;  /* in this batch */
+    char told[768];    /* the trouble that was told last; empty: there is none */
+    uint64_t requests; /* made since the start */
+    uint32_t ids;      /* drawn since the start */
     atomic_uint_fast64_t messages, unreadable;
 
     pthread_t thread;
@@ -52,6 +57,7 @@ struct clerk {
     pthread_mutex_t mutex; /* of what follows */
     pthread_cond_t wake;
     struct job *queue, **queue_end;
+    size_t queued;
     bool is_stopping;
 };
 
@@ -78,6 +84,10 @@ must_check enum error_code clerk_commit(struct clerk *clerk, struct error *reter
 /* Destroy keyrings that are not valid any more. */
 must_check enum error_code clerk_destroy_old(struct clerk *clerk, struct error *reterr);
 
+/* From the commit of this transaction on: that keyring, a copy of clerk_keyring, and that face. Takes over
+ * both. Cannot fail, so that a piece that is undone has changed neither. */
+void clerk_change_keys(struct clerk *clerk, struct keyring *keyring, struct face *face);
+
 /* The keyring to change in this transaction. */
 must_check enum error_code clerk_change_keyring(struct clerk *clerk, struct keyring **ret_keyring,
                                                 struct error *reterr);
@@ -87,6 +97,11 @@ static inline const struct keyring *clerk_keyring(const struct clerk *clerk)
 {
     return clerk->next_keyring ? clerk->next_keyring : clerk->keyring;
 }
+
+/* Tell people of a trouble that keeps this authority from working, once until another one comes or it is
+ * over; and that it is over. */
+void clerk_tell_trouble(struct clerk *clerk, const struct error *error);
+void clerk_tell_over(struct clerk *clerk);
 
 /* What waits for this host is looked at again before the commit. */
 void clerk_wake(struct clerk *clerk, const uint8_t host[MESSAGE_HOST_ID_SIZE]);

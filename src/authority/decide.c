@@ -27,6 +27,8 @@ static enum error_code record(struct clerk *clerk, const struct request *request
     if (!code)
         code = record_append(clerk, type, TAKE(details), reterr);
     json_decref(details);
+    clerk->granted += !code && !strcmp(type, "granted");
+    clerk->denied += !code && strcmp(type, "granted") != 0;
     return code;
 }
 

@@ -35,11 +35,16 @@ enum error_code directory_lock(const char *directory, int *ret_directory_fd, int
     return OK;
 }
 
-enum error_code directory_database(const char *directory, char **ret_path, struct error *reterr)
+enum error_code directory_path(const char *directory, const char *name, char **ret_path, struct error *reterr)
 {
     char *path = NULL;
-    if (asprintf(&path, "%s/authority.db", directory) < 0)
+    if (asprintf(&path, "%s/%s", directory, name) < 0)
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     *ret_path = path;
     return OK;
+}
+
+enum error_code directory_database(const char *directory, char **ret_path, struct error *reterr)
+{
+    return directory_path(directory, DIRECTORY_DATABASE, ret_path, reterr);
 }

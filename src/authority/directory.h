@@ -6,5 +6,12 @@
 must_check enum error_code directory_lock(const char *directory, int *ret_directory_fd, int *ret_lock_fd,
                                           struct error *reterr);
 
+#define DIRECTORY_DATABASE "authority.db"
+#define DIRECTORY_COPY "backup.new" /* of the database, while a backup is written */
+
+/* The path of a file in it, to be freed. */
+must_check enum error_code directory_path(const char *directory, const char *name, char **ret_path,
+                                          struct error *reterr);
+
 /* The path of the database, to be freed. */
 must_check enum error_code directory_database(const char *directory, char **ret_path, struct error *reterr);

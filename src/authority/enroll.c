@@ -132,8 +132,8 @@ static enum error_code format_result(struct clerk *clerk, struct job *job, const
     job->result = json_object();
     enum error_code code = json_set_hex(job->result, "host", host->id, sizeof(host->id), reterr);
     if (!code)
-        code = json_set_hex(job->result, "descriptor", (const uint8_t *)clerk->descriptor_bytes.data,
-                            clerk->descriptor_bytes.length, reterr);
+        code = json_set_hex(job->result, "descriptor", (const uint8_t *)clerk->face->bytes.data,
+                            clerk->face->bytes.length, reterr);
     return code;
 }
 

@@ -61,10 +61,16 @@ static enum error_code mark_all(struct clerk *clerk, const struct host *host, in
 }
 
 static enum error_code record_begun(struct clerk *clerk, const struct host *host, int64_t erase,
-                                    enum erasing_extent extent, const char *by, struct error *reterr)
+                                    enum erasing_extent extent, const struct erasing_vault *vaults,
+                                    size_t count, const char *by, struct error *reterr)
 {
-    json_t *details = record_of_host(host->id);
-    enum error_code code = json_set_new(details, "erase", json_integer(erase), reterr);
+    json_t *details = record_of_host(host->id), *array = json_array();
+    enum error_code code = json_set_new(details, "vaults", array, reterr);
+    for (size_t i = 0; !code && i < count; i++)
+        if (json_array_append_new(array, record_hex(vaults[i].id)) != 0)
+            code = error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    if (!code)
+        code = json_set_new(details, "erase", json_integer(erase), reterr);
     if (!code)
         code = json_set_new(details, "final", json_boolean(extent == ERASING_ALL), reterr);
     if (!code)
@@ -88,7 +94,7 @@ enum error_code erasing_begin(struct clerk *clerk, const struct host *host, enum
     if (!code && extent == ERASING_ALL)
         code = sql_run(clerk->sql, reterr, "UPDATE hosts SET erased = 1 WHERE id = ?", "b", host->id,
                        sizeof(host->id));
-    return code ? code : record_begun(clerk, host, erase, extent, by, reterr);
+    return code ? code : record_begun(clerk, host, erase, extent, vaults, count, by, reterr);
 }
 
 enum error_code erasing_begin_keyslot(struct clerk *clerk, const struct host *host,
@@ -295,7 +301,7 @@ static enum error_code sign_vaults(struct clerk *clerk, const struct finished *f
         if (!code)
             code = sql_next(&rows, &is_there, reterr);
         if (!code && is_there && !sql_bytes(&rows, 0, vault, sizeof(vault)))
-            code = error_set(reterr, ERR_CORRUPT, 0, "the database: an erased vault without id");
+            code = error_set(reterr, ERR_FAILED, 0, "the database is damaged: an erased vault without id");
         sql_done(&rows);
         if (!code && is_there)
             code = sign_vault(clerk, finished, vault, reterr);
@@ -317,7 +323,7 @@ static enum error_code find_finished(struct clerk *clerk, struct finished *finis
         finished->is_final = sql_integer(&rows, 2);
         if (!sql_bytes(&rows, 1, finished->host, sizeof(finished->host)) ||
             !sql_bytes(&rows, 3, finished->order, sizeof(finished->order)))
-            code = error_set(reterr, ERR_CORRUPT, 0, "the database: an erase without host");
+            code = error_set(reterr, ERR_FAILED, 0, "the database is damaged: an erase without host");
     }
     sql_done(&rows);
     return code;

@@ -21,7 +21,7 @@ static enum error_code read_host(struct sql_rows *rows, struct host *ret_host, s
         code = error_set(reterr, ERR_NOT_FOUND, 0, "there is no such host");
     if (!code && (!sql_bytes(rows, 0, host.id, sizeof(host.id)) ||
                   !sql_bytes(rows, 3, host.identity, sizeof(host.identity))))
-        code = error_set(reterr, ERR_CORRUPT, 0, "the database: a host without id or identity");
+        code = error_set(reterr, ERR_FAILED, 0, "the database is damaged: a host without id or identity");
     if (!code) {
         snprintf(host.name, sizeof(host.name), "%s", sql_text(rows, 1));
         host.group_id = sql_integer(rows, 2);

@@ -5,6 +5,7 @@
 #include "authority/directory.h"
 #include "authority/hosts.h"
 #include "authority/record.h"
+#include "authority/rotation.h"
 #include "authority/schema.h"
 #include "base/file.h"
 #include "base/text.h"
@@ -16,17 +17,17 @@ static enum error_code sign_descriptor(const struct keyring *keyring, const char
 {
     _cleanup_(secret_freep) struct secret *root = NULL;
     _cleanup_(buffer_done) struct buffer text = {0};
-    struct descriptor descriptor = {.sequence = 1, .issued_at_unix_s = now_unix_s, .address_count = count};
-    for (unsigned i = 0; i < count; i++) {
-        if (strlen(addresses[i]) >= DESCRIPTOR_ADDRESS_SIZE ||
-            (strncmp(addresses[i], "http://", 7) != 0 && strncmp(addresses[i], "https://", 8) != 0))
-            return error_set(reterr, ERR_USAGE, 0, "\"%s\" is no http:// or https:// URL",
-                             text_shown(addresses[i]));
-        snprintf(descriptor.addresses[i], DESCRIPTOR_ADDRESS_SIZE, "%s", addresses[i]);
-    }
-    enum error_code code = sign_key_new(&root, descriptor.root, reterr);
+    struct descriptor descriptor = {
+        .sequence = 1, .epoch = 1, .issued_at_unix_s = now_unix_s, .has_next = true};
+    enum error_code code = OK;
+    for (unsigned i = 0; !code && i < count; i++)
+        code = descriptor_add_address(&descriptor, addresses[i], reterr);
+    if (!code)
+        code = sign_key_new(&root, descriptor.root, reterr);
     if (!code)
         code = hpke_public_key(keyring->message_key, descriptor.message_key, reterr);
+    if (!code)
+        code = hpke_public_key(keyring->next_message_key, descriptor.next_message_key, reterr);
     if (!code)
         code = sign_public_key(keyring->signing_key, descriptor.signing_key, reterr);
     if (!code)
@@ -38,7 +39,8 @@ static enum error_code sign_descriptor(const struct keyring *keyring, const char
     return code;
 }
 
-static enum error_code write_first(struct clerk *clerk, const struct buffer *descriptor, struct error *reterr)
+static enum error_code write_first(struct clerk *clerk, const struct buffer *descriptor,
+                                   const uint8_t *backup_key, struct error *reterr)
 {
     _cleanup_(json_freep) json_t *policy = group_default_document();
     enum error_code code = schema_create(clerk->sql, reterr);
@@ -47,6 +49,11 @@ static enum error_code write_first(struct clerk *clerk, const struct buffer *des
                        "INSERT INTO state(one, epoch, generation, next_bucket, clock_highest, descriptor) "
                        "VALUES(1, 1, ?, 1, 0, ?)",
                        "ib", (int64_t)clerk->keyring->generation, descriptor->data, descriptor->length);
+    if (!code)
+        code = rotation_keep_descriptor(clerk, 1, descriptor->data, descriptor->length, reterr);
+    if (!code)
+        code = sql_run(clerk->sql, reterr, "INSERT INTO moving(one, backup_key) VALUES(1, ?)", "b",
+                       backup_key, (size_t)HPKE_KEY_SIZE);
     if (!code)
         code = policy ? group_write(clerk, "default", policy, reterr)
                       : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
@@ -66,8 +73,8 @@ static enum error_code check_empty(struct sql *sql, struct error *reterr)
                : code;
 }
 
-static enum error_code fill(struct clerk *clerk, int root_out_fd, const char *const *addresses,
-                            unsigned count, struct error *reterr)
+static enum error_code fill(struct clerk *clerk, int root_out_fd, const uint8_t *backup_key,
+                            const char *const *addresses, unsigned count, struct error *reterr)
 {
     _cleanup_(buffer_done) struct buffer descriptor = {.maximum = DESCRIPTOR_MAXIMUM};
     enum error_code code = keyring_new(&clerk->keyring, reterr);
@@ -80,7 +87,7 @@ static enum error_code fill(struct clerk *clerk, int root_out_fd, const char *co
         code = sql_begin(clerk->sql, reterr);
     if (code)
         return code;
-    code = write_first(clerk, &descriptor, reterr);
+    code = write_first(clerk, &descriptor, backup_key, reterr);
     if (!code)
         code = sql_commit(clerk->sql, reterr);
     if (code)
@@ -109,7 +116,7 @@ enum error_code authority_init(const struct authority_options *options, int root
     if (!code)
         code = check_empty(clerk.sql, reterr);
     if (!code)
-        code = fill(&clerk, root_out_fd, addresses, count, reterr);
+        code = fill(&clerk, root_out_fd, options->backup_key, addresses, count, reterr);
     sql_close(clerk.sql);
     keyring_free(clerk.keyring);
     free(clerk.database_path);

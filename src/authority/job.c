@@ -6,6 +6,13 @@
 
 static const char TRY_AGAIN[] = "the authority cannot answer now: try again";
 
+void job_later_done(struct job_later *later)
+{
+    if (later->context)
+        later->free(later->context);
+    *later = (struct job_later){0};
+}
+
 void job_free(struct job *job)
 {
     if (!job)
@@ -15,6 +22,7 @@ void job_free(struct job *job)
     hpke_context_free(job->context);
     for (size_t i = 0; i < job->evaluation_count; i++)
         secret_free(job->evaluations[i].scalar);
+    job_later_done(&job->later);
     free(job->checkpoint);
     free(job->wire);
     free(job);

@@ -23,6 +23,14 @@ enum job_outcome {
     JOB_TRY_AGAIN /* nothing changed; the peer tries again */
 };
 
+/* Long work on a snapshot of the database, after the commit: the clerk does not wait for it. */
+struct job_later {
+    enum error_code (*write)(void *context, const struct authority_actor *actor, struct error *reterr);
+    void (*free)(void *context);
+    void *context; /* owned; NULL: nothing is to be done */
+};
+void job_later_done(struct job_later *later);
+
 struct job_evaluation {
     struct secret *scalar;
     uint8_t blinded[OPRF_ELEMENT_SIZE];
@@ -68,6 +76,7 @@ struct job {
     json_t *arguments;
     const struct authority_actor *actor;
     bool changed;
+    struct job_later later; /* what is written when its transaction is durable, in the caller's thread */
     pthread_mutex_t *mutex;
     pthread_cond_t *done;
     bool is_done;

@@ -88,6 +88,14 @@ static json_t *show(const struct sql_rows *rows)
                      "destroyed_by", sql_is_null(rows, 7) ? NULL : sql_text(rows, 7));
 }
 
+/* Of this authority's backups: each opens every host that was enrolled when it was made and not erased yet.
+ */
+#define ENVELOPES                                                                                            \
+    "SELECT b.id, '(every host)', 'backup', 'envelope of backup ' || lower(hex(b.id)), b.made_at, 1, "       \
+    "b.destroyed_at, b.destroyed_by FROM backups b WHERE ?1 IS NULL OR EXISTS(SELECT 1 FROM hosts h WHERE "  \
+    "h.name = ?1 AND h.created_at <= b.made_at AND NOT EXISTS(SELECT 1 FROM erases e WHERE e.host = h.id "   \
+    "AND e.final = 1 AND e.done_at < b.made_at))"
+
 enum error_code operation_keycopy_list(struct clerk *clerk, struct job *job, struct error *reterr)
 {
     struct sql_rows rows = {0};
@@ -97,12 +105,12 @@ enum error_code operation_keycopy_list(struct clerk *clerk, struct job *job, str
     job->result = json_pack("{s:o}", "keycopies", array);
     enum error_code code = job->result ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     if (!code)
-        code =
-            sql_select(clerk->sql, &rows, reterr,
-                       "SELECT k.id, h.name, k.kind, k.place, k.reported_at, k.is_reported, k.destroyed_at, "
-                       "k.destroyed_by FROM keycopies k JOIN hosts h ON h.id = k.host WHERE ?1 IS NULL OR "
-                       "h.name = ?1 ORDER BY h.name, k.kind, k.place",
-                       "t", host);
+        code = sql_select(
+            clerk->sql, &rows, reterr,
+            "SELECT k.id, h.name AS host, k.kind AS kind, k.place AS place, k.reported_at, "
+            "k.is_reported, k.destroyed_at, k.destroyed_by FROM keycopies k JOIN hosts h ON h.id = "
+            "k.host WHERE ?1 IS NULL OR h.name = ?1 UNION ALL " ENVELOPES " ORDER BY host, kind, place",
+            "t", host);
     while (!code && !(code = sql_next(&rows, &is_there, reterr)) && is_there)
         if (json_array_append_new(array, show(&rows)) != 0)
             code = error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
@@ -118,9 +126,11 @@ static enum error_code find(struct clerk *clerk, const char *text, uint8_t ret_i
     bool is_there = false, is_another = false;
     if (strlen(text) < ID_LEAST || strspn(text, "0123456789abcdef") != strlen(text))
         return error_set(reterr, ERR_USAGE, 0, "a key copy's id, or at least its first four digits");
-    enum error_code code = sql_select(
-        clerk->sql, &rows, reterr,
-        "SELECT id, destroyed_at FROM keycopies WHERE lower(hex(id)) LIKE ? || '%' LIMIT 2", "t", text);
+    enum error_code code =
+        sql_select(clerk->sql, &rows, reterr,
+                   "SELECT id, destroyed_at FROM keycopies WHERE lower(hex(id)) LIKE ?1 || '%' UNION ALL "
+                   "SELECT id, destroyed_at FROM backups WHERE lower(hex(id)) LIKE ?1 || '%' LIMIT 2",
+                   "t", text);
     if (!code)
         code = sql_next(&rows, &is_there, reterr);
     if (!code && (!is_there || !sql_bytes(&rows, 0, ret_id, ID_SIZE)))
@@ -152,6 +162,11 @@ enum error_code operation_keycopy_destroyed(struct clerk *clerk, struct job *job
         if (!code)
             code = sql_run(clerk->sql, reterr,
                            "UPDATE keycopies SET destroyed_at = ?, destroyed_by = ? WHERE id = ?", "itb",
+                           clerk->now_unix_s, json_string_value(json_object_get(details, "actor")), id,
+                           sizeof(id));
+        if (!code)
+            code = sql_run(clerk->sql, reterr,
+                           "UPDATE backups SET destroyed_at = ?, destroyed_by = ? WHERE id = ?", "itb",
                            clerk->now_unix_s, json_string_value(json_object_get(details, "actor")), id,
                            sizeof(id));
         if (!code)

@@ -5,15 +5,37 @@
 #include "authority/keyring_file.h"
 #include "base/text.h"
 
-enum { BUCKET_KEY_SIZE = AEAD_KEY_SIZE };
+enum { BUCKET_KEY_SIZE = AEAD_KEY_SIZE, BUCKET_SIZE = 8 + BUCKET_KEY_SIZE };
+
+/* Everything but the buckets, in the order of the file. */
+static const struct {
+    size_t offset, size;
+    bool must_be_there;
+} members[] = {
+    {offsetof(struct keyring, signing_key), SIGN_KEY_SIZE, true},
+    {offsetof(struct keyring, message_key), HPKE_KEY_SIZE, true},
+    {offsetof(struct keyring, next_message_key), HPKE_KEY_SIZE, false},
+    {offsetof(struct keyring, previous_message_key), HPKE_KEY_SIZE, false},
+    {offsetof(struct keyring, prepared_message_key), HPKE_KEY_SIZE, false},
+    {offsetof(struct keyring, prepared_signing_key), SIGN_KEY_SIZE, false},
+};
+
+static struct secret **member_of(struct keyring *keyring, size_t i)
+{
+    return (struct secret **)(void *)((char *)keyring + members[i].offset);
+}
+
+static const struct secret *get_member(const struct keyring *keyring, size_t i)
+{
+    return *(struct secret *const *)(const void *)((const char *)keyring + members[i].offset);
+}
 
 void keyring_free(struct keyring *keyring)
 {
     if (!keyring)
         return;
-    secret_free(keyring->signing_key);
-    secret_free(keyring->message_key);
-    secret_free(keyring->next_message_key);
+    for (size_t i = 0; i < ARRAY_SIZE(members); i++)
+        secret_free(*member_of(keyring, i));
     for (size_t i = 0; i < keyring->bucket_count; i++)
         secret_free(keyring->buckets[i].key);
     free(keyring->buckets);
@@ -30,6 +52,8 @@ enum error_code keyring_new(struct keyring **ret_keyring, struct error *reterr)
     enum error_code code = sign_key_new(&keyring->signing_key, public_key, reterr);
     if (!code)
         code = hpke_key_new(&keyring->message_key, public_key, reterr);
+    if (!code)
+        code = hpke_key_new(&keyring->next_message_key, public_key, reterr);
     if (!code)
         *ret_keyring = TAKE(keyring);
     return code;
@@ -76,11 +100,9 @@ enum error_code keyring_copy(const struct keyring *keyring, struct keyring **ret
     if (!copy)
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     copy->generation = keyring->generation + 1;
-    enum error_code code = copy_secret(keyring->signing_key, &copy->signing_key, reterr);
-    if (!code)
-        code = copy_secret(keyring->message_key, &copy->message_key, reterr);
-    if (!code)
-        code = copy_secret(keyring->next_message_key, &copy->next_message_key, reterr);
+    enum error_code code = OK;
+    for (size_t i = 0; !code && i < ARRAY_SIZE(members); i++)
+        code = copy_secret(get_member(keyring, i), member_of(copy, i), reterr);
     for (size_t i = 0; !code && i < keyring->bucket_count; i++) {
         struct secret *key = NULL;
         code = bucket_key_copy(keyring->buckets[i].key->bytes, &key, reterr);
@@ -179,11 +201,16 @@ enum error_code keyring_unseal(const struct keyring *keyring, uint64_t bucket,
 }
 
 /*
- * The payload of the file, design of keyring_file.h around it:
- *     signing key (64), message key (32), 1 when a next one follows (1), next (32), buckets (4,
- * little-endian), each: id (8, little-endian), key (32)
+ * The payload of the file, keyring_file.h around it: for each of the members 1 when it is there, else 0, and
+ * its bytes (zeros); then the number of buckets (4, little-endian), each: id (8, little-endian), key (32).
  */
-enum { FIXED_SIZE = SIGN_KEY_SIZE + 2 * HPKE_KEY_SIZE + 1 + 4, BUCKET_SIZE = 8 + BUCKET_KEY_SIZE };
+static size_t fixed_size(void)
+{
+    size_t size = sizeof(uint32_t);
+    for (size_t i = 0; i < ARRAY_SIZE(members); i++)
+        size += 1 + members[i].size;
+    return size;
+}
 
 static uint8_t *put(uint8_t *at, const void *bytes, size_t length)
 {
@@ -191,27 +218,30 @@ static uint8_t *put(uint8_t *at, const void *bytes, size_t length)
     return at + length;
 }
 
-static enum error_code format(const struct keyring *keyring, struct secret **ret_payload,
-                              struct error *reterr)
+enum error_code keyring_format(const struct keyring *keyring, struct secret **ret_payload,
+                               struct error *reterr)
 {
-    const uint8_t has_next = keyring->next_message_key != NULL;
     const uint32_t count = htole32((uint32_t)keyring->bucket_count);
+    struct secret *payload = NULL;
     enum error_code code =
-        secret_new(FIXED_SIZE + keyring->bucket_count * (size_t)BUCKET_SIZE, ret_payload, reterr);
+        secret_new(fixed_size() + keyring->bucket_count * (size_t)BUCKET_SIZE, &payload, reterr);
     if (code)
         return code;
-    uint8_t *at = (*ret_payload)->bytes;
-    at = put(at, keyring->signing_key->bytes, SIGN_KEY_SIZE);
-    at = put(at, keyring->message_key->bytes, HPKE_KEY_SIZE);
-    at = put(at, &has_next, 1);
-    if (has_next)
-        memcpy(at, keyring->next_message_key->bytes, HPKE_KEY_SIZE);
-    at = put(at + HPKE_KEY_SIZE, &count, sizeof(count));
+    uint8_t *at = payload->bytes;
+    for (size_t i = 0; i < ARRAY_SIZE(members); i++) {
+        const struct secret *member = get_member(keyring, i);
+        *at++ = member != NULL;
+        if (member)
+            memcpy(at, member->bytes, members[i].size);
+        at += members[i].size;
+    }
+    at = put(at, &count, sizeof(count));
     for (size_t i = 0; i < keyring->bucket_count; i++) {
         const uint64_t id = htole64(keyring->buckets[i].id);
         at = put(at, &id, sizeof(id));
         at = put(at, keyring->buckets[i].key->bytes, BUCKET_KEY_SIZE);
     }
+    *ret_payload = payload;
     return OK;
 }
 
@@ -230,30 +260,38 @@ static enum error_code parse_buckets(struct keyring *keyring, const uint8_t *at,
     return code;
 }
 
-static enum error_code parse(const struct secret *payload, uint64_t generation, struct keyring **ret_keyring,
-                             struct error *reterr)
+static enum error_code parse_members(struct keyring *keyring, const uint8_t *at, struct error *reterr)
 {
+    enum error_code code = OK;
+    for (size_t i = 0; !code && i < ARRAY_SIZE(members); i++) {
+        const uint8_t is_there = *at++;
+        if (is_there > 1 || (members[i].must_be_there && !is_there))
+            return error_set(reterr, ERR_CORRUPT, 0, "a keyring without a key it must have");
+        if (is_there)
+            code = secret_new_copy(at, members[i].size, member_of(keyring, i), reterr);
+        at += members[i].size;
+    }
+    return code;
+}
+
+enum error_code keyring_parse(const struct secret *payload, uint64_t generation, struct keyring **ret_keyring,
+                              struct error *reterr)
+{
+    const size_t fixed = fixed_size();
     _cleanup_(keyring_freep) struct keyring *keyring = calloc(1, sizeof(*keyring));
     uint32_t count = 0;
     if (!keyring)
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
-    if (payload->length >= FIXED_SIZE)
-        memcpy(&count, payload->bytes + FIXED_SIZE - sizeof(count), sizeof(count));
+    if (payload->length >= fixed)
+        memcpy(&count, payload->bytes + fixed - sizeof(count), sizeof(count));
     count = le32toh(count);
-    if (payload->length < FIXED_SIZE || count > KEYRING_BUCKETS_MAXIMUM ||
-        payload->length != FIXED_SIZE + count * (size_t)BUCKET_SIZE)
+    if (payload->length < fixed || count > KEYRING_BUCKETS_MAXIMUM ||
+        payload->length != fixed + count * (size_t)BUCKET_SIZE)
         return error_set(reterr, ERR_CORRUPT, 0, "a keyring of %zu bytes", payload->length);
     keyring->generation = generation;
-    const uint8_t *at = payload->bytes;
-    enum error_code code = secret_new_copy(at, SIGN_KEY_SIZE, &keyring->signing_key, reterr);
-    at += SIGN_KEY_SIZE;
+    enum error_code code = parse_members(keyring, payload->bytes, reterr);
     if (!code)
-        code = secret_new_copy(at, HPKE_KEY_SIZE, &keyring->message_key, reterr);
-    at += HPKE_KEY_SIZE;
-    if (!code && *at)
-        code = secret_new_copy(at + 1, HPKE_KEY_SIZE, &keyring->next_message_key, reterr);
-    if (!code)
-        code = parse_buckets(keyring, payload->bytes + FIXED_SIZE, count, reterr);
+        code = parse_buckets(keyring, payload->bytes + fixed, count, reterr);
     if (!code)
         *ret_keyring = TAKE(keyring);
     return code;
@@ -263,7 +301,7 @@ enum error_code keyring_write(const struct keyring *keyring, const struct keyrin
                               struct error *reterr)
 {
     _cleanup_(secret_freep) struct secret *payload = NULL;
-    enum error_code code = format(keyring, &payload, reterr);
+    enum error_code code = keyring_format(keyring, &payload, reterr);
     return code ? code : keyring_file_write(place, keyring->generation, payload, reterr);
 }
 
@@ -272,5 +310,5 @@ enum error_code keyring_read(const struct keyring_place *place, uint64_t generat
 {
     _cleanup_(secret_freep) struct secret *payload = NULL;
     enum error_code code = keyring_file_read(place, generation, &payload, reterr);
-    return code ? code : parse(payload, generation, ret_keyring, reterr);
+    return code ? code : keyring_parse(payload, generation, ret_keyring, reterr);
 }

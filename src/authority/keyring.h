@@ -28,7 +28,11 @@ struct keyring_bucket {
 struct keyring {
     uint64_t generation; /* from 1 */
     struct secret *signing_key;
-    struct secret *message_key, *next_message_key; /* the second may be NULL */
+    struct secret *message_key;          /* that hosts seal to */
+    struct secret *next_message_key;     /* announced by the descriptor; may be NULL, as all that follow */
+    struct secret *previous_message_key; /* for hosts that have not heard of the one of now */
+    /* For a descriptor that waits for the signature of the root. */
+    struct secret *prepared_message_key, *prepared_signing_key;
     struct keyring_bucket *buckets;
     size_t bucket_count;
 };
@@ -39,7 +43,7 @@ struct keyring_place {
     const char *holder;
 };
 
-/* Generation 1 with new keys and no bucket. */
+/* Generation 1 with new keys, the next message key among them, and no bucket. */
 must_check enum error_code keyring_new(struct keyring **ret_keyring, struct error *reterr);
 
 /* The same keys, the next generation. */
@@ -56,6 +60,12 @@ static inline void keyring_freep(struct keyring **keyring)
  * there are too many. */
 must_check enum error_code keyring_add_bucket(struct keyring *keyring, uint64_t id, struct error *reterr);
 void keyring_remove_bucket(struct keyring *keyring, uint64_t id);
+
+/* All of it as bytes, and back. What they hold opens everything: for the file, and for a backup. */
+must_check enum error_code keyring_format(const struct keyring *keyring, struct secret **ret_payload,
+                                          struct error *reterr);
+must_check enum error_code keyring_parse(const struct secret *payload, uint64_t generation,
+                                         struct keyring **ret_keyring, struct error *reterr);
 
 /* Write holder and keyring of its generation, durable. Blocks. */
 must_check enum error_code keyring_write(const struct keyring *keyring, const struct keyring_place *place,

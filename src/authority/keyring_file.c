@@ -135,6 +135,8 @@ static enum error_code read_holder(const struct keyring_place *place, uint64_t g
         return code;
     format_name(name, base, generation);
     code = read_secret(fd, name, HOLDER_SIZE, HOLDER_SIZE, ret_holder, reterr);
+    if (code == ERR_USAGE)
+        return error_set(reterr, ERR_CORRUPT, 0, "the holder %s has not the size of one", text_shown(name));
     return code ? error_prefix(reterr, "the holder") : OK;
 }
 

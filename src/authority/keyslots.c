@@ -25,7 +25,7 @@ enum error_code keyslot_find(struct clerk *clerk, const uint8_t id[KEYRING_KEYSL
             !sql_bytes(&rows, 1, keyslot.vault, sizeof(keyslot.vault)) ||
             !sql_bytes(&rows, 5, keyslot.bound, sizeof(keyslot.bound)) ||
             (!keyslot.has_scalar && !keyslot.is_erased))
-            code = error_set(reterr, ERR_CORRUPT, 0, "the database: a keyslot is incomplete");
+            code = error_set(reterr, ERR_FAILED, 0, "the database is damaged: a keyslot is incomplete");
     }
     sql_done(&rows);
     if (!code)
@@ -141,8 +141,11 @@ enum error_code keyslot_get_scalar(struct clerk *clerk, const struct keyslot *ke
 {
     if (keyslot->is_erased || !keyslot->has_scalar)
         return error_set(reterr, ERR_ERASED, 0, "the keyslot is erased");
-    return keyring_unseal(clerk_keyring(clerk), (uint64_t)keyslot->key, keyslot->id, keyslot->sealed,
-                          ret_scalar, reterr);
+    enum error_code code = keyring_unseal(clerk_keyring(clerk), (uint64_t)keyslot->key, keyslot->id,
+                                          keyslot->sealed, ret_scalar, reterr);
+    return code == ERR_CORRUPT || code == ERR_NOT_FOUND
+               ? error_set(reterr, ERR_FAILED, 0, "the database is damaged: a scalar is not as it was sealed")
+               : code;
 }
 
 enum error_code keyslot_evaluate(struct clerk *clerk, struct job *job, const struct keyslot *keyslot,

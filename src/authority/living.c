@@ -87,6 +87,18 @@ enum error_code handle_ticket(struct clerk *clerk, struct job *job, struct host 
     return job->result ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
 }
 
+/* Since this authority was restored from a backup: the boot that it let open before that goes on, and knows
+ * the lineage better. Once per host. */
+static enum error_code take_restored(struct clerk *clerk, const struct host *host, bool *ret_is,
+                                     struct error *reterr)
+{
+    enum error_code code = sql_run(clerk->sql, reterr, "DELETE FROM restored_hosts WHERE host = ?", "b",
+                                   host->id, sizeof(host->id));
+    if (!code)
+        *ret_is = sql_changes(clerk->sql) > 0;
+    return code;
+}
+
 /* The lineage of a heartbeat. A stale one gets nothing that is worth anything, and is told in the ledger once
  * per boot. */
 static enum error_code move_lineage(struct clerk *clerk, struct job *job, struct host *host,
@@ -102,7 +114,12 @@ static enum error_code move_lineage(struct clerk *clerk, struct job *job, struct
     const uint8_t *presented = has_token ? token : NULL;
     const bool is_stale = policy_lineage_compare(&host->lineage, presented) == POLICY_LINEAGE_STALE;
     struct presence_host *known = presence_find(&clerk->presence, host->id);
-    if (is_stale && host->restore_accepted) {
+    bool is_accepted = host->restore_accepted;
+    if (is_stale && !is_accepted && message_is_live_boot(host, boot))
+        code = take_restored(clerk, host, &is_accepted, reterr);
+    if (code)
+        return code;
+    if (is_stale && is_accepted) {
         lineage_accept(&host->lineage, presented);
         host->restore_accepted = false;
         *ret_changed = true;
@@ -157,18 +174,6 @@ static enum error_code take_probe(struct clerk *clerk, struct job *job, const st
                    (size_t)POLICY_TOKEN_SIZE);
 }
 
-/* To a host that has an older one. */
-static enum error_code add_descriptor(struct clerk *clerk, struct job *job, struct error *reterr)
-{
-    int64_t sequence = 0;
-    enum error_code code =
-        json_get_integer(job->object, "descriptor_sequence", 0, INT64_MAX, &sequence, reterr);
-    if (code || (uint64_t)sequence >= clerk->descriptor.sequence)
-        return code;
-    return json_set_hex(job->result, "descriptor", (const uint8_t *)clerk->descriptor_bytes.data,
-                        clerk->descriptor_bytes.length, reterr);
-}
-
 enum error_code handle_heartbeat(struct clerk *clerk, struct job *job, struct host *host,
                                  struct error *reterr)
 {
@@ -194,7 +199,7 @@ enum error_code handle_heartbeat(struct clerk *clerk, struct job *job, struct ho
         code = take_probe(clerk, job, host, boot, reterr);
     if (!code)
         code = watching_compare(clerk, host, json_object_get(job->object, "checkpoint"), reterr);
-    return code ? code : add_descriptor(clerk, job, reterr);
+    return code;
 }
 
 enum error_code handle_poll(struct clerk *clerk, struct job *job, struct host *host, struct error *reterr)
@@ -257,8 +262,7 @@ static enum error_code tell_erased(struct clerk *clerk, struct job *job, const s
         code = erasing_list_host(clerk, host, erased, reterr);
     for (size_t i = 0; !code && i < count; i++)
         code = erasing_list_vault(clerk, host, &vaults[i], erased, reterr);
-    return code || !json_object_get(job->object, "descriptor_sequence") ? code
-                                                                        : add_descriptor(clerk, job, reterr);
+    return code;
 }
 
 /* First it begins the erase; looked at again after that was carried out, it finds all done. */

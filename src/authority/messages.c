@@ -101,7 +101,7 @@ static enum error_code pay(struct clerk *clerk, struct job *job, struct error *r
     struct presence_host *known = presence_find(&clerk->presence, job->host);
     if (job->has_paid || !known)
         return OK;
-    if (!presence_pay(known, clerk->now_ns))
+    if (!rate_pay(&known->rate, PRESENCE_RATE, PRESENCE_BURST_S, clerk->now_ns))
         return error_set(reterr, ERR_BUSY, 0, "this host says too much at a time: try again");
     job->has_paid = true;
     return OK;
@@ -119,6 +119,34 @@ static enum error_code confirm(struct clerk *clerk, struct host *host, struct er
     return code;
 }
 
+/* To a host that has an older one, with whatever it asked. */
+static enum error_code add_descriptor(struct clerk *clerk, struct job *job, struct error *reterr)
+{
+    int64_t sequence = 0;
+    if (job->outcome != JOB_ANSWERED || !json_object_get(job->object, "descriptor_sequence"))
+        return OK;
+    enum error_code code =
+        json_get_integer(job->object, "descriptor_sequence", 0, INT64_MAX, &sequence, reterr);
+    if (code || (uint64_t)sequence >= clerk->face->descriptor.sequence)
+        return code;
+    if (!job->result)
+        job->result = json_object();
+    return json_set_hex(job->result, "descriptor", (const uint8_t *)clerk->face->bytes.data,
+                        clerk->face->bytes.length, reterr);
+}
+
+static enum error_code handle(struct clerk *clerk, struct job *job, struct host *host, struct error *reterr)
+{
+    const unsigned state = host->is_erased ? ERASED : host->held ? HELD : ACTIVE;
+    if (!(handlers[job->type].states & state))
+        return state == ERASED ? message_refuse_erased(clerk, job, host, reterr)
+                               : job_refuse(job, ERR_LOCKED, NULL, "the host is on hold");
+    if (!handlers[job->type].handler)
+        return error_set(reterr, ERR_UNSUPPORTED, 0, "this authority does not know %s yet",
+                         message_types[job->type].name);
+    return handlers[job->type].handler(clerk, job, host, reterr);
+}
+
 enum error_code messages_handle(struct clerk *clerk, struct job *job, struct error *reterr)
 {
     struct host host;
@@ -131,14 +159,7 @@ enum error_code messages_handle(struct clerk *clerk, struct job *job, struct err
         code = check_nonce(clerk, job, reterr);
     if (!code)
         code = confirm(clerk, &host, reterr);
-    if (code)
-        return code;
-    const unsigned state = host.is_erased ? ERASED : host.held ? HELD : ACTIVE;
-    if (!(handlers[job->type].states & state))
-        return state == ERASED ? message_refuse_erased(clerk, job, &host, reterr)
-                               : job_refuse(job, ERR_LOCKED, NULL, "the host is on hold");
-    if (!handlers[job->type].handler)
-        return error_set(reterr, ERR_UNSUPPORTED, 0, "this authority does not know %s yet",
-                         message_types[job->type].name);
-    return handlers[job->type].handler(clerk, job, &host, reterr);
+    if (!code)
+        code = handle(clerk, job, &host, reterr);
+    return code ? code : add_descriptor(clerk, job, reterr);
 }

@@ -12,7 +12,7 @@ static json_t *format_token(const struct clerk *clerk, const uint8_t token[TOKEN
 {
     uint8_t fingerprint[DESCRIPTOR_FINGERPRINT_SIZE];
     char token_text[2 * TOKEN_SIZE + 1], fingerprint_text[2 * DESCRIPTOR_FINGERPRINT_SIZE + 1];
-    descriptor_fingerprint(clerk->descriptor.root, fingerprint);
+    descriptor_fingerprint(clerk->face->descriptor.root, fingerprint);
     text_format_hex(token_text, token, TOKEN_SIZE);
     text_format_hex(fingerprint_text, fingerprint, sizeof(fingerprint));
     json_t *text = json_sprintf("husk1.%s.%s", token_text, fingerprint_text);
@@ -93,7 +93,7 @@ static enum error_code append_host(struct clerk *clerk, const struct sql_rows *r
 {
     uint8_t id[MESSAGE_HOST_ID_SIZE];
     if (!sql_bytes(rows, 0, id, sizeof(id)))
-        return error_set(reterr, ERR_CORRUPT, 0, "the database: a host without id");
+        return error_set(reterr, ERR_FAILED, 0, "the database is damaged: a host without id");
     const struct presence_host *known = presence_find(&clerk->presence, id);
     const bool was_seen = known && known->was_seen;
     json_t *seen = was_seen ? json_integer((json_int_t)known->last_seen_unix_s) : json_null();
@@ -129,7 +129,9 @@ enum error_code operation_host_list(struct clerk *clerk, struct job *job, struct
     enum error_code code =
         sql_select(clerk->sql, &rows, reterr, LIST_COLUMNS "WHERE ? IS NULL OR g.name = ? ORDER BY h.name",
                    "tt", group, group);
-    return code ? code : list_hosts(clerk, job, &rows, reterr);
+    if (!code)
+        code = list_hosts(clerk, job, &rows, reterr);
+    return code ? code : operation_add_alarms(clerk, job->result, reterr);
 }
 
 static enum error_code add_orders(struct clerk *clerk, struct job *job, const struct host *host,

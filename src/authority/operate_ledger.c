@@ -67,8 +67,7 @@ static enum error_code parse_checkpoints(struct clerk *clerk, struct job *job,
         const size_t length = text ? strlen(text) / 2 : 0;
         if (!text || length > sizeof(bytes) || text_parse_hex(text, bytes, length, NULL) != OK)
             return error_set(reterr, ERR_USAGE, 0, "a checkpoint that is no hexadecimal");
-        enum error_code code =
-            ledger_checkpoint_parse(bytes, length, clerk->signing_public, &checkpoints[i], reterr);
+        enum error_code code = record_parse_checkpoint(clerk, bytes, length, &checkpoints[i], reterr);
         if (code)
             return code;
     }
@@ -93,69 +92,4 @@ enum error_code operation_ledger_verify(struct clerk *clerk, struct job *job, st
                             (json_int_t)head.sequence, "hash", hash, "checkpoints", (json_int_t)count,
                             "checkpoint", clerk->checkpoint);
     return job->result ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
-}
-
-/* Everything counted in the database, by one statement each. */
-static const struct {
-    const char *metric, *help, *sql;
-} counted[] = {
-    {"huskd_hosts", "hosts that are confirmed and not erased",
-     "SELECT count(*) FROM hosts WHERE confirmed = 1 AND erased = 0"},
-    {"huskd_hosts_held", "hosts on hold", "SELECT count(*) FROM hosts WHERE held <> 0 AND erased = 0"},
-    {"huskd_hosts_erased", "hosts that are erased", "SELECT count(*) FROM hosts WHERE erased = 1"},
-    {"huskd_keyslots", "keyslots that can open", "SELECT count(*) FROM keyslots WHERE erase IS NULL"},
-    {"huskd_requests_pending", "requests that wait for people",
-     "SELECT count(*) FROM requests WHERE state IN (0, 1) AND expires_at > ?"},
-    {"huskd_erases_unfinished", "erases that were begun and are not done",
-     "SELECT count(*) FROM erases WHERE done_at IS NULL"},
-    {"huskd_orders_open", "orders that no host has carried out yet",
-     "SELECT count(*) FROM orders WHERE is_done = 0"},
-    {"huskd_ledger_alarms", "hosts that hold a checkpoint of another ledger than this one",
-     "SELECT count(*) FROM ledger_alarms"},
-    {"huskd_ledger_entries", "entries of the ledger", "SELECT coalesce(max(sequence), 0) FROM ledger"},
-};
-
-static enum error_code count(struct clerk *clerk, size_t which, struct buffer *text, struct error *reterr)
-{
-    struct sql_rows rows = {0};
-    bool is_there = false;
-    const bool takes_now = strchr(counted[which].sql, '?') != NULL;
-    enum error_code code =
-        sql_select(clerk->sql, &rows, reterr, counted[which].sql, takes_now ? "i" : "", clerk->now_unix_s);
-    if (!code)
-        code = sql_next(&rows, &is_there, reterr);
-    if (!code)
-        code = buffer_printf(text, reterr, "# HELP %s %s\n# TYPE %s gauge\n%s %lld\n", counted[which].metric,
-                             counted[which].help, counted[which].metric, counted[which].metric,
-                             is_there ? (long long)sql_integer(&rows, 0) : 0LL);
-    sql_done(&rows);
-    return code;
-}
-
-enum error_code operation_metrics(struct clerk *clerk, struct job *job, struct error *reterr)
-{
-    _cleanup_(buffer_done) struct buffer text = {0};
-    enum error_code code = OK;
-    for (size_t i = 0; !code && i < ARRAY_SIZE(counted); i++)
-        code = count(clerk, i, &text, reterr);
-    const struct {
-        const char *metric, *type;
-        unsigned long long value;
-    } kept[] = {
-        {"huskd_messages_total", "counter", atomic_load(&clerk->messages)},
-        {"huskd_messages_unreadable_total", "counter", atomic_load(&clerk->unreadable)},
-        {"huskd_batches_total", "counter", clerk->batches},
-        {"huskd_commits_failed_total", "counter", clerk->commits_failed},
-        {"huskd_waiting", "gauge", clerk->waiting_count},
-        {"huskd_clock_went_back", "gauge", clerk->clock_went_back},
-        {"huskd_keyrings_undestroyed", "gauge", clerk->has_old_keyring},
-    };
-    for (size_t i = 0; !code && i < ARRAY_SIZE(kept); i++)
-        code = buffer_printf(&text, reterr, "# TYPE %s %s\n%s %llu\n", kept[i].metric, kept[i].type,
-                             kept[i].metric, kept[i].value);
-    if (!code) {
-        job->result = json_pack("{s:s}", "text", text.data);
-        code = job->result ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
-    }
-    return code;
 }

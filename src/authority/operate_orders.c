@@ -99,7 +99,7 @@ static enum error_code find_hosts(struct clerk *clerk, int64_t group_id, struct 
         const void *id = sql_blob(&rows, 0, &length);
         code = length == MESSAGE_HOST_ID_SIZE
                    ? buffer_append(ids, id, length, reterr)
-                   : error_set(reterr, ERR_CORRUPT, 0, "the database: a host without id");
+                   : error_set(reterr, ERR_FAILED, 0, "the database is damaged: a host without id");
     }
     sql_done(&rows);
     return code;

@@ -82,7 +82,7 @@ enum error_code operation_request_list(struct clerk *clerk, struct job *job, str
         if (!code)
             code = append_request(clerk, &request, array, reterr);
     }
-    return code;
+    return code ? code : operation_add_alarms(clerk, job->result, reterr);
 }
 
 static enum error_code find_open(struct clerk *clerk, struct job *job, struct request *request,

@@ -1,5 +1,7 @@
 #include "authority/operations.h"
 
+#include <sys/stat.h>
+
 static const struct {
     const char *words;
     operation_handler *handler; /* NULL: for later */
@@ -20,12 +22,14 @@ static const struct {
     {"request deny", operation_request_deny},
     {"ledger show", operation_ledger_show},
     {"ledger verify", operation_ledger_verify},
+    {"ledger export", operation_ledger_export},
     {"keycopy list", operation_keycopy_list},
     {"keycopy destroyed", operation_keycopy_destroyed},
-    {"descriptor prepare", NULL},
-    {"descriptor install", NULL},
+    {"descriptor prepare", operation_descriptor_prepare},
+    {"descriptor install", operation_descriptor_install},
     {"metrics", operation_metrics},
-    {"backup", NULL},
+    {"clock accept", operation_clock_accept},
+    {"backup", operation_backup},
 };
 
 enum error_code operations_handle(struct clerk *clerk, struct job *job, struct error *reterr)
@@ -66,6 +70,18 @@ enum error_code argument_integer(const struct job *job, const char *name, int64_
 void operation_actor(const struct job *job, char text[OPERATION_ACTOR_SIZE])
 {
     snprintf(text, OPERATION_ACTOR_SIZE, "%s (uid %u)", job->actor->name, job->actor->uid);
+}
+
+enum error_code operation_check_files(const struct job *job, unsigned count, struct error *reterr)
+{
+    struct stat status;
+    if (job->actor->file_count != count)
+        return error_set(reterr, ERR_USAGE, 0, "%s needs %u file%s to write to", job->operation, count,
+                         count == 1 ? "" : "s");
+    for (unsigned i = 0; i < count; i++)
+        if (fstat(job->actor->files[i], &status) < 0 || !S_ISREG(status.st_mode))
+            return error_set(reterr, ERR_USAGE, 0, "%s writes to regular files", job->operation);
+    return OK;
 }
 
 enum error_code operation_set_actor(const struct job *job, json_t *details, struct error *reterr)

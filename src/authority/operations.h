@@ -11,10 +11,12 @@ typedef enum error_code operation_handler(struct clerk *clerk, struct job *job, 
 operation_handler operation_token_create;
 operation_handler operation_host_list, operation_host_show, operation_host_hold, operation_host_release,
     operation_host_lock, operation_host_erase, operation_host_accept_restore;
+operation_handler operation_clock_accept;
+operation_handler operation_descriptor_prepare, operation_descriptor_install, operation_backup;
 operation_handler operation_keycopy_list, operation_keycopy_destroyed;
 operation_handler operation_group_set, operation_group_list, operation_group_erase;
 operation_handler operation_request_list, operation_request_approve, operation_request_deny;
-operation_handler operation_ledger_show, operation_ledger_verify, operation_metrics;
+operation_handler operation_ledger_show, operation_ledger_verify, operation_ledger_export, operation_metrics;
 
 /* An argument. ERR_USAGE when it is missing or of another type. */
 must_check enum error_code argument_text(const struct job *job, const char *name, const char **ret_text,
@@ -22,6 +24,12 @@ must_check enum error_code argument_text(const struct job *job, const char *name
 /* An integer from least to most; where it is not given *ret_value stays. */
 must_check enum error_code argument_integer(const struct job *job, const char *name, int64_t least,
                                             int64_t most, int64_t *ret_value, struct error *reterr);
+
+/* "alarms" in a result, where there are any: what people have to look after, [{"kind","cause","remedy"}]. */
+must_check enum error_code operation_add_alarms(struct clerk *clerk, json_t *result, struct error *reterr);
+
+/* As many regular files came with the request as it needs. ERR_USAGE. */
+must_check enum error_code operation_check_files(const struct job *job, unsigned count, struct error *reterr);
 
 /* The host its argument "host" means, by name or id. ERR_NOT_FOUND. */
 must_check enum error_code operation_find_host(struct clerk *clerk, struct job *job, struct host *ret_host,

@@ -185,7 +185,7 @@ static enum error_code append_shown(const struct sql_rows *rows, json_t *array, 
     uint8_t id[STATEMENT_ID_SIZE];
     const int64_t action = sql_integer(rows, 1);
     if (!sql_bytes(rows, 0, id, sizeof(id)) || action < 0 || action >= ORDER_ACTIONS)
-        return error_set(reterr, ERR_CORRUPT, 0, "the database: an order without id or action");
+        return error_set(reterr, ERR_FAILED, 0, "the database is damaged: an order without id or action");
     json_t *report = sql_is_null(rows, 5) ? NULL : json_loads(sql_text(rows, 5), 0, NULL);
     json_t *order = json_pack(
         "{s:o, s:s, s:s, s:s?, s:s, s:I, s:o, s:o, s:o}", "id", record_hex(id), "action",

@@ -2,8 +2,6 @@
 
 #include <sodium.h>
 
-#include "base/clock.h"
-
 enum { SLOTS_AT_FIRST = 1024, SERIAL_SIZE = 4, NONCE_KEY_SIZE = 32 };
 
 enum error_code presence_init(struct presence *presence, struct error *reterr)
@@ -99,17 +97,6 @@ bool presence_get_identity(struct presence *presence, const uint8_t id[MESSAGE_H
     return host != NULL;
 }
 
-bool presence_pay(struct presence_host *host, int64_t now_ns)
-{
-    const int64_t price_ns = CLOCK_NS_PER_S / PRESENCE_RATE;
-    if (host->paid_until_ns < now_ns)
-        host->paid_until_ns = now_ns;
-    if (host->paid_until_ns + price_ns > now_ns + PRESENCE_BURST_S * CLOCK_NS_PER_S)
-        return false;
-    host->paid_until_ns += price_ns;
-    return true;
-}
-
 static void format_nonce(const struct presence *presence, const struct presence_host *host, uint32_t serial,
                          uint8_t nonce[PRESENCE_NONCE_SIZE])
 {
@@ -142,4 +129,11 @@ bool presence_take_nonce(const struct presence *presence, struct presence_host *
         return false;
     host->valid_nonces &= (uint8_t) ~(1U << age);
     return true;
+}
+
+void presence_forget_after(struct presence *presence, int64_t unix_s)
+{
+    for (size_t slot = 0; slot < presence->slot_count; slot++)
+        for (struct presence_host *host = presence->slots[slot]; host; host = host->next)
+            host->was_seen = host->was_seen && host->last_seen_unix_s <= unix_s;
 }

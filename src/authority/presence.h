@@ -7,12 +7,15 @@
 #include <pthread.h>
 #include <stdint.h>
 
+#include "base/rate.h"
 #include "crypto/hpke.h"
 #include "message/message.h"
 #include "policy/policy.h"
 
 #define PRESENCE_NONCE_SIZE 16
-#define PRESENCE_NONCES 8 /* of the last answers; a host has more than one conversation */
+#define PRESENCE_RATE 10    /* messages a second a host may say, */
+#define PRESENCE_BURST_S 30 /* and so many seconds' worth at once */
+#define PRESENCE_NONCES 8   /* of the last answers; a host has more than one conversation */
 
 struct presence_host {
     struct presence_host *next; /* with the same hash */
@@ -21,7 +24,7 @@ struct presence_host {
     /* Everything below is the clerk's. */
     uint32_t nonce_serial; /* of the last nonce */
     uint8_t valid_nonces;  /* a bit for each of the last PRESENCE_NONCES: the lowest for the last */
-    int64_t paid_until_ns; /* presence_pay */
+    struct rate rate;      /* of its messages */
     bool was_seen;
     int64_t last_seen_unix_s;
     /* The boot that spoke last, and when, by the monotonic clock. */
@@ -57,17 +60,15 @@ void presence_done(struct presence *presence);
 must_check enum error_code presence_add(struct presence *presence, const uint8_t id[MESSAGE_HOST_ID_SIZE],
                                         const uint8_t identity[HPKE_KEY_SIZE], struct error *reterr);
 
+/* For the clerk: hosts that were heard of after that time, by a clock that was wrong, were not heard of. */
+void presence_forget_after(struct presence *presence, int64_t unix_s);
+
 /* For the clerk. NULL when unknown. */
 struct presence_host *presence_find(struct presence *presence, const uint8_t id[MESSAGE_HOST_ID_SIZE]);
 
 /* For workers: the host's identity; false when unknown. */
 bool presence_get_identity(struct presence *presence, const uint8_t id[MESSAGE_HOST_ID_SIZE],
                            uint8_t ret_identity[HPKE_KEY_SIZE]);
-
-/* A host may say PRESENCE_RATE messages a second, and so many seconds' worth at once: false beyond that. */
-#define PRESENCE_RATE 10
-#define PRESENCE_BURST_S 30
-bool presence_pay(struct presence_host *host, int64_t now_ns);
 
 /* A nonce for the host's next message: its serial and a MAC over host and serial, so that nothing is kept of
  * it but the serial. The oldest of more than PRESENCE_NONCES is void, all are after a restart. */

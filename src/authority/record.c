@@ -35,7 +35,7 @@ enum error_code record_get_head(struct sql *sql, uint64_t epoch, struct ledger_h
     if (!code && is_there) {
         head.sequence = (uint64_t)sql_integer(&rows, 0);
         if (!sql_bytes(&rows, 1, head.hash, sizeof(head.hash)))
-            code = error_set(reterr, ERR_CORRUPT, 0, "the last entry of the ledger has no hash");
+            code = error_set(reterr, ERR_FAILED, 0, "the last entry of the ledger has no hash");
     }
     sql_done(&rows);
     if (!code)
@@ -87,11 +87,124 @@ enum error_code record_sign_again(struct clerk *clerk, const char *kind, const v
     const char *text = NULL;
     size_t text_length = 0;
     if (!wire_before || length <= SIGN_SIGNATURE_SIZE)
-        return error_set(reterr, ERR_CORRUPT, 0, "the database: something signed is not whole");
-    if (sign_open(clerk->signing_public, kind, wire_before, length, &text, &text_length, NULL) == OK)
+        return error_set(reterr, ERR_FAILED, 0, "the database is damaged: something signed is not whole");
+    if (sign_open(clerk->face->descriptor.signing_key, kind, wire_before, length, &text, &text_length,
+                  NULL) == OK)
         return buffer_append(wire, wire_before, length, reterr);
     return sign_append(clerk->keyring->signing_key, kind, (const char *)wire_before + SIGN_SIGNATURE_SIZE,
                        length - SIGN_SIGNATURE_SIZE, wire, reterr);
+}
+
+enum error_code record_parse_checkpoint(struct clerk *clerk, const void *wire, size_t length,
+                                        struct ledger_checkpoint *ret_checkpoint, struct error *reterr)
+{
+    struct sql_rows rows = {0};
+    bool is_there = false, is_found = false;
+    enum error_code code =
+        sql_select(clerk->sql, &rows, reterr, "SELECT signed FROM descriptors ORDER BY sequence DESC", "");
+    while (!code && !is_found && !(code = sql_next(&rows, &is_there, reterr)) && is_there) {
+        struct descriptor descriptor;
+        size_t size;
+        const void *bytes = sql_blob(&rows, 0, &size);
+        is_found = bytes && !descriptor_parse(bytes, size, clerk->face->descriptor.root, &descriptor, NULL) &&
+                   !ledger_checkpoint_parse(wire, length, descriptor.signing_key, ret_checkpoint, NULL);
+    }
+    sql_done(&rows);
+    return code || is_found ? code
+                            : error_set(reterr, ERR_CORRUPT, 0,
+                                        "a checkpoint that no signing key of this authority has signed");
+}
+
+/* Entry by entry. Ends rows. */
+static enum error_code walk(struct sql_rows *rows, struct ledger_verifier *verifier, struct error *reterr)
+{
+    bool is_there = false;
+    enum error_code code = OK;
+    while (!code && !(code = sql_next(rows, &is_there, reterr)) && is_there) {
+        struct ledger_entry entry = {.sequence = (uint64_t)sql_integer(rows, 0)};
+        if (!sql_bytes(rows, 1, entry.hash, sizeof(entry.hash)))
+            memset(entry.hash, 0, sizeof(entry.hash));
+        entry.bytes = sql_blob(rows, 2, &entry.length);
+        code = ledger_verify_entry(verifier, &entry, reterr);
+    }
+    sql_done(rows);
+    return code ? code : ledger_verify_end(verifier, reterr);
+}
+
+/* The first entry of an epoch after the first says where the one before it ended: {"earlier_epoch",
+ * "earlier_entries","earlier_hash"}. earlier 0: there was none. */
+static enum error_code check_end(struct sql *sql, uint64_t epoch, uint64_t earlier,
+                                 const struct ledger_head *head, struct error *reterr)
+{
+    struct sql_rows rows = {0};
+    _cleanup_(json_freep) json_t *entry = NULL;
+    uint8_t hash[LEDGER_HASH_SIZE];
+    bool is_there = false;
+    size_t length = 0;
+    enum error_code code = sql_select(
+        sql, &rows, reterr,
+        "SELECT entry FROM ledger_earlier WHERE epoch = ?1 AND sequence = 1 UNION ALL SELECT entry "
+        "FROM ledger WHERE sequence = 1 AND ?1 = (SELECT epoch FROM state)",
+        "i", (int64_t)epoch);
+    if (!code)
+        code = sql_next(&rows, &is_there, reterr);
+    const void *bytes = !code && is_there ? sql_blob(&rows, 0, &length) : NULL;
+    entry = bytes ? json_loadb(bytes, length, 0, NULL) : NULL;
+    sql_done(&rows);
+    if (code)
+        return code;
+    const json_t *named = json_object_get(entry, "earlier_epoch");
+    const bool is_first = !earlier && !named;
+    const bool goes_on =
+        earlier && (uint64_t)json_integer_value(named) == earlier &&
+        (uint64_t)json_integer_value(json_object_get(entry, "earlier_entries")) == head->sequence &&
+        json_get_hex(entry, "earlier_hash", hash, sizeof(hash), NULL) == OK &&
+        memcmp(hash, head->hash, sizeof(hash)) == 0;
+    return is_first || goes_on ? OK
+                               : error_set(reterr, ERR_CORRUPT, 0,
+                                           "epoch %llu of the ledger does not go on from the one before it",
+                                           (unsigned long long)epoch);
+}
+
+/* All epochs before epoch, one after the other: *ret_earlier is the last of them, where it stood ret_head. */
+static enum error_code verify_earlier(struct sql *sql, const struct ledger_checkpoint *checkpoints,
+                                      size_t count, uint64_t *ret_earlier, struct ledger_head *ret_head,
+                                      struct error *reterr)
+{
+    enum error_code code = OK;
+    for (;;) {
+        struct sql_rows rows = {0};
+        struct ledger_verifier verifier;
+        bool is_there = false;
+        code = sql_select(sql, &rows, reterr, "SELECT min(epoch) FROM ledger_earlier WHERE epoch > ?", "i",
+                          (int64_t)*ret_earlier);
+        if (!code)
+            code = sql_next(&rows, &is_there, reterr);
+        const bool is_last = !code && sql_is_null(&rows, 0);
+        const uint64_t epoch = code ? 0 : (uint64_t)sql_integer(&rows, 0);
+        sql_done(&rows);
+        if (code || is_last)
+            return code;
+        code = check_end(sql, epoch, *ret_earlier, ret_head, reterr);
+        if (!code)
+            code = sql_select(sql, &rows, reterr,
+                              "SELECT sequence, hash, entry FROM ledger_earlier WHERE epoch = ? "
+                              "ORDER BY sequence",
+                              "i", (int64_t)epoch);
+        if (code)
+            return code;
+        _cleanup_(freep) struct ledger_checkpoint *of_epoch = calloc(count + 1, sizeof(*of_epoch));
+        size_t of_epoch_count = 0;
+        for (size_t i = 0; of_epoch && i < count; i++)
+            if (checkpoints[i].epoch == epoch)
+                of_epoch[of_epoch_count++] = checkpoints[i];
+        ledger_verify_begin(&verifier, epoch, of_epoch, of_epoch_count);
+        code = walk(&rows, &verifier, reterr);
+        if (code)
+            return error_prefix(reterr, "epoch %llu", (unsigned long long)epoch);
+        *ret_earlier = epoch;
+        *ret_head = verifier.head;
+    }
 }
 
 enum error_code record_verify(struct sql *sql, uint64_t epoch, const struct ledger_checkpoint *checkpoints,
@@ -99,20 +212,17 @@ enum error_code record_verify(struct sql *sql, uint64_t epoch, const struct ledg
 {
     struct sql_rows rows = {0};
     struct ledger_verifier verifier;
-    bool is_there = false;
-    ledger_verify_begin(&verifier, epoch, checkpoints, count);
-    enum error_code code =
-        sql_select(sql, &rows, reterr, "SELECT sequence, hash, entry FROM ledger ORDER BY sequence", "");
-    while (!code && !(code = sql_next(&rows, &is_there, reterr)) && is_there) {
-        struct ledger_entry entry = {.sequence = (uint64_t)sql_integer(&rows, 0)};
-        if (!sql_bytes(&rows, 1, entry.hash, sizeof(entry.hash)))
-            memset(entry.hash, 0, sizeof(entry.hash));
-        entry.bytes = sql_blob(&rows, 2, &entry.length);
-        code = ledger_verify_entry(&verifier, &entry, reterr);
-    }
-    sql_done(&rows);
+    struct ledger_head earlier_head = {0};
+    uint64_t earlier = 0;
+    enum error_code code = verify_earlier(sql, checkpoints, count, &earlier, &earlier_head, reterr);
     if (!code)
-        code = ledger_verify_end(&verifier, reterr);
+        code = check_end(sql, epoch, earlier, &earlier_head, reterr);
+    ledger_verify_begin(&verifier, epoch, checkpoints, count);
+    if (!code)
+        code =
+            sql_select(sql, &rows, reterr, "SELECT sequence, hash, entry FROM ledger ORDER BY sequence", "");
+    if (!code)
+        code = walk(&rows, &verifier, reterr);
     if (!code)
         *ret_head = verifier.head;
     return code;

@@ -28,7 +28,12 @@ must_check enum error_code record_sign_checkpoint(struct clerk *clerk, struct bu
 must_check enum error_code record_sign_again(struct clerk *clerk, const char *kind, const void *wire_before,
                                              size_t length, struct buffer *wire, struct error *reterr);
 
-/* Walk all entries and compare with checkpoints. *ret_head is where it stands. */
+/* A checkpoint that was signed with any key this authority ever had in a descriptor. ERR_CORRUPT. */
+must_check enum error_code record_parse_checkpoint(struct clerk *clerk, const void *wire, size_t length,
+                                                   struct ledger_checkpoint *ret_checkpoint,
+                                                   struct error *reterr);
+
+/* Walk all entries, of earlier epochs too, and compare with checkpoints. *ret_head is where it stands. */
 must_check enum error_code record_verify(struct sql *sql, uint64_t epoch,
                                          const struct ledger_checkpoint *checkpoints, size_t count,
                                          struct ledger_head *ret_head, struct error *reterr);

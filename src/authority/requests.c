@@ -21,7 +21,7 @@ static enum error_code read_request(struct sql_rows *rows, struct request *reque
         !sql_bytes(rows, 3, request->message, sizeof(request->message)) || !opens ||
         length % sizeof(struct request_open) || length > sizeof(request->opens) ||
         sql_integer(rows, 4) >= POLICY_REQUEST_STATES)
-        return error_set(reterr, ERR_CORRUPT, 0, "the database: a request is incomplete");
+        return error_set(reterr, ERR_FAILED, 0, "the database is damaged: a request is incomplete");
     memcpy(request->opens, opens, length);
     request->open_count = length / sizeof(struct request_open);
     policy->state = (enum policy_request_state)sql_integer(rows, 4);

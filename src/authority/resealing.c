@@ -54,7 +54,7 @@ static enum error_code read_survivors(struct clerk *clerk, const struct bucket *
         struct survivor survivor;
         if (!sql_bytes(&rows, 0, survivor.keyslot, sizeof(survivor.keyslot)) ||
             !sql_bytes(&rows, 1, survivor.sealed, sizeof(survivor.sealed)))
-            code = error_set(reterr, ERR_CORRUPT, 0, "the database: a keyslot without its scalar");
+            code = error_set(reterr, ERR_FAILED, 0, "the database is damaged: a keyslot without its scalar");
         else
             code = buffer_append(survivors, &survivor, sizeof(survivor), reterr);
     }

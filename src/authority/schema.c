@@ -186,6 +186,41 @@ static const char tables[] =
     "  entry BLOB NOT NULL" /* as hashed */
     ") STRICT;"
 
+    /* Entries of the epochs before this one, as they were in a backup. */
+    "CREATE TABLE ledger_earlier("
+    "  epoch INTEGER NOT NULL,"
+    "  sequence INTEGER NOT NULL,"
+    "  hash BLOB NOT NULL,"
+    "  entry BLOB NOT NULL,"
+    "  PRIMARY KEY(epoch, sequence)"
+    ") STRICT;"
+
+    /* Every descriptor that was in force, as signed: whose checkpoints are whose. */
+    "CREATE TABLE descriptors("
+    "  sequence INTEGER PRIMARY KEY,"
+    "  signed BLOB NOT NULL,"
+    "  installed_at INTEGER NOT NULL"
+    ") STRICT;"
+
+    "CREATE TABLE moving("
+    "  one INTEGER PRIMARY KEY CHECK(one = 1),"
+    "  previous_until INTEGER NOT NULL DEFAULT 0," /* when the previous message key is destroyed; 0: none */
+    "  backup_key BLOB"                            /* the public key envelopes are sealed to, 32 bytes */
+    ") STRICT;"
+
+    /* Hosts whose lineage may have gone on since the backup: the boot that was open then tells it. */
+    "CREATE TABLE restored_hosts(host BLOB PRIMARY KEY REFERENCES hosts(id)) STRICT, WITHOUT ROWID;"
+
+    /* Each is a key copy: its envelope opens every scalar there was. */
+    "CREATE TABLE backups("
+    "  id BLOB PRIMARY KEY,"
+    "  backup_key BLOB NOT NULL," /* 32 bytes */
+    "  made_at INTEGER NOT NULL,"
+    "  made_by TEXT NOT NULL,"
+    "  destroyed_at INTEGER," /* the envelope, as a person declares */
+    "  destroyed_by TEXT"
+    ") STRICT, WITHOUT ROWID;"
+
     "PRAGMA application_id = 1752527723;" /* "husk" */
     "PRAGMA user_version = 1;";
 _Static_assert(SCHEMA_VERSION == 1, "the last line above");

@@ -17,25 +17,51 @@ struct sql {
     sqlite3 *database;
     struct prepared prepared[STATEMENTS_MAXIMUM];
     size_t prepared_count;
+    bool has_trouble;
+};
+
+/* What the disk, and not a value, is to blame for; in words for people. */
+static const struct {
+    int result;
+    enum error_code code;
+    const char *words, *remedy;
+} troubles[] = {
+    {SQLITE_FULL, ERR_NO_SPACE, "the disk of the authority is full",
+     "make room on it: huskd goes on by itself"},
+    {SQLITE_READONLY, ERR_FAILED, "the database cannot be written",
+     "see whether its filesystem is read-only, and whose its files are; then start huskd again"},
+    {SQLITE_CORRUPT, ERR_CORRUPT, "the database is damaged",
+     "stop huskd and look after its disk; a backup is restored by huskd restore"},
+    {SQLITE_NOTADB, ERR_CORRUPT, "the database is damaged, or is none",
+     "stop huskd and look after its disk; a backup is restored by huskd restore"},
+    {SQLITE_IOERR, ERR_FAILED, "the database cannot be read or written",
+     "look after the disk of the authority, then start huskd again"},
+    {SQLITE_CANTOPEN, ERR_FAILED, "the files of the database cannot be opened",
+     "see whose they are, and whether their filesystem can be written; then start huskd again"},
+    {SQLITE_NOMEM, ERR_NO_MEMORY, "no memory for the database", ""},
 };
 
 static enum error_code failed(struct sql *sql, const char *doing, struct error *reterr)
 {
     const int result = sqlite3_extended_errcode(sql->database);
     const char *words = sqlite3_errmsg(sql->database);
-    switch (result & 0xff) {
-    case SQLITE_FULL:
-        return error_set(reterr, ERR_NO_SPACE, 0, "the database: %s: %s", doing, words);
-    case SQLITE_NOMEM:
-        return error_set(reterr, ERR_NO_MEMORY, 0, "the database: %s: %s", doing, words);
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-        return error_set(reterr, ERR_CORRUPT, 0, "the database: %s: %s", doing, words);
-    case SQLITE_CONSTRAINT:
-        return error_set(reterr, ERR_EXISTS, 0, "the database: %s: %s", doing, words);
-    default:
-        return error_set(reterr, ERR_FAILED, 0, "the database: %s: %s", doing, words);
+    for (size_t i = 0; i < ARRAY_SIZE(troubles); i++) {
+        if ((result & 0xff) != troubles[i].result)
+            continue;
+        sql->has_trouble = true;
+        error_set(reterr, troubles[i].code, 0, "%s: %s", troubles[i].words, words);
+        error_remedy(reterr, "%s", troubles[i].remedy);
+        return troubles[i].code;
     }
+    return error_set(reterr, (result & 0xff) == SQLITE_CONSTRAINT ? ERR_EXISTS : ERR_FAILED, 0,
+                     "the database: %s: %s", doing, words);
+}
+
+bool sql_take_trouble(struct sql *sql)
+{
+    const bool has_trouble = sql->has_trouble;
+    sql->has_trouble = false;
+    return has_trouble;
 }
 
 /* Pages are kept in memory up to 64 MiB, as many as erasing a group of ten thousand changes. The log is moved
@@ -142,6 +168,11 @@ enum error_code sql_run(struct sql *sql, struct error *reterr, const char *text,
     sqlite3_reset(statement);
     sqlite3_clear_bindings(statement);
     return code;
+}
+
+int64_t sql_total_changes(const struct sql *sql)
+{
+    return sqlite3_total_changes(sql->database);
 }
 
 int sql_changes(const struct sql *sql)
@@ -252,6 +283,56 @@ void sql_piece_undo(struct sql *sql)
         return;
     /* A transaction that cannot be undone in part is not committed either: sql_commit fails then. */
     sql_roll_back(sql);
+}
+
+enum error_code sql_copy(struct sql *sql, const char *path, struct error *reterr)
+{
+    sqlite3 *copy = NULL;
+    enum error_code code = OK;
+    int result = sqlite3_open_v2(
+        path, &copy, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW,
+        NULL);
+    sqlite3_backup *backup =
+        result == SQLITE_OK ? sqlite3_backup_init(copy, "main", sql->database, "main") : NULL;
+    if (backup) {
+        result = sqlite3_backup_step(backup, -1);
+        const int finished = sqlite3_backup_finish(backup);
+        result = result == SQLITE_DONE ? finished : result;
+    } else if (result == SQLITE_OK) {
+        result = sqlite3_errcode(copy);
+    }
+    if (result != SQLITE_OK)
+        code = error_set(reterr, (result & 0xff) == SQLITE_FULL ? ERR_NO_SPACE : ERR_FAILED, 0,
+                         "cannot copy the database: %s", sqlite3_errstr(result));
+    sqlite3_close(copy);
+    return code;
+}
+
+/* Ends rows. */
+static enum error_code take_check(struct sql_rows *rows, struct error *reterr)
+{
+    bool is_there = false;
+    enum error_code code = sql_next(rows, &is_there, reterr);
+    if (!code && (!is_there || strcmp(sql_text(rows, 0), "ok") != 0)) {
+        code = error_set(reterr, ERR_CORRUPT, 0, "the database is damaged: %s", sql_text(rows, 0));
+        error_remedy(reterr, "look after its disk; a backup is restored by huskd restore");
+    }
+    sql_done(rows);
+    return code;
+}
+
+enum error_code sql_check_quickly(struct sql *sql, struct error *reterr)
+{
+    struct sql_rows rows = {0};
+    enum error_code code = sql_select(sql, &rows, reterr, "PRAGMA quick_check(1)", "");
+    return code ? code : take_check(&rows, reterr);
+}
+
+enum error_code sql_check_whole(struct sql *sql, struct error *reterr)
+{
+    struct sql_rows rows = {0};
+    enum error_code code = sql_select(sql, &rows, reterr, "PRAGMA integrity_check(1)", "");
+    return code ? code : take_check(&rows, reterr);
 }
 
 enum error_code sql_get_version(struct sql *sql, int64_t *ret_version, struct error *reterr)

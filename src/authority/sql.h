@@ -28,6 +28,13 @@ must_check enum error_code sql_script(struct sql *sql, const char *text, struct 
 must_check enum error_code sql_run(struct sql *sql, struct error *reterr, const char *text, const char *types,
                                    ...);
 
+/* Whether since the last call something failed that the disk or the memory is to blame for, not what was
+ * asked. */
+bool sql_take_trouble(struct sql *sql);
+
+/* How many rows were changed since it was opened. */
+int64_t sql_total_changes(const struct sql *sql);
+
 /* How many rows the last sql_run changed. */
 int sql_changes(const struct sql *sql);
 
@@ -58,6 +65,14 @@ void sql_roll_back(struct sql *sql);
 must_check enum error_code sql_piece_begin(struct sql *sql, struct error *reterr);
 must_check enum error_code sql_piece_keep(struct sql *sql, struct error *reterr);
 void sql_piece_undo(struct sql *sql);
+
+/* Copy the database as it stands in sql's transaction to a new file at path: one file, durable when it
+ * returns. */
+must_check enum error_code sql_copy(struct sql *sql, const char *path, struct error *reterr);
+
+/* Every page looked at, and whole: every index too. ERR_CORRUPT names the first thing that is wrong. */
+must_check enum error_code sql_check_quickly(struct sql *sql, struct error *reterr);
+must_check enum error_code sql_check_whole(struct sql *sql, struct error *reterr);
 
 /* The version of the schema the file carries (PRAGMA user_version). */
 must_check enum error_code sql_get_version(struct sql *sql, int64_t *ret_version, struct error *reterr);

@@ -64,7 +64,7 @@ enum error_code watching_compare(struct clerk *clerk, const struct host *host, c
     if (code || has)
         return code;
     /* Anybody can write a checkpoint; what this authority signed nobody else can. */
-    if (ledger_checkpoint_parse(wire.data, wire.length, clerk->signing_public, &seen, NULL))
+    if (record_parse_checkpoint(clerk, wire.data, wire.length, &seen, NULL))
         return OK;
     return raise(clerk, host, &seen, &wire, reterr);
 }

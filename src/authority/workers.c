@@ -7,6 +7,8 @@
 
 enum { WORKERS_MAXIMUM = 64 };
 
+static const char AWAITING_ROOT[] = "the authority was restored and waits for its descriptor: try again";
+
 struct workers {
     struct clerk *clerk;
     uint8_t decoy[HPKE_KEY_SIZE]; /* the identity of hosts nobody knows */
@@ -20,20 +22,8 @@ struct workers {
     unsigned count;
 };
 
-/* The key the message names; one that names none of ours is tried with the current key, and fails like any
- * other: the same work for all. */
-static struct message_key choose_key(const struct clerk *clerk, const struct message_header *header)
-{
-    uint8_t id[MESSAGE_KEY_ID_SIZE];
-    if (clerk->next_message_key) {
-        message_key_id(clerk->descriptor.next_message_key, id);
-        if (memcmp(id, header->key_id, sizeof(id)) == 0)
-            return (struct message_key){clerk->next_message_key, clerk->descriptor.next_message_key};
-    }
-    return (struct message_key){clerk->message_key, clerk->descriptor.message_key};
-}
-
-static enum error_code open_message(struct workers *workers, struct job *job, struct error *reterr)
+static enum error_code open_message(struct workers *workers, const struct face *face, struct job *job,
+                                    struct error *reterr)
 {
     struct message_header header;
     uint8_t identity[HPKE_KEY_SIZE];
@@ -42,7 +32,7 @@ static enum error_code open_message(struct workers *workers, struct job *job, st
         return code;
     if (!presence_get_identity(&workers->clerk->presence, header.host_id, identity))
         memcpy(identity, workers->decoy, sizeof(identity));
-    code = message_open(job->wire, job->wire_length, choose_key(workers->clerk, &header),
+    code = message_open(job->wire, job->wire_length, face_choose_key(face, header.key_id),
                         header.mode == MESSAGE_AUTH ? identity : NULL, &job->object, &job->context, reterr);
     if (!code)
         code = message_get_type(job->object, header.mode, &job->type, reterr);
@@ -61,13 +51,17 @@ static void work(struct workers *workers, struct job *job)
         return;
     }
     job->is_opened = true;
-    if (open_message(workers, job, NULL) == OK) {
+    struct face *face = face_place_take(&clerk->face_place);
+    if (face->is_awaiting_root) {
+        job_answer_plain(job, ANSWER_TRY_AGAIN, AWAITING_ROOT, sizeof(AWAITING_ROOT) - 1);
+    } else if (open_message(workers, face, job, NULL) == OK) {
         free(TAKE(job->wire));
         clerk_put(clerk, job);
-        return;
+    } else {
+        atomic_fetch_add(&clerk->unreadable, 1);
+        job_answer_plain(job, ANSWER_DESCRIPTOR, face->bytes.data, face->bytes.length);
     }
-    atomic_fetch_add(&clerk->unreadable, 1);
-    job_answer_plain(job, ANSWER_DESCRIPTOR, clerk->descriptor_bytes.data, clerk->descriptor_bytes.length);
+    face_place_give(&clerk->face_place, face);
 }
 
 static struct job *take_next(struct workers *workers)

@@ -110,24 +110,12 @@ static enum error_code make_heartbeat(struct client *client, struct client_pin *
     if (!code)
         code = client_facts(message, reterr);
     if (!code)
-        code = json_set_new(message, "descriptor_sequence",
-                            json_integer((json_int_t)pin->descriptor.sequence), reterr);
-    if (!code)
         code = client_ledger_set(client, pin, message, reterr);
     if (!code && probe)
         code = json_set_hex(message, "probe", probe, CLIENT_ID_SIZE, reterr);
     if (!code)
         *ret_message = TAKE(message);
     return code;
-}
-
-void client_take_descriptor(struct client *client, struct client_pin *pin, json_t *result)
-{
-    _cleanup_(buffer_done) struct buffer bytes = {.maximum = DESCRIPTOR_MAXIMUM};
-    const char *text = json_string_value(json_object_get(result, "descriptor"));
-    if (text && text_append_bytes(&bytes, text, NULL) == OK &&
-        client_pin_take_descriptor(pin, bytes.data, bytes.length, NULL) == OK)
-        (void)!client_pin_write(client, pin, NULL);
 }
 
 void client_news_done(struct client_news *news)
@@ -202,7 +190,6 @@ enum error_code client_heartbeat(struct client *client, struct client_pin *pin, 
     }
     if (code)
         return code;
-    client_take_descriptor(client, pin, result);
     *ret_news = news;
     news = (struct client_news){0};
     return OK;

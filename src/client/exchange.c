@@ -73,6 +73,19 @@ static enum error_code take_error(struct sending *sending, json_t *answer, struc
     return error_set(reterr, code, 0, "the authority says %s: %s", text_shown(word), text_shown(message));
 }
 
+/* A newer one that an answer brings: before anything else in it, which may be signed under its key. A new
+ * host is not pinned yet; where it cannot be written, it comes again. */
+static void take_newer_descriptor(struct client *client, struct client_pin *pin, const json_t *answer)
+{
+    _cleanup_(buffer_done) struct buffer bytes = {.maximum = DESCRIPTOR_MAXIMUM};
+    const char *text = json_string_value(json_object_get(json_object_get(answer, "result"), "descriptor"));
+    if (!text)
+        text = json_string_value(json_object_get(json_object_get(answer, "error"), "descriptor"));
+    if (client_find(client, pin->id) == pin && text && text_append_bytes(&bytes, text, NULL) == OK &&
+        client_pin_take_descriptor(pin, bytes.data, bytes.length, NULL) == OK)
+        (void)!client_pin_write(client, pin, NULL);
+}
+
 /* What the sealed answer says. ERR_CHANGED: again, with the new nonce. */
 static enum error_code take_sealed(struct sending *sending, json_t *answer, struct error *reterr)
 {
@@ -92,6 +105,7 @@ static enum error_code take_sealed(struct sending *sending, json_t *answer, stru
         return code;
     if (has_nonce)
         client_nonce_put(sending->client, sending->pin, nonce);
+    take_newer_descriptor(sending->client, sending->pin, answer);
     client_ledger_watch(sending->client, sending->pin, &sending->ledger,
                         json_object_get(answer, "checkpoint"));
     if (json_object_get(answer, "error"))
@@ -136,6 +150,9 @@ static enum error_code seal(struct sending *sending, struct buffer *wire, struct
         client_nonce_get(client, sending->pin, nonce);
         code = json_set_hex(sending->message, "nonce", nonce, sizeof(nonce), reterr);
     }
+    if (!code && is_auth)
+        code = json_set_new(sending->message, "descriptor_sequence",
+                            json_integer((json_int_t)sending->pin->descriptor.sequence), reterr);
     return code ? code
                 : message_seal(sending->message, sending->pin->descriptor.message_key,
                                is_auth ? client->identity : NULL, is_auth ? sending->pin->host : NULL, wire,

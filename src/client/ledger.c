@@ -152,7 +152,9 @@ void client_ledger_watch(struct client *client, const struct client_pin *pin,
         ledger_checkpoint_parse(wire.data, wire.length, pin->descriptor.signing_key, &seen.head, NULL))
         return;
     snprintf(seen.text, sizeof(seen.text), "%s", text);
-    const enum client_ledger_step step = client_ledger_compare(before, &seen.head);
+    /* Only the root begins an epoch: with a descriptor that says so. */
+    const enum client_ledger_step step =
+        seen.head.epoch == pin->descriptor.epoch ? client_ledger_compare(before, &seen.head) : LEDGER_DIFFERS;
     if (step != LEDGER_STANDS)
         keep(client, pin, step, &seen);
 }

@@ -46,15 +46,11 @@ static enum error_code erase(struct client *client, struct client_pin *pin, cons
     if (!code)
         code = json_set_new(message, "final", json_boolean(!vault), reterr);
     if (!code)
-        code = json_set_new(message, "descriptor_sequence",
-                            json_integer((json_int_t)pin->descriptor.sequence), reterr);
-    if (!code)
         code = client_exchange(client, pin, message, CLIENT_PROMPT, &result, reterr);
     if (!code)
         code = json_get_array(result, "erased", CLIENT_ORDERS_GIVEN_MAXIMUM, &answers, reterr);
     if (code)
         return code;
-    client_take_descriptor(client, pin, result); /* with the key it is signed with */
     return find_answer(pin, answers, vault, wire, ret_erased, reterr);
 }
 

@@ -60,9 +60,6 @@ must_check enum error_code client_exchange_or_refusal(struct client *client, str
                                                       json_t **ret_result, json_t **ret_refusal,
                                                       struct error *reterr);
 
-/* Take the descriptor a result brings, and write it; one that is not taken changes nothing. */
-void client_take_descriptor(struct client *client, struct client_pin *pin, json_t *result);
-
 /* Send `done` about the order or vault (subject) of that id. Takes over report. */
 must_check enum error_code client_tell_done(struct client *client, struct client_pin *pin,
                                             const char *subject, const uint8_t id[CLIENT_ID_SIZE],

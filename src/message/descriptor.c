@@ -2,6 +2,7 @@
 
 #include <sodium.h>
 
+#include "base/text.h"
 #include "json/json.h"
 
 #define DESCRIPTOR_KIND "husk descriptor v1"
@@ -28,6 +29,8 @@ enum error_code descriptor_format(const struct descriptor *descriptor, struct bu
     if (!code)
         code = json_set_new(object, "sequence", json_integer((json_int_t)descriptor->sequence), reterr);
     if (!code)
+        code = json_set_new(object, "epoch", json_integer((json_int_t)descriptor->epoch), reterr);
+    if (!code)
         code = json_set_hex(object, "root", descriptor->root, SIGN_PUBLIC_SIZE, reterr);
     if (!code)
         code = json_set_hex(object, "message_key", descriptor->message_key, HPKE_KEY_SIZE, reterr);
@@ -50,6 +53,19 @@ enum error_code descriptor_sign(const char *text, size_t length, const struct se
     return sign_append(root_key, DESCRIPTOR_KIND, text, length, wire, reterr);
 }
 
+enum error_code descriptor_add_address(struct descriptor *descriptor, const char *address,
+                                       struct error *reterr)
+{
+    if (descriptor->address_count == DESCRIPTOR_ADDRESSES_MAXIMUM)
+        return error_set(reterr, ERR_USAGE, 0, "an authority has 1 to %d addresses",
+                         DESCRIPTOR_ADDRESSES_MAXIMUM);
+    if (strlen(address) >= DESCRIPTOR_ADDRESS_SIZE ||
+        (strncmp(address, "http://", 7) != 0 && strncmp(address, "https://", 8) != 0))
+        return error_set(reterr, ERR_USAGE, 0, "\"%s\" is no http:// or https:// URL", text_shown(address));
+    snprintf(descriptor->addresses[descriptor->address_count++], DESCRIPTOR_ADDRESS_SIZE, "%s", address);
+    return OK;
+}
+
 static enum error_code parse_addresses(json_t *object, struct descriptor *descriptor, struct error *reterr)
 {
     json_t *array;
@@ -58,10 +74,8 @@ static enum error_code parse_addresses(json_t *object, struct descriptor *descri
         return code;
     for (size_t i = 0; i < json_array_size(array); i++) {
         const char *address = json_string_value(json_array_get(array, i));
-        if (!address || strlen(address) >= DESCRIPTOR_ADDRESS_SIZE ||
-            (strncmp(address, "http://", 7) != 0 && strncmp(address, "https://", 8) != 0))
+        if (!address || descriptor_add_address(descriptor, address, NULL) != OK)
             return error_set(reterr, ERR_CORRUPT, 0, "the descriptor: an address that is no http URL");
-        snprintf(descriptor->addresses[descriptor->address_count++], DESCRIPTOR_ADDRESS_SIZE, "%s", address);
     }
     return descriptor->address_count > 0
                ? OK
@@ -72,12 +86,14 @@ static enum error_code parse_text(const char *text, size_t length, struct descri
                                   struct error *reterr)
 {
     _cleanup_(json_freep) json_t *object = NULL;
-    int64_t sequence = 0;
+    int64_t sequence = 0, epoch = 0;
     enum error_code code = json_parse_object(text, length, "the descriptor", &object, reterr);
     if (!code)
         code = json_check_version(object, DESCRIPTOR_VERSION, "the descriptor", reterr);
     if (!code)
         code = json_get_integer(object, "sequence", 1, INT64_MAX, &sequence, reterr);
+    if (!code)
+        code = json_get_integer(object, "epoch", 1, INT64_MAX, &epoch, reterr);
     if (!code)
         code = json_get_hex(object, "root", descriptor->root, SIGN_PUBLIC_SIZE, reterr);
     if (!code)
@@ -92,6 +108,17 @@ static enum error_code parse_text(const char *text, size_t length, struct descri
     if (!code)
         code = parse_addresses(object, descriptor, reterr);
     descriptor->sequence = (uint64_t)sequence;
+    descriptor->epoch = (uint64_t)epoch;
+    return code;
+}
+
+enum error_code descriptor_read_text(const char *text, size_t length, struct descriptor *ret_descriptor,
+                                     struct error *reterr)
+{
+    struct descriptor descriptor = {0};
+    enum error_code code = parse_text(text, length, &descriptor, reterr);
+    if (!code)
+        *ret_descriptor = descriptor;
     return code;
 }
 

@@ -13,6 +13,7 @@
 
 struct descriptor {
     uint64_t sequence; /* from 1 */
+    uint64_t epoch;    /* of the ledger, from 1: a checkpoint of another is none of this authority's */
     int64_t issued_at_unix_s;
     uint8_t root[SIGN_PUBLIC_SIZE];
     uint8_t message_key[HPKE_KEY_SIZE];
@@ -23,6 +24,10 @@ struct descriptor {
     unsigned address_count;
 };
 
+/* One more address. ERR_USAGE when it is no http:// or https:// URL, or one too many. */
+must_check enum error_code descriptor_add_address(struct descriptor *descriptor, const char *address,
+                                                  struct error *reterr);
+
 /* The JSON text to be signed, appended to text. */
 must_check enum error_code descriptor_format(const struct descriptor *descriptor, struct buffer *text,
                                              struct error *reterr);
@@ -30,6 +35,10 @@ must_check enum error_code descriptor_format(const struct descriptor *descriptor
 /* Sign such a text with the root's private key: signature and text appended to wire. */
 must_check enum error_code descriptor_sign(const char *text, size_t length, const struct secret *root_key,
                                            struct buffer *wire, struct error *reterr);
+
+/* Read such a text before it is signed. ERR_CORRUPT, ERR_TOO_NEW. */
+must_check enum error_code descriptor_read_text(const char *text, size_t length,
+                                                struct descriptor *ret_descriptor, struct error *reterr);
 
 /* Check and read the bytes of a descriptor. root is the pinned one; NULL takes the one the descriptor names,
  * for the first contact, where its fingerprint is checked afterwards. ERR_CORRUPT, ERR_TOO_NEW; ERR_DENIED

@@ -60,11 +60,12 @@ enum policy_lineage_state policy_lineage_compare(const struct policy_lineage *li
     return !presented && !lineage->has_current ? POLICY_LINEAGE_NEW : POLICY_LINEAGE_STALE;
 }
 
-unsigned policy_count_people(const struct policy_approval *approvals, size_t count, unsigned flags)
+unsigned policy_count_people(const struct policy_approval *approvals, size_t count, unsigned flags,
+                             unsigned needed)
 {
     unsigned people = 0;
     for (size_t i = 0; i < count; i++) {
-        bool is_new = (flags & ~approvals[i].flags) == 0;
+        bool is_new = (flags & ~approvals[i].flags) == 0 && (approvals[i].uid != 0 || needed <= 1);
         for (size_t j = 0; is_new && j < i; j++)
             is_new = approvals[j].uid != approvals[i].uid || (flags & ~approvals[j].flags) != 0;
         people += is_new;
@@ -174,7 +175,8 @@ void policy_decide(const struct policy_host *host, const struct policy_group *gr
     const enum ticket_use ticket_use = use_of_ticket(request, ticket, now_unix_s);
     const unsigned needed = group->approvals > 0 ? group->approvals : 1;
     decision.flags = find_flags(host, request, ticket_use);
-    decision.approvals = policy_count_people(request->approvals, request->approval_count, decision.flags);
+    decision.approvals =
+        policy_count_people(request->approvals, request->approval_count, decision.flags, group->approvals);
     if (!is_denied(host, group, request, now_unix_s, &decision)) {
         find_reasons(host, group, request, ticket_use, now_unix_s, &decision);
         if (decision.reason_count == 0 || decision.approvals >= needed) {

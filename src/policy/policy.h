@@ -171,6 +171,8 @@ void policy_decide(const struct policy_host *host, const struct policy_group *gr
                    const struct policy_request *request, const struct policy_ticket *ticket,
                    int64_t now_unix_s, struct policy_decision *ret_decision);
 
-/* How many people these approvals are for a request with these flags. One uid is one person, and uid 0, which
- * can act as any other, is one too, however many names it used. */
-unsigned policy_count_people(const struct policy_approval *approvals, size_t count, unsigned flags);
+/* How many people these approvals are for a request with these flags, where needed are needed. One uid is one
+ * person. uid 0 can act as any other: alone it may decide what one person may, and beside others it is
+ * nobody, whatever name stands behind it. */
+unsigned policy_count_people(const struct policy_approval *approvals, size_t count, unsigned flags,
+                             unsigned needed);

@@ -11,6 +11,7 @@ import time
 import unittest
 
 import authority
+import prometheus
 import husk
 
 
@@ -192,18 +193,9 @@ class VerbsTest(unittest.TestCase):
             self.assertEqual(server.document("host", "show", "web1")["result"]["hosts"][0]["state"], "erased")
             host.close()
 
-    def test_what_is_not_there_yet_says_so(self):
-        with authority.running() as server:
-            done = server.run("backup", "--to", f"{server.directory}/b", "--recovery-key", "x")
-            if done.status != 0:
-                done.expect_error_line_of("huskd", husk.REFUSED, husk.FAILED, husk.USAGE)
-
     def test_metrics_are_in_the_form_of_prometheus(self):
         with authority.running() as server:
-            text = server.ok("metrics").out
-            self.assertGreater(len(text.splitlines()), 5)
-            for line in text.splitlines():
-                self.assertRegex(line, r"\A(# (HELP|TYPE) huskd_[a-z_]+ .+|huskd_[a-z_]+ \d+)\Z")
+            self.assertIn("huskd_hosts", prometheus.parse(server.ok("metrics").out))
 
     def test_times_are_read_strictly(self):
         with authority.running() as server:

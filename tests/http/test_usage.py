@@ -9,9 +9,10 @@ import authority
 import husk
 
 VERBS = ["init", "serve", "token create", "host list", "host show", "host hold", "host release", "host lock",
-         "host erase", "host accept-restore", "group set", "group list", "request list", "request approve",
-         "request deny", "ledger show", "ledger verify", "keycopy list", "keycopy destroyed", "descriptor prepare",
-         "descriptor sign", "descriptor install", "backup", "metrics", "help"]
+         "host erase", "host accept-restore", "group set", "group list", "group erase", "request list",
+         "request approve", "request deny", "ledger show", "ledger verify", "ledger export", "keycopy list",
+         "keycopy destroyed", "descriptor prepare", "descriptor sign", "descriptor install", "backup", "restore",
+         "clock accept", "metrics", "help"]
 
 
 def table():

@@ -7,6 +7,7 @@
 #include "authority/directory.h"
 #include "authority/keyslots.h"
 #include "authority/record.h"
+#include "authority/state.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/text.h"
@@ -18,29 +19,7 @@ static enum error_code write_descriptor(const struct clerk *clerk, const char *p
 {
     _cleanup_(close_fdp) int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     return fd < 0 ? error_set(reterr, ERR_FAILED, errno, "cannot make %s", path)
-                  : file_write_all(fd, clerk->descriptor_bytes.data, clerk->descriptor_bytes.length, reterr);
-}
-
-static enum error_code read_state(struct clerk *clerk, struct error *reterr)
-{
-    struct sql_rows rows = {0};
-    bool is_there = false;
-    uint64_t generation = 0;
-    enum error_code code =
-        sql_select(clerk->sql, &rows, reterr, "SELECT epoch, generation, descriptor FROM state", "");
-    if (!code)
-        code = sql_next(&rows, &is_there, reterr);
-    if (!code && !is_there)
-        code = error_set(reterr, ERR_NOT_FOUND, 0, "there is no authority: huskd init");
-    if (!code) {
-        size_t length;
-        const void *bytes = sql_blob(&rows, 2, &length);
-        clerk->epoch = (uint64_t)sql_integer(&rows, 0);
-        generation = (uint64_t)sql_integer(&rows, 1);
-        code = buffer_append(&clerk->descriptor_bytes, bytes, length, reterr);
-    }
-    sql_done(&rows);
-    return code ? code : keyring_read(&clerk->place, generation, &clerk->keyring, reterr);
+                  : file_write_all(fd, clerk->face->bytes.data, clerk->face->bytes.length, reterr);
 }
 
 static enum error_code find_group(struct clerk *clerk, const char *name, const char *unlock,
@@ -140,6 +119,7 @@ enum error_code fill(const char *directory, const char *group, const char *unloc
 {
     _cleanup_(close_fdp) int directory_fd = -1, lock_fd = -1;
     struct clerk clerk = {.clock = clock_system()};
+    face_place_init(&clerk.face_place);
     enum error_code code = presence_init(&clerk.presence, reterr);
     if (!code)
         code = directory_lock(directory, &directory_fd, &lock_fd, reterr);
@@ -151,7 +131,7 @@ enum error_code fill(const char *directory, const char *group, const char *unloc
     if (!code) /* nobody waits for any of these transactions */
         code = sql_script(clerk.sql, "PRAGMA cache_size = -1048576; PRAGMA synchronous = OFF;", reterr);
     if (!code)
-        code = read_state(&clerk, reterr);
+        code = state_read(&clerk, reterr);
     if (!code)
         code = write_descriptor(&clerk, descriptor_path, reterr);
     if (!code)
@@ -159,7 +139,7 @@ enum error_code fill(const char *directory, const char *group, const char *unloc
     sql_close(clerk.sql);
     keyring_free(clerk.keyring);
     keyring_free(clerk.next_keyring);
-    buffer_done(&clerk.descriptor_bytes);
+    face_place_done(&clerk.face_place);
     presence_done(&clerk.presence);
     free(clerk.checkpoint);
     free(clerk.database_path);

@@ -67,7 +67,7 @@ enum error_code player_seal(const struct player *player, const char *type, json_
 {
     _cleanup_(secret_freep) struct secret *identity = NULL;
     _cleanup_(json_freep) json_t *message = json_pack("{s:s}", "type", type), *taken = more;
-    enum error_code code = add(message, more, reterr);
+    enum error_code code = add(message, taken, reterr);
     if (!code)
         code = player_identity(player, &identity, reterr);
     return code ? code

@@ -21,6 +21,8 @@ static void write_descriptor(struct fake_authority *fake)
     struct buffer text = {0};
     buffer_done(&fake->descriptor_wire);
     fake->descriptor.sequence++;
+    if (fake->descriptor.epoch == 0)
+        fake->descriptor.epoch = 1;
     memcpy(fake->descriptor.root, fake->root, sizeof(fake->root));
     memcpy(fake->descriptor.message_key, fake->message_public, sizeof(fake->message_public));
     must(descriptor_format(&fake->descriptor, &text, NULL));

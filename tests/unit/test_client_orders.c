@@ -232,6 +232,9 @@ static void a_ledger_that_goes_back_is_told_and_what_was_seen_is_sent(void **sta
     show_checkpoint(scene, 1, 6, 1, NULL);
     assert_int_equal(beat_and_count(scene), 1);
     show_checkpoint(scene, 2, 1, 1, NULL);
+    assert_int_equal(beat_and_count(scene), 1); /* its root has not said so */
+    scene->fake.descriptor.epoch = 2;
+    fake_rotate(&scene->fake);
     assert_int_equal(beat_and_count(scene), 0);
 }
 

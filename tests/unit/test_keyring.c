@@ -85,7 +85,10 @@ static void a_keyring_comes_back_from_its_file(void **state)
         assert_int_equal(read->generation, 1);
         assert_same_secret(read->signing_key, keyring->signing_key);
         assert_same_secret(read->message_key, keyring->message_key);
-        assert_null(read->next_message_key);
+        assert_same_secret(read->next_message_key, keyring->next_message_key);
+        assert_null(read->previous_message_key);
+        assert_null(read->prepared_message_key);
+        assert_null(read->prepared_signing_key);
         assert_int_equal(read->bucket_count, 40);
         for (size_t i = 0; i < 40; i++) {
             assert_int_equal(read->buckets[i].id, keyring->buckets[i].id);

@@ -234,8 +234,8 @@ static void signer_done(struct signer *signer)
 static void signer_make(struct signer *signer)
 {
     _cleanup_(buffer_done) struct buffer text = {0};
-    *signer =
-        (struct signer){.descriptor = {.sequence = 7, .issued_at_unix_s = 1700000000, .address_count = 2}};
+    *signer = (struct signer){
+        .descriptor = {.sequence = 7, .epoch = 3, .issued_at_unix_s = 1700000000, .address_count = 2}};
     assert_ok(sign_key_new(&signer->key, signer->descriptor.root, &error));
     randombytes_buf(signer->descriptor.message_key, HPKE_KEY_SIZE);
     randombytes_buf(signer->descriptor.signing_key, SIGN_PUBLIC_SIZE);
@@ -295,6 +295,8 @@ static void a_descriptor_its_root_should_not_have_signed_is_refused(void **state
         {"version", json_integer(2), ERR_TOO_NEW},
         {"version", json_integer(0), ERR_CORRUPT},
         {"sequence", json_integer(0), ERR_CORRUPT},
+        {"epoch", json_integer(0), ERR_CORRUPT},
+        {"epoch", json_null(), ERR_CORRUPT},
         {"root", json_string("00"), ERR_CORRUPT},
         {"root", json_string("0000000000000000000000000000000000000000000000000000000000000000"),
          ERR_CORRUPT},
