@@ -102,7 +102,9 @@ class NetworkTest(unittest.TestCase):
         self.server.start(preexec_fn=self.hub.enter)
 
     def host(self, place=0, name="web-1"):
-        return Host(self, self.enterContext(disk.ext4(size_mib=32)), self.places[place]).enroll(name)
+        made = Host(self, self.enterContext(disk.ext4(size_mib=32)), self.places[place]).enroll(name)
+        self.pause()
+        return made
 
     def wait_for(self, condition):
         until = time.monotonic() + 15
@@ -162,7 +164,6 @@ class PlacesTest(NetworkTest):
         self.server.unlock_by("approve")
         host = self.host()
         host.off()
-        self.pause()
         self.server.process.send_signal(signal.SIGSTOP)
         process = subprocess.Popen([husk.PROGRAM, "unlock", "v", "--at", host.d.path, "--wait", "120"],
                                    stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=host.where.enter)
@@ -238,7 +239,6 @@ class CopyTest(NetworkTest):
     def test_erasing_the_host_reaches_every_copy(self):
         host = self.host()
         copies = [host.copy()]
-        self.pause()
         host.boot()
         copies.append(host.copy(self.places[1]))
         self.server.admin("host erase", "web-1", "--confirm", "web-1")
