@@ -25,34 +25,38 @@ void stream_free(struct stream *stream)
     free(stream);
 }
 
-static enum error_code new (const struct secret *key, struct stream **ret_stream, struct error *reterr) {
+static enum error_code stream_new(const struct secret *key, struct stream **ret_stream, struct error *reterr)
+{
     struct stream *stream = calloc(1, sizeof(*stream));
-    if (!stream) return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    if (!stream)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     enum error_code code = key->length == STREAM_KEY_SIZE
                                ? secret_new(sizeof(state_type), &stream->state, reterr)
                                : error_set(reterr, ERR_FAILED, 0, "a stream's key of %zu bytes", key->length);
-    if (code) stream_free(stream);
-    else *ret_stream = stream;
+    if (code)
+        stream_free(stream);
+    else
+        *ret_stream = stream;
     return code;
 }
 
 enum error_code stream_begin_sealing(const struct secret *key, uint8_t ret_header[STREAM_HEADER_SIZE],
                                      struct stream **ret_stream, struct error *reterr)
 {
-    enum error_code code = new (key, ret_stream, reterr);
+    enum error_code code = stream_new(key, ret_stream, reterr);
     if (!code &&
         crypto_secretstream_xchacha20poly1305_init_push(state_of(*ret_stream), ret_header, key->bytes) != 0)
-        abort(); /* it cannot */
+        code = error_set(reterr, ERR_FAILED, 0, "a stream cannot be begun");
     return code;
 }
 
 enum error_code stream_begin_opening(const struct secret *key, const uint8_t header[STREAM_HEADER_SIZE],
                                      struct stream **ret_stream, struct error *reterr)
 {
-    enum error_code code = new (key, ret_stream, reterr);
+    enum error_code code = stream_new(key, ret_stream, reterr);
     if (!code &&
         crypto_secretstream_xchacha20poly1305_init_pull(state_of(*ret_stream), header, key->bytes) != 0)
-        abort();
+        code = error_set(reterr, ERR_FAILED, 0, "a stream cannot be begun");
     return code;
 }
 
