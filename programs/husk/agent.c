@@ -8,6 +8,7 @@
 #include "base/interrupt.h"
 #include "base/text.h"
 #include "key_copies.h"
+#include "network_note.h"
 #include "orders.h"
 
 /* With several authorities each gets its turn soon enough to be answered within the 3 s a probe waits. */
@@ -80,6 +81,7 @@ static enum error_code beat(struct agent *agent, struct watched *watched, const 
         client_heartbeat(agent->client, watched->pin, probe, (struct client_effort){0, 0}, &news, reterr);
     if (code)
         return code;
+    network_note(agent->run); /* the one that leads to it */
     watched->heartbeat_ns = clock_monotonic_ns() + HEARTBEAT_S * CLOCK_NS_PER_S;
     return take_news(agent, watched, &news, reterr);
 }

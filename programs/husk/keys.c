@@ -136,7 +136,10 @@ static enum error_code read_recovery_key(const char *path, enum keys_use use, st
         return code;
     cut_newline(text);
     code = recovery_key_parse(text, ret_secret, reterr);
-    return code ? error_prefix(reterr, "%s", file_shown(path)) : OK;
+    if (!code)
+        return OK;
+    error_remedy(reterr, "compare it with what was written down: thirteen groups of five letters and digits");
+    return error_prefix(reterr, "%s", file_shown(path));
 }
 
 static enum error_code read_keyfile(const char *path, enum keys_use use, struct secret **ret_secret,

@@ -37,13 +37,6 @@ must_check enum error_code keys_open(struct run *run, struct vault *vault, const
                                      struct secret **ret_vault_secret, enum keyslot_kind *ret_kind,
                                      struct error *reterr);
 
-/* Which kinds of keyslots a vault has. */
-struct key_kinds {
-    bool authority, passphrase, recovery, keyfile;
-};
-must_check enum error_code keys_get_kinds(const struct vault *vault, struct key_kinds *ret_kinds,
-                                          struct error *reterr);
-
 /* Ask on the terminal, where there is one and a keyslot to ask for; else return what was tried before, or
  * name the options that answer. */
 must_check enum error_code keys_ask(struct run *run, const struct vault *vault,

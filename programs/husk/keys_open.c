@@ -1,3 +1,4 @@
+#include <strings.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -7,57 +8,24 @@
 
 enum { ASK_TIMES = 3 };
 
-static enum error_code note_kind(const struct keyslot_id *id, const struct keyslot *keyslot,
-                                 const struct error *why, void *context, struct error *reterr)
+/* Where a passphrase would do as well, a recovery key that is mistyped is told as one. */
+static void tell_mistyped(const struct unlock_kinds *kinds, const struct secret *text)
 {
-    (void)id;
-    (void)why;
-    (void)reterr;
-    struct key_kinds *kinds = context;
-    if (keyslot) {
-        kinds->authority |= keyslot->kind == KEYSLOT_AUTHORITY;
-        kinds->keyfile |= keyslot->kind == KEYSLOT_KEYFILE;
-        kinds->passphrase |= keyslot->kind == KEYSLOT_PASSPHRASE;
-        kinds->recovery |= keyslot->kind == KEYSLOT_RECOVERY;
-    }
-    return OK;
-}
-
-enum error_code keys_get_kinds(const struct vault *vault, struct key_kinds *ret_kinds, struct error *reterr)
-{
-    struct key_kinds kinds = {0};
-    enum error_code code = vault_each_keyslot(vault, note_kind, &kinds, reterr);
-    if (!code)
-        *ret_kinds = kinds;
-    return code;
-}
-
-/* What was typed as what it may be: a passphrase, and a recovery key where it reads as one. */
-static enum error_code add_typed(struct unlock_answers *answers, const struct key_kinds *kinds,
-                                 struct secret *typed, struct error *reterr)
-{
-    _cleanup_(secret_freep) struct secret *text = typed;
+    static const char start[] = "husk-";
+    _cleanup_(secret_freep) struct secret *key = NULL;
     struct error not_one = ERROR_NONE;
-    struct secret *recovery = NULL;
-    enum error_code code = OK;
-    if (kinds->recovery && !recovery_key_parse(text, &recovery, &not_one))
-        code = unlock_answers_add(answers, KEYSLOT_RECOVERY, recovery, "the recovery key", reterr);
-    else if (!kinds->passphrase)
+    if (kinds->recovery && kinds->passphrase && text->length > strlen(start) &&
+        !strncasecmp((const char *)text->bytes, start, strlen(start)) &&
+        recovery_key_parse(text, &key, &not_one))
         fprintf(stderr, "%s\n", not_one.message);
-    if (!code && kinds->passphrase && text->length > 0)
-        code = unlock_answers_add(answers, KEYSLOT_PASSPHRASE, TAKE(text), "the passphrase", reterr);
-    return code;
 }
 
-static enum error_code ask_once(struct run *run, const struct vault *vault, const struct key_kinds *kinds,
+static enum error_code ask_once(struct run *run, const struct vault *vault, const struct unlock_kinds *kinds,
                                 struct secret **ret_vault_secret, enum keyslot_kind *ret_kind,
                                 struct error *reterr)
 {
     char prompt[128];
-    const char *what = !kinds->passphrase ? "recovery key"
-                       : kinds->recovery  ? "passphrase or recovery key"
-                                          : "passphrase";
-    snprintf(prompt, sizeof(prompt), "%s of vault %s: ", what, vault->name);
+    snprintf(prompt, sizeof(prompt), "%s of vault %s: ", unlock_typed_word(kinds), vault->name);
     run_flush(run);
     progress_end(&run->progress);
     struct secret *typed = NULL;
@@ -66,11 +34,16 @@ static enum error_code ask_once(struct run *run, const struct vault *vault, cons
         return code;
     _cleanup_(unlock_answers_done) struct unlock_answers answers = {0};
     _cleanup_(finding_list_done) struct finding_list findings = {0};
-    code = add_typed(&answers, kinds, typed, reterr);
+    tell_mistyped(kinds, typed);
+    code = unlock_answers_add_typed(&answers, kinds, typed, reterr);
+    if (code == ERR_USAGE) { /* no recovery key */
+        fprintf(stderr, "%s\n", reterr->message);
+        code = OK;
+    }
     return code ? code : unlock_open(vault, &answers, ret_vault_secret, ret_kind, &findings, reterr);
 }
 
-static enum error_code ask(struct run *run, const struct vault *vault, const struct key_kinds *kinds,
+static enum error_code ask(struct run *run, const struct vault *vault, const struct unlock_kinds *kinds,
                            struct secret **ret_vault_secret, enum keyslot_kind *ret_kind,
                            struct error *reterr)
 {
@@ -104,8 +77,8 @@ enum error_code keys_ask(struct run *run, const struct vault *vault, const struc
                          enum keys_sources sources, const struct error *tried,
                          struct secret **ret_vault_secret, enum keyslot_kind *ret_kind, struct error *reterr)
 {
-    struct key_kinds kinds;
-    enum error_code code = keys_get_kinds(vault, &kinds, reterr);
+    struct unlock_kinds kinds;
+    enum error_code code = unlock_get_kinds(vault, &kinds, reterr);
     if (code)
         return code;
     if (!run_can_ask(run) || !(kinds.passphrase || kinds.recovery))
@@ -148,8 +121,8 @@ enum error_code keys_open(struct run *run, struct vault *vault, const struct key
         return unlock_open(vault, answers, ret_vault_secret, ret_kind, &run->findings, reterr);
 
     struct error tried = ERROR_NONE;
-    struct key_kinds kinds;
-    enum error_code code = keys_get_kinds(vault, &kinds, reterr);
+    struct unlock_kinds kinds;
+    enum error_code code = unlock_get_kinds(vault, &kinds, reterr);
     if (!code && sources != KEYS_NOT_RECORDED) {
         bool ends = true;
         code = try_recorded(run, vault, ret_vault_secret, ret_kind, &tried);

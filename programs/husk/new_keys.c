@@ -240,6 +240,9 @@ static enum error_code make_local(struct run *run, const struct new_keys *keys, 
 {
     uint64_t memory_bytes = 0;
     enum error_code code = kdf_machine_memory(&memory_bytes, reterr);
+    /* The host that will boot from this disk may be smaller than the machine it is attached to. */
+    if (!code && argument_given(&run->arguments, OPTION_ROOT) && memory_bytes > 4 * KDF_ARGON2_MEMORY_LEAST)
+        memory_bytes = 4 * KDF_ARGON2_MEMORY_LEAST;
     for (size_t i = 0; !code && i < keys->answers.count; i++) {
         const struct unlock_answer *answer = &keys->answers.items[i];
         code = keyslot_new(answer->kind, vault, vault_secret, answer->bytes, memory_bytes, clock_system(),

@@ -46,4 +46,18 @@ const struct option_spec husk_options[OPTIONS] = {
     [OPTION_NAME] = {"name", "HOST", OPTION_ONCE, "what this host is called there (default: its hostname)"},
     [OPTION_FINISH] = {"finish", NULL, OPTION_ONCE,
                        "for the boots until a conversion that goes on in them is finished"},
+    [OPTION_ROOT] = {"root", NULL, OPTION_ONCE,
+                     "the whole root of the host --at means, but mount points and /boot"},
+    [OPTION_COMMIT] = {"commit", NULL, OPTION_ONCE,
+                       "with --root, on the booted host: scrub the old trees, from when on only husk "
+                       "unprotect goes back"},
+    [OPTION_NO_RECOVERY] = {"no-recovery", NULL, OPTION_ONCE,
+                            "with --root: let nothing but authorities open it"},
+    [OPTION_BOOT] = {"boot", NULL, OPTION_ONCE, "rehearse the next boot on the running system"},
+    [OPTION_NETWORK] = {"network", NULL, OPTION_ONCE,
+                        "set the network up as .husk/network.json tells, and undo that afterwards"},
+    [OPTION_DHCP] = {"dhcp", "PROGRAM", OPTION_ONCE,
+                     "what sets the network up where that reaches no authority"},
+    [OPTION_CONSOLE] = {"console", "TTY", OPTION_REPEATS,
+                        "a terminal to ask on, instead of the kernel's consoles"},
 };

@@ -10,13 +10,11 @@
 #include "base/text.h"
 #include "host_name.h"
 
-extern char **environ;
-
 #define OWN_PROGRAM "/proc/self/exe"
 enum { OUTPUT_MAXIMUM = 16 << 20, FINDINGS_TOLD_MAXIMUM = 32 };
 
 /* Run this program with these words; *document is what it prints, NULL where that is none. */
-static enum error_code run_self(const char *const *words, int *ret_status, struct buffer *output,
+static enum error_code run_self(char *const *words, int *ret_status, struct buffer *output,
                                 struct error *reterr)
 {
     int ends[2];
@@ -26,7 +24,7 @@ static enum error_code run_self(const char *const *words, int *ret_status, struc
         return error_set(reterr, ERR_FAILED, errno, "cannot make a pipe");
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
-    int os_errno = posix_spawn(&pid, OWN_PROGRAM, &actions, NULL, (char *const *)(uintptr_t)words, environ);
+    int os_errno = posix_spawn(&pid, OWN_PROGRAM, &actions, NULL, words, environ);
     posix_spawn_file_actions_destroy(&actions);
     close(ends[1]);
     char bytes[4096];
@@ -70,12 +68,13 @@ static enum error_code carry_out(struct run *run, enum order_action action, cons
     _cleanup_(buffer_done) struct buffer output = {.maximum = OUTPUT_MAXIMUM};
     _cleanup_(json_freep) json_t *document = NULL;
     char host[HOST_NAME_MAX + 1];
-    const char *words[] = {"husk", order_action_words[action], "--all", "--json", "--at", run->at, NULL, NULL,
-                           NULL};
+    char own[] = "husk", verb[16], all[] = "--all", json[] = "--json", at[] = "--at", confirm[] = "--confirm";
+    char *words[] = {own, verb, all, json, at, run->at, NULL, NULL, NULL};
     int status = 0;
+    snprintf(verb, sizeof(verb), "%s", order_action_words[action]);
     host_name_at(run->at, host);
     if (action == ORDER_ERASE) {
-        words[6] = "--confirm";
+        words[6] = confirm;
         words[7] = host;
     }
     enum error_code code = run_self(words, &status, &output, reterr);

@@ -3,11 +3,20 @@
 #include "authorities.h"
 #include "base/cleanup.h"
 
+#define ROOT_VAULT_NAME "root"
+
 void protect_done(struct protect *protect)
 {
     new_keys_done(&protect->keys);
     convert_plan_free(protect->plan);
+    convert_root_done(&protect->root);
     held_done(&protect->held);
+}
+
+const char *const *protect_paths(const struct protect *protect, size_t *ret_count)
+{
+    *ret_count = protect->is_root ? protect->root.count : protect->run->arguments.operand_count;
+    return protect->is_root ? (const char *const *)protect->root.paths : protect->run->arguments.operands;
 }
 
 static struct convert_options options_of(struct run *run)
@@ -16,7 +25,10 @@ static struct convert_options options_of(struct run *run)
     return (struct convert_options){.clock = clock_system(),
                                     .report = &run->report,
                                     .findings = &run->findings,
-                                    .free_space = skip ? CONVERT_SKIP_FREE_SPACE : CONVERT_SCRUB_FREE_SPACE};
+                                    .free_space = skip ? CONVERT_SKIP_FREE_SPACE : CONVERT_SCRUB_FREE_SPACE,
+                                    .scrubbing = argument_given(&run->arguments, OPTION_ROOT)
+                                                     ? CONVERT_SCRUB_LATER
+                                                     : CONVERT_SCRUB_AT_ONCE};
 }
 
 static bool is_done_already(const struct convert_plan *plan)
@@ -37,9 +49,29 @@ static enum error_code convert(struct protect *protect, struct error *reterr)
     return code;
 }
 
+/* Where nothing is left to do, no key is read: who gave one has to know that it may open nothing. */
+static void tell_keys_untried(struct run *run, const char *name)
+{
+    static const unsigned keys[] = {OPTION_KEYFILE, OPTION_PASSPHRASE_FILE, OPTION_RECOVERY_OUT,
+                                    OPTION_AUTHORITY};
+    bool given = false;
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+        given |= argument_given(&run->arguments, keys[i]);
+    if (!given)
+        return;
+    char remedy[2 * VAULT_NAME_MAXIMUM + 96];
+    snprintf(remedy, sizeof(remedy), "husk keyslot list %s lists its keyslots, husk keyslot add %s makes one",
+             name, name);
+    finding_add(
+        &run->findings, FINDING_TELLS, "keys-not-tried", name, remedy,
+        "there was nothing to do: the keys given were not tried, and no keyslot or recovery key was made");
+}
+
 static enum error_code go(struct protect *protect, struct error *reterr)
 {
-    enum error_code code = protect_look(protect, reterr);
+    enum error_code code = protect->is_root ? protect_root_look(protect, reterr) : OK;
+    if (!code)
+        code = protect_look(protect, reterr);
     if (!code)
         code = protect_find_vault(protect, reterr);
     if (code)
@@ -48,6 +80,7 @@ static enum error_code go(struct protect *protect, struct error *reterr)
         for (size_t i = 0; i < protect->plan->directory_count; i++)
             report_truth(&protect->run->report, "%s is protected already",
                          protect->plan->directories[i].shown_path);
+        tell_keys_untried(protect->run, protect->name);
         return OK;
     }
     bool is_new = !protect->held.vault;
@@ -105,6 +138,13 @@ static enum error_code discard(struct run *run, struct vault *vault, struct erro
     return OK;
 }
 
+/* A root's has a name without being given one. */
+static const char *protect_vault_name(const struct run *run)
+{
+    const char *name = argument_value(&run->arguments, OPTION_VAULT);
+    return name || !argument_given(&run->arguments, OPTION_ROOT) ? name : ROOT_VAULT_NAME;
+}
+
 /* Back to before: a vault that protects nothing yet goes too. */
 static enum error_code abort_it(struct run *run, struct error *reterr)
 {
@@ -113,8 +153,7 @@ static enum error_code abort_it(struct run *run, struct error *reterr)
         return error_remedy(reterr, "husk protect --abort --vault NAME");
     }
     _cleanup_(held_done) struct held_vault held = HELD_NONE;
-    enum error_code code =
-        held_take(run, argument_value(&run->arguments, OPTION_VAULT), HELD_READABLE, &held, reterr);
+    enum error_code code = held_take(run, protect_vault_name(run), HELD_READABLE, &held, reterr);
     if (code)
         return code;
     const struct convert_options options = options_of(run);
@@ -130,16 +169,40 @@ static enum error_code abort_it(struct run *run, struct error *reterr)
     return OK;
 }
 
+static enum error_code check_arguments(const struct run *run, struct error *reterr)
+{
+    const struct arguments *arguments = &run->arguments;
+    const bool is_root = argument_given(arguments, OPTION_ROOT);
+    if (!protect_vault_name(run)) {
+        error_set(reterr, ERR_USAGE, 0, "husk protect needs --vault NAME");
+        return error_remedy(reterr, "see husk help protect");
+    }
+    if (is_root && arguments->operand_count > 0)
+        return error_set(reterr, ERR_USAGE, 0, "--root takes no PATH: it means all of the root");
+    if (!is_root &&
+        (argument_given(arguments, OPTION_COMMIT) || argument_given(arguments, OPTION_NO_RECOVERY)))
+        return error_set(reterr, ERR_USAGE, 0, "--commit and --no-recovery go with --root");
+    if (argument_given(arguments, OPTION_COMMIT) && argument_given(arguments, OPTION_ABORT))
+        return error_set(reterr, ERR_USAGE, 0, "either --commit or --abort");
+    if (!is_root && !argument_given(arguments, OPTION_ABORT) && arguments->operand_count == 0) {
+        error_set(reterr, ERR_USAGE, 0, "husk protect needs PATH...");
+        return error_remedy(reterr, "see husk help protect");
+    }
+    return vault_check_name(protect_vault_name(run), reterr);
+}
+
 static enum error_code act(struct run *run, struct error *reterr)
 {
-    struct protect protect = {
-        .run = run, .name = argument_value(&run->arguments, OPTION_VAULT), .held = HELD_NONE};
-    enum error_code code = vault_check_name(protect.name, reterr);
+    struct protect protect = {.run = run,
+                              .name = protect_vault_name(run),
+                              .is_root = argument_given(&run->arguments, OPTION_ROOT),
+                              .held = HELD_NONE};
+    enum error_code code = check_arguments(run, reterr);
     if (!code && argument_given(&run->arguments, OPTION_ABORT))
         return abort_it(run, reterr);
-    if (!code && run->arguments.operand_count == 0) {
-        error_set(reterr, ERR_USAGE, 0, "husk protect needs PATH...");
-        code = error_remedy(reterr, "see husk help protect");
+    if (!code && argument_given(&run->arguments, OPTION_COMMIT)) {
+        const struct convert_options options = options_of(run);
+        return protect_root_commit(run, protect.name, &options, reterr);
     }
     if (!code)
         code = go(&protect, reterr);
@@ -149,7 +212,7 @@ static enum error_code act(struct run *run, struct error *reterr)
 
 const struct verb verb_protect = {
     .name = "protect",
-    .operands = "PATH...",
+    .operands = "PATH...|--root",
     .operands_most = VAULT_DIRECTORIES_MAXIMUM,
     .key = "[KEY]...",
     .summary = "Encrypt directories in place.",
@@ -171,10 +234,17 @@ const struct verb verb_protect = {
         "lies "
         "is recorded, so that unlock finds it. Any keyslot made here lives on in the snapshots and backups "
         "taken "
-        "while it exists.\n\nSnapshots from before the conversion hold the data in the clear, for good.",
+        "while it exists.\n\n--root means everything at the top of the root filesystem below --at but mount "
+        "points, "
+        "/boot, /lost+found and /.husk: of a host whose disk is attached from outside, with husk and its "
+        "initramfs installed on it. Its vault is called root, unless --vault says otherwise. What would not "
+        "boot is refused. The old trees wait in /.husk/plaintext until the host has booted well and --root "
+        "--commit is run on it. An authority as the only way in needs --no-recovery.\n\nSnapshots from "
+        "before the conversion hold the data in the clear, for good.",
     .options =
         (const struct verb_option[]){
-            {OPTION_VAULT, ROLE_REQUIRED, "the vault: letters, digits, '.', '_' and '-'"},
+            {OPTION_ROOT, ROLE_IN_OPERANDS, NULL},
+            {OPTION_VAULT, ROLE_CONFIRMING, "the vault: letters, digits, '.', '_' and '-'"},
             {OPTION_AUTHORITY, ROLE_KEY, NULL},
             {OPTION_KEYFILE, ROLE_KEY, NULL},
             {OPTION_PASSPHRASE_FILE, ROLE_KEY, NULL},
@@ -185,6 +255,8 @@ const struct verb verb_protect = {
             {OPTION_ALLOW_BYPASS, ROLE_OPTIONAL, NULL},
             {OPTION_ENABLE_FEATURE, ROLE_OPTIONAL, NULL},
             {OPTION_SKIP_FREE_SPACE, ROLE_OPTIONAL, NULL},
+            {OPTION_NO_RECOVERY, ROLE_OPTIONAL, NULL},
+            {OPTION_COMMIT, ROLE_OPTIONAL, NULL},
             {OPTION_ABORT, ROLE_OPTIONAL, "go back, as long as nothing was exchanged; takes no PATH"},
             {.id = OPTION_END}},
     .act = act,

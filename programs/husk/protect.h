@@ -9,6 +9,7 @@
  * Nothing is changed before the last step. What was planned without the lock is planned again under it.
  */
 #pragma once
+#include "convert/root.h"
 #include "held.h"
 #include "new_keys.h"
 #include "render_plan.h"
@@ -16,7 +17,9 @@
 struct protect {
     struct run *run;
     const char *name;
-    struct held_vault held; /* vault NULL until it is found or made */
+    bool is_root;             /* --root: what --at means, else the operands */
+    struct convert_root root; /* its directories */
+    struct held_vault held;   /* vault NULL until it is found or made */
     struct convert_plan *plan;
     struct new_keys keys; /* of a new vault */
     bool lacks_feature;   /* and it may be set */
@@ -34,6 +37,17 @@ must_check enum error_code protect_find_vault(struct protect *protect, struct er
 
 /* Read and check the keys of the vault to be made. */
 must_check enum error_code protect_read_keys(struct protect *protect, struct error *reterr);
+
+/* What is to be protected. */
+const char *const *protect_paths(const struct protect *protect, size_t *ret_count);
+
+/* --root: what has to be so before anything is looked at; fills protect->root. protect_root.c */
+must_check enum error_code protect_root_look(struct protect *protect, struct error *reterr);
+/* --root: what makes a new vault's keys ones that a boot can use. protect_root.c */
+must_check enum error_code protect_root_check_keys(struct protect *protect, struct error *reterr);
+/* --root --commit. protect_root.c */
+must_check enum error_code protect_root_commit(struct run *run, const char *name,
+                                               const struct convert_options *options, struct error *reterr);
 
 /* Make the vault with these keys. */
 must_check enum error_code protect_make_vault(struct protect *protect, struct error *reterr);

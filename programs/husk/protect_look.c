@@ -33,13 +33,23 @@ static enum error_code may_set_feature(struct run *run, const struct finding *la
     return run_ask(run, question, ret_may, reterr);
 }
 
+static enum error_code make_plan(struct protect *protect, struct error *reterr)
+{
+    size_t count;
+    const char *const *paths = protect_paths(protect, &count);
+    convert_plan_free(TAKE(protect->plan));
+    enum error_code code =
+        convert_plan_new(paths, count, protect->name, &protect->run->report, &protect->plan, reterr);
+    if (!code && protect->is_root)
+        code = convert_root_check(protect->run->at, &protect->plan->findings, reterr);
+    return code;
+}
+
 /* Plan, show it, and say whether it may go on. */
 static enum error_code plan(struct protect *protect, struct error *reterr)
 {
     struct run *run = protect->run;
-    convert_plan_free(TAKE(protect->plan));
-    enum error_code code = convert_plan_new(run->arguments.operands, run->arguments.operand_count,
-                                            protect->name, &run->report, &protect->plan, reterr);
+    enum error_code code = make_plan(protect, reterr);
     if (code)
         return code;
     bool may_set = false;
@@ -69,7 +79,7 @@ static enum error_code plan(struct protect *protect, struct error *reterr)
 static enum error_code take_existing_lock(struct protect *protect, struct error *reterr)
 {
     _cleanup_(close_fdp) int fd =
-        open(protect->run->arguments.operands[0], O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        open(protect_paths(protect, &(size_t){0})[0], O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     struct filesystem *filesystem = NULL;
     if (fd < 0 || filesystem_of(fd, &filesystem, NULL))
         return OK;
@@ -125,9 +135,7 @@ enum error_code protect_take_lock(struct protect *protect, struct error *reterr)
                                &protect->held.husk_fd, reterr);
     if (code || !changes_plan)
         return code;
-    convert_plan_free(TAKE(protect->plan));
-    code = convert_plan_new(run->arguments.operands, run->arguments.operand_count, protect->name,
-                            &run->report, &protect->plan, reterr);
+    code = make_plan(protect, reterr);
     if (code)
         return code;
     code = finding_refusal(&protect->plan->findings, reterr);

@@ -49,8 +49,10 @@ enum error_code protect_read_keys(struct protect *protect, struct error *reterr)
             reterr, "give it one with --keyfile F, --passphrase-file F (- asks) or --recovery-out F, or "
                     "enroll this host at an authority");
     }
-    if (protect->keys.recovery_text)
-        return OK;
+    if (protect->is_root)
+        code = protect_root_check_keys(protect, reterr);
+    if (code || protect->keys.recovery_text)
+        return code;
     char remedy[VAULT_NAME_MAXIMUM + 128];
     snprintf(remedy, sizeof(remedy),
              "add one and keep it off the server: husk keyslot add %s --recovery-out F", protect->name);

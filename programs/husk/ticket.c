@@ -1,6 +1,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "client/client.h"
+#include "network_note.h"
 #include "verb.h"
 
 static enum error_code get_one(struct run *run, struct client *client, struct client_pin *pin,
@@ -34,6 +35,8 @@ static enum error_code act(struct run *run, struct error *reterr)
         error_set(reterr, ERR_NOT_FOUND, 0, "this host is enrolled at no authority");
         return error_remedy(reterr, "husk enroll URL --token-file F");
     }
+    if (!code)
+        network_note(run); /* the boot that is to come will want it */
     for (size_t i = 0; !code && i < client->pin_count; i++) {
         struct error why = ERROR_NONE;
         if (get_one(run, client, &client->pins[i], purpose, tickets, &why) == OK)

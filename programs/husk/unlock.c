@@ -30,11 +30,17 @@ static void unlocking_done(struct unlocking *unlocking)
     free(unlocking->put_off);
 }
 
+/* A person's key accepts changes. Where a vault has none its keyfile does: else a directory that is lost
+ * would take the others with it. */
 static enum error_code check_acceptance(enum keyslot_kind kind, const struct vault *vault,
                                         struct error *reterr)
 {
+    struct unlock_kinds kinds = {0};
     if (kind == KEYSLOT_PASSPHRASE || kind == KEYSLOT_RECOVERY)
         return OK;
+    enum error_code code = unlock_get_kinds(vault, &kinds, reterr);
+    if (code || (kind == KEYSLOT_KEYFILE && !kinds.passphrase && !kinds.recovery))
+        return code;
     error_set(reterr, ERR_DENIED, 0, "a %s cannot accept changes of vault %s", key_word(kind), vault->name);
     error_subject(reterr, "%s", vault->name);
     return error_remedy(reterr, "accept them with --passphrase-file F or --recovery-key-file F");
@@ -68,8 +74,8 @@ static enum error_code get_secret(struct run *run, struct vault *vault, struct u
                                   bool *ret_put_off, struct error *reterr)
 {
     const bool accepts = unlocking->accept == VAULT_ACCEPT_CHANGES;
-    struct key_kinds kinds;
-    enum error_code code = keys_get_kinds(vault, &kinds, reterr);
+    struct unlock_kinds kinds;
+    enum error_code code = unlock_get_kinds(vault, &kinds, reterr);
     if (code)
         return code;
     if (unlocking->answers.count > 0 || accepts || (!kinds.authority && !unlocking->only_authority))
@@ -237,7 +243,8 @@ const struct verb verb_unlock = {
         "directory "
         "that was replaced, or a symlink that now leads elsewhere, stops it and is named. Where such a "
         "change is "
-        "meant, a passphrase or recovery key can accept it with --accept-changes.",
+        "meant, a passphrase or recovery key can accept it with --accept-changes; a keyfile only where the "
+        "vault has neither.",
     .options = (const struct verb_option[]){{OPTION_KEYFILE, ROLE_KEY, NULL},
                                             {OPTION_PASSPHRASE_FILE, ROLE_KEY, NULL},
                                             {OPTION_RECOVERY_KEY_FILE, ROLE_KEY, NULL},

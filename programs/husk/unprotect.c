@@ -45,6 +45,11 @@ static enum error_code act(struct run *run, struct error *reterr)
     bool changed = false;
     code = convert_unprotect(held.vault, &options, &changed, reterr);
     run->changed |= changed;
+    if (!code)
+        report_truth(
+            &run->report,
+            "the vault %s stays, with its keyslots and no directory: husk erase %s --confirm %s destroys it",
+            name, name, name);
     return code;
 }
 
@@ -55,11 +60,11 @@ const struct verb verb_unprotect = {
     .operands_most = 1,
     .key = "[KEY]...",
     .summary = "Take the encryption off all directories of a vault.",
-    .text = "The same machine as protect with plain twins: it is refused for the same reasons, and after an "
-            "interruption the same command goes on. The vault and its keyslots stay, with no directory; husk "
-            "erase "
-            "destroys them. husk protect --abort --vault NAME goes back, as long as nothing was exchanged. "
-            "KEY is needed only while the vault is locked.",
+    .text =
+        "The same machine as protect with plain twins: it is refused for the same reasons, and after an "
+        "interruption the same command goes on. The vault and its keyslots stay, with no directory; husk "
+        "erase destroys them. husk protect --abort --vault NAME goes back, as long as nothing was exchanged. "
+        "KEY is needed only while the vault is locked.",
     .options = (const struct verb_option[]){{OPTION_KEYFILE, ROLE_KEY, NULL},
                                             {OPTION_PASSPHRASE_FILE, ROLE_KEY, NULL},
                                             {OPTION_RECOVERY_KEY_FILE, ROLE_KEY, NULL},

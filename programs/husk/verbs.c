@@ -2,16 +2,29 @@
 
 #include "command/program.h"
 
-extern const struct verb verb_agent, verb_check, verb_enroll, verb_erase, verb_help, verb_ticket,
+extern const struct verb verb_agent, verb_boot, verb_check, verb_enroll, verb_erase, verb_help, verb_ticket,
     verb_keyslot_add, verb_keyslot_export, verb_keyslot_list, verb_keyslot_remove, verb_lock, verb_protect,
     verb_status, verb_unlock, verb_unprotect;
 
 /* In the order help tells them. */
 static const struct verb *const verbs[] = {
-    &verb_check,          &verb_protect,        &verb_unprotect,    &verb_unlock,
-    &verb_lock,           &verb_status,         &verb_keyslot_list, &verb_keyslot_add,
-    &verb_keyslot_remove, &verb_keyslot_export, &verb_enroll,       &verb_ticket,
-    &verb_agent,          &verb_erase,          &verb_help,         NULL,
+    &verb_check,
+    &verb_protect,
+    &verb_unprotect,
+    &verb_unlock,
+    &verb_lock,
+    &verb_status,
+    &verb_keyslot_list,
+    &verb_keyslot_add,
+    &verb_keyslot_remove,
+    &verb_keyslot_export,
+    &verb_enroll,
+    &verb_ticket,
+    &verb_agent,
+    &verb_boot,
+    &verb_erase,
+    &verb_help,
+    NULL,
 };
 
 static const struct verb_option common[] = {

@@ -151,11 +151,9 @@ static void close_authority(struct authority **authority)
     authority_close(*authority);
 }
 
-/* Batches take and give back the same few megabytes hundreds of times a second: they are kept, and in one
- * place, because the others of glibc grow and shrink page by page. */
+/* Batches take and give back the same few megabytes hundreds of times a second: they are kept. */
 static void keep_memory(void)
 {
-    mallopt(M_ARENA_MAX, 1);
     mallopt(M_TRIM_THRESHOLD, KEPT_BYTES);
     mallopt(M_TOP_PAD, KEPT_BYTES / 8);
 }

@@ -1,6 +1,8 @@
 #include "authority/clerk.h"
 
+#include <endian.h>
 #include <errno.h>
+#include <sodium.h>
 
 #include "authority/erasing.h"
 #include "authority/messages.h"
@@ -12,12 +14,22 @@
 
 enum { CLOCK_BACK_S = 60, NS_PER_S = 1000000000 };
 
+/* Batches begin so far apart, unless many jobs wait: a commit costs as much for one job as for twenty. */
+enum { BATCH_APART_NS = 10000000, BATCH_FULL = 64 };
+
 void clerk_wake(struct clerk *clerk, const uint8_t host[MESSAGE_HOST_ID_SIZE])
 {
     struct presence_host *known = presence_find(&clerk->presence, host);
     if (known)
         known->woken_round = clerk->wake_round;
     clerk->has_woken = true;
+}
+
+void clerk_draw_id(struct clerk *clerk, uint8_t ret_id[MESSAGE_ID_SIZE])
+{
+    const uint64_t when = htobe64((uint64_t)clerk->now_unix_s << 32 | clerk->ids++);
+    randombytes_buf(ret_id, MESSAGE_ID_SIZE);
+    memcpy(ret_id, &when, sizeof(when));
 }
 
 enum error_code clerk_change_keyring(struct clerk *clerk, struct keyring **ret_keyring, struct error *reterr)
@@ -354,20 +366,34 @@ static struct timespec until(const struct clerk *clerk)
     return (struct timespec){.tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S};
 }
 
+/* Under the mutex. Whoever comes when nothing happened for a while is served at once. */
+static void wait_for_jobs(struct clerk *clerk, int64_t begun_ns)
+{
+    const int64_t apart_ns = begun_ns + BATCH_APART_NS;
+    const struct timespec deadline = until(clerk),
+                          apart = {.tv_sec = apart_ns / NS_PER_S, .tv_nsec = apart_ns % NS_PER_S};
+    int result = 0;
+    while (!clerk->queue && !clerk->is_stopping && result == 0)
+        result = pthread_cond_timedwait(&clerk->wake, &clerk->mutex, &deadline);
+    result = 0;
+    while (clerk->queue && clerk->queued < BATCH_FULL && !clerk->is_stopping && result == 0)
+        result = pthread_cond_timedwait(&clerk->wake, &clerk->mutex, &apart);
+}
+
 static void *run(void *context)
 {
     struct clerk *clerk = context;
+    int64_t begun_ns = 0;
     pthread_mutex_lock(&clerk->mutex);
     while (!clerk->is_stopping) {
-        const struct timespec deadline = until(clerk);
-        int result = 0;
-        while (!clerk->queue && !clerk->is_stopping && result == 0)
-            result = pthread_cond_timedwait(&clerk->wake, &clerk->mutex, &deadline);
+        wait_for_jobs(clerk, begun_ns);
         if (clerk->is_stopping)
             break;
         struct job *jobs = TAKE(clerk->queue);
         clerk->queue_end = &clerk->queue;
+        clerk->queued = 0;
         pthread_mutex_unlock(&clerk->mutex);
+        begun_ns = clock_monotonic_ns();
         run_batch(clerk, jobs);
         pthread_mutex_lock(&clerk->mutex);
     }
@@ -381,7 +407,9 @@ void clerk_put(struct clerk *clerk, struct job *job)
     pthread_mutex_lock(&clerk->mutex);
     *clerk->queue_end = job;
     clerk->queue_end = &job->next;
-    pthread_cond_signal(&clerk->wake);
+    clerk->queued++;
+    if (clerk->queued == 1 || clerk->queued == BATCH_FULL) /* in between it waits for more */
+        pthread_cond_signal(&clerk->wake);
     pthread_mutex_unlock(&clerk->mutex);
 }
 

@@ -48,7 +48,8 @@ struct clerk {
     void *log_context;
     bool has_trouble;  /* in this batch */
     char told[768];    /* the trouble that was told last; empty: there is none */
-    uint64_t requests; /* since the start */
+    uint64_t requests; /* made since the start */
+    uint32_t ids;      /* drawn since the start */
     atomic_uint_fast64_t messages, unreadable;
 
     pthread_t thread;
@@ -56,6 +57,7 @@ struct clerk {
     pthread_mutex_t mutex; /* of what follows */
     pthread_cond_t wake;
     struct job *queue, **queue_end;
+    size_t queued;
     bool is_stopping;
 };
 
@@ -103,3 +105,7 @@ void clerk_tell_over(struct clerk *clerk);
 
 /* What waits for this host is looked at again before the commit. */
 void clerk_wake(struct clerk *clerk, const uint8_t host[MESSAGE_HOST_ID_SIZE]);
+
+/* An id for a new host or request. Half of it says when, so that they stand one behind the other in the
+ * database instead of all over it; half is random. */
+void clerk_draw_id(struct clerk *clerk, uint8_t ret_id[MESSAGE_ID_SIZE]);

@@ -104,7 +104,7 @@ static enum error_code make_host(struct clerk *clerk, const struct job *job,
                                  struct error *reterr)
 {
     struct host host = {.group_id = enrolment->group_id, .created_at_unix_s = clerk->now_unix_s};
-    randombytes_buf(host.id, sizeof(host.id));
+    clerk_draw_id(clerk, host.id);
     snprintf(host.name, sizeof(host.name), "%s", enrolment->name);
     memcpy(host.identity, enrolment->identity, sizeof(host.identity));
     json_t *details = record_of_host(host.id);

@@ -57,6 +57,7 @@ struct job {
     uint8_t host[MESSAGE_HOST_ID_SIZE]; /* for enroll: the one that was made */
     uint8_t id[MESSAGE_ID_SIZE];
     bool is_opened;   /* the clerk's part is next, or done */
+    bool has_paid;    /* as the next */
     bool took_nonce;  /* not again when it is looked at again */
     bool has_begun;   /* the erase it asks for */
     bool has_request; /* an open: its request is there */

@@ -213,7 +213,7 @@ static enum error_code destroy_other(const char *name, void *context, struct err
     struct error error = ERROR_NONE;
     if (!is_one_of(name, destruction->base) || !strcmp(name, destruction->kept))
         return OK;
-    enum error_code code = destroy_file(destruction->directory_fd, name, &result, &error);
+    enum error_code code = destroy_contents(destruction->directory_fd, name, &result, &error);
     if (code && !destruction->first) {
         destruction->first = code;
         if (destruction->reterr)

@@ -95,6 +95,18 @@ static enum error_code check_nonce(struct clerk *clerk, struct job *job, struct 
     return OK;
 }
 
+/* Who says too much is told to try again, and leaves no trace in the database or the ledger. */
+static enum error_code pay(struct clerk *clerk, struct job *job, struct error *reterr)
+{
+    struct presence_host *known = presence_find(&clerk->presence, job->host);
+    if (job->has_paid || !known)
+        return OK;
+    if (!rate_pay(&known->rate, PRESENCE_RATE, PRESENCE_BURST_S, clerk->now_ns))
+        return error_set(reterr, ERR_BUSY, 0, "this host says too much at a time: try again");
+    job->has_paid = true;
+    return OK;
+}
+
 /* Mode auth showed that the host has the identity it enrolled with. */
 static enum error_code confirm(struct clerk *clerk, struct host *host, struct error *reterr)
 {
@@ -140,7 +152,9 @@ enum error_code messages_handle(struct clerk *clerk, struct job *job, struct err
     struct host host;
     if (job->type == MESSAGE_ENROLL)
         return handle_enroll(clerk, job, NULL, reterr);
-    enum error_code code = host_find(clerk, job->host, &host, reterr);
+    enum error_code code = pay(clerk, job, reterr);
+    if (!code)
+        code = host_find(clerk, job->host, &host, reterr);
     if (!code)
         code = check_nonce(clerk, job, reterr);
     if (!code)

@@ -1,4 +1,3 @@
-#include <endian.h>
 #include <sodium.h>
 
 #include "authority/messages.h"
@@ -66,7 +65,7 @@ static enum error_code check_keyslots(struct clerk *clerk, const struct host *ho
     return code;
 }
 
-static enum error_code record_request(struct clerk *clerk, const struct request *request, const char *facts,
+static enum error_code record_request(struct clerk *clerk, const struct request *request, json_t *facts,
                                       struct error *reterr)
 {
     json_t *details = record_of_request(request->host, request->id), *keyslots = json_array();
@@ -81,7 +80,7 @@ static enum error_code record_request(struct clerk *clerk, const struct request 
     if (!code)
         code = json_set_new(details, "planned", json_boolean(request->policy.planned), reterr);
     if (!code)
-        code = json_set_new(details, "facts", json_loads(facts, 0, NULL), reterr);
+        code = json_set_new(details, "facts", json_incref(facts), reterr);
     if (!code)
         code = record_append(clerk, "request", TAKE(details), reterr);
     json_decref(details);
@@ -104,15 +103,6 @@ static void begin_probe(struct clerk *clerk, const struct request *request)
     clerk_wake(clerk, request->host);
 }
 
-/* Half of it says when, so that requests stand one behind the other in the database instead of all over it.
- */
-static void draw_id(struct clerk *clerk, uint8_t ret_id[MESSAGE_ID_SIZE])
-{
-    const uint64_t when = htobe64((uint64_t)clerk->now_unix_s << 32 | (uint32_t)clerk->requests++);
-    randombytes_buf(ret_id, MESSAGE_ID_SIZE);
-    memcpy(ret_id, &when, sizeof(when));
-}
-
 static enum error_code make(struct clerk *clerk, struct job *job, const struct host *host,
                             const struct group *group, struct request *request, struct error *reterr)
 {
@@ -123,7 +113,8 @@ static enum error_code make(struct clerk *clerk, struct job *job, const struct h
         code = check_keyslots(clerk, host, request, reterr);
     if (code)
         return code;
-    draw_id(clerk, request->id);
+    clerk_draw_id(clerk, request->id);
+    clerk->requests++;
     memcpy(request->host, host->id, sizeof(request->host));
     memcpy(request->message, job->id, sizeof(request->message));
     snprintf(request->policy.address, sizeof(request->policy.address), "%s", job->peer);
@@ -136,14 +127,14 @@ static enum error_code make(struct clerk *clerk, struct job *job, const struct h
     if (!code)
         code = request_insert(clerk, request, facts.data, reterr);
     if (!code)
-        code = record_request(clerk, request, facts.data, reterr);
+        code = record_request(clerk, request, json_object_get(job->object, "facts"), reterr);
     if (!code)
         begin_probe(clerk, request);
     return code;
 }
 
 /* The request this message is about: made now, made by it before, or named by it. Only the host and the boot
- * that made it find it. */
+ * that made it find it. None of its keyslots is erased. */
 static enum error_code find(struct clerk *clerk, struct job *job, const struct host *host,
                             const struct group *group, struct request *request, struct error *reterr)
 {
@@ -161,11 +152,11 @@ static enum error_code find(struct clerk *clerk, struct job *job, const struct h
         if (!code && (memcmp(request->host, host->id, sizeof(request->host)) != 0 ||
                       memcmp(request->policy.boot, boot, sizeof(boot)) != 0))
             code = error_set(reterr, ERR_NOT_FOUND, 0, "there is no such request");
-        return code;
+        return code ? code : check_keyslots(clerk, host, request, reterr);
     }
     code = request_find_by_message(clerk, host->id, boot, job->id, request, reterr);
     if (code != ERR_NOT_FOUND)
-        return code;
+        return code ? code : check_keyslots(clerk, host, request, reterr);
     *request = (struct request){0};
     memcpy(request->policy.boot, boot, sizeof(boot));
     return make(clerk, job, host, group, request, reterr);
@@ -245,9 +236,7 @@ static enum error_code answer(struct clerk *clerk, struct job *job, struct host 
                               const struct group *group, struct request *request, struct error *reterr)
 {
     struct policy_decision decision;
-    enum error_code code = check_keyslots(clerk, host, request, reterr);
-    if (!code)
-        code = request_decide(clerk, request, host, group, &decision, reterr);
+    enum error_code code = request_decide(clerk, request, host, group, &decision, reterr);
     if (code)
         return code;
     if (decision.denial == POLICY_ERASED)

@@ -3,6 +3,8 @@
 #include "authority/operations.h"
 #include "authority/orders.h"
 
+enum { PIECE_HOSTS = 16 };
+
 static enum error_code order_result(struct job *job, const struct host *host, const uint8_t *id,
                                     struct error *reterr)
 {
@@ -103,20 +105,34 @@ static enum error_code find_hosts(struct clerk *clerk, int64_t group_id, struct 
     return code;
 }
 
+/* A piece of the transaction remembers every page as it was, and SQLite walks through what it remembers at
+ * the end of every statement: a piece for all hosts would take their number squared. */
+static enum error_code next_piece(struct clerk *clerk, struct error *reterr)
+{
+    enum error_code code = sql_piece_keep(clerk->sql, reterr);
+    return code ? code : sql_piece_begin(clerk->sql, reterr);
+}
+
 static enum error_code begin_all(struct clerk *clerk, struct job *job, int64_t group_id, size_t *ret_count,
                                  struct error *reterr)
 {
     _cleanup_(buffer_done) struct buffer ids = {.maximum = SIZE_MAX};
     enum error_code code = find_hosts(clerk, group_id, &ids, reterr);
-    for (size_t at = 0; !code && at < ids.length; at += MESSAGE_HOST_ID_SIZE) {
+    const size_t count = ids.length / MESSAGE_HOST_ID_SIZE;
+    for (size_t i = 0; !code && i < count; i++) {
         struct host host;
         uint8_t id[MESSAGE_HOST_ID_SIZE];
-        memcpy(id, ids.data + at, sizeof(id));
+        memcpy(id, ids.data + i * sizeof(id), sizeof(id));
         code = host_find(clerk, id, &host, reterr);
         if (!code)
             code = begin(clerk, job, &host, reterr);
+        if (!code && i % PIECE_HOSTS == PIECE_HOSTS - 1)
+            code = next_piece(clerk, reterr);
     }
-    *ret_count = ids.length / MESSAGE_HOST_ID_SIZE;
+    if (code) /* none of them: what is kept of earlier pieces goes with the whole batch, which is tried again
+               */
+        sql_roll_back(clerk->sql);
+    *ret_count = count;
     return code;
 }
 

@@ -29,11 +29,11 @@ void presence_done(struct presence *presence)
     pthread_rwlock_destroy(&presence->lock);
 }
 
-/* Ids are drawn at random here, so their first bytes are hash enough. */
+/* The second half of an id is drawn at random here (clerk_draw_id): hash enough. */
 static struct presence_host **slot_of(struct presence_host **slots, size_t slot_count, const uint8_t *id)
 {
     uint64_t hash;
-    memcpy(&hash, id, sizeof(hash));
+    memcpy(&hash, id + MESSAGE_HOST_ID_SIZE - sizeof(hash), sizeof(hash));
     return &slots[hash & (slot_count - 1)];
 }
 

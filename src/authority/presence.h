@@ -7,12 +7,15 @@
 #include <pthread.h>
 #include <stdint.h>
 
+#include "base/rate.h"
 #include "crypto/hpke.h"
 #include "message/message.h"
 #include "policy/policy.h"
 
 #define PRESENCE_NONCE_SIZE 16
-#define PRESENCE_NONCES 8 /* of the last answers; a host has more than one conversation */
+#define PRESENCE_RATE 10    /* messages a second a host may say, */
+#define PRESENCE_BURST_S 30 /* and so many seconds' worth at once */
+#define PRESENCE_NONCES 8   /* of the last answers; a host has more than one conversation */
 
 struct presence_host {
     struct presence_host *next; /* with the same hash */
@@ -21,6 +24,7 @@ struct presence_host {
     /* Everything below is the clerk's. */
     uint32_t nonce_serial; /* of the last nonce */
     uint8_t valid_nonces;  /* a bit for each of the last PRESENCE_NONCES: the lowest for the last */
+    struct rate rate;      /* of its messages */
     bool was_seen;
     int64_t last_seen_unix_s;
     /* The boot that spoke last, and when, by the monotonic clock. */

@@ -56,12 +56,15 @@ must_check enum error_code convert_plan_new(const char *const *paths, size_t pat
 void convert_plan_free(struct convert_plan *plan);
 
 enum convert_free_space { CONVERT_SCRUB_FREE_SPACE, CONVERT_SKIP_FREE_SPACE };
+/* When old trees are scrubbed: in the same run, or, of a root, once convert_commit says so. */
+enum convert_scrubbing { CONVERT_SCRUB_AT_ONCE, CONVERT_SCRUB_LATER };
 
 struct convert_options {
     const struct clock *clock;
     const struct report *report;   /* stages, truths ("/srv/data is encrypted") */
     struct finding_list *findings; /* what stays undone or should be known */
     enum convert_free_space free_space;
+    enum convert_scrubbing scrubbing; /* of what this run begins */
 };
 
 /* Carry out a plan without blocking findings for an unlocked vault; the lock must be held. Goes on with what
@@ -71,6 +74,11 @@ struct convert_options {
 must_check enum error_code convert_protect(struct vault *vault, const struct convert_plan *plan,
                                            const struct convert_options *options, bool *ret_changed,
                                            struct error *reterr);
+
+/* Scrub the old trees that a conversion with CONVERT_SCRUB_LATER left waiting. ERR_NOT_FOUND when none wait,
+ * ERR_DENIED before everything is exchanged; else as convert_protect. */
+must_check enum error_code convert_commit(struct vault *vault, const struct convert_options *options,
+                                          bool *ret_changed, struct error *reterr);
 
 /* Take the encryption off all directories of the vault, same machine with plain twins. The vault and its
  * keyslots stay. Plans (busy files, space) itself: blocking findings go to options->findings with ERR_BUSY or
@@ -88,6 +96,7 @@ must_check enum error_code convert_abort(struct vault *vault, const struct conve
 struct convert_status {
     const char *state; /* static */
     bool may_abort;    /* nothing was exchanged yet */
+    bool waits;        /* scrubbing, but not before convert_commit */
     enum convert_direction direction;
     char *directory; /* owned; shown path of the one being worked on, may be NULL */
     uint64_t files_done, files_total, bytes_done, bytes_total;

@@ -118,6 +118,8 @@ static enum error_code parse_object(json_t *object, struct convert_journal *jour
         code = json_get_string(object, "direction", &direction, reterr);
     if (!code)
         code = find_word(direction, direction_words, ARRAY_SIZE(direction_words), &direction_index, reterr);
+    if (!code && json_object_get(object, "waits"))
+        code = json_get_boolean(object, "waits", &journal->waits, reterr);
     if (!code)
         code = json_get_boolean(object, "proven", &journal->proven, reterr);
     if (!code)
@@ -194,6 +196,8 @@ enum error_code journal_format(const struct convert_journal *journal, struct buf
         code = json_set_new(object, "state", json_string(state_words[journal->state]), reterr);
     if (!code)
         code = json_set_new(object, "direction", json_string(direction_words[journal->direction]), reterr);
+    if (!code && journal->waits)
+        code = json_set_new(object, "waits", json_true(), reterr);
     if (!code)
         code = json_set_new(object, "proven", json_boolean(journal->proven), reterr);
     if (!code)

@@ -25,7 +25,9 @@ struct convert_directory {
 struct convert_journal {
     enum convert_state state;
     enum convert_direction direction;
-    bool proven;             /* scrubbing: every inode of the old trees has its verdict in the records */
+    bool waits;  /* of a root: in scrubbing nothing is done until convert_commit takes this away. In the file
+                    only where it is so */
+    bool proven; /* scrubbing: every inode of the old trees has its verdict in the records */
     bool partly_overwritten; /* some old plaintext was deleted or moved away and not overwritten in place */
     struct vault_id vault;
     struct convert_directory *directories; /* owned; number N is the name of its twin and of its old tree */

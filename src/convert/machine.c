@@ -127,12 +127,33 @@ static void tell_truths(const struct convert_work *work)
         report_truth(report, "snapshots and backups made before now still hold the plaintext");
 }
 
-/* From the journal's state to done. */
+/* A root's old trees stay until it has booted from the new ones. */
+static bool is_waiting(const struct convert_work *work)
+{
+    return work->journal.waits && work->journal.state == CONVERT_SCRUBBING;
+}
+
+static void tell_waiting(const struct convert_work *work)
+{
+    for (size_t i = 0; i < work->journal.count; i++)
+        report_truth(work->options->report, "%s is encrypted under the vault %s",
+                     work_shown(work, &work->journal.directories[i]), work->vault->name);
+    report_truth(work->options->report,
+                 "the old trees wait, in the clear, in .husk/plaintext/%s: once the host has booted well, "
+                 "husk protect --root --commit scrubs them",
+                 work->vault->name);
+}
+
+/* From the journal's state to done, or to where a root waits. */
 static enum error_code run(struct convert_work *work, const struct convert_plan *plan, struct error *reterr)
 {
     enum error_code code = OK;
-    while (!code && work->journal.state != CONVERT_DONE)
+    while (!code && work->journal.state != CONVERT_DONE && !is_waiting(work))
         code = step(work, plan, reterr);
+    if (!code && is_waiting(work)) {
+        tell_waiting(work);
+        return OK;
+    }
     if (!code)
         code = work_clear(work, reterr);
     if (!code)
@@ -154,14 +175,19 @@ static enum error_code finish_present(struct convert_work *work, enum convert_di
     enum error_code code = work_read_journal(work, &found, reterr);
     if (code || !found)
         return code;
+    if (work->journal.direction != direction && is_waiting(work)) {
+        error_set(reterr, ERR_BUSY, 0, "the old trees of the vault %s wait to be scrubbed",
+                  work->vault->name);
+        return error_remedy(reterr, "husk protect --root --commit, then the same command again");
+    }
     if (work->journal.direction != direction) {
         error_set(reterr, ERR_BUSY, 0, "the vault %s is in the middle of being %s", work->vault->name,
                   direction == CONVERT_PROTECT ? "unprotected" : "protected");
         return error_remedy(reterr, "finish that with the command that began it, or go back with --abort");
     }
-    *ret_changed = true;
+    *ret_changed = !is_waiting(work);
     code = run(work, plan, reterr);
-    if (!code) {
+    if (!code && !is_waiting(work)) {
         /* The directories of the work are gone now; what follows makes them anew. */
         struct vault *vault = work->vault;
         const struct convert_options *options = work->options;
@@ -231,7 +257,23 @@ static enum error_code protect_rest(struct convert_work *work, const struct conv
     if (code || work->journal.count == 0)
         return code ? code : work_clear(work, reterr);
     *ret_changed = true;
+    work->journal.waits = work->options->scrubbing == CONVERT_SCRUB_LATER;
     return run_new(work, plan, reterr);
+}
+
+/* One journal at a time: what else is to be protected has to wait for the commit. */
+static enum error_code check_only_waiting(const struct convert_work *work, const struct convert_plan *plan,
+                                          struct error *reterr)
+{
+    for (size_t i = 0; i < plan->directory_count; i++) {
+        const struct convert_plan_directory *directory = &plan->directories[i];
+        if (recorded(work->vault, directory->path))
+            continue;
+        error_set(reterr, ERR_BUSY, 0, "%s cannot join yet: old trees of the vault %s wait to be scrubbed",
+                  directory->shown_path, work->vault->name);
+        return error_remedy(reterr, "husk protect --root --commit, then the same command again");
+    }
+    return OK;
 }
 
 enum error_code convert_protect(struct vault *vault, const struct convert_plan *plan,
@@ -247,10 +289,38 @@ enum error_code convert_protect(struct vault *vault, const struct convert_plan *
     if (code)
         return code;
     code = finish_present(&work, CONVERT_PROTECT, plan, &changed, reterr);
-    if (!code)
+    if (!code && !is_waiting(&work))
         code = protect_rest(&work, plan, &changed, reterr);
+    else if (!code)
+        code = check_only_waiting(&work, plan, reterr);
     *ret_changed = changed;
     return code;
+}
+
+enum error_code convert_commit(struct vault *vault, const struct convert_options *options, bool *ret_changed,
+                               struct error *reterr)
+{
+    _cleanup_(work_close) struct convert_work work;
+    bool found = false;
+    enum error_code code = work_open(vault, options, &work, reterr);
+    if (!code)
+        code = work_read_journal(&work, &found, reterr);
+    if (code)
+        return code;
+    if (!found || work.journal.direction != CONVERT_PROTECT) {
+        code = found ? OK : work_clear(&work, reterr);
+        return code ? code
+                    : error_set(reterr, ERR_NOT_FOUND, 0, "no old trees of the vault %s wait to be scrubbed",
+                                vault->name);
+    }
+    if (work.journal.state != CONVERT_SCRUBBING) {
+        error_set(reterr, ERR_DENIED, 0, "the conversion of the vault %s is not exchanged yet", vault->name);
+        return error_remedy(reterr, "run the command that began it again to finish");
+    }
+    work.journal.waits = false;
+    code = work_enter_state(&work, CONVERT_SCRUBBING, reterr);
+    *ret_changed = !code;
+    return code ? code : run(&work, NULL, reterr);
 }
 
 /* All the vault protects, looked at as protect looks at plain directories. */

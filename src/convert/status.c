@@ -30,6 +30,7 @@ enum error_code convert_get_status(const struct vault *vault, struct convert_sta
     }
     status.state = convert_state_word(journal.state);
     status.direction = journal.direction;
+    status.waits = journal.waits && journal.state == CONVERT_SCRUBBING;
     status.may_abort = journal.state < CONVERT_EXCHANGING;
     progress_read(work_fd, &directory, &status.files_done, &status.files_total, &status.bytes_done,
                   &status.bytes_total);

@@ -46,7 +46,7 @@ enum error_code kdf_argon2_choose(uint64_t machine_memory_bytes, struct kdf_argo
                   "this machine has %llu MiB of memory; a passphrase needs %llu MiB",
                   (unsigned long long)(machine_memory_bytes / MIB),
                   (unsigned long long)(4 * KDF_ARGON2_MEMORY_LEAST / MIB));
-        error_remedy(reterr, "use a key file or a recovery key instead");
+        error_remedy(reterr, "use a keyfile or a recovery key instead");
         return ERR_NO_MEMORY;
     }
     struct kdf_argon2_parameters parameters = {
@@ -79,7 +79,7 @@ static enum error_code out_of_memory(uint64_t needed_bytes, struct error *reterr
 {
     error_set(reterr, ERR_NO_MEMORY, 0, "trying a passphrase needs %llu MiB of free memory",
               (unsigned long long)(needed_bytes / MIB));
-    error_remedy(reterr, "stop something that uses memory, or open with a key file or the recovery key");
+    error_remedy(reterr, "stop something that uses memory, or open with a keyfile or the recovery key");
     return ERR_NO_MEMORY;
 }
 

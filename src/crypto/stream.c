@@ -27,12 +27,12 @@ void stream_free(struct stream *stream)
 
 static enum error_code stream_new(const struct secret *key, struct stream **ret_stream, struct error *reterr)
 {
+    if (key->length != STREAM_KEY_SIZE)
+        return error_set(reterr, ERR_FAILED, 0, "a stream's key of %zu bytes", key->length);
     struct stream *stream = calloc(1, sizeof(*stream));
     if (!stream)
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
-    enum error_code code = key->length == STREAM_KEY_SIZE
-                               ? secret_new(sizeof(state_type), &stream->state, reterr)
-                               : error_set(reterr, ERR_FAILED, 0, "a stream's key of %zu bytes", key->length);
+    enum error_code code = secret_new(sizeof(state_type), &stream->state, reterr);
     if (code)
         stream_free(stream);
     else
@@ -40,24 +40,38 @@ static enum error_code stream_new(const struct secret *key, struct stream **ret_
     return code;
 }
 
+static enum error_code begun(struct stream *stream, int status, struct stream **ret_stream,
+                             struct error *reterr)
+{
+    if (status != 0) {
+        stream_free(stream);
+        return error_set(reterr, ERR_FAILED, 0, "a stream could not be begun");
+    }
+    *ret_stream = stream;
+    return OK;
+}
+
 enum error_code stream_begin_sealing(const struct secret *key, uint8_t ret_header[STREAM_HEADER_SIZE],
                                      struct stream **ret_stream, struct error *reterr)
 {
-    enum error_code code = stream_new(key, ret_stream, reterr);
-    if (!code &&
-        crypto_secretstream_xchacha20poly1305_init_push(state_of(*ret_stream), ret_header, key->bytes) != 0)
-        code = error_set(reterr, ERR_FAILED, 0, "a stream cannot be begun");
-    return code;
+    struct stream *stream = NULL;
+    enum error_code code = stream_new(key, &stream, reterr);
+    if (code || !stream)
+        return code;
+    const int status =
+        crypto_secretstream_xchacha20poly1305_init_push(state_of(stream), ret_header, key->bytes);
+    return begun(stream, status, ret_stream, reterr);
 }
 
 enum error_code stream_begin_opening(const struct secret *key, const uint8_t header[STREAM_HEADER_SIZE],
                                      struct stream **ret_stream, struct error *reterr)
 {
-    enum error_code code = stream_new(key, ret_stream, reterr);
-    if (!code &&
-        crypto_secretstream_xchacha20poly1305_init_pull(state_of(*ret_stream), header, key->bytes) != 0)
-        code = error_set(reterr, ERR_FAILED, 0, "a stream cannot be begun");
-    return code;
+    struct stream *stream = NULL;
+    enum error_code code = stream_new(key, &stream, reterr);
+    if (code || !stream)
+        return code;
+    const int status = crypto_secretstream_xchacha20poly1305_init_pull(state_of(stream), header, key->bytes);
+    return begun(stream, status, ret_stream, reterr);
 }
 
 enum error_code stream_seal(struct stream *stream, enum stream_piece piece, const void *associated,

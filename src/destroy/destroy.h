@@ -36,6 +36,12 @@ const char *destroy_step_word(enum destroy_step step);
 must_check enum error_code destroy_file(int directory_fd, const char *name, struct destroy_result *ret_result,
                                         struct error *reterr);
 
+/* The same for a file whose name may stay in the journal: that is zeroed only where it can hold contents of
+ * the file (inline data, data=journal, the attribute j; or a kernel before Linux 6.1, which does not tell).
+ * Zeroing a large journal takes seconds, and stops all writing to the filesystem. */
+must_check enum error_code destroy_contents(int directory_fd, const char *name,
+                                            struct destroy_result *ret_result, struct error *reterr);
+
 /* Zero the journal of the filesystem fd lies on; without a journal there is nothing to do. ERR_UNSUPPORTED
  * before Linux 5.14. Stops all writing to the filesystem while it lasts. */
 must_check enum error_code destroy_journal(int fd, struct error *reterr);

@@ -1,6 +1,7 @@
 #include "destroy/destroy.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -17,7 +18,7 @@
  *   overwrite  random bytes in some or all of its blocks, under its name
  *   re-read    the same
  *   discard    an empty file under its name, its blocks free and discarded
- *   journal    the same, the journal zeroed: it held the old inode (inline data lies there)
+ *   journal    the same, the journal zeroed: it held the old inode (inline data lies there), and the name
  *   rename     the empty file under a random name of the same length
  *   unlink     nothing, perhaps the random name again
  *   sync       nothing
@@ -88,9 +89,20 @@ static enum error_code rename_and_unlink(int directory_fd, const char *name, str
     return file_sync(directory_fd, text_shown(name), reterr);
 }
 
-static enum error_code destroy_opened(int directory_fd, const char *name, const struct opened_file *file,
-                                      struct destruction *destruction)
+enum extent { NAME_AND_CONTENTS, CONTENTS };
+
+/* The kernel does direct I/O on a file exactly where its contents are neither journaled nor in its inode. */
+static bool journal_may_hold_contents(int fd)
 {
+    struct statx status;
+    return statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &status) < 0 || !(status.stx_mask & STATX_DIOALIGN) ||
+           status.stx_dio_offset_align == 0;
+}
+
+static enum error_code destroy_opened(int directory_fd, const char *name, const struct opened_file *file,
+                                      enum extent extent, struct destruction *destruction)
+{
+    const bool zeroes_journal = extent == NAME_AND_CONTENTS || journal_may_hold_contents(file->fd);
     overwrite_begin(&destruction->overwrite, file->fd, &file->status);
     overwrite_and_reread(destruction);
     struct destroy_result *result = destruction->result;
@@ -98,8 +110,9 @@ static enum error_code destroy_opened(int directory_fd, const char *name, const 
     if (overwritten)
         result->outcome[DESTROY_DISCARD] = discard_file(file->fd, &result->os_errno[DESTROY_DISCARD]);
     struct error error = ERROR_NONE;
-    enum error_code code = destroy_journal(directory_fd, &error);
-    note(destruction, DESTROY_JOURNAL, code, &error);
+    enum error_code code = zeroes_journal ? destroy_journal(directory_fd, &error) : OK;
+    if (zeroes_journal)
+        note(destruction, DESTROY_JOURNAL, code, &error);
     if (!overwritten)
         return destruction->first_code;
     error = ERROR_NONE;
@@ -108,8 +121,8 @@ static enum error_code destroy_opened(int directory_fd, const char *name, const 
     return destruction->first_code;
 }
 
-enum error_code destroy_file(int directory_fd, const char *name, struct destroy_result *ret_result,
-                             struct error *reterr)
+static enum error_code destroy(int directory_fd, const char *name, enum extent extent,
+                               struct destroy_result *ret_result, struct error *reterr)
 {
     struct destroy_result result = {0};
     struct opened_file file = {.fd = -1};
@@ -127,7 +140,7 @@ enum error_code destroy_file(int directory_fd, const char *name, struct destroy_
     if (!code)
         code = overwrite_worker_init(&destruction.worker, reterr);
     if (!code) {
-        code = destroy_opened(directory_fd, name, &file, &destruction);
+        code = destroy_opened(directory_fd, name, &file, extent, &destruction);
         if (code && reterr) {
             *reterr = destruction.first_error;
             error_prefix(reterr, "%s was not destroyed completely", text_shown(name));
@@ -137,4 +150,16 @@ enum error_code destroy_file(int directory_fd, const char *name, struct destroy_
     overwrite_worker_done(&destruction.worker);
     close_fdp(&file.fd);
     return code;
+}
+
+enum error_code destroy_file(int directory_fd, const char *name, struct destroy_result *ret_result,
+                             struct error *reterr)
+{
+    return destroy(directory_fd, name, NAME_AND_CONTENTS, ret_result, reterr);
+}
+
+enum error_code destroy_contents(int directory_fd, const char *name, struct destroy_result *ret_result,
+                                 struct error *reterr)
+{
+    return destroy(directory_fd, name, CONTENTS, ret_result, reterr);
 }

@@ -179,13 +179,17 @@ enum error_code erase_authorities_ask(struct client *client, const struct vault 
     {
         bool answered = false;
         enum error_code code = OK;
-        if (json_is_null(json_object_get(item, "answer"))) {
+        struct error why = ERROR_NONE;
+        if (json_is_null(json_object_get(item, "answer")))
             code = ask_one(client, item, &answered, findings, reterr);
-            if (!code && answered)
-                code = erase_progress_write(vault, progress, reterr);
-        }
         if (code)
             return code;
+        if (answered && erase_progress_write(vault, progress, &why))
+            finding_add(
+                findings, FINDING_TELLS, "progress-not-kept",
+                json_string_value(json_object_get(item, "authority")),
+                "keep this output, if the erase has to be run again; the authority answers again then",
+                "the answer of the authority could not be noted on the disk: %s", why.message);
         if (answered)
             report_truth(report, "vault %s: the authority %.8s has destroyed what it had of it", vault->name,
                          json_string_value(json_object_get(item, "authority")));

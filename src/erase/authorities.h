@@ -19,7 +19,8 @@ must_check enum error_code erase_authorities_note(const struct vault *vault, con
 
 /* Ask those that have not answered. One that does not, or whose answer is not to be believed, is a finding
  * and counted in facts; keyslots an answer does not name make that unknown. *ret_changed is whether one
- * answered. ERR_NO_MEMORY, and what writing the mark says. */
+ * answered. An answer that
+ * cannot be noted is a finding: it is given again. ERR_NO_MEMORY. */
 must_check enum error_code erase_authorities_ask(struct client *client, const struct vault *vault,
                                                  struct erase_progress *progress, const struct report *report,
                                                  struct erase_facts *facts, bool *ret_changed,

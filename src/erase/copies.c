@@ -13,7 +13,7 @@ static const char *guard(enum keyslot_kind kind)
     case KEYSLOT_PASSPHRASE:
         return "its passphrase";
     case KEYSLOT_KEYFILE:
-        return "its key file";
+        return "its keyfile";
     default:
         return "its recovery key";
     }
@@ -71,7 +71,7 @@ static enum error_code name_keyfiles(const struct vault *vault, const char *at, 
         if (!memcmp(&record.keyfiles[i].vault, &vault->id, sizeof(vault->id)))
             finding_add(
                 findings, FINDING_TELLS, "key-copy-keyfile", text_shown(record.keyfiles[i].path),
-                "destroy the key file, unless it opens something else too",
+                "destroy the keyfile, unless it opens something else too",
                 "it opened this vault and still opens its keyfile keyslots in copies of the disk; husk does "
                 "not touch it");
     host_record_done(&record);

@@ -13,6 +13,7 @@
  *   journal zeroed
  *   key evicted               the kernel has no key of it, or the erase stays incomplete and "erasing"
  *   erased mark = the report  durable; only then the erasing mark goes
+ *   authorities are told      what was done here
  *
  * vault.json and the encrypted directories stay: ciphertext whose key no longer exists.
  */
@@ -287,29 +288,13 @@ static bool is_done(const struct vault *vault)
     return vault_key_state(vault, &state, NULL) == OK && state == FSCRYPT_KEY_ABSENT;
 }
 
-/* What the mark cannot be told any more must not keep the keyslots from being destroyed. */
-static enum error_code ask_authorities(struct erasure *erasure, bool *ret_answered, struct error *reterr)
-{
-    struct error why = ERROR_NONE;
-    enum error_code code =
-        erase_authorities_ask(erasure->client, erasure->vault, &erasure->progress, erasure->report,
-                              &erasure->outcome.facts, ret_answered, erasure->findings, &why);
-    if (code == ERR_NO_MEMORY) {
-        if (reterr)
-            *reterr = why;
-        return code;
-    }
-    if (code)
-        note_failure(erasure, "report-not-written", erasure->vault->name, &why);
-    return OK;
-}
-
 static enum error_code carry_out(struct erasure *erasure, struct error *reterr)
 {
     bool answered = false;
     enum error_code code = set_mark(erasure, reterr);
     if (!code)
-        code = ask_authorities(erasure, &answered, reterr);
+        code = erase_authorities_ask(erasure->client, erasure->vault, &erasure->progress, erasure->report,
+                                     &erasure->outcome.facts, &answered, erasure->findings, reterr);
     erasure->changed |= answered;
     if (!code)
         code = destroy_keyslots(erasure, reterr);
@@ -337,7 +322,6 @@ static enum error_code keep_report(struct erasure *erasure, const struct buffer 
     if (erasure->at && !vault->damage.code && host_forget_vault(erasure->at, &vault->id, &why))
         finding_add(erasure->findings, FINDING_TELLS, "keyfile-place-kept", vault->name, "",
                     "host.json still says where a keyfile of the vault lies: %s", why.message);
-    erase_authorities_tell(erasure->client, &erasure->progress, text, erasure->findings);
     return OK;
 }
 
@@ -355,7 +339,10 @@ static enum error_code conclude(struct erasure *erasure, struct buffer *text, st
         return code;
     const struct erase_facts *facts = &erasure->outcome.facts;
     if (facts->steps_failed == 0 && !facts->key_in_memory && facts->authorities_open == 0) {
-        return keep_report(erasure, text, reterr);
+        code = keep_report(erasure, text, reterr);
+        if (!code)
+            erase_authorities_tell(erasure->client, &erasure->progress, text, erasure->findings);
+        return code;
     }
     error_set(reterr, ERR_INCOMPLETE, 0, "the vault %s is not erased completely: %s", vault->name,
               erasure->first_failure.code ? erasure->first_failure.message : "an authority has not answered");

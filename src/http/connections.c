@@ -4,6 +4,7 @@
 #include <sodium.h>
 
 #include "base/cleanup.h"
+#include "base/rate.h"
 
 static_assert(HASH_KEY_SIZE == crypto_shorthash_KEYBYTES, "the key of the hash");
 
@@ -14,7 +15,7 @@ struct peer {
     struct peer *next;
     struct address address;
     unsigned connections;
-    int64_t paid_until_ns; /* each connection costs 1 s / rate, from now on at least */
+    struct rate rate; /* of new connections */
 };
 
 enum error_code connections_init(struct connections *connections, const struct http_options *options,
@@ -74,17 +75,6 @@ static struct peer *find_peer(struct connections *connections, const struct addr
     return peer;
 }
 
-static bool pay(struct peer *peer, unsigned rate, int64_t now_ns)
-{
-    int64_t price_ns = CLOCK_NS_PER_S / rate;
-    if (peer->paid_until_ns < now_ns)
-        peer->paid_until_ns = now_ns;
-    if (peer->paid_until_ns + price_ns > now_ns + BURST_S * CLOCK_NS_PER_S)
-        return false;
-    peer->paid_until_ns += price_ns;
-    return true;
-}
-
 bool connections_welcome(struct connections *connections, const struct address *address)
 {
     pthread_mutex_lock(&connections->mutex);
@@ -92,7 +82,7 @@ bool connections_welcome(struct connections *connections, const struct address *
     if (welcome && !connections_trust(connections, address)) {
         struct peer *peer = find_peer(connections, address);
         welcome = peer && peer->connections < connections->options.connections_per_address &&
-                  pay(peer, connections->options.connection_rate, clock_monotonic_ns());
+                  rate_pay(&peer->rate, connections->options.connection_rate, BURST_S, clock_monotonic_ns());
     }
     pthread_mutex_unlock(&connections->mutex);
     return welcome;
@@ -183,7 +173,7 @@ static void forget_quiet_peers(struct connections *connections, int64_t now_ns)
     for (unsigned i = 0; i < PEER_BUCKETS; i++)
         for (struct peer **at = &connections->peers[i]; *at;) {
             struct peer *peer = *at;
-            if (peer->connections > 0 || peer->paid_until_ns > now_ns) {
+            if (peer->connections > 0 || peer->rate.paid_until_ns > now_ns) {
                 at = &peer->next;
                 continue;
             }

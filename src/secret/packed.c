@@ -72,7 +72,7 @@ void secret_free_packed(struct secret *secret)
 {
     union slot *slot = (union slot *)(void *)secret->bytes;
     if (sodium_memcmp(slot->canary, packed.canary, CANARY_SIZE) != 0)
-        abort(); /* as sodium_free does */
+        sodium_misuse(); /* ends the process, as sodium_free does */
     sodium_memzero(slot, sizeof(*slot));
     pthread_mutex_lock(&packed.mutex);
     slot->next = packed.free;

@@ -44,9 +44,9 @@ static enum error_code read_keyfile(int at_fd, const char *path, struct secret *
     struct stat status;
     if (fd < 0 || fstat(fd, &status) < 0)
         return error_set(reterr, errno == ENOENT ? ERR_NOT_FOUND : ERR_FAILED, errno,
-                         "cannot open the key file %s", text_shown(path));
+                         "cannot open the keyfile %s", text_shown(path));
     if (!S_ISREG(status.st_mode))
-        return error_set(reterr, ERR_USAGE, 0, "the key file %s is not a regular file", text_shown(path));
+        return error_set(reterr, ERR_USAGE, 0, "the keyfile %s is not a regular file", text_shown(path));
     return secret_read_fd(fd, KEYFILE_LEAST, KEYFILE_MOST, text_shown(path), ret_secret, reterr);
 }
 
@@ -58,7 +58,7 @@ static enum error_code add_keyfile(struct unlock_answers *answers, int at_fd, co
     if (read_keyfile(at_fd, path, &bytes, &why)) {
         finding_add(findings, FINDING_TELLS,
                     why.code == ERR_NOT_FOUND ? "keyfile-missing" : "keyfile-unusable", text_shown(path),
-                    "put the key file back, or unlock in another way", "%s", why.message);
+                    "put the keyfile back, or unlock in another way", "%s", why.message);
         return OK;
     }
     return unlock_answers_add(answers, KEYSLOT_KEYFILE, bytes, text_shown(path), reterr);

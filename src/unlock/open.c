@@ -77,8 +77,11 @@ static void name_sources(const struct unlock_answers *answers, char *text, size_
 {
     size_t used = 0;
     text[0] = '\0';
-    for (size_t i = 0; i < answers->count && used < size; i++)
-        used += (size_t)snprintf(text + used, size - used, "%s%s", i ? ", " : "", answers->items[i].source);
+    for (size_t i = 0; i < answers->count && used < size; i++) {
+        const char *source = answers->items[i].source;
+        used += (size_t)snprintf(text + used, size - used, "%s%s", i ? ", " : "",
+                                 strcmp(source, "-") ? source : "standard input");
+    }
 }
 
 static enum error_code tell_failure(const struct vault *vault, const struct attempt *attempt,
@@ -90,9 +93,12 @@ static enum error_code tell_failure(const struct vault *vault, const struct atte
         error_set(reterr, ERR_CORRUPT, 0, "the vault %s has no keyslot that can be read", vault->name);
     else if (attempt->answers->count == 0)
         error_set(reterr, ERR_WRONG_KEY, 0, "nothing was given to open the vault %s with", vault->name);
+    else if (attempt->keyslots == 1)
+        error_set(reterr, ERR_WRONG_KEY, 0, "the only keyslot of the vault %s does not open with %s",
+                  vault->name, sources);
     else
-        error_set(reterr, ERR_WRONG_KEY, 0, "none of %zu keyslot%s of the vault %s opens with %s",
-                  attempt->keyslots, attempt->keyslots == 1 ? "" : "s", vault->name, sources);
+        error_set(reterr, ERR_WRONG_KEY, 0, "none of %zu keyslots of the vault %s opens with %s",
+                  attempt->keyslots, vault->name, sources);
     error_subject(reterr, "%s", vault->name);
     if (attempt->keyslots == 0)
         error_remedy(reterr, "put a keyslot exported before back into keyslots/");

@@ -28,6 +28,22 @@ must_check enum error_code unlock_answers_add_host(struct unlock_answers *answer
                                                    struct error *reterr);
 void unlock_answers_done(struct unlock_answers *answers);
 
+/* Which kinds of keyslots a vault has. */
+struct unlock_kinds {
+    bool authority, passphrase, recovery, keyfile;
+};
+must_check enum error_code unlock_get_kinds(const struct vault *vault, struct unlock_kinds *ret_kinds,
+                                            struct error *reterr);
+
+/* What to ask a person for: "passphrase or recovery key", as the vault has keyslots. Static storage. */
+const char *unlock_typed_word(const struct unlock_kinds *kinds);
+
+/* Add what was typed (taken over) as what it may be: a passphrase, and a recovery key where it reads as one.
+ * Where it can only be a recovery key and is none, the error says what is wrong with it. */
+must_check enum error_code unlock_answers_add_typed(struct unlock_answers *answers,
+                                                    const struct unlock_kinds *kinds, struct secret *typed,
+                                                    struct error *reterr);
+
 /* Try the answers against the keyslots of their kind, quick kinds first. ERR_WRONG_KEY says what was tried
  * against what; ERR_ERASED; damaged keyslots become findings and the others are tried. *ret_kind is the kind
  * that opened (may be NULL). */

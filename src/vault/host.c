@@ -29,10 +29,10 @@ static enum error_code parse_keyfile(json_t *item, struct host_keyfile *keyfile,
     if (!code)
         code = json_get_bytes(item, "path", &path, reterr);
     if (!code && !path_is_valid(path.data ? path.data : ""))
-        code = error_set(reterr, ERR_CORRUPT, 0, "\"%s\" is not the path of a key file",
+        code = error_set(reterr, ERR_CORRUPT, 0, "\"%s\" is not the path of a keyfile",
                          text_shown(path.data ? path.data : ""));
     if (!code && json_object_size(item) > 2)
-        code = error_set(reterr, ERR_CORRUPT, 0, "a key file has a member that does not belong there");
+        code = error_set(reterr, ERR_CORRUPT, 0, "a keyfile has a member that does not belong there");
     if (code)
         buffer_done(&path);
     else
@@ -53,7 +53,7 @@ static enum error_code parse_keyfiles(json_t *file, struct host_record *record, 
     size_t count = json_array_size(array);
     record->keyfiles = calloc(count + 1, sizeof(*record->keyfiles));
     if (!record->keyfiles)
-        return error_set(reterr, ERR_NO_MEMORY, 0, "no memory for %zu key files", count);
+        return error_set(reterr, ERR_NO_MEMORY, 0, "no memory for %zu keyfiles", count);
     for (size_t i = 0; i < count && !code; i++)
         code = parse_keyfile(json_array_get(array, i), &record->keyfiles[record->keyfile_count++], reterr);
     return code;
@@ -197,7 +197,7 @@ static enum error_code append_keyfile(struct host_record *record, const struct v
             return OK;
         }
     if (record->keyfile_count >= HOST_KEYFILES_MAXIMUM)
-        return error_set(reterr, ERR_DENIED, 0, "%s names %d key files, more cannot be", HOST_FILE_NAME,
+        return error_set(reterr, ERR_DENIED, 0, "%s names %d keyfiles, more cannot be", HOST_FILE_NAME,
                          HOST_KEYFILES_MAXIMUM);
     struct host_keyfile *keyfiles =
         realloc(record->keyfiles, (record->keyfile_count + 1) * sizeof(*keyfiles));
@@ -219,7 +219,7 @@ enum error_code host_add_keyfile(const char *at, const struct vault_id *vault, c
     struct host_record record = {0};
     bool changed = false;
     if (!path_is_valid(path))
-        return error_set(reterr, ERR_USAGE, 0, "%s cannot be recorded as the path of a key file",
+        return error_set(reterr, ERR_USAGE, 0, "%s cannot be recorded as the path of a keyfile",
                          text_shown(path));
     enum error_code code = open_husk(at, true, &husk_fd, reterr);
     if (!code)

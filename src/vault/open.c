@@ -59,8 +59,10 @@ static const char *const causes[] = {
     [FOUND_FOREIGN] = "it is encrypted under another key",
 };
 
-static const char remedy[] = "find out who changed it; to take what is there now as right, unlock with "
-                             "--accept-changes and a passphrase or recovery key";
+static const char remedy[] =
+    "find out who changed it and put it back as it was; to take what is there now as "
+    "right, unlock with --accept-changes and a passphrase or recovery key (a keyfile where the vault has "
+    "neither)";
 
 static enum error_code check_directories(const struct vault *vault, struct finding_list *findings,
                                          struct error *reterr)

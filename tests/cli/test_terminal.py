@@ -75,6 +75,10 @@ class AskTest(Job):
         self.assertEqual(self.state(), "locked")
         with open(self.beside("recovery")) as file:
             recovery = file.read().strip()
+        with on_terminal(*self.at("unlock")) as terminal:
+            terminal.expect(prompt).line(recovery[:-1]).expect("group 13 has 4 letters").expect(prompt).line(recovery)
+            self.assertEqual(terminal.end(), husk.DONE, terminal)
+        self.lock()
         for typed in ("correct horse", recovery):
             with on_terminal(*self.at("unlock", "v")) as terminal:
                 terminal.expect(prompt)

@@ -38,6 +38,17 @@ class UnlockTest(Job):
             self.call("unlock", "v", *words, stdin=b"a wrong passphrase\n").expect_error_line(husk.REFUSED)
         self.assertEqual(self.state(), "locked")
 
+    def test_a_wrong_key_is_named_as_people_call_it(self):
+        self.lock()
+        error = self.error("v", "--passphrase-file", "-", stdin=b"a wrong passphrase\n")
+        self.assertEqual(error["message"], "the only keyslot of the vault v does not open with standard input")
+
+    def test_a_mistyped_recovery_key_says_how_one_looks(self):
+        self.lock()
+        error = self.error("v", "--recovery-key-file", "-", stdin=b"husk-ABCDE\n", expect=husk.USAGE)
+        self.assertIn("5 letters instead of 65", error["message"])
+        self.assertIn("thirteen groups of five", error["remedy"])
+
     def test_no_key_names_the_options(self):
         self.lock()
         error = self.error()
@@ -69,6 +80,7 @@ class UnlockTest(Job):
         self.assertEqual(found["error"]["code"], "changed")
         self.assertIn(self.tree, json.dumps(found["findings"]))
         self.assertIn("--accept-changes", found["error"]["remedy"])
+        self.assertIn("put it back", found["error"]["remedy"])
         self.assertEqual(self.state(), "locked")
         # A keyfile cannot accept it, nor can the keyfile that is recorded.
         self.assertEqual(self.error("v", "--accept-changes", "--keyfile", self.keyfile)["code"], "denied")
@@ -124,10 +136,11 @@ class RecordedKeyfileTest(Job):
         self.assertEqual(self.state(), "unlocked")
 
     def test_an_unprotect_without_directories_says_so(self):
-        self.json("unprotect", "v")
+        stays = "the vault v stays, with its keyslots and no directory: husk erase v --confirm v destroys it"
+        self.assertEqual(self.json("unprotect", "v")["result"]["truths"][-1], stays)
         found = self.json("unprotect", "v")
         self.assertFalse(found["changed"])
-        self.assertEqual(found["result"]["truths"], ["the vault v protects no directory"])
+        self.assertEqual(found["result"]["truths"], ["the vault v protects no directory", stays])
         self.assertIn("  directory   none\n", self.call("status", "v").out)
 
 
@@ -167,6 +180,16 @@ class DamageTest(Job):
         self.lock()
         self.header = self.path(".husk/vaults/v/vault.json")
 
+    def test_where_there_is_only_a_keyfile_it_accepts_the_loss_of_a_directory(self):
+        self.lock()
+        os.rename(self.tree, self.path("kept-aside"))
+        self.assertEqual(self.json("unlock", "v", "--keyfile", self.keyfile, expect=husk.REFUSED)["error"]["code"],
+                         "changed")
+        self.json("unlock", "v", "--accept-changes", "--keyfile", self.keyfile)
+        self.lock()
+        self.json("unlock", "v", "--keyfile", self.keyfile)
+        self.lock()
+
     def test_a_header_that_cannot_be_read(self):
         shutil.copytree(self.path(".husk/vaults/v"), self.path(".husk/vaults/w"), symlinks=True,
                         ignore=shutil.ignore_patterns("private"))
@@ -179,8 +202,9 @@ class DamageTest(Job):
             found = self.json("status", expect=husk.INCOMPLETE)
             self.assertIn("vault-unreadable", document.kinds(found))
             status = husk.REFUSED if code == "too-new" else husk.FAILED
-            for verb in ("status", "lock", "keyslot list"):
+            for verb in ("status", "keyslot list"):
                 self.assertEqual(self.json(verb, "v", expect=status)["error"]["code"], code)
+            self.json("lock", "v")
             self.assertEqual(self.json("unlock", "v", "--keyfile", self.keyfile, expect=status)["error"]["code"], code)
 
     def test_a_manifest_that_was_changed_is_not_believed(self):

@@ -15,7 +15,7 @@ import husk
 
 ROOT = husk.ROOT
 VERBS = ["check", "protect", "unprotect", "unlock", "lock", "status", "keyslot list", "keyslot add", "keyslot remove",
-         "keyslot export", "enroll", "ticket", "agent", "erase", "help"]
+         "keyslot export", "enroll", "ticket", "agent", "boot", "erase", "help"]
 
 
 def usage(test, *words):

@@ -40,7 +40,7 @@ class KilledTest(unittest.TestCase):
         erase = subprocess.Popen([authority.PROGRAM, "host", "erase", fleet.name_of(first), "--confirm",
                                   fleet.name_of(first), "--dir", self.server.path], stdout=subprocess.DEVNULL,
                                  stderr=subprocess.DEVNULL)
-        time.sleep(chance.uniform(0, 0.25))
+        time.sleep(chance.uniform(0, 0.4))
         self.server.process.kill()
         self.server.process.wait()
         self.assertEqual(hosts.wait(60), 0)

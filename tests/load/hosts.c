@@ -28,6 +28,13 @@ struct play {
     struct error error;
 };
 
+/* Not in the order in which they stand in the database. */
+static uint64_t number_of(const struct play *play, size_t index)
+{
+    enum { STEP = 7919 }; /* a prime that divides no count anybody gives */
+    return play->hosts->first + (uint64_t)index * STEP % play->hosts->count;
+}
+
 static void play_done(struct play *play)
 {
     for (size_t i = 0; i < play->hosts->count; i++) {
@@ -81,7 +88,7 @@ static bool next_one(void *context, int64_t now_ns, struct crowd_request *ret_re
     struct part *part = &play->parts[index];
     struct player player;
     if (!part->context) {
-        player_of(play->hosts->first + index, &player);
+        player_of(number_of(play, index), &player);
         json_t *more =
             !strcmp(play->type, "poll")        ? player_poll(&player, play->hosts->connections > 0 ? 300 : 0)
             : !strcmp(play->type, "heartbeat") ? player_heartbeat(&player, part->nonce, part->lineage)
@@ -107,7 +114,7 @@ static void tell(const struct play *play, size_t index, json_t *result)
 {
     struct player player;
     char host[HEX_SIZE];
-    player_of(play->hosts->first + index, &player);
+    player_of(number_of(play, index), &player);
     text_format_hex(host, player.id, sizeof(player.id));
     printf("%s %s\n", host, json_string_value(json_object_get(result, "request")));
 }
@@ -160,6 +167,7 @@ static enum error_code run(struct play *play, unsigned connections, int64_t unti
                           .path = "/v1/message",
                           .type = "application/octet-stream",
                           .connections = connections,
+                          .keeps = play->hosts->keeps,
                           .context = play,
                           .next = next_one,
                           .answered = answered,
@@ -191,7 +199,7 @@ static enum error_code seal_all(struct play *play, struct error *reterr)
     enum error_code code = OK;
     for (size_t i = 0; !code && i < play->hosts->count; i++) {
         struct player player;
-        player_of(play->hosts->first + i, &player);
+        player_of(number_of(play, i), &player);
         code = player_seal(&player, play->type, player_open(&player), &play->parts[i].wire,
                            &play->parts[i].context, reterr);
     }

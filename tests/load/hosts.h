@@ -9,6 +9,7 @@ struct hosts {
     struct sockaddr_in address;
     uint64_t first, count;
     unsigned connections; /* at a time; for polls and beats: seconds */
+    bool keeps;           /* connections, as a proxy in front of huskd does */
 };
 
 typedef enum error_code hosts_action(const struct hosts *hosts, struct error *reterr) must_check;

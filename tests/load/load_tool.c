@@ -4,6 +4,7 @@
  *
  *     fill DIR GROUP UNLOCK FIRST COUNT DESCRIPTOR    write hosts FIRST, FIRST+1, … into a database
  *     open DESCRIPTOR PORT FIRST COUNT CONNECTIONS    each opens once, its message made beforehand
+ *     kept DESCRIPTOR PORT FIRST COUNT CONNECTIONS    the same over connections that are kept
  *     seen DESCRIPTOR PORT FIRST COUNT CONNECTIONS    the same; a line for each grant: host and request
  *     poll DESCRIPTOR PORT FIRST COUNT SECONDS        each holds a poll for so long
  *     beat DESCRIPTOR PORT FIRST COUNT SECONDS        each says a heartbeat as often as once in so long
@@ -46,35 +47,40 @@ static enum error_code do_fill(char **words, struct error *reterr)
     return fill(words[0], words[1], words[2], number(words[3]), number(words[4]), words[5], reterr);
 }
 
-static enum error_code with_hosts(char **words, unsigned connections, hosts_action *action,
-                                  struct error *reterr)
+static enum error_code with_hosts(char **words, hosts_action *action, bool keeps, struct error *reterr)
 {
     struct hosts hosts = {.address = address_of_port(words[1]),
                           .first = number(words[2]),
                           .count = number(words[3]),
-                          .connections = connections};
+                          .connections = (unsigned)number(words[4]),
+                          .keeps = keeps};
     enum error_code code = player_start(words[0], reterr);
     return code ? code : action(&hosts, reterr);
 }
 
 static enum error_code do_open(char **words, struct error *reterr)
 {
-    return with_hosts(words, (unsigned)number(words[4]), hosts_open, reterr);
+    return with_hosts(words, hosts_open, false, reterr);
+}
+
+static enum error_code do_kept(char **words, struct error *reterr)
+{
+    return with_hosts(words, hosts_open, true, reterr);
 }
 
 static enum error_code do_seen(char **words, struct error *reterr)
 {
-    return with_hosts(words, (unsigned)number(words[4]), hosts_open_seen, reterr);
+    return with_hosts(words, hosts_open_seen, false, reterr);
 }
 
 static enum error_code do_poll(char **words, struct error *reterr)
 {
-    return with_hosts(words, (unsigned)number(words[4]), hosts_poll, reterr);
+    return with_hosts(words, hosts_poll, false, reterr);
 }
 
 static enum error_code do_beat(char **words, struct error *reterr)
 {
-    return with_hosts(words, (unsigned)number(words[4]), hosts_beat, reterr);
+    return with_hosts(words, hosts_beat, false, reterr);
 }
 
 struct posting {
@@ -148,8 +154,8 @@ static const struct {
     int words;
     enum error_code (*act)(char **words, struct error *reterr);
 } actions[] = {
-    {"fill", 6, do_fill}, {"open", 5, do_open}, {"seen", 5, do_seen}, {"poll", 5, do_poll},
-    {"beat", 5, do_beat}, {"post", 6, do_post}, {"keep", 6, do_keep},
+    {"fill", 6, do_fill}, {"open", 5, do_open}, {"kept", 5, do_kept}, {"seen", 5, do_seen},
+    {"poll", 5, do_poll}, {"beat", 5, do_beat}, {"post", 6, do_post}, {"keep", 6, do_keep},
 };
 
 /* A connection each. */
@@ -175,6 +181,6 @@ int main(int argc, char **argv)
             return code != OK;
         }
     fprintf(stderr, "load_tool: %s\n",
-            code ? error.message : "which of fill, open, seen, poll, beat, post, keep?");
+            code ? error.message : "which of fill, open, kept, seen, poll, beat, post, keep?");
     return 2;
 }

@@ -1,5 +1,6 @@
 #include "player.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sodium.h>
@@ -34,6 +35,8 @@ void player_of(uint64_t number, struct player *ret_player)
     snprintf(ret_player->name, sizeof(ret_player->name), "load-%07llu", (unsigned long long)number);
     draw(number, "ids", ids, sizeof(ids));
     memcpy(ret_player->id, ids, PLAYER_ID_SIZE);
+    const uint64_t order = htobe64(number); /* as clerk_draw_id does it */
+    memcpy(ret_player->id, &order, sizeof(order));
     memcpy(ret_player->keyslot, ids + 16, PLAYER_ID_SIZE);
     memcpy(ret_player->vault, ids + 32, PLAYER_ID_SIZE);
     memcpy(ret_player->boot, ids + 48, PLAYER_ID_SIZE);
@@ -64,7 +67,7 @@ enum error_code player_seal(const struct player *player, const char *type, json_
 {
     _cleanup_(secret_freep) struct secret *identity = NULL;
     _cleanup_(json_freep) json_t *message = json_pack("{s:s}", "type", type), *taken = more;
-    enum error_code code = add(message, more, reterr);
+    enum error_code code = add(message, taken, reterr);
     if (!code)
         code = player_identity(player, &identity, reterr);
     return code ? code

@@ -115,6 +115,19 @@ static void nonces_from_before_a_restart_are_void(void **state)
     presence_done(&after);
 }
 
+static void a_host_may_say_so_much_and_no_more(void **state)
+{
+    (void)state;
+    struct rate rate = {0};
+    const int64_t now_ns = 1000 * CLOCK_NS_PER_S;
+    for (int i = 0; i < 10 * 30; i++)
+        assert_true(rate_pay(&rate, 10, 30, now_ns));
+    assert_false(rate_pay(&rate, 10, 30, now_ns));
+    for (int i = 0; i < 10; i++)
+        assert_true(rate_pay(&rate, 10, 30, now_ns + CLOCK_NS_PER_S));
+    assert_false(rate_pay(&rate, 10, 30, now_ns + CLOCK_NS_PER_S));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -123,6 +136,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_nonce_is_taken_once, start, end),
         cmocka_unit_test_setup_teardown(only_the_last_nonces_are_valid, start, end),
         cmocka_unit_test_setup_teardown(a_nonce_that_was_never_issued_is_none, start, end),
+        cmocka_unit_test(a_host_may_say_so_much_and_no_more),
         cmocka_unit_test(nonces_from_before_a_restart_are_void),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

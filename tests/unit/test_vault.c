@@ -466,10 +466,10 @@ static void a_damaged_host_record_is_refused(void **state)
         {ERR_CORRUPT, "{\"version\":1,\"keyfiles\":[0]}", "vault"},
         {ERR_CORRUPT, "{\"version\":1,\"keyfiles\":[{" HOST_VAULT "}]}", "path"},
         {ERR_CORRUPT, "{\"version\":1,\"keyfiles\":[{\"vault\":\"01\",\"path\":\"/k\"}]}", "vault"},
-        {ERR_CORRUPT, "{\"version\":1,\"keyfiles\":[{" HOST_VAULT ",\"path\":\"\"}]}", "path of a key file"},
-        {ERR_CORRUPT, "{\"version\":1,\"keyfiles\":[{" HOST_VAULT ",\"path\":\"/\"}]}", "path of a key file"},
+        {ERR_CORRUPT, "{\"version\":1,\"keyfiles\":[{" HOST_VAULT ",\"path\":\"\"}]}", "path of a keyfile"},
+        {ERR_CORRUPT, "{\"version\":1,\"keyfiles\":[{" HOST_VAULT ",\"path\":\"/\"}]}", "path of a keyfile"},
         {ERR_CORRUPT, "{\"version\":1,\"keyfiles\":[{" HOST_VAULT ",\"path\":\"/a/../b\"}]}",
-         "path of a key file"},
+         "path of a keyfile"},
         {ERR_CORRUPT, "{\"version\":1,\"keyfiles\":[{" HOST_VAULT ",\"path\":\"/a\",\"x\":0}]}",
          "does not belong"},
     };

@@ -23,6 +23,7 @@ URL = "http://127.0.0.1:4875"
 HOLDER = "/mnt/holder"
 THIS_MACHINE = "10.0.2.2"  # as QEMU's network shows it to a guest
 MOST_EXPOSED = 2.0
+TRIES = 10
 # husk and huskd as `ninja install` puts them; the vault is on a disk of its own, which fstab mounts, and a service
 # needs it.
 FURNISH = f"""
@@ -141,18 +142,25 @@ class Test1Authority(Units):
             mkdir -p /root/copy/srv/data; cp -a /.husk /root/copy/; sync -f /srv/data
             dd if=/dev/disk/by-id/virtio-data of=/root/copy.img bs=1M status=none
             mount -o loop /root/copy.img /root/copy/srv/data""")
-        done = self.guest.husk("unlock", "data", "--at", "/root/copy")
-        self.assertEqual(done.status, husk.NOT_NOW, done)
-        (request,) = self.requests()
-        self.assertIn("other-boot-answers", request["flags"])
-        self.huskd("request deny", request["id"])
+        # The agent has three seconds to answer, which an emulated machine beside others may not be given each time.
+        self.unlock_by("approve")
+        flags = []
+        for _ in range(TRIES):
+            self.guest.husk("unlock", "data", "--at", "/root/copy").expect(husk.NOT_NOW)
+            (request,) = self.requests()
+            self.huskd("request deny", request["id"])
+            flags = request["flags"]
+            if flags:
+                break
+            self.guest.check("rm -r /run/husk/$(printf %x-%x $(stat -c '%d %i' /root/copy))")
+        self.assertEqual(flags, ["other-boot-answers"])
         self.assertEqual(self.show("husk-agent", "ActiveState"), ["active"])
         self.assertEqual(self.journal("husk-agent").count("cannot"), 0, self.journal("husk-agent"))
 
 
 class Test2Boots(Units):
     def test_1_an_ordered_reboot_gets_a_ticket_and_needs_nobody(self):
-        self.unlock_by("ticket")
+        self.huskd("group set", "default", "--unlock", "ticket", "--ticket-ttl", "2h")
         self.guest.reboot(PATIENCE_S)
         self.booted()
         self.assertIn("gave a ticket", self.guest.check("journalctl -b -1 -u husk-ticket -o cat --no-pager"))

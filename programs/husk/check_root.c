@@ -1,0 +1,54 @@
+#include "check_root.h"
+
+#include "base/cleanup.h"
+#include "boot/boot.h"
+#include "convert/root.h"
+#include "render_plan.h"
+
+static enum error_code finish(struct run *run, struct finding_list *findings, const char *all_well,
+                              struct error *reterr)
+{
+    enum error_code code = finding_refusal(findings, reterr);
+    finding_move_all(&run->findings, findings);
+    run_show_findings(run);
+    if (!code)
+        run_text(run, "%s\n", all_well);
+    return code;
+}
+
+/* Everything uses the root of a running system: what the plan would find says nothing. */
+enum error_code check_root(struct run *run, struct error *reterr)
+{
+    const char *vault_name = argument_value(&run->arguments, OPTION_VAULT);
+    _cleanup_(convert_plan_freep) struct convert_plan *plan = NULL;
+    _cleanup_(finding_list_done) struct finding_list findings = {0};
+    struct convert_root root = {0};
+    enum error_code code = vault_name ? vault_check_name(vault_name, reterr) : OK;
+    if (!code)
+        code = convert_root_look(run->at, &root, &findings, reterr);
+    if (!code)
+        code = convert_root_check(run->at, &findings, reterr);
+    if (!code && strcmp(run->at, "/") != 0)
+        code = convert_plan_new((const char *const *)root.paths, root.count, vault_name, &run->report, &plan,
+                                reterr);
+    convert_root_done(&root);
+    if (code)
+        return code;
+    if (!plan)
+        return finish(run, &findings,
+                      "nothing found that would keep an encrypted root from booting; husk protect --root "
+                      "--at DIR, on its disk attached to another machine, would look at the rest",
+                      reterr);
+    finding_move_all(&plan->findings, &findings);
+    code = plan_show(run, plan, vault_name, reterr);
+    if (!code)
+        run_text(run, "nothing is in the way: husk protect would go ahead\n");
+    return code;
+}
+
+enum error_code check_boot(struct run *run, struct error *reterr)
+{
+    _cleanup_(finding_list_done) struct finding_list findings = {0};
+    enum error_code code = boot_check(run->at, &findings, reterr);
+    return code ? code : finish(run, &findings, "the next boot would go its way", reterr);
+}

@@ -1,0 +1,78 @@
+/* protect --root: the root of a host, on its disk attached from outside; and --commit, on the host itself. */
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "protect.h"
+
+enum error_code protect_root_look(struct protect *protect, struct error *reterr)
+{
+    struct run *run = protect->run;
+    if (!strcmp(run->at, "/")) {
+        error_set(reterr, ERR_UNSUPPORTED, 0, "the root of the running system cannot be converted yet");
+        return error_remedy(reterr, "attach its disk to another machine, mount it there, and name where: "
+                                    "husk protect --root --at DIR");
+    }
+    enum error_code code = convert_root_look(run->at, &protect->root, &run->findings, reterr);
+    if (!code && protect->root.count == 0)
+        code = error_set(reterr, ERR_NOT_FOUND, 0, "there is nothing to protect at %s", text_shown(run->at));
+    return code;
+}
+
+/* A boot knows the keyfiles of host.json, which have to lie where nothing is encrypted: on this filesystem,
+ * in what stays plain. */
+static enum error_code check_keyfile(const struct protect *protect, const char *path, struct error *reterr)
+{
+    static const char *const places[] = {"boot", HUSK_DIRECTORY};
+    const char *at = protect->run->at;
+    for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+        char prefix[4200];
+        snprintf(prefix, sizeof(prefix), "%s/%s/", strcmp(at, "/") ? at : "", places[i]);
+        if (!strncmp(path, prefix, strlen(prefix)))
+            return OK;
+    }
+    error_set(reterr, ERR_DENIED, 0, "no boot would find the keyfile %s", text_shown(path));
+    return error_remedy(reterr,
+                        "keyfiles of a root lie in its /boot or /.husk, where every copy of the disk has "
+                        "them; a passphrase or an authority is better");
+}
+
+enum error_code protect_root_check_keys(struct protect *protect, struct error *reterr)
+{
+    const struct new_keys *keys = &protect->keys;
+    enum error_code code = OK;
+    for (size_t i = 0; !code && i < keys->answers.count; i++)
+        if (keys->keyfile_paths[i])
+            code = check_keyfile(protect, keys->keyfile_paths[i], reterr);
+    if (code || keys->answers.count > 0 || argument_given(&protect->run->arguments, OPTION_NO_RECOVERY))
+        return code;
+    error_set(reterr, ERR_DENIED, 0, "nothing but an authority would open the root");
+    return error_remedy(reterr, "add --recovery-out F, or say that it is meant with --no-recovery");
+}
+
+/* Running from the new trees is what shows that they boot. */
+static enum error_code check_booted(const struct run *run, const struct vault *vault, struct error *reterr)
+{
+    struct stat root;
+    if (!strcmp(run->at, "/") && stat("/", &root) == 0 && root.st_dev == vault->filesystem->device)
+        return OK;
+    error_set(reterr, ERR_DENIED, 0, "the old trees are what goes back while the new ones have not booted");
+    return error_remedy(reterr, "boot the host, and run husk protect --root --commit on it");
+}
+
+enum error_code protect_root_commit(struct run *run, const char *name, const struct convert_options *options,
+                                    struct error *reterr)
+{
+    _cleanup_(held_done) struct held_vault held = HELD_NONE;
+    enum vault_state state;
+    enum error_code code = held_take(run, name, HELD_READABLE, &held, reterr);
+    if (!code)
+        code = held_check_active(held.vault, reterr);
+    if (!code)
+        code = check_booted(run, held.vault, reterr);
+    if (!code)
+        code = vault_get_state(held.vault, &state, reterr);
+    if (!code && state != VAULT_UNLOCKED)
+        code = error_set(reterr, ERR_LOCKED, 0, "vault %s is not unlocked", name);
+    return code ? code : convert_commit(held.vault, options, &run->changed, reterr);
+}

@@ -1,0 +1,237 @@
+#include "boot/asking.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/interrupt.h"
+#include "network/network.h"
+
+/* Each turn waits that long for approvals and connections, then says where it stands. */
+enum { TURN_S = 20, PAUSE_MOST_S = 60, DENIED_PAUSE_S = 30 };
+/* For a card to appear and to have a carrier; and for what lies behind it to notice, before DHCP is tried. */
+enum { NETWORK_PATIENCE_S = 15, FIRST_TURN_S = 5 };
+
+struct asking {
+    const struct boot_options *options;
+    struct network *network; /* owned; NULL where it is left as it is */
+    bool tried_dhcp;         /* of the thread alone, as the next */
+    unsigned turn_s;
+    struct vault *const *vaults; /* not owned */
+    size_t vault_count;
+    pthread_t thread;
+    bool has_thread;
+    int event_fd;
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    bool stops; /* from here on under the mutex */
+    bool has_answers;
+    char *line; /* owned; not taken yet */
+    struct unlock_answers answers;
+};
+
+static void wake(const struct asking *asking)
+{
+    const uint64_t one = 1;
+    (void)!write(asking->event_fd, &one, sizeof(one));
+}
+
+static bool is_stopping(struct asking *asking)
+{
+    pthread_mutex_lock(&asking->mutex);
+    const bool stops = asking->stops;
+    pthread_mutex_unlock(&asking->mutex);
+    return stops;
+}
+
+static void tell(struct asking *asking, const char *line)
+{
+    pthread_mutex_lock(&asking->mutex);
+    char *before = TAKE(asking->line);
+    if (asprintf(&asking->line, "%s%s%s", before ? before : "", before ? "\n" : "", line) < 0)
+        asking->line = NULL;
+    free(before);
+    pthread_mutex_unlock(&asking->mutex);
+    wake(asking);
+}
+
+static void on_pending(void *context, const struct client_pin *pin, const struct client_decision *decision)
+{
+    char line[900];
+    snprintf(line, sizeof(line), "waiting for approval%s%s at the authority %.8s%s%s%s%s",
+             decision->code[0] ? ", code " : "", decision->code, client_id_shown(pin->id),
+             decision->reasons[0] ? ": " : "", decision->reasons, decision->flags[0] ? " - flagged: " : "",
+             decision->flags);
+    tell(context, line);
+}
+
+static enum error_code ask_once(struct asking *asking, struct unlock_answers *answers, struct error *reterr)
+{
+    _cleanup_(client_closep) struct client *client = NULL;
+    _cleanup_(finding_list_done) struct finding_list findings = {0};
+    const struct unlock_watch watch = {on_pending, asking};
+    enum error_code code = client_open(asking->options->at, &client, reterr);
+    return code ? code
+                : unlock_ask(client, asking->vaults, asking->vault_count, asking->turn_s, &watch, answers,
+                             &findings, reterr);
+}
+
+/* Hand the answers over and wait until they are known not to do, or for the end. */
+static void hand_over(struct asking *asking, struct unlock_answers *answers)
+{
+    pthread_mutex_lock(&asking->mutex);
+    asking->answers = *answers;
+    *answers = (struct unlock_answers){0};
+    asking->has_answers = true;
+    wake(asking);
+    while (asking->has_answers && !asking->stops)
+        pthread_cond_wait(&asking->changed, &asking->mutex);
+    pthread_mutex_unlock(&asking->mutex);
+}
+
+static void rest(unsigned seconds)
+{
+    uint32_t chance = 0;
+    if (getrandom(&chance, sizeof(chance), 0) != (ssize_t)sizeof(chance))
+        chance = 0;
+    (void)!client_sleep(
+        seconds * CLOCK_NS_PER_S + (int64_t)(chance % 1000) * seconds * (CLOCK_NS_PER_S / 2000), NULL);
+}
+
+/* As it was while the host ran; what is wrong with that is told. */
+static void set_network(struct asking *asking)
+{
+    struct error why = ERROR_NONE;
+    asking->turn_s = FIRST_TURN_S;
+    if (!asking->network || !network_apply(asking->network, asking->options->at, NETWORK_PATIENCE_S, &why) ||
+        why.code == ERR_INTERRUPTED)
+        return;
+    tell(asking, why.message);
+    asking->turn_s = 0; /* nobody can be reached as it is */
+}
+
+/* The second way, once: true where it was tried, and the authorities are to be asked again at once. */
+static bool try_dhcp(struct asking *asking)
+{
+    struct error why = ERROR_NONE;
+    if (!asking->network || !asking->options->dhcp || asking->tried_dhcp)
+        return false;
+    asking->tried_dhcp = true;
+    tell(asking, "no authority can be reached over the network that was recorded; trying DHCP");
+    if (network_run(asking->options->dhcp, &why) && why.code != ERR_INTERRUPTED)
+        tell(asking, why.message);
+    return true;
+}
+
+static void *run(void *context)
+{
+    struct asking *asking = context;
+    set_network(asking);
+    char told[sizeof(((struct error *)0)->message)] = "";
+    for (unsigned pause_s = 1; !is_stopping(asking) && !interrupt_requested();) {
+        _cleanup_(unlock_answers_done) struct unlock_answers answers = {0};
+        struct error why = ERROR_NONE;
+        enum error_code code = ask_once(asking, &answers, &why);
+        asking->turn_s = TURN_S;
+        if (code == ERR_INTERRUPTED || is_stopping(asking))
+            break;
+        if (code && code != ERR_PENDING && strcmp(told, why.message) != 0) {
+            snprintf(told, sizeof(told), "%s", why.message);
+            tell(asking, why.message);
+        }
+        if (answers.count > 0)
+            hand_over(asking, &answers);
+        if (code == ERR_PENDING || (code == ERR_UNREACHABLE && try_dhcp(asking))) {
+            pause_s = 1;
+            continue;
+        }
+        rest(code == ERR_DENIED ? DENIED_PAUSE_S : pause_s);
+        pause_s = pause_s * 2 < PAUSE_MOST_S ? pause_s * 2 : PAUSE_MOST_S;
+    }
+    return NULL;
+}
+
+enum error_code asking_new(const struct boot_options *options, struct vault *const *vaults, size_t count,
+                           struct asking **ret_asking, struct error *reterr)
+{
+    struct asking *asking = calloc(1, sizeof(*asking));
+    if (!asking)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    asking->options = options;
+    asking->vaults = vaults;
+    asking->vault_count = count;
+    pthread_mutex_init(&asking->mutex, NULL);
+    pthread_cond_init(&asking->changed, NULL);
+    asking->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    enum error_code code =
+        options->network == BOOT_NETWORK_RECORDED ? network_open(&asking->network, reterr) : OK;
+    if (code) {
+        asking_free(asking);
+        return code;
+    }
+    int os_errno = asking->event_fd < 0 ? errno : pthread_create(&asking->thread, NULL, run, asking);
+    asking->has_thread = !os_errno;
+    if (os_errno) {
+        asking_free(asking);
+        return error_set(reterr, ERR_FAILED, os_errno, "cannot ask the authorities");
+    }
+    *ret_asking = asking;
+    return OK;
+}
+
+int asking_fd(const struct asking *asking)
+{
+    return asking->event_fd;
+}
+
+enum error_code asking_take(struct asking *asking, char **ret_line, struct unlock_answers *answers,
+                            struct error *reterr)
+{
+    uint64_t count;
+    enum error_code code = OK;
+    (void)!read(asking->event_fd, &count, sizeof(count));
+    pthread_mutex_lock(&asking->mutex);
+    *ret_line = TAKE(asking->line);
+    for (size_t i = 0; !code && i < asking->answers.count; i++) {
+        struct unlock_answer *answer = &asking->answers.items[i];
+        code = unlock_answers_add(answers, answer->kind, TAKE(answer->bytes), answer->source, reterr);
+    }
+    unlock_answers_done(&asking->answers);
+    pthread_mutex_unlock(&asking->mutex);
+    return code;
+}
+
+void asking_go_on(struct asking *asking)
+{
+    pthread_mutex_lock(&asking->mutex);
+    asking->has_answers = false;
+    pthread_cond_broadcast(&asking->changed);
+    pthread_mutex_unlock(&asking->mutex);
+}
+
+void asking_free(struct asking *asking)
+{
+    if (!asking)
+        return;
+    pthread_mutex_lock(&asking->mutex);
+    asking->stops = true;
+    pthread_cond_broadcast(&asking->changed);
+    pthread_mutex_unlock(&asking->mutex);
+    if (asking->has_thread) {
+        /* The handler's flag ends what waits for the network, now or next. */
+        pthread_kill(asking->thread, SIGHUP);
+        pthread_join(asking->thread, NULL);
+    }
+    network_undo(asking->network);
+    unlock_answers_done(&asking->answers);
+    free(asking->line);
+    close_fdp(&asking->event_fd);
+    pthread_cond_destroy(&asking->changed);
+    pthread_mutex_destroy(&asking->mutex);
+    free(asking);
+}

@@ -1,0 +1,442 @@
+/*
+ * One boot:
+ *
+ *   look ── no vault needed ──────────────────────────────> BOOT_NOTHING
+ *     │
+ *     ├─ a mark "erasing": finish the erase ─┐
+ *     ├─ erased ─────────────────────────────┴─> stay, saying so; "shell" ──> BOOT_SHELL
+ *     │
+ *     └─ ask: keyfiles, then authorities (asking.h) and people (consoles.h) side by side
+ *          │  an answer: every vault it opens gets its manifest checked, then its key
+ *          ├─ all are open ──> undo ──> BOOT_OPENED
+ *          └─ "shell" ──> lock what is open, undo ──> BOOT_SHELL
+ */
+#include "boot/boot.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "base/clock.h"
+#include "base/text.h"
+#include "boot/asking.h"
+#include "boot/consoles.h"
+#include "boot/needed.h"
+#include "boot/writable.h"
+#include "erase/erase.h"
+
+#define WORD_SHELL "shell"
+#define WORD_ACCEPT "accept"
+
+struct boot {
+    const struct boot_options *options;
+    struct consoles consoles;
+    struct vault_list vaults; /* that the boot needs */
+    struct asking *asking;
+    bool is_writable_by_us;
+    bool has_changes; /* a manifest did not fit: "accept" means something */
+    bool accepts;
+    bool can_type; /* some vault has a keyslot for what people type */
+    bool wants_shell;
+};
+
+static void say_findings(struct boot *boot, struct finding_list *findings)
+{
+    for (size_t i = 0; i < findings->count; i++) {
+        const struct finding *finding = &findings->items[i];
+        consoles_say(&boot->consoles, "%s: %s", finding->subject, finding->cause);
+    }
+    finding_list_done(findings);
+}
+
+static void say_error(struct boot *boot, const struct error *why)
+{
+    const bool has_remedy = why->remedy[0] != '\0';
+    consoles_say(&boot->consoles, "%s%s%s", why->message, has_remedy ? " - " : "", why->remedy);
+}
+
+/* Keep of a list those the boot needs. Which directories a damaged vault has nobody can tell: it is named,
+ * and where they are needed there is no init to go on to. */
+static void keep_needed(struct boot *boot)
+{
+    struct vault_list *list = &boot->vaults;
+    size_t kept = 0;
+    for (size_t i = 0; i < list->count; i++) {
+        if (list->items[i]->damage.code)
+            consoles_say(&boot->consoles, "%s", list->items[i]->damage.message);
+        if (needed_is(list->items[i]))
+            list->items[kept++] = list->items[i];
+        else
+            vault_free(list->items[i]);
+    }
+    list->count = kept;
+}
+
+static enum error_code look(struct boot *boot, struct error *reterr)
+{
+    _cleanup_(finding_list_done) struct finding_list findings = {0};
+    vault_list_done(&boot->vaults);
+    enum error_code code = vault_list_even_damaged(boot->options->at, &boot->vaults, &findings, reterr);
+    if (!code)
+        keep_needed(boot);
+    if (!code && findings.count > 0)
+        say_findings(boot, &findings);
+    return code;
+}
+
+static bool has_kind(const struct boot *boot, enum keyslot_kind kind)
+{
+    for (size_t i = 0; i < boot->vaults.count; i++) {
+        struct unlock_kinds kinds = {0};
+        if (unlock_get_kinds(boot->vaults.items[i], &kinds, NULL))
+            continue;
+        if ((kind == KEYSLOT_AUTHORITY && kinds.authority) ||
+            (kind == KEYSLOT_PASSPHRASE && (kinds.passphrase || kinds.recovery)))
+            return true;
+    }
+    return false;
+}
+
+/* Where authorities are asked the lineage moves on, on disk; marks and changes are written there too. What
+ * the vaults know of their filesystem is read again. */
+static void become_writable(struct boot *boot)
+{
+    struct error why = ERROR_NONE;
+    bool was = true;
+    if (boot->is_writable_by_us)
+        return;
+    if (writable_make(boot->options->at, &was, &why) || was) {
+        if (why.code)
+            say_error(boot, &why);
+        return;
+    }
+    boot->is_writable_by_us = true;
+    if (look(boot, &why))
+        say_error(boot, &why);
+}
+
+static void undo(struct boot *boot)
+{
+    struct error why = ERROR_NONE;
+    asking_free(TAKE(boot->asking));
+    vault_list_done(&boot->vaults); /* nothing of ours stays open on it */
+    if (boot->is_writable_by_us && writable_undo(boot->options->at, &why))
+        say_error(boot, &why);
+    consoles_close(&boot->consoles);
+}
+
+static enum error_code finish_erase(struct boot *boot, struct vault *vault, struct error *reterr)
+{
+    struct erase_result result = {.key_destruction = ERASE_UNKNOWN, .plaintext_before = ERASE_UNKNOWN};
+    _cleanup_(finding_list_done) struct finding_list findings = {0};
+    _cleanup_(close_fdp) int lock_fd = -1, husk_fd = -1;
+    _cleanup_(client_closep) struct client *client = NULL;
+    enum error_code code =
+        vault_take_lock(vault->filesystem, VAULT_LOCK_EXISTING, &lock_fd, &husk_fd, reterr);
+    if (!code && client_open(boot->options->at, &client, NULL))
+        client = NULL; /* its authorities then count as not reached */
+    if (!code)
+        code =
+            erase_vault(vault, client, boot->options->at, clock_system(), NULL, &result, &findings, reterr);
+    if (!code)
+        consoles_say(&boot->consoles, "vault %s: the erase is finished; key destruction %s", vault->name,
+                     erase_verdict_word(result.key_destruction));
+    if (code) {
+        reterr->remedy[0] = '\0';
+        error_remedy(reterr, "the next boot goes on with it");
+    }
+    say_findings(boot, &findings);
+    erase_result_done(&result);
+    return code;
+}
+
+/* Marks come first: with one nothing opens any more. *ret_marked tells that there is one. */
+static enum error_code heed_marks(struct boot *boot, bool *ret_marked, struct error *reterr)
+{
+    enum error_code code = OK;
+    *ret_marked = false;
+    for (size_t i = 0; i < boot->vaults.count; i++)
+        *ret_marked |= boot->vaults.items[i]->mark != VAULT_ACTIVE;
+    if (!*ret_marked)
+        return OK;
+    become_writable(boot);
+    for (size_t i = 0; !code && i < boot->vaults.count; i++) {
+        struct vault *vault = boot->vaults.items[i];
+        if (vault->mark == VAULT_ERASING)
+            code = finish_erase(boot, vault, reterr);
+        if (vault->mark != VAULT_ACTIVE)
+            consoles_say(&boot->consoles,
+                         "vault %s of this host is erased: its key is destroyed, and nothing opens it any "
+                         "more",
+                         vault->name);
+    }
+    return code;
+}
+
+/* What cannot go on is said, and said again to whoever presses a key, until somebody wants a shell. */
+static enum error_code stay(struct boot *boot, const char *why, struct error *reterr)
+{
+    struct pollfd waited[CONSOLES_MAXIMUM];
+    enum error_code code = OK;
+    for (bool first = true; !code; first = false) {
+        _cleanup_(secret_freep) struct secret *line = NULL;
+        if (first || boot->consoles.count > 0)
+            consoles_say(&boot->consoles,
+                         "%s. Switch the machine off, or type " WORD_SHELL " to look around.", why);
+        consoles_waited(&boot->consoles, waited);
+        if (poll(waited, boot->consoles.count, -1) < 0 && errno != EINTR)
+            return error_set(reterr, ERR_FAILED, errno, "cannot wait for the consoles");
+        code = consoles_take(&boot->consoles, waited, &line, reterr);
+        if (!code && line && line->length == strlen(WORD_SHELL) &&
+            !memcmp(line->bytes, WORD_SHELL, line->length))
+            return OK;
+    }
+    return code;
+}
+
+/* The manifest is checked and the key added. ERR_CHANGED is said with what to do about it. */
+static enum error_code add_key(struct boot *boot, struct vault *vault, const struct secret *vault_secret,
+                               enum keyslot_kind kind, struct error *reterr)
+{
+    _cleanup_(client_closep) struct client *client = NULL;
+    _cleanup_(finding_list_done) struct finding_list findings = {0};
+    _cleanup_(close_fdp) int lock_fd = -1, husk_fd = -1;
+    struct vault_pins pins = {0};
+    const bool is_persons = kind == KEYSLOT_PASSPHRASE || kind == KEYSLOT_RECOVERY;
+    const bool accepts = boot->accepts && is_persons;
+    enum error_code code =
+        accepts ? vault_take_lock(vault->filesystem, VAULT_LOCK_EXISTING, &lock_fd, &husk_fd, reterr) : OK;
+    if (!code && client_open(boot->options->at, &client, NULL) == OK)
+        unlock_pins(client, &pins);
+    if (!code)
+        code = vault_unlock(vault, vault_secret, &pins, accepts ? VAULT_ACCEPT_CHANGES : VAULT_ACCEPT_NOTHING,
+                            &findings, reterr);
+    say_findings(boot, &findings);
+    if (code == ERR_CHANGED) {
+        boot->has_changes = true;
+        reterr->remedy[0] = '\0';
+        error_remedy(reterr, "where these changes are meant, type " WORD_ACCEPT
+                             ", then the passphrase or recovery key again");
+    }
+    return code;
+}
+
+static enum error_code open_one(struct boot *boot, struct vault *vault, const struct unlock_answers *answers,
+                                struct error *reterr)
+{
+    _cleanup_(secret_freep) struct secret *vault_secret = NULL;
+    _cleanup_(finding_list_done) struct finding_list findings = {0};
+    enum keyslot_kind kind;
+    enum error_code code = unlock_open(vault, answers, &vault_secret, &kind, &findings, reterr);
+    if (!code)
+        code = add_key(boot, vault, vault_secret, kind, reterr);
+    if (!code)
+        consoles_say(&boot->consoles, "vault %s is open, by its %s", vault->name,
+                     kind == KEYSLOT_RECOVERY ? "recovery key" : keyslot_kind_word(kind));
+    return code;
+}
+
+/* The first vault that is not open yet, or NULL. */
+static struct vault *first_locked(const struct boot *boot)
+{
+    enum vault_state state;
+    for (size_t i = 0; i < boot->vaults.count; i++)
+        if (vault_get_state(boot->vaults.items[i], &state, NULL) || state != VAULT_UNLOCKED)
+            return boot->vaults.items[i];
+    return NULL;
+}
+
+/* Every vault that these answers open. What is wrong is said. */
+static void open_with(struct boot *boot, const struct unlock_answers *answers, bool by_person)
+{
+    for (size_t i = 0; i < boot->vaults.count; i++) {
+        struct error why = ERROR_NONE;
+        enum vault_state state;
+        struct vault *vault = boot->vaults.items[i];
+        if (vault_get_state(vault, &state, NULL) == OK && state == VAULT_UNLOCKED)
+            continue;
+        enum error_code code = open_one(boot, vault, answers, &why);
+        if (code == ERR_WRONG_KEY && by_person)
+            consoles_say(&boot->consoles, "that does not open vault %s", vault->name);
+        else if (code)
+            say_error(boot, &why);
+    }
+}
+
+static void open_with_keyfiles(struct boot *boot)
+{
+    _cleanup_(unlock_answers_done) struct unlock_answers answers = {0};
+    _cleanup_(finding_list_done) struct finding_list findings = {0};
+    struct error why = ERROR_NONE;
+    for (size_t i = 0; i < boot->vaults.count; i++)
+        if (unlock_answers_add_host(&answers, boot->options->at, boot->vaults.items[i], &findings, &why))
+            say_error(boot, &why);
+    say_findings(boot, &findings);
+    if (answers.count > 0)
+        open_with(boot, &answers, false);
+}
+
+static void prompt(struct boot *boot)
+{
+    char text[160];
+    struct unlock_kinds kinds;
+    const struct vault *vault = first_locked(boot);
+    if (!vault || unlock_get_kinds(vault, &kinds, NULL) || !(kinds.passphrase || kinds.recovery))
+        return;
+    snprintf(text, sizeof(text), "%s of vault %s: ", unlock_typed_word(&kinds), vault->name);
+    consoles_prompt(&boot->consoles, text);
+}
+
+static bool is_word(const struct secret *line, const char *word)
+{
+    return line->length == strlen(word) && !memcmp(line->bytes, word, line->length);
+}
+
+/* What a person typed. */
+static enum error_code heed_line(struct boot *boot, struct secret *typed, struct error *reterr)
+{
+    _cleanup_(secret_freep) struct secret *line = typed;
+    _cleanup_(unlock_answers_done) struct unlock_answers answers = {0};
+    struct unlock_kinds kinds;
+    const struct vault *vault = first_locked(boot);
+    if (is_word(line, WORD_SHELL)) {
+        boot->wants_shell = true;
+        return OK;
+    }
+    if (boot->has_changes && is_word(line, WORD_ACCEPT)) {
+        become_writable(boot);
+        boot->accepts = true;
+        consoles_say(&boot->consoles, "what is there now will be recorded once a person opens the vault");
+        return OK;
+    }
+    enum error_code code = unlock_get_kinds(vault, &kinds, reterr);
+    if (code || !(kinds.passphrase || kinds.recovery))
+        return code;
+    consoles_say(&boot->consoles, "trying it");
+    code = unlock_answers_add_typed(&answers, &kinds, TAKE(line), reterr);
+    if (code == ERR_USAGE) {
+        say_error(boot, reterr);
+        return OK;
+    }
+    if (!code && answers.count > 0)
+        open_with(boot, &answers, true);
+    return code;
+}
+
+static enum error_code heed_authorities(struct boot *boot, struct error *reterr)
+{
+    _cleanup_(unlock_answers_done) struct unlock_answers answers = {0};
+    _cleanup_(freep) char *lines = NULL;
+    char *save = NULL;
+    enum error_code code = asking_take(boot->asking, &lines, &answers, reterr);
+    for (char *line = lines ? strtok_r(lines, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save))
+        consoles_say(&boot->consoles, "%s", line);
+    if (!code && answers.count > 0)
+        open_with(boot, &answers, false);
+    if (first_locked(boot))
+        asking_go_on(boot->asking);
+    return code;
+}
+
+/* Side by side, until all is open or a shell is wanted. */
+static enum error_code wait_for_answers(struct boot *boot, struct error *reterr)
+{
+    struct pollfd waited[CONSOLES_MAXIMUM + 1];
+    const size_t consoles = boot->consoles.count;
+    enum error_code code = OK;
+    for (bool is_new = true; !code && first_locked(boot) && !boot->wants_shell;) {
+        struct secret *line = NULL;
+        if (is_new)
+            prompt(boot);
+        consoles_waited(&boot->consoles, waited);
+        waited[consoles] =
+            (struct pollfd){.fd = boot->asking ? asking_fd(boot->asking) : -1, .events = POLLIN};
+        if (poll(waited, consoles + 1, -1) < 0) {
+            if (errno != EINTR)
+                return error_set(reterr, ERR_FAILED, errno, "cannot wait for answers");
+            continue;
+        }
+        is_new = waited[consoles].revents != 0;
+        if (is_new)
+            code = heed_authorities(boot, reterr);
+        if (!code && first_locked(boot))
+            code = consoles_take(&boot->consoles, waited, &line, reterr);
+        if (!code && line) {
+            is_new = true;
+            code = heed_line(boot, line, reterr);
+        }
+    }
+    return code;
+}
+
+static enum error_code ask(struct boot *boot, struct error *reterr)
+{
+    const bool has_authority = has_kind(boot, KEYSLOT_AUTHORITY);
+    if (has_authority)
+        become_writable(boot);
+    boot->can_type = has_kind(boot, KEYSLOT_PASSPHRASE);
+    open_with_keyfiles(boot);
+    if (!first_locked(boot))
+        return OK;
+    if (!has_authority && !boot->can_type)
+        return error_set(reterr, ERR_WRONG_KEY, 0, "none of the keyfiles of this host opens vault %s",
+                         first_locked(boot)->name);
+    enum error_code code = OK;
+    if (has_authority)
+        code = asking_new(boot->options, boot->vaults.items, boot->vaults.count, &boot->asking, reterr);
+    return code ? code : wait_for_answers(boot, reterr);
+}
+
+/* Never half open: what was opened on the way is locked again. */
+static void lock_all(struct boot *boot)
+{
+    for (size_t i = 0; i < boot->vaults.count; i++) {
+        _cleanup_(finding_list_done) struct finding_list findings = {0};
+        struct error why = ERROR_NONE;
+        bool changed;
+        if (vault_lock(boot->vaults.items[i], &changed, &findings, &why))
+            say_error(boot, &why);
+    }
+}
+
+static enum error_code boot_all(struct boot *boot, enum boot_end *ret_end, struct error *reterr)
+{
+    struct error why = ERROR_NONE;
+    const int64_t begun_ns = clock_monotonic_ns();
+    bool marked = false;
+    enum error_code code = heed_marks(boot, &marked, &why);
+    if (!code && !marked)
+        code = ask(boot, &why);
+    if (code)
+        say_error(boot, &why);
+    if (!code && !marked && !boot->wants_shell) {
+        const int64_t ms = (clock_monotonic_ns() - begun_ns) / (CLOCK_NS_PER_S / 1000);
+        consoles_say(&boot->consoles, "the root is open after %lld.%03lld s", (long long)ms / 1000,
+                     (long long)ms % 1000);
+        *ret_end = BOOT_OPENED;
+        return OK;
+    }
+    asking_free(TAKE(boot->asking));
+    lock_all(boot);
+    if (!boot->wants_shell) {
+        code = stay(boot, marked ? "this host does not boot" : "the root cannot be opened", reterr);
+        if (code)
+            return code;
+    }
+    *ret_end = BOOT_SHELL;
+    return OK;
+}
+
+enum error_code boot_run(const struct boot_options *options, enum boot_end *ret_end, struct error *reterr)
+{
+    struct boot boot = {.options = options};
+    enum boot_end end = BOOT_NOTHING;
+    consoles_open(options->consoles, options->console_count, &boot.consoles);
+    (void)!mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT); /* there is no swap yet */
+    enum error_code code = look(&boot, reterr);
+    if (!code && boot.vaults.count > 0)
+        code = boot_all(&boot, &end, reterr);
+    undo(&boot);
+    if (!code)
+        *ret_end = end;
+    return code;
+}

@@ -1,0 +1,109 @@
+/* A rehearsal of the next boot, on the running system. */
+#include "base/text.h"
+#include "boot/boot.h"
+#include "boot/needed.h"
+#include "convert/root.h"
+#include "network/network.h"
+#include "unlock/unlock.h"
+
+struct checking {
+    const char *at;
+    struct finding_list *findings;
+    bool has_needed, has_authority, has_keyfile; /* of the vaults that the boot needs */
+};
+
+#define CHECK_REMEDY "husk check --boot again, when that is done"
+
+static void check_keyfiles(struct checking *checking, const struct vault *vault)
+{
+    _cleanup_(unlock_answers_done) struct unlock_answers answers = {0};
+    _cleanup_(secret_freep) struct secret *vault_secret = NULL;
+    if (unlock_answers_add_host(&answers, checking->at, vault, checking->findings, NULL) ||
+        answers.count == 0)
+        return;
+    checking->has_keyfile |=
+        unlock_open(vault, &answers, &vault_secret, NULL, checking->findings, NULL) == OK;
+}
+
+static void check_vault(struct checking *checking, const struct vault *vault)
+{
+    struct unlock_kinds kinds = {0};
+    struct error why = ERROR_NONE;
+    checking->has_needed = true;
+    if (vault->mark != VAULT_ACTIVE) {
+        finding_add(checking->findings, FINDING_BLOCKS, "vault-erased", vault->name, "",
+                    "it is erased or being erased: nothing boots from it");
+        return;
+    }
+    if (unlock_get_kinds(vault, &kinds, &why)) {
+        finding_add(checking->findings, FINDING_BLOCKS, "vault-unreadable", vault->name, why.remedy, "%s",
+                    why.message);
+        return;
+    }
+    checking->has_authority |= kinds.authority;
+    check_keyfiles(checking, vault);
+    if (!kinds.passphrase && !kinds.recovery)
+        finding_add(checking->findings, FINDING_TELLS, "no-way-in-for-people", vault->name,
+                    "add one: husk keyslot add NAME --recovery-out F",
+                    "it has neither a passphrase nor a recovery key: nobody at the console could open it");
+}
+
+/* A poll changes nothing there and shows that both sides know each other. */
+static void check_authorities(struct checking *checking)
+{
+    _cleanup_(client_closep) struct client *client = NULL;
+    struct error why = ERROR_NONE;
+    size_t answered = 0;
+    if (client_open(checking->at, &client, &why)) {
+        finding_add(checking->findings, FINDING_BLOCKS, "authority-unknown", text_shown(checking->at),
+                    why.remedy, "%s", why.message);
+        return;
+    }
+    for (size_t i = 0; i < client->pin_count; i++) {
+        _cleanup_(client_news_done) struct client_news news = {0};
+        const char *id = client_id_shown(client->pins[i].id);
+        if (client_poll(client, &client->pins[i], CLIENT_PROMPT, &news, &why))
+            finding_add(checking->findings, FINDING_TELLS, "authority-unreachable", id, why.remedy, "%s",
+                        why.message);
+        else if (news.is_erased)
+            finding_add(checking->findings, FINDING_TELLS, "host-erased", id, "",
+                        "this host is erased at the authority, which opens nothing for it any more");
+        else
+            answered++;
+    }
+    if (answered == 0 && !checking->has_keyfile)
+        finding_add(checking->findings, FINDING_BLOCKS, "authority-unreachable", text_shown(checking->at),
+                    CHECK_REMEDY, "no authority answers now: a boot would wait for it, or for a person");
+}
+
+static void check_network(struct checking *checking)
+{
+    struct error why = ERROR_NONE;
+    const enum error_code code = network_compare(checking->at, checking->findings, &why);
+    if (code)
+        finding_add(checking->findings, FINDING_BLOCKS,
+                    code == ERR_CHANGED ? "network-changed" : "network-not-recorded", NETWORK_FILE,
+                    "restart husk-agent.service, which records it", "%s", why.message);
+}
+
+enum error_code boot_check(const char *at, struct finding_list *findings, struct error *reterr)
+{
+    struct checking checking = {.at = at, .findings = findings};
+    _cleanup_(vault_list_done) struct vault_list list = {0};
+    enum error_code code = vault_list_even_damaged(at, &list, findings, reterr);
+    for (size_t i = 0; !code && i < list.count; i++)
+        if (needed_is(list.items[i]))
+            check_vault(&checking, list.items[i]);
+    if (!code && !checking.has_needed) {
+        finding_add(findings, FINDING_TELLS, "nothing-to-open", text_shown(at), "",
+                    "no vault protects what a boot needs: it goes as without husk");
+        return OK;
+    }
+    if (!code)
+        code = convert_root_check(at, findings, reterr);
+    if (!code && checking.has_authority) {
+        check_network(&checking);
+        check_authorities(&checking);
+    }
+    return code;
+}

@@ -1,0 +1,7 @@
+/* Which vaults a boot cannot do without. Not for other rooms. */
+#pragma once
+#include "vault/vault.h"
+
+/* A vault that protects one of the directories a system starts from. Others are opened later, by their units.
+ */
+bool needed_is(const struct vault *vault);

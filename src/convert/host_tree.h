@@ -1,0 +1,26 @@
+/* Looking at the files of a host below its root, as it sees them itself: symlinks and ".." stay inside. Not
+ * for other rooms. */
+#pragma once
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "base/buffer.h"
+
+/* Open for reading; -1 with errno. */
+int host_tree_open(int at_fd, const char *path, int flags);
+bool host_tree_has(int at_fd, const char *path);
+
+/* Each line of a text file of at most HOST_TREE_LINES_MAXIMUM bytes; a file that is not there has none. False
+ * from each ends it. */
+#define HOST_TREE_FILE_MAXIMUM ((size_t)4 << 20)
+must_check enum error_code host_tree_lines(int at_fd, const char *path,
+                                           bool (*each)(char *line, void *context), void *context,
+                                           struct error *reterr);
+
+/* Each entry of /etc/fstab; where is "none" or "swap" for swap. False from each ends it. */
+struct host_tree_mount {
+    const char *device, *where, *type;
+};
+must_check enum error_code host_tree_fstab(int at_fd,
+                                           bool (*each)(const struct host_tree_mount *mount, void *context),
+                                           void *context, struct error *reterr);

@@ -1,0 +1,31 @@
+/*
+ * The root of a host as something to convert: which directories it consists of, and whether a boot would find
+ * its way into them afterwards. Reads only. What is copied and exchanged is the machine's (convert.h).
+ *
+ * The root stands below at, on a disk attached from outside or as "/". Everything on that host is looked at
+ * as the host would see it: symlinks stay below at.
+ */
+#pragma once
+#include <stddef.h>
+
+#include "base/finding.h"
+
+/* The directories at the top of the root filesystem, but /boot, /lost+found, /.husk, where the kernel's own
+ * filesystems are mounted (/dev, /proc, /run, /sys) and what /etc/fstab mounts. */
+struct convert_root {
+    char **paths; /* owned; absolute, sorted */
+    size_t count;
+};
+
+/* ERR_USAGE when at is not the root of its filesystem or holds no /etc; ERR_LOCKED when it is encrypted
+ * already and locked, so that nothing can be told. Regular files at the top, which stay as they are, become
+ * findings (tell). */
+must_check enum error_code convert_root_look(const char *at, struct convert_root *ret_root,
+                                             struct finding_list *findings, struct error *reterr);
+void convert_root_done(struct convert_root *root);
+
+/* Blocking findings for what would not boot, or would write the vault's plaintext elsewhere: "separate-usr",
+ * "boot-not-mounted", "unknown-initramfs", "no-boot-hook", "no-initramfs", "initramfs-without-husk",
+ * "boot-entry-without-initramfs", "swap", "kdump". */
+must_check enum error_code convert_root_check(const char *at, struct finding_list *findings,
+                                              struct error *reterr);

@@ -1,0 +1,358 @@
+/* From network.json to the kernel, and back. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if.h>
+#include <linux/if_addr.h>
+#include <linux/magic.h>
+#include <linux/rtnetlink.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/interrupt.h"
+#include "base/text.h"
+#include "network/netlink.h"
+
+enum { LOOK_AGAIN_MS = 100, END_PATIENCE_MS = 2000 };
+
+struct network {
+    struct nl_sock *socket; /* owned */
+    struct {
+        int index;
+        unsigned mtu;
+        bool up;
+    } links[NETWORK_LINKS_MAXIMUM];
+    size_t count;
+};
+
+static enum error_code list_links(struct nl_sock *socket, struct nl_cache **ret_links, struct error *reterr)
+{
+    const int status = rtnl_link_alloc_cache(socket, AF_UNSPEC, ret_links);
+    return status < 0 ? netlink_error(reterr, status, "cannot list", "the kernel's links") : OK;
+}
+
+static void network_freep(struct network **network)
+{
+    if (*network)
+        nl_socket_free((*network)->socket);
+    free(*network);
+    *network = NULL;
+}
+
+enum error_code network_open(struct network **ret_network, struct error *reterr)
+{
+    _cleanup_(network_freep) struct network *network = calloc(1, sizeof(*network));
+    _cleanup_(nl_cache_freep) struct nl_cache *links = NULL;
+    if (!network)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    enum error_code code = netlink_connect(&network->socket, reterr);
+    if (!code)
+        code = list_links(network->socket, &links, reterr);
+    if (code)
+        return code;
+    for (struct nl_object *each = nl_cache_get_first(links); each && network->count < NETWORK_LINKS_MAXIMUM;
+         each = nl_cache_get_next(each)) {
+        struct rtnl_link *link = (struct rtnl_link *)each;
+        network->links[network->count].index = rtnl_link_get_ifindex(link);
+        network->links[network->count].mtu = rtnl_link_get_mtu(link);
+        network->links[network->count++].up = rtnl_link_get_flags(link) & IFF_UP;
+    }
+    *ret_network = TAKE(network);
+    return OK;
+}
+
+/* Whether somebody else had it up, and its MTU then. Links that came later were down. */
+static bool was_up(const struct network *network, int index, unsigned *ret_mtu)
+{
+    for (size_t i = 0; i < network->count; i++)
+        if (network->links[i].index == index) {
+            *ret_mtu = network->links[i].mtu;
+            return network->links[i].up;
+        }
+    return false;
+}
+
+static enum error_code change_link(struct nl_sock *socket, struct rtnl_link *link, unsigned mtu, bool up,
+                                   struct error *reterr)
+{
+    struct rtnl_link *change = rtnl_link_alloc();
+    if (!change)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    if (mtu)
+        rtnl_link_set_mtu(change, mtu);
+    if (up)
+        rtnl_link_set_flags(change, IFF_UP);
+    else
+        rtnl_link_unset_flags(change, IFF_UP);
+    const int status = rtnl_link_change(socket, link, change, 0);
+    rtnl_link_put(change);
+    return status < 0 ? netlink_error(reterr, status, up ? "cannot set up" : "cannot take down",
+                                      rtnl_link_get_name(link))
+                      : OK;
+}
+
+/* The card with that MAC. NULL while there is none. */
+static struct rtnl_link *find_card(struct nl_cache *links, const struct nl_addr *mac)
+{
+    for (struct nl_object *each = nl_cache_get_first(links); each; each = nl_cache_get_next(each)) {
+        struct rtnl_link *link = (struct rtnl_link *)each;
+        if (rtnl_link_get_addr(link) && !rtnl_link_get_master(link) &&
+            !nl_addr_cmp(rtnl_link_get_addr(link), mac))
+            return link;
+    }
+    return NULL;
+}
+
+static enum error_code add_address(struct nl_sock *socket, int index, const char *text, struct error *reterr)
+{
+    _cleanup_(nl_addr_putp) struct nl_addr *local = NULL;
+    struct rtnl_addr *address = rtnl_addr_alloc();
+    int status = nl_addr_parse(text, AF_UNSPEC, &local);
+    if (status >= 0) {
+        rtnl_addr_set_ifindex(address, index);
+        rtnl_addr_set_local(address, local);
+        /* It was this host's until a moment ago: nobody else is asked first. */
+        if (nl_addr_get_family(local) == AF_INET6)
+            rtnl_addr_set_flags(address, IFA_F_NODAD);
+        status = rtnl_addr_add(socket, address, NLM_F_REPLACE);
+    }
+    rtnl_addr_put(address);
+    return status < 0 && status != -NLE_EXIST ? netlink_error(reterr, status, "cannot set the address", text)
+                                              : OK;
+}
+
+struct wanted_route {
+    const char *to, *via;
+    bool onlink;
+    int64_t metric;
+};
+
+static enum error_code read_route(json_t *object, struct wanted_route *ret_route, struct error *reterr)
+{
+    struct wanted_route route = {0};
+    enum error_code code = json_get_string(object, "to", &route.to, reterr);
+    if (!code && json_object_get(object, "via") && !json_is_null(json_object_get(object, "via")))
+        code = json_get_string(object, "via", &route.via, reterr);
+    if (!code)
+        code = json_get_boolean(object, "onlink", &route.onlink, reterr);
+    if (!code)
+        code = json_get_integer(object, "metric", 0, UINT32_MAX, &route.metric, reterr);
+    if (!code)
+        *ret_route = route;
+    return code;
+}
+
+static enum error_code add_route(struct nl_sock *socket, int index, const struct wanted_route *wanted,
+                                 struct error *reterr)
+{
+    _cleanup_(nl_addr_putp) struct nl_addr *to = NULL, *via = NULL;
+    struct rtnl_route *route = rtnl_route_alloc();
+    struct rtnl_nexthop *hop = rtnl_route_nh_alloc();
+    int status = nl_addr_parse(wanted->to, AF_UNSPEC, &to);
+    if (status >= 0 && wanted->via)
+        status = nl_addr_parse(wanted->via, AF_UNSPEC, &via);
+    if (status >= 0) {
+        rtnl_route_set_family(route, (uint8_t)nl_addr_get_family(to));
+        rtnl_route_set_dst(route, to);
+        rtnl_route_set_table(route, RT_TABLE_MAIN);
+        rtnl_route_set_protocol(route, RTPROT_BOOT);
+        rtnl_route_set_scope(route, via ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK);
+        rtnl_route_set_priority(route, (uint32_t)wanted->metric);
+        rtnl_route_nh_set_ifindex(hop, index);
+        if (via)
+            rtnl_route_nh_set_gateway(hop, via);
+        if (wanted->onlink)
+            rtnl_route_nh_set_flags(hop, RTNH_F_ONLINK);
+        rtnl_route_add_nexthop(route, hop);
+        hop = NULL;
+        status = rtnl_route_add(socket, route, NLM_F_REPLACE);
+    }
+    if (hop)
+        rtnl_route_nh_free(hop);
+    rtnl_route_put(route);
+    return status < 0 && status != -NLE_EXIST
+               ? netlink_error(reterr, status, "cannot set the route to", wanted->to)
+               : OK;
+}
+
+/* Those without a gateway first: the others' gateways may only be reached by them. */
+static enum error_code add_routes(struct nl_sock *socket, int index, json_t *routes, struct error *reterr)
+{
+    enum error_code code = OK;
+    for (int gateways = 0; gateways < 2; gateways++)
+        for (size_t i = 0; !code && i < json_array_size(routes); i++) {
+            struct wanted_route wanted;
+            code = read_route(json_array_get(routes, i), &wanted, reterr);
+            if (!code && (wanted.via != NULL) == gateways)
+                code = add_route(socket, index, &wanted, reterr);
+        }
+    return code;
+}
+
+/* Wait for the card, and once it is up for its carrier. */
+static enum error_code wait_for_card(struct nl_sock *socket, const struct nl_addr *mac, bool with_carrier,
+                                     int64_t deadline_ns, struct nl_cache **ret_links,
+                                     struct rtnl_link **ret_link, struct error *reterr)
+{
+    for (;;) {
+        _cleanup_(nl_cache_freep) struct nl_cache *links = NULL;
+        enum error_code code = list_links(socket, &links, reterr);
+        if (code)
+            return code;
+        struct rtnl_link *link = find_card(links, mac);
+        if (link && (!with_carrier || (rtnl_link_get_flags(link) & IFF_LOWER_UP))) {
+            *ret_links = TAKE(links);
+            *ret_link = link;
+            return OK;
+        }
+        if (clock_monotonic_ns() >= deadline_ns)
+            return error_set(reterr, ERR_NOT_FOUND, 0,
+                             with_carrier ? "a network card has no carrier"
+                                          : "a network card that was recorded is not there");
+        if (interrupt_poll(NULL, 0, LOOK_AGAIN_MS * (CLOCK_NS_PER_S / 1000)) < 0 && interrupt_requested())
+            return interrupt_check(reterr);
+    }
+}
+
+static enum error_code apply_link(struct network *network, json_t *object, int64_t deadline_ns,
+                                  struct error *reterr)
+{
+    const char *text;
+    int64_t mtu;
+    unsigned mtu_before;
+    json_t *addresses, *routes;
+    _cleanup_(nl_addr_putp) struct nl_addr *mac = NULL;
+    _cleanup_(nl_cache_freep) struct nl_cache *links = NULL, *again = NULL;
+    struct rtnl_link *link = NULL;
+    enum error_code code = json_get_string(object, "mac", &text, reterr);
+    if (!code)
+        code = json_get_integer(object, "mtu", 0, 1 << 20, &mtu, reterr);
+    if (!code)
+        code = json_get_array(object, "addresses", NETWORK_ADDRESSES_MAXIMUM, &addresses, reterr);
+    if (!code)
+        code = json_get_array(object, "routes", NETWORK_ROUTES_MAXIMUM, &routes, reterr);
+    if (!code && nl_addr_parse(text, AF_LLC, &mac) < 0)
+        code = error_set(reterr, ERR_CORRUPT, 0, NETWORK_FILE ": %s is no MAC", text_shown(text));
+    if (!code)
+        code = wait_for_card(network->socket, mac, false, deadline_ns, &links, &link, reterr);
+    if (code || !link || was_up(network, rtnl_link_get_ifindex(link), &mtu_before))
+        return code;
+    code = change_link(network->socket, link, (unsigned)mtu, true, reterr);
+    if (!code)
+        code = wait_for_card(network->socket, mac, true, deadline_ns, &again, &link, reterr);
+    for (size_t i = 0; !code && i < json_array_size(addresses); i++) {
+        const char *address = json_string_value(json_array_get(addresses, i));
+        code = address ? add_address(network->socket, rtnl_link_get_ifindex(link), address, reterr)
+                       : error_set(reterr, ERR_CORRUPT, 0, NETWORK_FILE ": an address that is no string");
+    }
+    return code ? code : add_routes(network->socket, rtnl_link_get_ifindex(link), routes, reterr);
+}
+
+/* Only where / is the initramfs: nobody else's file is touched. */
+static void set_name_servers(json_t *object)
+{
+    struct statfs root;
+    json_t *servers;
+    _cleanup_(buffer_done) struct buffer text = {0};
+    _cleanup_(close_fdp) int etc_fd = -1;
+    if (statfs("/", &root) < 0 || (root.f_type != RAMFS_MAGIC && root.f_type != TMPFS_MAGIC) ||
+        json_get_array(object, "name_servers", NETWORK_SERVERS_MAXIMUM, &servers, NULL))
+        return;
+    for (size_t i = 0; i < json_array_size(servers); i++) {
+        const char *server = json_string_value(json_array_get(servers, i));
+        if (server && buffer_printf(&text, NULL, "nameserver %s\n", server))
+            return;
+    }
+    if (text.length > 0 && directory_open(AT_FDCWD, "/etc", &etc_fd, NULL) == OK)
+        (void)!file_write_durable(etc_fd, "resolv.conf", 0644, text.data, text.length, NULL);
+}
+
+enum error_code network_apply(struct network *network, const char *at, unsigned patience_s,
+                              struct error *reterr)
+{
+    _cleanup_(json_freep) json_t *object = NULL;
+    json_t *links;
+    size_t applied = 0;
+    struct error why = ERROR_NONE;
+    const int64_t deadline_ns = clock_monotonic_ns() + patience_s * CLOCK_NS_PER_S;
+    enum error_code code = network_read_kept(at, &object, reterr);
+    if (code == ERR_NOT_FOUND)
+        return error_set(reterr, code, 0, "no network was recorded while this host ran");
+    if (!code)
+        code = json_get_array(object, "links", NETWORK_LINKS_MAXIMUM, &links, reterr);
+    if (code)
+        return code;
+    for (size_t i = 0; i < json_array_size(links) && why.code != ERR_INTERRUPTED; i++)
+        applied += apply_link(network, json_array_get(links, i), deadline_ns, &why) == OK;
+    set_name_servers(object);
+    /* One that works may do: whoever asks over it will see. */
+    if (applied > 0 && why.code != ERR_INTERRUPTED)
+        return OK;
+    if (!why.code)
+        return error_set(reterr, ERR_NOT_FOUND, 0, "no network card was recorded");
+    if (reterr)
+        *reterr = why;
+    return why.code;
+}
+
+enum error_code network_run(const char *program, struct error *reterr)
+{
+    _cleanup_(freep) char *name = strdup(program);
+    char *const arguments[] = {name, NULL};
+    if (!name)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    posix_spawnattr_t attributes;
+    pid_t pid = 0;
+    posix_spawnattr_init(&attributes);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
+    int os_errno = posix_spawn(&pid, program, NULL, &attributes, arguments, environ);
+    posix_spawnattr_destroy(&attributes);
+    if (os_errno)
+        return error_set(reterr, ERR_FAILED, os_errno, "cannot run %s", text_shown(program));
+    int status = 0;
+    bool ended = false;
+    while (!ended && !interrupt_requested()) {
+        ended = waitpid(pid, &status, WNOHANG) == pid;
+        if (!ended)
+            (void)interrupt_poll(NULL, 0, LOOK_AGAIN_MS * (CLOCK_NS_PER_S / 1000));
+    }
+    if (!ended) {
+        kill(-pid, SIGKILL); /* with the DHCP client it runs */
+        while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+            continue;
+        return interrupt_check(reterr);
+    }
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0
+               ? OK
+               : error_set(reterr, ERR_UNREACHABLE, 0, "%s found no network", text_shown(program));
+}
+
+static void flush_addresses(struct nl_sock *socket, int index)
+{
+    _cleanup_(nl_cache_freep) struct nl_cache *addresses = NULL;
+    if (rtnl_addr_alloc_cache(socket, &addresses) < 0)
+        return;
+    for (struct nl_object *each = nl_cache_get_first(addresses); each; each = nl_cache_get_next(each))
+        if (rtnl_addr_get_ifindex((struct rtnl_addr *)each) == index)
+            (void)rtnl_addr_delete(socket, (struct rtnl_addr *)each, 0);
+}
+
+void network_undo(struct network *network)
+{
+    _cleanup_(nl_cache_freep) struct nl_cache *links = NULL;
+    if (!network)
+        return;
+    if (list_links(network->socket, &links, NULL) == OK)
+        for (struct nl_object *each = nl_cache_get_first(links); each; each = nl_cache_get_next(each)) {
+            struct rtnl_link *link = (struct rtnl_link *)each;
+            unsigned mtu = 0;
+            if (!(rtnl_link_get_flags(link) & IFF_UP) || was_up(network, rtnl_link_get_ifindex(link), &mtu))
+                continue;
+            flush_addresses(network->socket, rtnl_link_get_ifindex(link));
+            (void)!change_link(network->socket, link, mtu, false, NULL);
+        }
+    network_freep(&network);
+}

@@ -1,0 +1,50 @@
+/*
+ * The network a host has while it runs, for the time in its next boot when nothing has set one up yet:
+ * recorded from the kernel, set over netlink, undone. So addresses with gateways off their subnet, /32, MTU
+ * and several cards come out as they were, whoever configures them later, and nothing has to be written down
+ * by hand.
+ *
+ * DIR/.husk/network.json: {"version":1,"links":[{"name","mac","mtu","addresses":["10.0.0.2/24",...],
+ * "routes":[{"to","via","onlink","metric"},...]},...],"name_servers":[...]}. Cards are known by their MAC.
+ * Only what cards themselves carry is recorded: no VLAN, bond, bridge or tunnel.
+ */
+#pragma once
+#include <stdbool.h>
+
+#include "base/finding.h"
+
+#define NETWORK_FILE "network.json"
+
+/* Look at the running system and keep what is there in at/.husk, where that differs from what is kept.
+ * *ret_changed (may be NULL) tells. ERR_NOT_FOUND when no card has an address: what is kept stays then. Links
+ * that lead somewhere but cannot be recorded are findings (tell, "network-not-recorded"). */
+must_check enum error_code network_record(const char *at, bool *ret_changed, struct finding_list *findings,
+                                          struct error *reterr);
+
+/* The same, writing nothing: ERR_CHANGED where what is kept differs, with what. */
+must_check enum error_code network_compare(const char *at, struct finding_list *findings,
+                                           struct error *reterr);
+
+/* The links of the machine as they are before anything is done to them. */
+struct network;
+must_check enum error_code network_open(struct network **ret_network, struct error *reterr);
+
+/* Set what at/.husk/network.json says on the cards that are there and down, waiting up to patience_s for
+ * cards and their carrier. Those that are up already are somebody else's and stay as they are. In an
+ * initramfs the name servers are put into /etc/resolv.conf. ERR_NOT_FOUND where nothing is kept or no card of
+ * it is there. Blocks; ERR_INTERRUPTED. */
+must_check enum error_code network_apply(struct network *network, const char *at, unsigned patience_s,
+                                         struct error *reterr);
+
+/* Run a program that sets the network up in its own way, and wait for its end. It is ended when a signal
+ * comes: ERR_INTERRUPTED. */
+must_check enum error_code network_run(const char *program, struct error *reterr);
+
+/* Every link that was down at network_open and is up now: its addresses go, its MTU is as before, and it is
+ * down. NULL is fine. */
+void network_undo(struct network *network);
+static inline void network_undop(struct network **network)
+{
+    network_undo(*network);
+    *network = NULL;
+}

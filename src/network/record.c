@@ -1,0 +1,245 @@
+/* From the running kernel to network.json. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if.h>
+#include <linux/if_addr.h>
+#include <linux/rtnetlink.h>
+#include <stdio.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/text.h"
+#include "network/netlink.h"
+
+#define HUSK_DIRECTORY ".husk"
+enum { ADDRESS_TEXT = 128 };
+
+enum error_code netlink_error(struct error *reterr, int status, const char *doing, const char *what)
+{
+    const enum error_code code = status == -NLE_PERM || status == -NLE_NOACCESS ? ERR_DENIED : ERR_FAILED;
+    return error_set(reterr, code, 0, "%s %s: %s", doing, what, nl_geterror(status));
+}
+
+enum error_code netlink_connect(struct nl_sock **ret_socket, struct error *reterr)
+{
+    _cleanup_(nl_socket_freep) struct nl_sock *socket = nl_socket_alloc();
+    if (!socket)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    const int status = nl_connect(socket, NETLINK_ROUTE);
+    if (status < 0)
+        return netlink_error(reterr, status, "cannot ask", "the kernel for its network");
+    *ret_socket = TAKE(socket);
+    return OK;
+}
+
+/* A card: nothing that is made of others. (veth is the card of a network namespace.) */
+static bool is_card(struct rtnl_link *link)
+{
+    const char *type = rtnl_link_get_type(link);
+    return !(rtnl_link_get_flags(link) & IFF_LOOPBACK) && rtnl_link_get_master(link) == 0 &&
+           (!type || !strcmp(type, "veth")) && rtnl_link_get_addr(link) &&
+           nl_addr_get_len(rtnl_link_get_addr(link)) == 6;
+}
+
+static bool is_lasting(struct rtnl_addr *address, int link)
+{
+    const unsigned fleeting = IFA_F_TEMPORARY | IFA_F_DEPRECATED | IFA_F_DADFAILED;
+    const int scope = rtnl_addr_get_scope(address);
+    return rtnl_addr_get_ifindex(address) == link && !(rtnl_addr_get_flags(address) & fleeting) &&
+           (scope == RT_SCOPE_UNIVERSE || scope == RT_SCOPE_SITE);
+}
+
+static enum error_code add_addresses(struct nl_cache *addresses, int link, json_t *object,
+                                     struct error *reterr)
+{
+    char text[ADDRESS_TEXT];
+    json_t *array = json_array();
+    for (struct nl_object *each = nl_cache_get_first(addresses); each; each = nl_cache_get_next(each)) {
+        struct rtnl_addr *address = (struct rtnl_addr *)each;
+        if (is_lasting(address, link))
+            json_array_append_new(array,
+                                  json_string(nl_addr2str(rtnl_addr_get_local(address), text, sizeof(text))));
+    }
+    return json_set_new(object, "addresses", array, reterr);
+}
+
+/* What an administrator, DHCP or a router set; the kernel makes its own with the addresses. */
+static struct rtnl_nexthop *hop_of(struct rtnl_route *route, int link)
+{
+    struct rtnl_nexthop *hop = rtnl_route_get_nnexthops(route) == 1 ? rtnl_route_nexthop_n(route, 0) : NULL;
+    if (!hop || rtnl_route_nh_get_ifindex(hop) != link || rtnl_route_get_table(route) != RT_TABLE_MAIN ||
+        rtnl_route_get_type(route) != RTN_UNICAST || rtnl_route_get_protocol(route) == RTPROT_KERNEL)
+        return NULL;
+    return hop;
+}
+
+static enum error_code add_routes(struct nl_cache *routes, int link, json_t *object, struct error *reterr)
+{
+    char to[ADDRESS_TEXT], via[ADDRESS_TEXT];
+    json_t *array = json_array();
+    for (struct nl_object *each = nl_cache_get_first(routes); each; each = nl_cache_get_next(each)) {
+        struct rtnl_route *route = (struct rtnl_route *)each;
+        struct rtnl_nexthop *hop = hop_of(route, link);
+        if (!hop)
+            continue;
+        struct nl_addr *gateway = rtnl_route_nh_get_gateway(hop), *target = rtnl_route_get_dst(route);
+        const bool is_six = rtnl_route_get_family(route) == AF_INET6;
+        if (nl_addr_get_prefixlen(target) == 0)
+            snprintf(to, sizeof(to), "%s", is_six ? "::/0" : "0.0.0.0/0");
+        else
+            nl_addr2str(target, to, sizeof(to));
+        json_array_append_new(array, json_pack("{s:s, s:s?, s:b, s:I}", "to", to, "via",
+                                               gateway ? nl_addr2str(gateway, via, sizeof(via)) : NULL,
+                                               "onlink", (rtnl_route_nh_get_flags(hop) & RTNH_F_ONLINK) != 0,
+                                               "metric", (json_int_t)rtnl_route_get_priority(route)));
+    }
+    return json_set_new(object, "routes", array, reterr);
+}
+
+static enum error_code add_link(struct nl_cache *addresses, struct nl_cache *routes, struct rtnl_link *link,
+                                json_t *links, struct finding_list *findings, struct error *reterr)
+{
+    char mac[ADDRESS_TEXT];
+    const int index = rtnl_link_get_ifindex(link);
+    _cleanup_(json_freep) json_t *object = json_object();
+    const char *name = rtnl_link_get_name(link);
+    enum error_code code = json_set_new(object, "name", json_string(name), reterr);
+    if (!code)
+        code = add_addresses(addresses, index, object, reterr);
+    if (code || json_array_size(json_object_get(object, "addresses")) == 0)
+        return code;
+    const char *type = rtnl_link_get_type(link);
+    if (!is_card(link)) {
+        /* Bridges and tunnels of containers and VPNs have addresses too, and are no way out. */
+        if (type && (!strcmp(type, "vlan") || !strcmp(type, "bond")))
+            finding_add(findings, FINDING_TELLS, "network-not-recorded", name,
+                        "have the authority reachable through a plain card, or open it at the console",
+                        "a %s is not set up in the initramfs", type);
+        return OK;
+    }
+    nl_addr2str(rtnl_link_get_addr(link), mac, sizeof(mac));
+    code = json_set_new(object, "mac", json_string(mac), reterr);
+    if (!code)
+        code = json_set_new(object, "mtu", json_integer(rtnl_link_get_mtu(link)), reterr);
+    if (!code)
+        code = add_routes(routes, index, object, reterr);
+    if (!code && json_array_append(links, object) < 0)
+        code = error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    return code;
+}
+
+/* systemd-resolved's own address is of no use to a boot; what it asks is. */
+static enum error_code add_name_servers(json_t *object, struct error *reterr)
+{
+    static const char *const paths[] = {"/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"};
+    json_t *array = json_array();
+    for (size_t i = 0; i < ARRAY_SIZE(paths) && json_array_size(array) == 0; i++) {
+        char *save = NULL, server[64], block[4096];
+        _cleanup_(close_fdp) int fd = open(paths[i], O_RDONLY | O_CLOEXEC);
+        ssize_t got = fd < 0 ? -1 : read(fd, block, sizeof(block) - 1);
+        if (got <= 0)
+            continue;
+        block[got] = '\0';
+        for (char *line = strtok_r(block, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+            if (sscanf(line, " nameserver %63s", server) == 1 && strncmp(server, "127.", 4) != 0 &&
+                strcmp(server, "::1") != 0 && json_array_size(array) < NETWORK_SERVERS_MAXIMUM)
+                json_array_append_new(array, json_string(server));
+    }
+    return json_set_new(object, "name_servers", array, reterr);
+}
+
+static enum error_code add_links(struct nl_sock *socket, json_t *links, struct finding_list *findings,
+                                 struct error *reterr)
+{
+    _cleanup_(nl_cache_freep) struct nl_cache *cache = NULL, *addresses = NULL, *routes = NULL;
+    int status = rtnl_link_alloc_cache(socket, AF_UNSPEC, &cache);
+    if (status >= 0)
+        status = rtnl_addr_alloc_cache(socket, &addresses);
+    if (status >= 0)
+        status = rtnl_route_alloc_cache(socket, AF_UNSPEC, 0, &routes);
+    if (status < 0)
+        return netlink_error(reterr, status, "cannot list", "the kernel's links, addresses and routes");
+    enum error_code code = OK;
+    for (struct nl_object *each = nl_cache_get_first(cache); !code && each; each = nl_cache_get_next(each))
+        if (rtnl_link_get_flags((struct rtnl_link *)each) & IFF_UP)
+            code = add_link(addresses, routes, (struct rtnl_link *)each, links, findings, reterr);
+    return code;
+}
+
+enum error_code network_read_kernel(json_t **ret_object, struct finding_list *findings, struct error *reterr)
+{
+    _cleanup_(nl_socket_freep) struct nl_sock *socket = NULL;
+    _cleanup_(json_freep) json_t *object = json_object();
+    json_t *links = json_array();
+    enum error_code code = json_set_new(object, "version", json_integer(NETWORK_VERSION), reterr);
+    if (code) {
+        json_decref(links);
+        return code;
+    }
+    code = json_set_new(object, "links", links, reterr);
+    if (!code)
+        code = netlink_connect(&socket, reterr);
+    if (!code)
+        code = add_links(socket, links, findings, reterr);
+    if (!code && json_array_size(links) == 0)
+        code = error_set(reterr, ERR_NOT_FOUND, 0, "no network card has an address");
+    if (!code)
+        code = add_name_servers(object, reterr);
+    if (!code)
+        *ret_object = TAKE(object);
+    return code;
+}
+
+static enum error_code open_husk(const char *at, int *ret_fd, struct error *reterr)
+{
+    _cleanup_(close_fdp) int at_fd = -1;
+    enum error_code code = directory_open(AT_FDCWD, at, &at_fd, reterr);
+    return code ? code : directory_open(at_fd, HUSK_DIRECTORY, ret_fd, reterr);
+}
+
+enum error_code network_read_kept(const char *at, json_t **ret_object, struct error *reterr)
+{
+    _cleanup_(close_fdp) int husk_fd = -1;
+    _cleanup_(buffer_done) struct buffer text = {0};
+    _cleanup_(json_freep) json_t *object = NULL;
+    enum error_code code = open_husk(at, &husk_fd, reterr);
+    if (!code)
+        code = file_read(husk_fd, NETWORK_FILE, NETWORK_FILE_MAXIMUM, &text, reterr);
+    if (!code)
+        code = json_parse_object(text.data, text.length, NETWORK_FILE, &object, reterr);
+    if (!code)
+        code = json_check_version(object, NETWORK_VERSION, NETWORK_FILE, reterr);
+    if (!code)
+        *ret_object = TAKE(object);
+    return code;
+}
+
+enum error_code network_record(const char *at, bool *ret_changed, struct finding_list *findings,
+                               struct error *reterr)
+{
+    _cleanup_(json_freep) json_t *now = NULL, *kept = NULL;
+    _cleanup_(buffer_done) struct buffer text = {0};
+    _cleanup_(close_fdp) int husk_fd = -1;
+    enum error_code code = network_read_kernel(&now, findings, reterr);
+    bool changed = !code && (network_read_kept(at, &kept, NULL) || !json_equal(now, kept));
+    if (!code && changed)
+        code = open_husk(at, &husk_fd, reterr);
+    if (!code && changed)
+        code = json_format(now, &text, reterr);
+    if (!code && changed)
+        code = file_write_durable(husk_fd, NETWORK_FILE, 0600, text.data, text.length, reterr);
+    if (!code && ret_changed)
+        *ret_changed = changed;
+    return code;
+}
+
+enum error_code network_compare(const char *at, struct finding_list *findings, struct error *reterr)
+{
+    _cleanup_(json_freep) json_t *now = NULL, *kept = NULL;
+    enum error_code code = network_read_kernel(&now, findings, reterr);
+    if (!code)
+        code = network_read_kept(at, &kept, reterr);
+    if (!code && !json_equal(now, kept))
+        code = error_set(reterr, ERR_CHANGED, 0, "the network is not as it was recorded for the next boot");
+    return code;
+}

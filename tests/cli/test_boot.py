@@ -1,0 +1,122 @@
+"""husk boot as the initramfs runs it, its console a terminal of the test's."""
+
+import contextlib
+import os
+import shutil
+import unittest
+
+import husk
+from host_root import PASSPHRASE, HostRoot
+from job import needs_faults
+from terminal import on_terminal
+
+
+class BootTest(HostRoot):
+    def setUp(self):
+        super().setUp()
+        self.protect_root()
+        self.d.remount("ro")
+
+    @contextlib.contextmanager
+    def boot(self, **options):
+        with on_terminal("boot", "--at", self.d.path, "--console", "/dev/tty", **options) as terminal:
+            yield terminal
+
+    def state(self, name="root"):
+        return super().state(name)
+
+    def is_read_only(self):
+        return bool(os.statvfs(self.d.path).f_flag & os.ST_RDONLY)
+
+    def recovery_key(self):
+        with open(self.recovery, encoding="ascii") as file:
+            return file.read().strip()
+
+    def test_the_recovery_key_opens_it_after_one_that_is_none(self):
+        right = self.recovery_key()
+        with self.boot() as console:
+            console.expect("recovery key of vault root: ").line("no-such-key").expect("not a recovery key").expect("vault root: ")
+            console.line("").line(right[1:] + right[0]).expect("recovery key").expect("vault root: ")
+            # Mistyped, and mended with backspace and Ctrl-U.
+            console.line(f"nonsense\x15{right}x\x7f").expect("vault root is open, by its recovery key")
+            self.assertEqual(console.end(), husk.DONE)
+            self.assertNotIn(right, console.seen)
+        self.assertEqual(self.state(), "unlocked")
+        self.assertTrue(self.is_read_only())
+
+    def test_a_passphrase_opens_it_after_a_wrong_one(self):
+        self.d.remount("rw")
+        self.call("keyslot", "add", "root", "--passphrase-file", self.passphrase, "--with-recovery-key-file", self.recovery,
+                  expect=husk.DONE)
+        self.d.remount("ro")
+        with self.boot() as console:
+            console.expect("passphrase or recovery key of vault root: ").line("wrong horse battery")
+            console.expect("that does not open vault root").expect("vault root: ").line(PASSPHRASE)
+            console.expect("vault root is open, by its passphrase")
+            self.assertEqual(console.end(), husk.DONE)
+            self.assertNotIn("horse", console.seen)
+
+    def lock_all(self):
+        self.call("lock", "root", expect=husk.DONE)
+
+    def test_open_already_or_with_nothing_to_open_it_does_nothing(self):
+        self.unlock_root()
+        with self.boot() as console:
+            self.assertEqual(console.end(), husk.DONE)
+        self.lock_all()
+        self.d.remount("rw")
+        shutil.rmtree(self.path(".husk/vaults/root"))
+        with self.boot() as console:
+            self.assertEqual(console.end(), husk.DONE)
+            self.assertEqual(console.seen, "")
+
+    def test_a_shell_is_had_by_asking_and_leaves_nothing_open(self):
+        with self.boot() as console:
+            console.expect("vault root: ").line("shell")
+            self.assertEqual(console.end(), husk.REFUSED)
+            self.assertFalse(console.echoes() and "shell\n" in console.seen)
+        self.assertEqual(self.state(), "locked")
+
+    def test_what_was_changed_is_named_and_opens_only_when_accepted(self):
+        self.d.remount("rw")
+        os.remove(self.path("bin"))
+        os.symlink("srv", self.path("bin"))
+        self.d.remount("ro")
+        with self.boot() as console:
+            console.expect("vault root: ").line(self.recovery_key()).expect("bin").expect("type accept").expect("vault root: ")
+            self.assertEqual(self.state(), "locked")
+            console.line("accept").expect("will be recorded").expect("vault root: ")
+            console.line(self.recovery_key()).expect("vault root is open")
+            self.assertEqual(console.end(), husk.DONE)
+        self.assertTrue(self.is_read_only())
+        self.lock_all()
+        self.unlock_root()
+
+    def test_a_keyfile_in_boot_opens_it_without_a_word(self):
+        self.d.remount("rw")
+        key = self.path("boot/husk.key")
+        with open(key, "wb") as file:
+            file.write(os.urandom(64))
+        self.call("keyslot", "add", "root", "--keyfile", key, "--with-recovery-key-file", self.recovery,
+                  expect=husk.DONE)
+        self.d.remount("ro")
+        with self.boot() as console:
+            console.expect("vault root is open, by its keyfile")
+            self.assertEqual(console.end(), husk.DONE)
+
+    @needs_faults
+    def test_an_erase_that_was_begun_is_finished_and_nothing_opens(self):
+        self.d.remount("rw")
+        self.assertTrue(self.call("erase", "root", "--confirm", "root", fault="erase.marked:crash").crashed)
+        self.d.remount("ro")
+        for _ in range(2):
+            with self.boot() as console:
+                console.expect("vault root of this host is erased").expect("does not boot").line(PASSPHRASE)
+                console.expect("does not boot").line("shell")
+                self.assertEqual(console.end(), husk.REFUSED)
+            self.assertEqual(self.state(), "erased")
+            self.assertTrue(self.is_read_only())
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,159 @@
+/* A host's network recorded, lost, set again and undone, in a network namespace of its own. Needs root. */
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "loop_disk.h"
+#include "network/network.h"
+#include "unit.h"
+
+static char at[] = "/tmp/husk-network-XXXXXX";
+
+static bool ip(const char *arguments)
+{
+    char command[256];
+    snprintf(command, sizeof(command), "ip %s", arguments);
+    return run_program("sh", "-c", command, NULL);
+}
+
+static bool says(const char *command, const char *pattern)
+{
+    char script[512];
+    snprintf(script, sizeof(script), "%s | grep -q -- '%s'", command, pattern);
+    return run_program("sh", "-c", script, NULL);
+}
+
+/* As rented machines have it: a /32 whose gateway is no neighbour of it, a small MTU, IPv6 beside. */
+static int start(void **state)
+{
+    (void)state;
+    char husk[64];
+    if (unshare(CLONE_NEWNET | CLONE_NEWNS) < 0 || !mkdtemp(at))
+        return -1;
+    snprintf(husk, sizeof(husk), "%s/.husk", at);
+    return mkdir(husk, 0700) == 0 && ip("link set lo up") &&
+                   ip("link add card0 address 02:00:00:00:00:01 type veth peer name other0") &&
+                   ip("link set other0 up") && ip("link set card0 mtu 1450 up") &&
+                   ip("addr add 203.0.113.5/32 dev card0") && ip("route add 172.31.1.1 dev card0") &&
+                   ip("route add default via 172.31.1.1 dev card0 onlink") &&
+                   ip("addr add 2001:db8::5/64 dev card0 nodad") &&
+                   ip("-6 route add default via fe80::1 dev card0 metric 512")
+               ? 0
+               : -1;
+}
+
+static int stop(void **state)
+{
+    (void)state;
+    return run_program("rm", "-r", at, NULL) ? 0 : -1;
+}
+
+static void lose(void)
+{
+    assert_true(ip("addr flush dev card0"));
+    assert_true(ip("link set card0 down mtu 1500"));
+}
+
+static void recorded_and_lost_it_comes_back_as_it_was(void **state)
+{
+    (void)state;
+    struct finding_list findings = {0};
+    struct network *network = NULL;
+    bool changed = false;
+    assert_fails(ERR_NOT_FOUND, network_compare(at, &findings, &error));
+    assert_ok(network_record(at, &changed, &findings, &error));
+    assert_true(changed);
+    assert_ok(network_record(at, &changed, &findings, &error));
+    assert_false(changed);
+    assert_ok(network_compare(at, &findings, &error));
+
+    lose();
+    assert_fails(ERR_NOT_FOUND, network_compare(at, &findings, &error));
+    assert_ok(network_open(&network, &error));
+    assert_ok(network_apply(network, at, 5, &error));
+    assert_true(says("ip route", "^default via 172.31.1.1 dev card0 .*onlink"));
+    assert_true(says("ip link show card0", "mtu 1450"));
+    assert_true(says("ip -6 addr show dev card0", "2001:db8::5/64"));
+    assert_false(says("ip -6 addr show dev card0", "2001:db8::5.*tentative"));
+    assert_ok(network_compare(at, &findings, &error));
+
+    network_undo(network);
+    assert_false(says("ip link show card0", "UP"));
+    assert_true(says("ip link show card0", "mtu 1500"));
+    assert_false(says("ip addr show dev card0", "inet"));
+    assert_false(says("ip route", "card0"));
+    assert_int_equal(findings.count, 0);
+    finding_list_done(&findings);
+}
+
+static void what_somebody_else_has_up_stays_as_it_is(void **state)
+{
+    (void)state;
+    struct network *network = NULL;
+    lose();
+    assert_true(ip("addr add 192.0.2.7/24 dev card0"));
+    assert_true(ip("link set card0 up"));
+    assert_ok(network_open(&network, &error));
+    assert_ok(network_apply(network, at, 5, &error));
+    assert_false(says("ip addr show dev card0", "203.0.113.5"));
+    network_undo(network);
+    assert_true(says("ip addr show dev card0", "192.0.2.7/24"));
+}
+
+static void a_card_that_is_not_there_is_said(void **state)
+{
+    (void)state;
+    struct network *network = NULL;
+    assert_true(ip("link set card0 down address 02:00:00:00:00:99"));
+    assert_ok(network_open(&network, &error));
+    assert_fails_saying(ERR_NOT_FOUND, "not there", network_apply(network, at, 0, &error));
+    network_undo(network);
+    assert_true(ip("link set card0 address 02:00:00:00:00:01"));
+}
+
+static void a_damaged_record_changes_nothing(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"",
+                                        "{}",
+                                        "{\"version\":2,\"links\":[]}",
+                                        "{\"version\":1,\"links\":{}}",
+                                        "{\"version\":1,\"links\":[{\"name\":\"x\",\"mac\":\"card\",\"mtu\":"
+                                        "1,\"addresses\":[],\"routes\":[]}]}",
+                                        "{\"version\":1,\"links\":[{\"mac\":\"02:00:00:00:00:01\",\"mtu\":-1,"
+                                        "\"addresses\":[],\"routes\":[]}]}"};
+    char path[64];
+    snprintf(path, sizeof(path), "%s/.husk", at);
+    _cleanup_(close_fdp) int husk_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    lose();
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+        struct network *network = NULL;
+        assert_ok(file_write_durable(husk_fd, NETWORK_FILE, 0600, texts[i], strlen(texts[i]), &error));
+        assert_ok(network_open(&network, &error));
+        assert_int_not_equal(network_apply(network, at, 0, NULL), OK);
+        assert_false(says("ip link show card0", "UP"));
+        network_undo(network);
+    }
+}
+
+static void the_other_way_is_a_program_and_ends_with_it(void **state)
+{
+    (void)state;
+    assert_ok(network_run("/bin/true", &error));
+    assert_fails(ERR_UNREACHABLE, network_run("/bin/false", &error));
+    assert_fails(ERR_FAILED, network_run("/nowhere", &error));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(recorded_and_lost_it_comes_back_as_it_was),
+        cmocka_unit_test(what_somebody_else_has_up_stays_as_it_is),
+        cmocka_unit_test(a_card_that_is_not_there_is_said),
+        cmocka_unit_test(a_damaged_record_changes_nothing),
+        cmocka_unit_test(the_other_way_is_a_program_and_ends_with_it),
+    };
+    return cmocka_run_group_tests(tests, start, stop);
+}

@@ -1,0 +1,108 @@
+"""A Debian guest whose root is encrypted, and its disk attached out here.
+
+    guest = cls.enterClassContext(RootGuest("boot"))      # the image's root with the package husk installed
+    with guest.attached() as root:                        # mounted out here, as on a rescue machine
+        husk.ok("protect", "--root", "--at", root, ...)
+    guest.boot()                                          # begin to boot; then guest.console and guest.wait_ready()
+
+What is installed is a package of the husk under test (scripts/package --build). Its initramfs has no drivers but those
+husk's own hook takes along (MODULES=list), so that the hook is tested and the image small.
+"""
+
+import contextlib
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+
+import disk
+import guest
+import husk
+from undo import Undo
+
+PATIENCE_S = 1200
+PACKAGES = pathlib.Path(husk.ROOT) / "build" / "packages"
+INITRAMFS = "MODULES=list\nCOMPRESS=gzip\n"
+
+
+def build_package():
+    """The .deb of the husk under test."""
+    build = os.path.dirname(os.path.abspath(husk.PROGRAM))
+    made = subprocess.run([os.path.join(husk.ROOT, "scripts", "package"), "--build", build], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True)
+    if made.returncode != 0:
+        raise RuntimeError(f"scripts/package: {made.stderr}")
+    return next(pathlib.Path(line) for line in made.stdout.split() if "/husk_" in line)
+
+
+class RootGuest(guest.Guest):
+    """`PASSPHRASE` and the recovery key in the file `recovery` open its root once protect() was called."""
+
+    PASSPHRASE = "correct horse battery"
+
+    def __init__(self, name, **options):
+        self.undo = Undo()
+        self.scratch = pathlib.Path(disk.scratch(self.undo))
+        self.recovery = self.scratch / "recovery"
+        self.passphrase = self.scratch / "passphrase"
+        self.passphrase.write_text(self.PASSPHRASE + "\n")
+        base = guest.find_image()
+        self.disk_image = self.scratch / "root.ext4"
+        disk.run("cp", "--sparse=always", base / "root.ext4", self.disk_image)
+        self.disk_image.chmod(0o600)
+        shutil.copy(base / "vmlinuz", self.scratch)
+        super().__init__(name, image=self.scratch, **options)
+        self.remove_disk("root")
+        self.add_disk("root", self.disk_image)
+
+    def close(self):
+        super().close()
+        self.undo.close()
+
+    @contextlib.contextmanager
+    def attached(self):
+        """The root filesystem, mounted out here while the guest is off."""
+        assert not self.running()
+        with Undo() as undo:
+            path = pathlib.Path(disk.scratch(undo)) / "root"
+            path.mkdir()
+            device = disk.attach(undo, self.disk_image)
+            disk.run("mount", "-t", "ext4", device, path)
+            undo.push(disk.unmount, path)
+            yield str(path)
+
+    @contextlib.contextmanager
+    def chroot(self):
+        """attached(), with what programs in a chroot want to see; the path, and what runs a script in it."""
+        with self.attached() as root, Undo() as undo:
+            for kind, name in ("proc", "proc"), ("sysfs", "sys"), ("devtmpfs", "dev"):
+                disk.run("mount", "-t", kind, kind, f"{root}/{name}")
+                undo.push(disk.unmount, f"{root}/{name}")
+            environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive"}
+            yield root, lambda script: disk.run("chroot", root, "sh", "-ec", script, env=environment)
+
+    def install(self, package):
+        """Install the package, whose postinst builds the initramfs, and boot from that."""
+        with self.chroot() as (root, run):
+            pathlib.Path(root, "etc/initramfs-tools/conf.d/test").write_text(INITRAMFS)
+            shutil.copy(package, f"{root}/root/husk.deb")
+            run("dpkg -i /root/husk.deb")
+        self.take_initramfs()
+
+    def take_initramfs(self):
+        with self.attached() as root:
+            image = next(pathlib.Path(root, "boot").glob("initrd.img-*"))
+            shutil.copy(image, self.scratch / "initrd.img")
+
+    def protect(self, root, *words, expect=husk.DONE):
+        return husk.run("protect", "--root", "--at", root, "--enable-feature", *words, timeout=PATIENCE_S).expect(expect)
+
+    def boot(self):
+        """Begin to boot. What the console shows is looked at from here on."""
+        self.spawn()
+
+    def expect(self, words, timeout=PATIENCE_S):
+        self.console.wait(words, timeout)

@@ -1,0 +1,136 @@
+"""A server whose root is encrypted boots: with its authority's leave, by a person at the console, or not at all.
+
+The disk is prepared out here, as on a rescue machine: the package is installed, the root converted. The boots are real.
+Each test leaves the guest switched off and its disk as the next may find it, in whatever order they run.
+"""
+# runs alone
+
+import os
+import sys
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "http"))
+
+import authority
+import husk
+import known_address
+from root_guest import PATIENCE_S, RootGuest, build_package
+
+LONG = os.environ.get("HUSK_TEST_LONG")
+
+
+class Server(known_address.Server):
+    """At an address that is there out here, and at the one by which a guest reaches it."""
+
+    def init(self):
+        guest_url = f"http://10.0.2.2:{self.port}"
+        authority.run("init", "--dir", self.path, "--root-out", self.root, "--address", guest_url, "--address",
+                      self.url).expect(0)
+        return self
+
+
+def setUpModule():
+    reason = husk.missing() or authority.missing()
+    if reason:
+        raise unittest.SkipTest(reason)
+    server = Server(authority.make_directory())
+    unittest.addModuleCleanup(server.end)
+    server.init().start()
+    BootTest.server = server
+    BootTest.guest = guest = unittest.enterModuleContext(RootGuest("boot", network=True))
+    guest.install(build_package())
+    with guest.attached() as root:
+        token = guest.scratch / "token"
+        token.write_text(server.token())
+        husk.ok("enroll", server.url, "--token-file", token, "--name", "web-1", "--at", root)
+        guest.protect(root, "--authority", "--passphrase-file", guest.passphrase, "--allow-bypass", "--recovery-out",
+                      guest.recovery)
+
+
+class BootTest(unittest.TestCase):
+    server = guest = None
+
+    def setUp(self):
+        self.addCleanup(self.guest.kill)
+
+    def vault(self):
+        return self.guest.check("husk status --json")
+
+    def prompt(self):
+        self.guest.expect("passphrase or recovery key of vault root: ")
+
+    def test_1_it_boots_by_itself_with_the_authoritys_leave(self):
+        """First by DHCP, for nothing is recorded yet; then over the network as it was while the host ran."""
+        guest = self.guest
+        self.server.unlock_by("auto")
+        guest.boot()
+        guest.expect("trying DHCP")
+        guest.expect("vault root is open, by its authority")
+        guest.wait_ready(PATIENCE_S)
+        self.assertEqual(guest.check("systemctl is-system-running --wait || systemctl --failed --no-legend").strip(), "running")
+        self.assertIn('"state":"unlocked"', self.vault())
+        guest.check("until test -e /.husk/network.json; do sleep 1; done; husk check --boot")
+        guest.check("husk protect --root --commit --skip-free-space; test ! -e /.husk/plaintext/root", PATIENCE_S)
+        guest.power_off()
+
+        guest.boot()
+        guest.expect("vault root is open, by its authority")
+        opened = guest.console.text()
+        guest.wait_ready(PATIENCE_S)
+        self.assertNotIn("DHCP", opened.split("husk:", 1)[1])
+        self.assertIn("10.0.2.15/24", guest.check("ip -br addr show dev ens2"))
+        # The system's own configuration has the card: what the boot had set is gone.
+        self.assertEqual(guest.check("networkctl --no-legend list ens2").split()[-1], "configured")
+        self.assertEqual(guest.check("cat /proc/mounts | grep -c ' / ext4 rw'").strip(), "1")
+        guest.power_off()
+
+    def rescue(self):
+        """On a machine with the disk attached: unlock, chroot, a new initramfs; and husk cannot be taken off."""
+        guest = self.guest
+        with guest.chroot() as (root, run):
+            husk.ok("unlock", "root", "--at", root, "--recovery-key-file", guest.recovery)
+            with self.assertRaisesRegex(RuntimeError, "husk stays.*root"):
+                run("dpkg --remove husk")
+            self.assertTrue(os.access(f"{root}/usr/sbin/husk", os.X_OK))
+            run("rm /boot/initrd.img-*; update-initramfs -c -k all")
+        guest.take_initramfs()
+
+    def test_2_rescued_then_denied_it_waits_and_a_person_opens_it(self):
+        guest = self.guest
+        self.rescue()
+        self.server.unlock_by("approve")
+        guest.boot()
+        guest.expect("waiting for approval")
+        self.prompt()
+        guest.console.send("not the passphrase\n")
+        guest.expect("that does not open vault root")
+        self.server.admin("request deny", self.server.wait_for_request()["id"])
+        guest.expect("denies the request")
+        self.prompt()
+        guest.console.send(guest.recovery.read_text().strip() + "\n")
+        guest.expect("vault root is open, by its recovery key")
+        guest.wait_ready(PATIENCE_S)
+        self.assertIn('"state":"unlocked"', self.vault())
+        guest.power_off()
+
+    def test_9_an_erase_that_was_begun_is_finished_and_nothing_boots_any_more(self):
+        guest = self.guest
+        self.server.unlock_by("auto")
+        with guest.attached() as root:
+            cut = husk.run("erase", "root", "--confirm", "root", "--at", root, fault="erase.marked:crash")
+            self.assertTrue(cut.crashed, cut)
+        guest.boot()
+        guest.expect("vault root of this host is erased")
+        guest.expect("this host does not boot")
+        guest.console.send("\n")
+        guest.expect("this host does not boot")
+        guest.kill()
+        with guest.attached() as root:
+            state = husk.run("status", "root", "--at", root, json=True).document["result"]["vaults"][0]
+            # Until the authority has destroyed its part as well it goes on at every boot.
+            self.assertIn(state["state"], ("erasing", "erased"))
+            self.assertEqual(os.listdir(f"{root}/.husk/vaults/root/keyslots"), [])
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
