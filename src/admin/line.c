@@ -134,7 +134,8 @@ static enum error_code send_files(int fd, const char *byte, const struct line_fi
                                   struct error *reterr)
 {
     union control control = {0};
-    struct iovec part = {(void *)(uintptr_t)byte, 1};
+    char first = *byte;
+    struct iovec part = {&first, 1};
     struct msghdr message = {.msg_iov = &part,
                              .msg_iovlen = 1,
                              .msg_control = &control,
