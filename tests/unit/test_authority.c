@@ -425,7 +425,6 @@ static void a_host_that_says_too_much_is_told_to_try_again_and_leaves_no_trace(v
     struct world_keyslot keyslot;
     struct world_open open;
     const int most = PRESENCE_RATE * PRESENCE_BURST_S;
-    json_t *before, *after;
     int said = 0;
     for (bool is_busy = false; !is_busy; said++) {
         assert_true(said < 2 * most);
@@ -437,10 +436,10 @@ static void a_host_that_says_too_much_is_told_to_try_again_and_leaves_no_trace(v
             json_decref(answer);
     }
     assert_true(said > most / 2); /* some were said before */
-    before = world_operate(&scene->world, "ledger show", NULL);
+    json_t *before = world_operate(&scene->world, "ledger show", NULL);
     assert_refused(open_first(&open, &scene->host, &scene->keyslot, 0), "busy");
     open_done(&open);
-    after = world_operate(&scene->world, "ledger show", NULL);
+    json_t *after = world_operate(&scene->world, "ledger show", NULL);
     assert_true(json_equal(before, after));
     json_decref(before);
     json_decref(after);
