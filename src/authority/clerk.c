@@ -91,6 +91,7 @@ enum error_code clerk_begin(struct clerk *clerk, struct error *reterr)
     clerk->now_unix_s = clock_unix_s(clerk->clock);
     clerk->now_ns = clock_monotonic_ns();
     drop_next(clerk);
+    memset(&clerk->ledger, 0, sizeof(clerk->ledger));
     enum error_code code = sql_begin(clerk->sql, reterr);
     return code ? code : look_at_the_clock(clerk, reterr);
 }
@@ -178,6 +179,12 @@ void clerk_tell_over(struct clerk *clerk)
     tell(clerk, "decides again");
 }
 
+static void undo_piece(struct clerk *clerk)
+{
+    sql_piece_undo(clerk->sql);
+    memset(&clerk->ledger, 0, sizeof(clerk->ledger));
+}
+
 /* One job as a piece of the transaction. */
 static void handle(struct clerk *clerk, struct job *job)
 {
@@ -194,7 +201,7 @@ static void handle(struct clerk *clerk, struct job *job)
         code = job->kind == JOB_MESSAGE ? messages_handle(clerk, job, &error)
                                         : operations_handle(clerk, job, &error);
         if (code)
-            sql_piece_undo(clerk->sql);
+            undo_piece(clerk);
         else if ((code = sql_piece_keep(clerk->sql, &error)) != OK)
             sql_roll_back(clerk->sql); /* neither kept nor undone: nothing of this batch is */
     }

@@ -15,6 +15,7 @@
 #include "authority/presence.h"
 #include "authority/sql.h"
 #include "authority/workers.h"
+#include "ledger/ledger.h"
 
 struct clerk {
     struct sql *sql;
@@ -31,6 +32,11 @@ struct clerk {
     int64_t now_unix_s; /* of this batch */
     int64_t now_ns;     /* monotonic */
     bool clock_went_back;
+    struct {
+        struct ledger_head head;
+        bool has_head;
+        int64_t clock_unix_s;
+    } ledger;             /* what this transaction wrote; all zero at its begin and after an undo */
     bool is_head_new;     /* the ledger grew since checkpoint */
     char *checkpoint;     /* hexadecimal of the signed one */
     bool has_woken;       /* some host's waiting jobs are to be looked at again: those woken in this round */

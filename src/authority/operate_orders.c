@@ -3,8 +3,6 @@
 #include "authority/operations.h"
 #include "authority/orders.h"
 
-enum { PIECE_HOSTS = 16 };
-
 static enum error_code order_result(struct job *job, const struct host *host, const uint8_t *id,
                                     struct error *reterr)
 {
@@ -126,7 +124,7 @@ static enum error_code begin_all(struct clerk *clerk, struct job *job, int64_t g
         code = host_find(clerk, id, &host, reterr);
         if (!code)
             code = begin(clerk, job, &host, reterr);
-        if (!code && i % PIECE_HOSTS == PIECE_HOSTS - 1)
+        if (!code)
             code = next_piece(clerk, reterr);
     }
     if (code) /* none of them: what is kept of earlier pieces goes with the whole batch, which is tried again

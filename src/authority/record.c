@@ -43,19 +43,32 @@ enum error_code record_get_head(struct sql *sql, uint64_t epoch, struct ledger_h
     return code;
 }
 
+static enum error_code note_clock(struct clerk *clerk, struct error *reterr)
+{
+    if (clerk->ledger.clock_unix_s == clerk->now_unix_s)
+        return OK;
+    enum error_code code = sql_run(
+        clerk->sql, reterr, "UPDATE state SET clock_highest = max(clock_highest, ?)", "i", clerk->now_unix_s);
+    if (!code)
+        clerk->ledger.clock_unix_s = clerk->now_unix_s;
+    return code;
+}
+
 static enum error_code insert(struct clerk *clerk, const struct buffer *text, struct error *reterr)
 {
-    struct ledger_head head;
-    enum error_code code = record_get_head(clerk->sql, clerk->epoch, &head, reterr);
+    struct ledger_head head = clerk->ledger.head;
+    enum error_code code =
+        clerk->ledger.has_head ? OK : record_get_head(clerk->sql, clerk->epoch, &head, reterr);
     if (!code)
         code = ledger_append(&head, text->data, text->length, &head, reterr);
     if (!code)
         code = sql_run(clerk->sql, reterr, "INSERT INTO ledger(sequence, hash, entry) VALUES(?, ?, ?)", "ibb",
                        (int64_t)head.sequence, head.hash, sizeof(head.hash), text->data, text->length);
-    if (!code)
-        code = sql_run(clerk->sql, reterr, "UPDATE state SET clock_highest = max(clock_highest, ?)", "i",
-                       clerk->now_unix_s);
-    return code;
+    if (code)
+        return code;
+    clerk->ledger.head = head;
+    clerk->ledger.has_head = true;
+    return note_clock(clerk, reterr);
 }
 
 enum error_code record_append(struct clerk *clerk, const char *kind, json_t *details, struct error *reterr)

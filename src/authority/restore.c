@@ -168,6 +168,7 @@ static enum error_code put_ledger_away(struct restoring *restoring, struct error
                        "i", (int64_t)clerk->epoch);
     if (!code)
         code = sql_run(clerk->sql, reterr, "DELETE FROM ledger", "");
+    clerk->ledger.has_head = false;
     restoring->epoch = clerk->epoch;
     restoring->backup_entries = restoring->head.sequence;
     memcpy(restoring->signing_key, clerk->face->descriptor.signing_key, SIGN_PUBLIC_SIZE);

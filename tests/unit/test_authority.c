@@ -2,7 +2,6 @@
 #include <sodium.h>
 #include <unistd.h>
 
-#include "authority/presence.h"
 #include "authority_scene.h"
 #include "base/text.h"
 
@@ -408,51 +407,6 @@ static void what_waits_is_told_to_try_again_when_the_authority_ends(void **state
     assert_refused(pending_take(pending), "try-again");
 }
 
-static json_t *poll_now(struct world_host *host)
-{
-    char boot[2 * WORLD_ID + 1];
-    json_t *message = host_message("poll");
-    text_format_hex(boot, host->boot, sizeof(host->boot));
-    json_object_set_new(message, "boot", json_string(boot));
-    json_object_set_new(message, "wait_s", json_integer(0));
-    return host_send(host, message);
-}
-
-static void a_host_that_says_too_much_is_told_to_try_again_and_leaves_no_trace(void **state)
-{
-    struct scene *scene = *state;
-    struct world_host other;
-    struct world_keyslot keyslot;
-    struct world_open open;
-    const int most = PRESENCE_RATE * PRESENCE_BURST_S;
-    json_t *before, *after;
-    int said = 0;
-    for (bool is_busy = false; !is_busy; said++) {
-        assert_true(said < 2 * most);
-        json_t *answer = poll_now(&scene->host);
-        is_busy = json_object_get(answer, "error") != NULL;
-        if (is_busy)
-            assert_refused(answer, "busy");
-        else
-            json_decref(answer);
-    }
-    assert_true(said > most / 2); /* some were said before */
-    before = world_operate(&scene->world, "ledger show", NULL);
-    assert_refused(open_first(&open, &scene->host, &scene->keyslot, 0), "busy");
-    open_done(&open);
-    after = world_operate(&scene->world, "ledger show", NULL);
-    assert_true(json_equal(before, after));
-    json_decref(before);
-    json_decref(after);
-    /* Others are heard as before. */
-    host_make(&other, &scene->world, "other");
-    host_enroll(&other, "auto");
-    host_bind(&other, &keyslot);
-    assert_granted(&open, open_first(&open, &other, &keyslot, 0));
-    open_done(&open);
-    host_done(&other);
-}
-
 /* The change may come into the same batch as the question that waits for it. */
 static void what_waits_is_woken_by_a_change_that_comes_at_the_same_time(void **state)
 {
@@ -494,7 +448,6 @@ int main(void)
         scene_test(nobody_decides_in_time),
         scene_test(nothing_opens_on_hold),
         scene_test(what_waits_is_told_to_try_again_when_the_authority_ends),
-        scene_test(a_host_that_says_too_much_is_told_to_try_again_and_leaves_no_trace),
         scene_test(what_waits_is_woken_by_a_change_that_comes_at_the_same_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

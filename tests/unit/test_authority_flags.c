@@ -2,7 +2,9 @@
 #include <sodium.h>
 #include <unistd.h>
 
+#include "authority/presence.h"
 #include "authority_scene.h"
+#include "base/text.h"
 
 /* Open, expected to be flagged. The request stays pending. */
 static void assert_flagged(struct world_open *open, struct world_host *host, struct world_keyslot *keyslot,
@@ -382,6 +384,56 @@ static void a_group_refuses_a_policy_that_is_none(void **state)
     scene_opens(&scene->host, &scene->keyslot);
 }
 
+static json_t *poll_now(struct world_host *host)
+{
+    char boot[2 * WORLD_ID + 1];
+    json_t *message = host_message("poll");
+    text_format_hex(boot, host->boot, sizeof(host->boot));
+    json_object_set_new(message, "boot", json_string(boot));
+    json_object_set_new(message, "wait_s", json_integer(0));
+    return host_send(host, message);
+}
+
+/* Until it is told so. */
+static void say_too_much(struct world_host *host)
+{
+    const int most = PRESENCE_RATE * PRESENCE_BURST_S;
+    json_t *answer = NULL;
+    for (int said = 0; !json_object_get(answer, "error"); said++) {
+        assert_true(said < 4 * most); /* a slow machine may earn some meanwhile */
+        json_decref(answer);
+        answer = poll_now(host);
+    }
+    assert_refused(answer, "busy");
+}
+
+static void a_host_that_says_too_much_is_told_to_try_again_and_leaves_no_trace(void **state)
+{
+    struct scene *scene = *state;
+    struct world_host other;
+    struct world_keyslot keyslot;
+    struct world_open open;
+    bool is_busy = false;
+    for (int i = 0; !is_busy; i++) {
+        assert_true(i < 50);
+        say_too_much(&scene->host);
+        json_t *before = world_operate(&scene->world, "ledger show", NULL);
+        json_t *answer = open_first(&open, &scene->host, &scene->keyslot, 0);
+        json_t *after = world_operate(&scene->world, "ledger show", NULL);
+        is_busy = json_object_get(answer, "error") != NULL; /* else it took a tenth of a second to get here */
+        assert_int_equal(is_busy, json_equal(before, after));
+        json_decref(before);
+        json_decref(after);
+        json_decref(answer);
+        open_done(&open);
+    }
+    /* Others are heard as before. */
+    scene_another(scene, &other, &keyslot);
+    assert_granted(&open, open_first(&open, &other, &keyslot, 0));
+    open_done(&open);
+    host_done(&other);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -403,6 +455,7 @@ int main(void)
         scene_test(an_address_outside_the_sources_asks),
         scene_test(a_host_not_heard_of_asks_and_an_orderly_restart_remembers),
         scene_test(a_group_refuses_a_policy_that_is_none),
+        scene_test(a_host_that_says_too_much_is_told_to_try_again_and_leaves_no_trace),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
