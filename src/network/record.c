@@ -233,13 +233,54 @@ enum error_code network_record(const char *at, bool *ret_changed, struct finding
     return code;
 }
 
+static bool array_has(const json_t *array, const json_t *wanted)
+{
+    size_t i;
+    json_t *each;
+    json_array_foreach(array, i, each) if (json_equal(each, wanted)) return true;
+    return false;
+}
+
+static bool array_has_all(const json_t *array, const json_t *wanted)
+{
+    size_t i;
+    json_t *each;
+    json_array_foreach(wanted, i, each) if (!array_has(array, each)) return false;
+    return true;
+}
+
+static const json_t *link_with_mac(const json_t *links, const json_t *mac)
+{
+    size_t i;
+    json_t *link;
+    json_array_foreach(links, i, link) if (json_equal(json_object_get(link, "mac"), mac)) return link;
+    return NULL;
+}
+
+/* Another address, route or card that came since takes nothing from what was recorded. */
+static bool still_has(const json_t *now, const json_t *kept)
+{
+    size_t i;
+    json_t *link;
+    json_array_foreach(json_object_get(kept, "links"), i, link)
+    {
+        const json_t *there = link_with_mac(json_object_get(now, "links"), json_object_get(link, "mac"));
+        if (!there || !json_equal(json_object_get(there, "mtu"), json_object_get(link, "mtu")) ||
+            !array_has_all(json_object_get(there, "addresses"), json_object_get(link, "addresses")) ||
+            !array_has_all(json_object_get(there, "routes"), json_object_get(link, "routes")))
+            return false;
+    }
+    return array_has_all(json_object_get(now, "name_servers"), json_object_get(kept, "name_servers"));
+}
+
 enum error_code network_compare(const char *at, struct finding_list *findings, struct error *reterr)
 {
     _cleanup_(json_freep) json_t *now = NULL, *kept = NULL;
     enum error_code code = network_read_kernel(&now, findings, reterr);
     if (!code)
         code = network_read_kept(at, &kept, reterr);
-    if (!code && !json_equal(now, kept))
-        code = error_set(reterr, ERR_CHANGED, 0, "the network is not as it was recorded for the next boot");
+    if (!code && !still_has(now, kept))
+        code = error_set(reterr, ERR_CHANGED, 0,
+                         "the network no longer has all that was recorded for the next boot");
     return code;
 }

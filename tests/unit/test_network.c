@@ -69,6 +69,15 @@ static void recorded_and_lost_it_comes_back_as_it_was(void **state)
     assert_false(changed);
     assert_ok(network_compare(at, &findings, &error));
 
+    /* What comes later does no harm; what goes does. */
+    assert_true(ip("addr add 192.0.2.7/32 dev card0"));
+    assert_ok(network_compare(at, &findings, &error));
+    assert_true(ip("link set card0 mtu 1400"));
+    assert_fails(ERR_CHANGED, network_compare(at, &findings, &error));
+    assert_true(ip("link set card0 mtu 1450"));
+    assert_true(ip("addr del 192.0.2.7/32 dev card0"));
+    assert_ok(network_compare(at, &findings, &error));
+
     lose();
     assert_fails(ERR_NOT_FOUND, network_compare(at, &findings, &error));
     assert_ok(network_open(&network, &error));

@@ -113,10 +113,18 @@ static void what_is_wrong_with_the_words_is_named(void **state)
 static void a_required_option_is_missed(void **state)
 {
     (void)state;
+    const struct verb verb = {
+        .name = "keep",
+        .operands = "PATH",
+        .operands_least = 1,
+        .operands_most = 1,
+        .options = (const struct verb_option[]){{OPTION_VAULT, ROLE_REQUIRED, NULL},
+                                                {OPTION_END, ROLE_OPTIONAL, NULL}},
+    };
     const char *words[] = {"/srv"};
     struct arguments arguments = {0};
-    assert_fails_saying(ERR_USAGE, "needs --vault NAME",
-                        options_parse(verb_of("protect", NULL), words, 1, &arguments, &error));
+    assert_fails_saying(ERR_USAGE, "keep needs --vault NAME",
+                        options_parse(&verb, words, 1, &arguments, &error));
 }
 
 static void help_wins_over_everything_else_that_is_wrong(void **state)

@@ -11,6 +11,7 @@
 #include <termios.h>
 
 #include "base/interrupt.h"
+#include "mapping.h"
 #include "secret/secret.h"
 #include "unit.h"
 
@@ -31,36 +32,6 @@ static void after_start_the_process_leaves_no_core_dump(void **state)
     assert_int_equal(limit.rlim_cur, limit.rlim_max);
 }
 
-/* AddressSanitizer replaces mlock by nothing, so what is locked can only be seen without it. */
-#ifdef __has_feature
-#if __has_feature(address_sanitizer)
-#define __SANITIZE_ADDRESS__ 1
-#endif
-#endif
-#ifdef __SANITIZE_ADDRESS__
-enum { MLOCK_WORKS = 0 };
-#else
-enum { MLOCK_WORKS = 1 };
-#endif
-
-/* The flags of the mapping that holds address, from /proc/self/smaps. */
-static void mapping_flags(const void *address, char flags[512])
-{
-    FILE *maps = fopen("/proc/self/smaps", "re");
-    assert_non_null(maps);
-    char line[512];
-    bool inside = false;
-    flags[0] = '\0';
-    while (fgets(line, sizeof(line), maps)) {
-        unsigned long first, behind;
-        if (sscanf(line, "%lx-%lx ", &first, &behind) == 2)
-            inside = (uintptr_t)address >= first && (uintptr_t)address < behind;
-        else if (inside && !strncmp(line, "VmFlags:", 8))
-            memcpy(flags, line, sizeof(line));
-    }
-    fclose(maps);
-}
-
 static void a_secret_is_zeroed_locked_and_kept_out_of_dumps(void **state)
 {
     (void)state;
@@ -72,12 +43,9 @@ static void a_secret_is_zeroed_locked_and_kept_out_of_dumps(void **state)
         assert_ok(secret_new(lengths[i], &secret, &error));
         assert_int_equal(secret->length, lengths[i]);
         assert_true(sodium_is_zero(secret->bytes, secret->length));
-        char flags[512];
-        mapping_flags(secret->bytes, flags);
-        assert_non_null(strstr(flags, " lo")); /* locked */
-        assert_non_null(strstr(flags, " dd")); /* not in dumps */
-        mapping_flags(secret->bytes + lengths[i] - 1, flags);
-        assert_non_null(strstr(flags, " lo"));
+        assert_true(mapping_has(secret->bytes, MAPPING_LOCKED));
+        assert_true(mapping_has(secret->bytes, MAPPING_NOT_DUMPED));
+        assert_true(mapping_has(secret->bytes + lengths[i] - 1, MAPPING_LOCKED));
     }
 }
 
