@@ -21,8 +21,8 @@
 must_check enum error_code network_record(const char *at, bool *ret_changed, struct finding_list *findings,
                                           struct error *reterr);
 
-/* Whether what is kept would still do, writing nothing: ERR_CHANGED where a card, its MTU, an address, a route
- * or a name server that is kept is there no longer. What came since does not matter. */
+/* Whether what is kept would still do, writing nothing: ERR_CHANGED where a card, its MTU, an address, a
+ * route or a name server that is kept is there no longer. What came since does not matter. */
 must_check enum error_code network_compare(const char *at, struct finding_list *findings,
                                            struct error *reterr);
 
