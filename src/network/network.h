@@ -5,21 +5,27 @@
  * by hand.
  *
  * DIR/.husk/network.json: {"version":1,"links":[{"name","mac","mtu","addresses":["10.0.0.2/24",...],
- * "routes":[{"to","via","onlink","metric"},...]},...],"name_servers":[...]}. Cards are known by their MAC.
+ * "routes":[{"to","via","onlink","metric"},...]},...],"name_servers":[...],"authorities":{NAME:[ADDRESS,...]}}.
+ * Cards are known by their MAC.
  * Only what cards themselves carry is recorded: no VLAN, bond, bridge or tunnel.
  */
 #pragma once
 #include <stdbool.h>
 
 #include "base/finding.h"
+#include "json/json.h"
 
 #define NETWORK_FILE "network.json"
 
-/* Look at the running system and keep what is there in at/.husk, where that differs from what is kept.
- * *ret_changed (may be NULL) tells. ERR_NOT_FOUND when no card has an address: what is kept stays then. Links
+/* Look at the running system and keep what is there in at/.husk, where that differs from what is kept, with
+ * what the names of authorities stand for (an object; NULL: as they are kept). *ret_changed (may be NULL)
+ * tells. ERR_NOT_FOUND when no card has an address: what is kept stays then. Links
  * that lead somewhere but cannot be recorded are findings (tell, "network-not-recorded"). */
-must_check enum error_code network_record(const char *at, bool *ret_changed, struct finding_list *findings,
-                                          struct error *reterr);
+must_check enum error_code network_record(const char *at, json_t *names, bool *ret_changed,
+                                          struct finding_list *findings, struct error *reterr);
+
+/* What the names of authorities stood for when that was recorded; an empty object where nothing was. */
+must_check enum error_code network_read_names(const char *at, json_t **ret_names, struct error *reterr);
 
 /* Whether what is kept would still do, writing nothing: ERR_CHANGED where a card, its MTU, an address, a
  * route or a name server that is kept is there no longer. What came since does not matter. */

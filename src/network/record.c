@@ -214,15 +214,35 @@ enum error_code network_read_kept(const char *at, json_t **ret_object, struct er
     return code;
 }
 
-enum error_code network_record(const char *at, bool *ret_changed, struct finding_list *findings,
-                               struct error *reterr)
+enum error_code network_read_names(const char *at, json_t **ret_names, struct error *reterr)
+{
+    _cleanup_(json_freep) json_t *kept = NULL;
+    json_t *names = NULL;
+    enum error_code code = network_read_kept(at, &kept, reterr);
+    if (code && code != ERR_NOT_FOUND)
+        return code;
+    if (kept && json_object_get(kept, "authorities"))
+        code = json_get_object(kept, "authorities", &names, reterr);
+    else
+        code = OK;
+    if (!code)
+        *ret_names = names ? json_incref(names) : json_object();
+    return code;
+}
+
+enum error_code network_record(const char *at, json_t *names, bool *ret_changed,
+                               struct finding_list *findings, struct error *reterr)
 {
     _cleanup_(json_freep) json_t *now = NULL, *kept = NULL;
     _cleanup_(buffer_done) struct buffer text = {0};
     _cleanup_(close_fdp) int husk_fd = -1;
     enum error_code code = network_read_kernel(&now, findings, reterr);
-    bool changed = !code && (network_read_kept(at, &kept, NULL) || !json_equal(now, kept));
-    if (!code && changed)
+    if (!code && network_read_kept(at, &kept, NULL) == OK && !names)
+        names = json_object_get(kept, "authorities");
+    if (!code)
+        code = json_set_new(now, "authorities", names ? json_incref(names) : json_object(), reterr);
+    const bool changed = !code && (!kept || !json_equal(now, kept));
+    if (changed)
         code = open_husk(at, &husk_fd, reterr);
     if (!code && changed)
         code = json_format(now, &text, reterr);

@@ -63,11 +63,21 @@ static void recorded_and_lost_it_comes_back_as_it_was(void **state)
     struct network *network = NULL;
     bool changed = false;
     assert_fails(ERR_NOT_FOUND, network_compare(at, &findings, &error));
-    assert_ok(network_record(at, &changed, &findings, &error));
+    assert_ok(network_record(at, NULL, &changed, &findings, &error));
     assert_true(changed);
-    assert_ok(network_record(at, &changed, &findings, &error));
+    assert_ok(network_record(at, NULL, &changed, &findings, &error));
     assert_false(changed);
     assert_ok(network_compare(at, &findings, &error));
+
+    json_t *names = json_pack("{s:[s]}", "authority.test", "192.0.2.1"), *kept = NULL;
+    assert_ok(network_record(at, names, &changed, &findings, &error));
+    assert_true(changed);
+    assert_ok(network_record(at, NULL, &changed, &findings, &error));
+    assert_false(changed);
+    assert_ok(network_read_names(at, &kept, &error));
+    assert_true(json_equal(names, kept));
+    json_decref(names);
+    json_decref(kept);
 
     /* What comes later does no harm; what goes does. */
     assert_true(ip("addr add 192.0.2.7/32 dev card0"));
