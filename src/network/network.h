@@ -7,7 +7,8 @@
  * DIR/.husk/network.json: {"version":1,"links":[{"name","mac","mtu","addresses":["10.0.0.2/24",...],
  * "routes":[{"to","via","onlink","metric"},...]},...],"name_servers":[...],"authorities":{NAME:[ADDRESS,...]}}.
  * Cards are known by their MAC.
- * Only what cards themselves carry is recorded: no VLAN, bond, bridge or tunnel.
+ * A VLAN has also "kind":"vlan","parent":NAME,"id","protocol"; a bond "kind":"bond","options":{...},
+ * "ports":[MAC,...]; what they are made of stands before them. No bridge or tunnel is recorded.
  */
 #pragma once
 #include <stdbool.h>
@@ -32,7 +33,8 @@ must_check enum error_code network_read_names(const char *at, json_t **ret_names
 must_check enum error_code network_compare(const char *at, struct finding_list *findings,
                                            struct error *reterr);
 
-/* The links of the machine as they are before anything is done to them. */
+/* The links of the machine as they are before anything is done to them. ERR_UNSUPPORTED where there are more
+ * than a thousand: what is not known could not be left as it is. */
 struct network;
 must_check enum error_code network_open(struct network **ret_network, struct error *reterr);
 
@@ -47,8 +49,8 @@ must_check enum error_code network_apply(struct network *network, const char *at
  * comes: ERR_INTERRUPTED. */
 must_check enum error_code network_run(const char *program, struct error *reterr);
 
-/* Every link that was down at network_open and is up now: its addresses go, its MTU is as before, and it is
- * down. NULL is fine. */
+/* Every VLAN and bond that was made since network_open goes. Every link that was down then and is up now:
+ * its addresses go, its MTU is as before, and it is down. NULL is fine. */
 void network_undo(struct network *network);
 static inline void network_undop(struct network **network)
 {
