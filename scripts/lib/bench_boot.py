@@ -30,18 +30,17 @@ class Server(known_address.Server):
         return super().init()
 
 
-def make_plain(undo, package):
+def make_plain(undo):
     guest = RootGuest("bench-plain", network=True)
     undo.push(guest.close)
-    guest.install(package)
+    guest.install(build_package())
     return guest
 
 
-def make_encrypted(undo, package, server):
+def make_encrypted(undo, plain, server):
     """Bound to the authority and nothing else but a recovery key; booted once, so that its network is recorded."""
-    guest = RootGuest("bench-boot", network=True)
+    guest = RootGuest("bench-boot", like=plain, network=True)
     undo.push(guest.close)
-    guest.install(package)
     with guest.attached() as root:
         husk.ok("enroll", server.url, "--token", server.token(), "--name", "bench", "--at", root)
         guest.protect(root, "--authority", "--skip-free-space", "--recovery-out", guest.recovery)
@@ -70,12 +69,12 @@ def line(name, seconds):
 def run(rounds):
     with Undo() as undo:
         say("preparing two guests, one with an encrypted root (some minutes)")
-        package = build_package()
         server = Server(authority.make_directory())
         undo.push(server.end)
         server.init().start()
         server.unlock_by("auto")
-        plain, encrypted = make_plain(undo, package), make_encrypted(undo, package, server)
+        plain = make_plain(undo)
+        encrypted = make_encrypted(undo, plain, server)
         wholes, shares, plains = [], [], []
         for _ in range(rounds):
             plains.append(boot(plain)[0])

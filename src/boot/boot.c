@@ -4,7 +4,7 @@
  *   look ── no vault needed ──────────────────────────────> BOOT_NOTHING
  *     │
  *     ├─ a mark "erasing": go on with the erase (erasing.h) ─┐
- *     ├─ erased ─────────────────────────────────────────────┴─> stay, saying so; "shell" ──> BOOT_SHELL
+ *     ├─ erased, or a damaged vault.json ────────────────────┴─> stay, saying so; "shell" ──> BOOT_SHELL
  *     │
  *     └─ ask: keyfiles, then authorities (asking.h) and people (consoles.h) side by side
  *          │  an answer: every vault it opens gets its manifest checked, then its key
@@ -42,15 +42,14 @@ struct boot {
     bool wants_shell;
 };
 
-/* Keep of a list those the boot needs. Which directories a damaged vault has nobody can tell: it is named,
- * and where they are needed there is no init to go on to. */
+/* Keep of a list those the boot needs. A damaged one is named with what to do, needed or not. */
 static void keep_needed(struct boot *boot)
 {
     struct vault_list *list = &boot->vaults;
     size_t kept = 0;
     for (size_t i = 0; i < list->count; i++) {
         if (list->items[i]->damage.code)
-            consoles_say(&boot->consoles, "%s", list->items[i]->damage.message);
+            consoles_say_error(&boot->consoles, &list->items[i]->damage);
         if (needed_is(list->items[i]))
             list->items[kept++] = list->items[i];
         else
@@ -129,6 +128,15 @@ static bool has_mark(const struct boot *boot)
 {
     for (size_t i = 0; i < boot->vaults.count; i++)
         if (boot->vaults.items[i]->mark != VAULT_ACTIVE)
+            return true;
+    return false;
+}
+
+/* Nothing opens a damaged vault here, and its directories hold what would come next. */
+static bool has_damage(const struct boot *boot)
+{
+    for (size_t i = 0; i < boot->vaults.count; i++)
+        if (boot->vaults.items[i]->damage.code)
             return true;
     return false;
 }
@@ -374,6 +382,10 @@ static enum error_code boot_all(struct boot *boot, enum boot_end *ret_end, struc
     if (has_mark(boot)) {
         *ret_end = BOOT_SHELL;
         return heed_marks(boot, reterr);
+    }
+    if (has_damage(boot)) {
+        *ret_end = BOOT_SHELL;
+        return stay(boot, "the root cannot be opened", NULL, reterr);
     }
     enum error_code code = ask(boot, &why);
     if (code)
