@@ -232,7 +232,8 @@ const struct verb verb_agent = {
         "disk is recognised as one. Between them the agent waits for the authority to ask: when a copy of "
         "this "
         "host wants to open its vaults while this one runs, the answer gives the copy away.\n\nWhat an "
-        "authority orders is carried out: to lock all vaults of the host, or to erase them. An order counts "
+        "authority orders is carried out: to lock all vaults of the host, to erase them, or to power off. An "
+        "order counts "
         "only when the authority signed it, for this host, and with a higher number than every order before. "
         "What else opens the vaults (recovery keys, passphrases, keyfiles, exported keyslots, other "
         "authorities) is told to the authority when it changes.",
