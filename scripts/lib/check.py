@@ -16,7 +16,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 LOGS = os.path.join(ROOT, "build", "check")
 # Whole commands under the sanitizers, beside the unit tests: the main job and what reads bytes from the disk.
 SANITIZED_CLI = ("test_protect.py", "test_unlock.py", "test_keyslot.py", "test_erase.py")
-FUZZ_S, FUZZ_LONG_S = 20, 600
+FUZZ_S, FUZZ_LONG_S = 10, 600
 
 
 def python_files(*parts):
