@@ -112,6 +112,25 @@ enum error_code keyslot_find(const struct vault *vault, const char *text, struct
     return code;
 }
 
+/* Where this host looks for the keyfiles of the vault; which keyslot each opens shows only when it is tried.
+ */
+static enum error_code tell_keyfiles(struct run *run, const struct vault *vault, struct error *reterr)
+{
+    struct host_record record = {0};
+    json_t *array = json_array();
+    run_result(run, "keyfiles", array);
+    enum error_code code = host_read(run->at, &record, reterr);
+    for (size_t i = 0; !code && i < record.keyfile_count; i++) {
+        if (memcmp(&record.keyfiles[i].vault, &vault->id, sizeof(vault->id)) != 0)
+            continue;
+        run_text(run, "a keyfile of it is recorded at %s\n", text_shown(record.keyfiles[i].path));
+        if (json_array_append_new(array, json_text(record.keyfiles[i].path)) < 0)
+            code = error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    }
+    host_record_done(&record);
+    return code;
+}
+
 enum error_code keyslot_tell_all(struct run *run, const struct vault *vault, struct error *reterr)
 {
     json_t *keyslots = NULL;
@@ -130,7 +149,9 @@ static enum error_code act(struct run *run, struct error *reterr)
     enum error_code code = vault_check_name(run->arguments.operands[0], reterr);
     if (!code)
         code = vault_find(run->at, run->arguments.operands[0], &vault, reterr);
-    return code ? code : keyslot_tell_all(run, vault, reterr);
+    if (!code)
+        code = keyslot_tell_all(run, vault, reterr);
+    return code ? code : tell_keyfiles(run, vault, reterr);
 }
 
 const struct verb verb_keyslot_list = {
@@ -140,7 +161,8 @@ const struct verb verb_keyslot_list = {
     .operands_most = 1,
     .summary = "List the keyslots of a vault.",
     .text =
-        "Each with its id, its kind and when it was made. Keyslots that cannot be read, and files that the "
+        "Each with its id, its kind, when it was made and whether it was exported; then where this host has "
+        "recorded keyfiles of the vault. Keyslots that cannot be read, and files that the "
         "vault's manifest does not name, are findings.",
     .effect = VERB_READS,
     .act = act,

@@ -28,14 +28,6 @@ static enum error_code count_other(const struct keyslot_id *id, const struct key
     return OK;
 }
 
-static const struct vault_key_copy *find_copy(const struct vault *vault, const struct keyslot_id *id)
-{
-    for (size_t i = 0; i < vault->key_copy_count; i++)
-        if (!memcmp(&vault->key_copies[i].id, id, sizeof(*id)))
-            return &vault->key_copies[i];
-    return NULL;
-}
-
 static enum error_code refuse_last(const struct vault *vault, const struct keyslot_id *id,
                                    struct error *reterr)
 {
@@ -59,7 +51,7 @@ static enum error_code remove_it(struct run *run, struct vault *vault, const str
         return refuse_last(vault, id, reterr);
 
     struct destroy_result result = {0};
-    const struct vault_key_copy *copy = find_copy(vault, id);
+    const struct vault_key_copy *copy = vault_key_copy_of(vault, id);
     const bool exported = copy && copy->exported_unix_s;
     struct keyslot keyslot = {0};
     (void)!vault_read_keyslot(vault, id, &keyslot, NULL);
@@ -90,7 +82,7 @@ static enum error_code remove_or_tell(struct run *run, struct keyslot_work *work
                                       struct error *reterr)
 {
     struct vault *vault = work->held.vault;
-    const struct vault_key_copy *copy = find_copy(vault, id);
+    const struct vault_key_copy *copy = vault_key_copy_of(vault, id);
     struct keyslot unused;
     if (copy && copy->removed_unix_s && vault_read_keyslot(vault, id, &unused, NULL) == ERR_NOT_FOUND) {
         report_truth(&run->report, "keyslot %s of vault %s was removed before", keyslot_id_shown(id),

@@ -197,6 +197,24 @@ static enum error_code check_keyfiles_outside(const struct protect *protect,
     return code;
 }
 
+/* The keys given open nothing. Whoever comes back to an interrupted command looks for another way than who
+ * wants one more key. */
+static enum error_code explain_wrong_key(const struct vault *vault, struct error *reterr)
+{
+    _cleanup_(convert_status_done) struct convert_status status = {0};
+    struct error unused = ERROR_NONE;
+    reterr->remedy[0] = '\0';
+    if (!convert_get_status(vault, &status, &unused) && status.state)
+        return error_remedy(reterr,
+                            "a %s of this vault was interrupted: go on with a key it was begun with%s%s",
+                            status.direction == CONVERT_PROTECT ? "protect" : "unprotect",
+                            status.may_abort ? ", or give it up: husk protect --abort --vault " : "",
+                            status.may_abort ? vault->name : "");
+    return error_remedy(reterr,
+                        "protect adds no keyslot to a vault that is there; for that: husk keyslot add %s",
+                        vault->name);
+}
+
 enum error_code protect_open_vault(struct protect *protect, struct error *reterr)
 {
     struct run *run = protect->run;
@@ -215,12 +233,8 @@ enum error_code protect_open_vault(struct protect *protect, struct error *reterr
     if (code || (state == VAULT_UNLOCKED && answers.count == 0))
         return code;
     code = keys_open(run, vault, &keys_plain, &answers, KEYS_ANY_SOURCE, &vault_secret, &kind, reterr);
-    if (code == ERR_WRONG_KEY && answers.count > 0) {
-        reterr->remedy[0] = '\0';
-        error_remedy(reterr,
-                     "protect adds no keyslot to a vault that is there; for that: husk keyslot add %s",
-                     vault->name);
-    }
+    if (code == ERR_WRONG_KEY && answers.count > 0)
+        code = explain_wrong_key(vault, reterr);
     if (!code && state != VAULT_UNLOCKED) {
         code = authorities_unlock(run, vault, vault_secret, VAULT_ACCEPT_NOTHING, reterr);
         if (!code)

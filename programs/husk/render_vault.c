@@ -41,6 +41,14 @@ static bool is_recorded(const struct vault *vault, const struct keyslot_id *id)
     return false;
 }
 
+const struct vault_key_copy *vault_key_copy_of(const struct vault *vault, const struct keyslot_id *id)
+{
+    for (size_t i = 0; i < vault->key_copy_count; i++)
+        if (!memcmp(&vault->key_copies[i].id, id, sizeof(*id)))
+            return &vault->key_copies[i];
+    return NULL;
+}
+
 static enum error_code list_keyslot(const struct keyslot_id *id, const struct keyslot *keyslot,
                                     const struct error *why, void *context, struct error *reterr)
 {
@@ -54,9 +62,11 @@ static enum error_code list_keyslot(const struct keyslot_id *id, const struct ke
         clock_format(keyslot->created_unix_s, created);
     bool recorded = is_recorded(listing->vault, id);
     const bool is_authority = keyslot && keyslot->kind == KEYSLOT_AUTHORITY;
-    run_text(listing->run, "%s%s  %-10s  %s%s%.8s%s\n", listing->indent, id_text, kind, created,
+    const struct vault_key_copy *copy = vault_key_copy_of(listing->vault, id);
+    const int64_t exported_unix_s = copy ? copy->exported_unix_s : 0;
+    run_text(listing->run, "%s%s  %-10s  %s%s%.8s%s%s\n", listing->indent, id_text, kind, created,
              is_authority ? "  at " : "", is_authority ? authority_shown(keyslot) : "",
-             recorded ? "" : "  not recorded");
+             exported_unix_s ? "  exported" : "", recorded ? "" : "  not recorded");
     if (!keyslot)
         finding_add(&listing->run->findings, FINDING_TELLS, "keyslot-unreadable", id_text, why->remedy, "%s",
                     why->message);
@@ -68,8 +78,9 @@ static enum error_code list_keyslot(const struct keyslot_id *id, const struct ke
         finding_add(&listing->run->findings, FINDING_TELLS, "keyslot-unrecorded", id_text,
                     "where nobody is adding it just now: husk keyslot remove",
                     "the manifest of vault %s does not name this keyslot", listing->vault->name);
-    json_t *item = json_pack("{s:s, s:s, s:o}", "id", id_text, "kind", kind, "created",
-                             keyslot ? time_json(keyslot->created_unix_s) : json_null());
+    json_t *item = json_pack("{s:s, s:s, s:o, s:o}", "id", id_text, "kind", kind, "created",
+                             keyslot ? time_json(keyslot->created_unix_s) : json_null(), "exported",
+                             exported_unix_s ? time_json(exported_unix_s) : json_null());
     if (keyslot && keyslot->kind == KEYSLOT_AUTHORITY)
         json_object_set_new(item, "authority", json_string(authority_shown(keyslot)));
     if (json_array_append_new(listing->array, item) < 0)

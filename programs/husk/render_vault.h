@@ -7,8 +7,11 @@
 const char *keyslot_id_text(char out[KEYSLOT_ID_TEXT_SIZE], const struct keyslot_id *id);
 #define keyslot_id_shown(id) keyslot_id_text((char[KEYSLOT_ID_TEXT_SIZE]){0}, (id))
 
-/* The keyslots of a vault: [{"id","kind","created"}]. Those that cannot be read have kind "unreadable",
- * those that the manifest does not name are a finding. As text one line each. */
+/* What the vault remembers of a keyslot, or NULL. Valid as long as the vault's list of them. */
+const struct vault_key_copy *vault_key_copy_of(const struct vault *vault, const struct keyslot_id *id);
+
+/* The keyslots of a vault: [{"id","kind","created","exported"}]. Those that cannot be read have kind
+ * "unreadable", those that the manifest does not name are a finding. As text one line each. */
 must_check enum error_code vault_show_keyslots(struct run *run, const struct vault *vault, const char *indent,
                                                json_t **ret_keyslots, struct error *reterr);
 

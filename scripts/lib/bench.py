@@ -194,7 +194,7 @@ def one_round(number, stage, work, numbers):
     """Each contender on a filesystem of its own, made anew, in an order that turns by one each round."""
     turn = number % len(CONTENDERS)
     for name, measure_it in CONTENDERS[turn:] + CONTENDERS[:turn]:
-        with disk.ext4(size_mib=3072) as d:
+        with disk.ext4(size_mib=2048, whole=True) as d:
             run("cp", "-a", stage, f"{d.path}/tree")
             disk.sync(d.path)
             measure_it(d, work, numbers)

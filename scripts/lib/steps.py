@@ -87,7 +87,7 @@ def count_tap(step, status, log):
 
 
 class Runner:
-    """Runs steps, `jobs` at a time, each in a process group of its own, so that an end reaches its children."""
+    """Runs steps, `jobs` at a time or as many as a tier wants, each in a process group of its own, so that an end reaches its children."""
 
     def __init__(self, root, log_directory, jobs, environment):
         self.root, self.log_directory, self.jobs = root, log_directory, jobs
@@ -100,10 +100,10 @@ class Runner:
         with self.lock:
             print(text, flush=True)
 
-    def run_all(self, tier, steps):
+    def run_all(self, tier, steps, jobs=None):
         outcomes = []
         together = [step for step in steps if not step.alone]
-        with concurrent.futures.ThreadPoolExecutor(self.jobs) as pool:
+        with concurrent.futures.ThreadPoolExecutor(jobs or self.jobs) as pool:
             outcomes += pool.map(lambda step: self.run_one(tier, step), together)
         outcomes += [self.run_one(tier, step) for step in steps if step.alone]
         return outcomes

@@ -150,7 +150,9 @@ class RemoveTest(KeyslotTest):
                  stdin=b"correct horse")
         self.lock()
         self.json("unlock", "v")
-        for slot in self.json("keyslot list", "v")["result"]["keyslots"]:
+        told = self.json("keyslot list", "v")["result"]
+        self.assertEqual(told["keyfiles"], ["/recorded"])
+        for slot in told["keyslots"]:
             if slot["kind"] == "keyfile":
                 self.json("keyslot remove", "v", slot["id"])
         with open(self.path(".husk/host.json")) as file:
@@ -167,6 +169,8 @@ class ExportTest(KeyslotTest):
             self.assertEqual(copy.read(), kept.read())
         self.assertEqual(os.stat(target).st_mode & 0o777, 0o600)
         self.assertFalse(self.json("keyslot export", "v", slot, target)["changed"])
+        self.assertRegex(self.json("keyslot list", "v")["result"]["keyslots"][0]["exported"], r"^20\d\d-")
+        self.assertRegex(self.call("keyslot", "list", "v").out, f"{slot}  keyfile .*  exported\n")
         erased = self.json("erase", "v", "--confirm", "v")
         self.assertIn("key-copy-export", document.kinds(erased))
 

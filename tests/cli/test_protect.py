@@ -504,6 +504,17 @@ class EmptyDirectoryTest(Job):
 
 
 @needs_faults
+class OtherKeyTest(Job):
+    def test_whoever_goes_on_with_another_key_is_told_how(self):
+        self.assertTrue(self.protect(fault="convert.copied:crash", expect=None).crashed)
+        self.lock()
+        other = husk.keyfile(self.d.directory, "other")
+        done = self.protect(key=("--keyfile", other), expect=None).expect_error_line(husk.REFUSED)
+        self.assertIn("go on with a key it was begun with, or give it up: husk protect --abort --vault v", done.err)
+        self.protect(expect=husk.DONE)
+
+
+@needs_faults
 class RecoveryFileTest(Job):
     """A crash must not lose a recovery key nor leave one for a vault that is not there."""
 

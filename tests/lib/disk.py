@@ -224,12 +224,18 @@ def _find_in_range(fd, start, end, needles, overlap, found):
 
 
 @contextlib.contextmanager
-def ext4(variant="default", size_mib=128, mkfs=(), options=None, inodes=None):
-    """A mounted ext4 of the named variant. `mkfs` is added to the arguments of mkfs.ext4."""
+def ext4(variant="default", size_mib=128, mkfs=(), options=None, inodes=None, whole=False):
+    """A mounted ext4 of the named variant. `mkfs` is added to the arguments of mkfs.ext4.
+
+    The image is sparse unless `whole`: then writing to the disk takes no new memory, as with a real one.
+    """
     arguments, variant_options = VARIANTS[variant]
     with Undo() as undo:
         directory = scratch(undo)
         image = os.path.join(directory, "image")
+        if whole:
+            with open(image, "wb") as file:
+                os.posix_fallocate(file.fileno(), 0, size_mib << 20)
         make_ext4(image, size_mib, arguments + list(mkfs), inodes)
         device = attach(undo, image)
         made = Disk(undo, "ext4", variant_options if options is None else options, device, image, directory)
