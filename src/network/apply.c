@@ -217,12 +217,15 @@ static enum error_code wait_for_card(struct nl_sock *socket, const struct nl_add
     }
 }
 
+/* A carrier may come later than it is waited for: the card is set up all the same, and that it has none is the
+ * error. */
 static enum error_code apply_link(struct network *network, json_t *object, int64_t deadline_ns,
                                   struct error *reterr)
 {
     const char *text;
     int64_t mtu;
     unsigned mtu_before;
+    struct error why = ERROR_NONE;
     json_t *addresses, *routes;
     _cleanup_(nl_addr_putp) struct nl_addr *mac = NULL;
     _cleanup_(nl_cache_freep) struct nl_cache *links = NULL, *again = NULL;
@@ -240,15 +243,22 @@ static enum error_code apply_link(struct network *network, json_t *object, int64
         code = wait_for_card(network->socket, mac, false, deadline_ns, &links, &link, reterr);
     if (code || !link || was_up(network, rtnl_link_get_ifindex(link), &mtu_before))
         return code;
+    const int index = rtnl_link_get_ifindex(link);
     code = change_link(network->socket, link, (unsigned)mtu, true, reterr);
-    if (!code)
-        code = wait_for_card(network->socket, mac, true, deadline_ns, &again, &link, reterr);
+    enum error_code no_carrier =
+        code ? OK : wait_for_card(network->socket, mac, true, deadline_ns, &again, &link, &why);
     for (size_t i = 0; !code && i < json_array_size(addresses); i++) {
         const char *address = json_string_value(json_array_get(addresses, i));
-        code = address ? add_address(network->socket, rtnl_link_get_ifindex(link), address, reterr)
+        code = address ? add_address(network->socket, index, address, reterr)
                        : error_set(reterr, ERR_CORRUPT, 0, NETWORK_FILE ": an address that is no string");
     }
-    return code ? code : add_routes(network->socket, rtnl_link_get_ifindex(link), routes, reterr);
+    if (!code)
+        code = add_routes(network->socket, index, routes, reterr);
+    if (code || !no_carrier)
+        return code;
+    if (reterr)
+        *reterr = why;
+    return no_carrier;
 }
 
 /* Only where / is the initramfs: nobody else's file is touched. */

@@ -76,6 +76,7 @@ class Guest:
     """One machine. Its disks keep what was written over any number of start() and power_off() or kill()."""
 
     def __init__(self, name, memory_mb=512, cpus=2, image=None, append="", network=False):
+        """network: a card on QEMU's own network; or the words by which QEMU makes others, see also self.enter."""
         self.name = name
         self.memory_mb = memory_mb
         self.cpus = cpus
@@ -85,6 +86,7 @@ class Guest:
         self.initrd = self.image / "initrd.img"
         self.append = f"root=/dev/vda ro console=ttyS0 mitigations=off {append}"
         self.network = network
+        self.enter = None  # what QEMU does before it is QEMU: enter a namespace
         self.console = None
         self.console_log = BUILD / f"{name}.console"
         self._agent = self._monitor = self._process = None
@@ -156,7 +158,8 @@ class Guest:
                    "-chardev", f"socket,id=agent,fd={agent_fd}",
                    "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name=guest-agent",
                    "-chardev", f"socket,id=monitor,fd={monitor_fd}", "-mon", "chardev=monitor,mode=control",
-                   "-nic", "user,model=virtio-net-pci" if self.network else "none"]
+                   *(self.network if isinstance(self.network, list) else
+                     ["-nic", "user,model=virtio-net-pci" if self.network else "none"])]
         for node, device in self._disks.values():
             command += ["-blockdev", json.dumps(node), "-device", json.dumps(device)]
         # The shell closes the gap between our death and the signal being asked for: by then it has another parent.
@@ -173,7 +176,7 @@ class Guest:
         fds = [sock.fileno() for sock in theirs]
         with open(self.run_dir / "qemu.log", "ab") as log:
             self._process = subprocess.Popen(self._command(*fds), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                             pass_fds=fds)
+                                             pass_fds=fds, preexec_fn=self.enter)
         for sock in theirs:
             sock.close()
         self.console = channel.Console(ours[0])
