@@ -100,7 +100,7 @@ class ProtectedGuest(RootGuest):
     def enrol(self, root, server):
         token = self.scratch / "token"
         token.write_text(server.token())
-        husk.ok("enroll", server.url, "--token-file", token, "--name", HOST, "--at", root)
+        husk.ok("enroll", server.url, "--token-file", token, "--name", HOST, "--at", root, preexec_fn=self.enter)
 
     @contextlib.contextmanager
     def opened(self):
@@ -152,9 +152,12 @@ class ProtectedGuest(RootGuest):
         self.expect(f"vault root is open, by {by}")
         self.wait_ready(PATIENCE_S)
 
-    def reboots(self, by="its authority"):
-        """An orderly reboot from inside."""
+    def ends_by_reboot(self):
+        """An orderly reboot from inside, until the machine is off."""
         self._end_by(b"systemctl reboot --no-block", "guest-reset", PATIENCE_S)
+
+    def reboots(self, by="its authority"):
+        self.ends_by_reboot()
         self.boots(by)
 
     def prompted(self):
