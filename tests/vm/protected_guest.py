@@ -27,6 +27,8 @@ from root_guest import PATIENCE_S, RootGuest, build_package
 
 LONG = os.environ.get("HUSK_TEST_LONG")
 HOST = "web-1"
+# systemd's own patience is measured for real machines.
+PATIENT = "systemd.default_timeout_start_sec=1200 systemd.default_device_timeout_sec=1200"
 THIS_MACHINE = "10.0.2.2"  # as QEMU's network shows it to a guest
 
 
@@ -75,7 +77,7 @@ class ProtectedGuest(RootGuest):
     server_class = Server
 
     def __init__(self, name, **options):
-        super().__init__(name, **{"network": True, **options})
+        super().__init__(name, **{"network": True, "append": PATIENT, **options})
         self.server = self.new_server()
 
     def new_server(self, *addresses):

@@ -24,6 +24,9 @@ def setUpModule():
 class CopiesTest(unittest.TestCase):
     guest = copy = None
 
+    def setUp(self):
+        self.addCleanup(self.copy.kill)
+
     def flagged(self, machine, flag, meaning):
         """It asks, is flagged, and does not boot; the request, denied."""
         server = self.guest.server
@@ -37,7 +40,7 @@ class CopiesTest(unittest.TestCase):
         server.admin("request deny", request["id"])
         machine.console.wait("denies the request", PATIENCE_S)
         # It asks anew after a while, and is not let in either.
-        server.wait_for_request()
+        machine.console.wait("waiting for approval, code ", PATIENCE_S)
         self.assertNotIn("is open", machine.console.text())
         machine.kill()
         for request in server.requests("pending"):
