@@ -101,13 +101,14 @@ def setUpModule():
     NetworksTest.guest = guest = unittest.enterModuleContext(NetworkGuest("networks"))
     guest.enter = space.enter
     guest.prepare()
+    guest.keep()
 
 
 class NetworksTest(unittest.TestCase):
     guest = space = None
 
     def setUp(self):
-        self.guest.kill()
+        self.guest.put_back()
         self.addCleanup(self.guest.kill)
 
     def opens(self, by_dhcp=False):
@@ -183,6 +184,7 @@ class NetworksTest(unittest.TestCase):
         self.assertNotIn("is open", guest.console.text())
         guest.monitor("set_link", {"name": "card0", "up": True})
         guest.expect("vault root is open, by its authority")
+        self.assertNotIn("trying DHCP", guest.console.text())
 
 
 class Segments:
