@@ -4,6 +4,7 @@
  */
 #include <sys/random.h>
 
+#include "authorities.h"
 #include "base/cleanup.h"
 #include "base/interrupt.h"
 #include "base/text.h"
@@ -86,6 +87,14 @@ static enum error_code beat(struct agent *agent, struct watched *watched, const 
     return take_news(agent, watched, &news, reterr);
 }
 
+/* What a crash left of binding a keyslot is settled with each heartbeat. */
+static void settle(struct agent *agent)
+{
+    const size_t known = agent->run->findings.count;
+    authorities_settle_all(agent->run);
+    tell_findings(agent, known);
+}
+
 /* What cannot be read now is told another time; what the authority refuses as well. */
 static void tell_copies(struct agent *agent, struct watched *watched)
 {
@@ -121,8 +130,12 @@ static enum error_code talk(struct agent *agent, struct watched *watched, struct
         code = do_orders(agent, watched, NULL, reterr);
     if (code)
         return code;
-    if (clock_monotonic_ns() >= watched->heartbeat_ns)
-        return beat(agent, watched, NULL, reterr);
+    if (clock_monotonic_ns() >= watched->heartbeat_ns) {
+        code = beat(agent, watched, NULL, reterr);
+        if (!code)
+            settle(agent);
+        return code;
+    }
     tell_copies(agent, watched);
     return poll_once(agent, watched, reterr);
 }
@@ -220,7 +233,8 @@ const struct verb verb_agent = {
         "disk is recognised as one. Between them the agent waits for the authority to ask: when a copy of "
         "this "
         "host wants to open its vaults while this one runs, the answer gives the copy away.\n\nWhat an "
-        "authority orders is carried out: to lock all vaults of the host, or to erase them. An order counts "
+        "authority orders is carried out: to lock all vaults of the host, to erase them, or to power off. An "
+        "order counts "
         "only when the authority signed it, for this host, and with a higher number than every order before. "
         "What else opens the vaults (recovery keys, passphrases, keyfiles, exported keyslots, other "
         "authorities) is told to the authority when it changes.",

@@ -58,17 +58,75 @@ enum error_code authorities_unlock(struct run *run, struct vault *vault, const s
     return vault_unlock(vault, vault_secret, &pins, accept, &run->findings, reterr);
 }
 
-void authorities_release(struct run *run, struct client *client, struct client_pin *pin,
+bool authorities_release(struct run *run, struct client *client, struct client_pin *pin,
                          const struct keyslot_id *keyslot)
 {
     struct error why = ERROR_NONE;
-    enum error_code code = client_unbind(client, pin, keyslot->bytes, &why);
-    if (code && code != ERR_NOT_FOUND && code != ERR_ERASED)
+    if (unlock_unbind(client, pin, keyslot, &why))
+        return true;
+    finding_add(&run->findings, FINDING_TELLS, "authority-not-told", client_id_shown(pin->id),
+                "nothing opens with that; the agent, and the next husk protect or keyslot add, tells it",
+                "the keyslot %s does not exist, and the authority could not be told to destroy its part: %s",
+                client_id_shown(keyslot->bytes), why.message);
+    return false;
+}
+
+struct settling {
+    struct run *run;
+    struct client *client; /* opened for the first one */
+};
+
+static bool settle(const struct keyslot_id *id, const struct authority_id *authority, void *context)
+{
+    struct settling *settling = context;
+    struct run *run = settling->run;
+    struct error why = ERROR_NONE;
+    if (!settling->client && client_open(run->at, &settling->client, &why)) {
+        finding_add(&run->findings, FINDING_TELLS, "authorities-unreadable", text_shown(run->at), why.remedy,
+                    "which authorities this host trusts cannot be read: %s", why.message);
+        return false;
+    }
+    struct client_pin *pin = client_find(settling->client, authority->bytes);
+    if (!pin) {
         finding_add(
-            &run->findings, FINDING_TELLS, "authority-not-told", client_id_shown(pin->id),
+            &run->findings, FINDING_TELLS, "authority-not-told", client_id_shown(authority->bytes),
             "nothing opens with that; an erase of the host there destroys it",
-            "the keyslot %s does not exist, and the authority could not be told to destroy its part: %s",
-            client_id_shown(keyslot->bytes), why.message);
+            "the keyslot %s does not exist, and this host is not enrolled any more where it was bound",
+            client_id_shown(id->bytes));
+        return false;
+    }
+    if (!authorities_release(run, settling->client, pin, id))
+        return false;
+    run->changed = true;
+    report_truth(&run->report,
+                 "the authority %.8s has destroyed its part of keyslot %.8s, which was never made",
+                 client_id_shown(pin->id), client_id_shown(id->bytes));
+    return true;
+}
+
+static void tell_unsettled(struct run *run, const struct error *why)
+{
+    finding_add(&run->findings, FINDING_TELLS, "binding-unsettled", text_shown(run->at), why->remedy,
+                "what a crash left of binding a keyslot is not settled: %s", why->message);
+}
+
+void authorities_settle(struct run *run, const struct filesystem *filesystem)
+{
+    struct settling settling = {run, NULL};
+    struct error why = ERROR_NONE;
+    if (vault_settle_bindings(filesystem, settle, &settling, &why))
+        tell_unsettled(run, &why);
+    client_close(settling.client);
+}
+
+void authorities_settle_all(struct run *run)
+{
+    struct settling settling = {run, NULL};
+    struct error why = ERROR_NONE;
+    enum error_code code = vault_settle_all_bindings(run->at, settle, &settling, &why);
+    if (code && code != ERR_BUSY) /* whoever has the lock is binding, or the next look finds it free */
+        tell_unsettled(run, &why);
+    client_close(settling.client);
 }
 
 static enum error_code unbind_at(struct run *run, struct client *client, struct client_pin *pin,

@@ -18,9 +18,15 @@ must_check enum error_code authorities_unlock(struct run *run, struct vault *vau
                                               struct error *reterr);
 
 /* The keyslot does not exist: have the scalar of it destroyed where it was bound. Where that cannot be told
- * it is a finding. */
-void authorities_release(struct run *run, struct client *client, struct client_pin *pin,
+ * it is a finding, and false. */
+bool authorities_release(struct run *run, struct client *client, struct client_pin *pin,
                          const struct keyslot_id *keyslot);
+
+/* Have the scalars destroyed of keyslots that a crash kept from the disk, on a filesystem whose lock is held;
+ * or on all of the host's, whose locks are taken where there is something. What cannot be done now is a
+ * finding, and the next run tries it. */
+void authorities_settle(struct run *run, const struct filesystem *filesystem);
+void authorities_settle_all(struct run *run);
 
 /* After the keyslot is gone here, have the scalar of it destroyed at its authority; where that is not known
  * any more (id zeros), at every one. ERR_INCOMPLETE where one does not answer. */

@@ -1,3 +1,4 @@
+#include "authorities.h"
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "keyslot_verbs.h"
@@ -105,6 +106,7 @@ static enum error_code add_slots(struct run *run, struct vault *vault, const str
         code = vault_add_keyslot(vault, &slots[done], reterr);
         if (code)
             break;
+        new_keys_bound(vault->filesystem, &slots[done]);
         const char *id = keyslot_id_shown(&slots[done].id);
         run->changed = true;
         json_array_append_new(added, json_string(id));
@@ -112,7 +114,7 @@ static enum error_code add_slots(struct run *run, struct vault *vault, const str
                      keyslot_kind_word(slots[done].kind), id);
     }
     if (code) {
-        new_keys_unbind(run, keys, slots, done, vault);
+        new_keys_unbind(run, keys, vault->filesystem, slots, done, vault);
         new_keys_withdraw(keys);
         return code;
     }
@@ -126,7 +128,8 @@ static enum error_code add(struct run *run, struct keyslot_work *work, struct ne
     _cleanup_(freep) struct keyslot *slots = NULL;
     enum error_code code = keyslot_open(run, work, KEYSLOT_NEEDS_SECRET, reterr);
     if (!code)
-        code = new_keys_make_slots(run, keys, &vault->id, vault->name, work->vault_secret, &slots, reterr);
+        code = new_keys_make_slots(run, keys, vault->filesystem, &vault->id, vault->name, work->vault_secret,
+                                   &slots, reterr);
     if (!code)
         code = add_slots(run, vault, slots, keys, reterr);
     return keyslot_release(run, work, code, reterr);
@@ -137,6 +140,8 @@ static enum error_code act(struct run *run, struct error *reterr)
     _cleanup_(keyslot_work_done) struct keyslot_work work = KEYSLOT_WORK_NONE;
     _cleanup_(new_keys_done) struct new_keys keys = {0};
     enum error_code code = keyslot_hold(run, &work, reterr);
+    if (!code)
+        authorities_settle(run, work.held.vault->filesystem);
     if (!code)
         code = read_new_keys(run, work.held.vault, &keys, reterr);
     if (!code)

@@ -102,6 +102,8 @@ static enum error_code act(struct run *run, struct error *reterr)
     struct keyslot_id id = {0};
     enum error_code code = keyslot_hold(run, &work, reterr);
     if (!code)
+        authorities_settle(run, work.held.vault->filesystem);
+    if (!code)
         code = keyslot_find(work.held.vault, run->arguments.operands[1], &id, reterr);
     if (!code)
         code = remove_or_tell(run, &work, &id, reterr);

@@ -256,23 +256,23 @@ static enum error_code make_local(struct run *run, const struct new_keys *keys, 
 }
 
 enum error_code new_keys_make_slots(struct run *run, const struct new_keys *keys,
-                                    const struct vault_id *vault, const char *vault_name,
-                                    const struct secret *vault_secret, struct keyslot **ret_slots,
-                                    struct error *reterr)
+                                    const struct filesystem *filesystem, const struct vault_id *vault,
+                                    const char *vault_name, const struct secret *vault_secret,
+                                    struct keyslot **ret_slots, struct error *reterr)
 {
     _cleanup_(freep) struct keyslot *slots = calloc(new_keys_count(keys) + 1, sizeof(*slots));
     if (!slots)
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     enum error_code code = OK;
     for (size_t i = 0; !code && i < keys->authority_count; i++)
-        code = unlock_bind(keys->client, keys->authorities[i], vault, vault_name, vault_secret,
+        code = unlock_bind(keys->client, keys->authorities[i], filesystem, vault, vault_name, vault_secret,
                            clock_system(), &slots[i], reterr);
     if (!code)
         code = make_local(run, keys, vault, vault_secret, slots + keys->authority_count, reterr);
     if (!code)
         *ret_slots = TAKE(slots);
     else
-        new_keys_unbind(run, keys, slots, 0, NULL);
+        new_keys_unbind(run, keys, filesystem, slots, 0, NULL);
     return code;
 }
 
@@ -283,13 +283,22 @@ static bool is_on_disk(const struct vault *vault, const struct keyslot *slot)
     return vault && vault_read_keyslot(vault, &slot->id, &unused, NULL) != ERR_NOT_FOUND;
 }
 
-void new_keys_unbind(struct run *run, const struct new_keys *keys, const struct keyslot *slots, size_t from,
-                     const struct vault *vault)
+void new_keys_unbind(struct run *run, const struct new_keys *keys, const struct filesystem *filesystem,
+                     const struct keyslot *slots, size_t from, const struct vault *vault)
 {
     for (size_t i = from; i < keys->authority_count; i++) {
-        if (slots[i].kind == KEYSLOT_AUTHORITY && !is_on_disk(vault, &slots[i]))
-            authorities_release(run, keys->client, keys->authorities[i], &slots[i].id);
+        if (slots[i].kind != KEYSLOT_AUTHORITY)
+            continue;
+        if (is_on_disk(vault, &slots[i]) ||
+            authorities_release(run, keys->client, keys->authorities[i], &slots[i].id))
+            (void)!vault_forget_binding(filesystem, &slots[i].id, NULL);
     }
+}
+
+void new_keys_bound(const struct filesystem *filesystem, const struct keyslot *slot)
+{
+    if (slot->kind == KEYSLOT_AUTHORITY)
+        (void)!vault_forget_binding(filesystem, &slot->id, NULL);
 }
 
 void new_keys_record_keyfile(struct run *run, const struct vault_id *vault, const char *real_path)

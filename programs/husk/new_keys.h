@@ -46,9 +46,11 @@ void new_keys_drop(struct new_keys *keys, size_t index);
 size_t new_keys_count(const struct new_keys *keys);
 
 /* Make the keyslots for a vault, those of authorities first: each is asked to make its part durable, and when
- * one of the others cannot be made, to destroy it again. The array is to be freed. Takes about a second for a
- * passphrase. Tells in the findings what copies of the disk keep. */
+ * one of the others cannot be made, to destroy it again. Those of authorities are bindings of the filesystem,
+ * whose lock must be held, until new_keys_bound() or new_keys_unbind(). The array is to be freed. Takes about
+ * a second for a passphrase. Tells in the findings what copies of the disk keep. */
 must_check enum error_code new_keys_make_slots(struct run *run, const struct new_keys *keys,
+                                               const struct filesystem *filesystem,
                                                const struct vault_id *vault, const char *vault_name,
                                                const struct secret *vault_secret, struct keyslot **ret_slots,
                                                struct error *reterr);
@@ -56,8 +58,10 @@ must_check enum error_code new_keys_make_slots(struct run *run, const struct new
 /* The slots from `from` on did not get onto the disk: have their authorities destroy their part again, so
  * that there is no scalar without a keyslot. vault is the one they were for where it is there: a keyslot that
  * lies in it all the same keeps its scalar. Where an authority cannot be told that is a finding. */
-void new_keys_unbind(struct run *run, const struct new_keys *keys, const struct keyslot *slots, size_t from,
-                     const struct vault *vault);
+void new_keys_unbind(struct run *run, const struct new_keys *keys, const struct filesystem *filesystem,
+                     const struct keyslot *slots, size_t from, const struct vault *vault);
+/* The keyslot is on the disk. That this cannot be noted is no harm: the next run sees it there. */
+void new_keys_bound(const struct filesystem *filesystem, const struct keyslot *slot);
 
 /* Before the keyslots are on disk: write the recovery key's text as F.new. */
 must_check enum error_code new_keys_write_recovery(struct new_keys *keys, struct error *reterr);

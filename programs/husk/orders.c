@@ -91,7 +91,7 @@ static enum error_code carry_out(struct run *run, enum order_action action, cons
 static void tell(struct run *run, const struct client_pin *pin, const struct client_order *order,
                  const char *what)
 {
-    char line[128];
+    char line[1200];
     snprintf(line, sizeof(line), "order to %s (%.8s) of the authority %.8s: %s",
              order_action_words[order->action], client_id_shown(order->id), client_id_shown(pin->id), what);
     progress_message(&run->progress, line);
@@ -103,27 +103,78 @@ static bool is_to_do(const struct client_order *order)
     return !order->outcome[0] || (order->action == ORDER_ERASE && strcmp(order->outcome, "done") != 0);
 }
 
-static enum error_code handle(struct run *run, struct client *client, struct client_pin *pin,
-                              struct client_order *order, struct error *reterr)
+/* Keeps the outcome in order as well, and on disk. report is taken over. */
+static enum error_code note(struct client *client, struct client_pin *pin, struct client_order *order,
+                            const char *outcome, json_t *report, struct error *reterr)
+{
+    if (!report)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    snprintf(order->outcome, sizeof(order->outcome), "%s", outcome);
+    json_decref(order->report);
+    order->report = json_incref(report);
+    enum error_code code = client_order_note(client, pin, order->id, outcome, report, reterr);
+    (void)fault("agent.order.noted");
+    return code;
+}
+
+static enum error_code do_it(struct run *run, struct client *client, struct client_pin *pin,
+                             struct client_order *order, struct error *reterr)
 {
     json_t *report = NULL;
     const char *outcome = NULL;
+    if (!order->outcome[0])
+        tell(run, pin, order, "begins");
+    (void)fault("agent.order");
+    enum error_code code = carry_out(run, order->action, &outcome, &report, reterr);
+    if (code)
+        return code;
+    if (strcmp(outcome, order->outcome) != 0)
+        tell(run, pin, order, outcome);
+    return note(client, pin, order, outcome, report, reterr);
+}
+
+/*
+ * The outcome comes first, with the boot it is for: a host that is off tells nothing. An agent that finds it
+ * in the same boot may have been killed before it did what it says, and powers off; in a later one it has
+ * happened, and is only told.
+ */
+static enum error_code do_power_off(struct run *run, struct client *client, struct client_pin *pin,
+                                    struct client_order *order, struct error *reterr)
+{
+    uint8_t boot[CLIENT_ID_SIZE];
+    struct error why = ERROR_NONE;
+    enum error_code code = client_boot_id(client, boot, reterr);
+    if (code)
+        return code;
+    const char *shown = client_id_shown(boot);
+    const char *noted = json_string_value(json_object_get(order->report, "boot"));
+    if (order->outcome[0] && (!noted || strcmp(noted, shown) != 0 || strcmp(order->outcome, "done") != 0))
+        return OK;
+    (void)fault("agent.order");
+    code = note(client, pin, order, "done",
+                json_pack("{s:s, s:i, s:s}", "action", order_action_words[ORDER_POWER_OFF], "status", 0,
+                          "boot", shown),
+                reterr);
+    if (code)
+        return code;
+    tell(run, pin, order, "begins");
+    if (!power_off(run->at, &why))
+        return OK;
+    tell(run, pin, order, why.message);
+    return note(client, pin, order, "failed",
+                json_pack("{s:s, s:i, s:{s:s}}", "action", order_action_words[ORDER_POWER_OFF], "status",
+                          error_exit_status(why.code), "error", "message", why.message),
+                reterr);
+}
+
+static enum error_code handle(struct run *run, struct client *client, struct client_pin *pin,
+                              struct client_order *order, struct error *reterr)
+{
     enum error_code code = OK;
-    if (is_to_do(order)) {
-        if (!order->outcome[0])
-            tell(run, pin, order, "begins");
-        (void)fault("agent.order");
-        code = carry_out(run, order->action, &outcome, &report, reterr);
-        if (code)
-            return code;
-        if (strcmp(outcome, order->outcome) != 0)
-            tell(run, pin, order, outcome);
-        snprintf(order->outcome, sizeof(order->outcome), "%s", outcome);
-        json_decref(order->report);
-        order->report = json_incref(report);
-        code = client_order_note(client, pin, order->id, outcome, report, reterr);
-        (void)fault("agent.order.noted");
-    }
+    if (order->action == ORDER_POWER_OFF)
+        code = do_power_off(run, client, pin, order, reterr);
+    else if (is_to_do(order))
+        code = do_it(run, client, pin, order, reterr);
     /* A whole erase has answered for itself, while this host still had an identity. */
     if (!code && order->action == ORDER_ERASE && !strcmp(order->outcome, "done"))
         return OK;

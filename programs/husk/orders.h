@@ -11,3 +11,7 @@
  */
 must_check enum error_code orders_carry_out(struct run *run, struct client *client, struct client_pin *pin,
                                             const json_t *given, bool *ret_left, struct error *reterr);
+
+/* Begin an orderly shutdown of this machine, and return. ERR_UNSUPPORTED where at is not the system that runs
+ * on it, or systemd does not run it. */
+must_check enum error_code power_off(const char *at, struct error *reterr);

@@ -88,6 +88,8 @@ static enum error_code go(struct protect *protect, struct error *reterr)
     if (!code)
         code = protect_take_lock(protect, reterr);
     if (!code)
+        authorities_settle(protect->run, protect->plan->filesystem);
+    if (!code)
         code = is_new ? protect_make_vault(protect, reterr) : protect_open_vault(protect, reterr);
     return code ? code : convert(protect, reterr);
 }

@@ -78,6 +78,7 @@ static enum error_code create(struct protect *protect, const struct vault_id *id
 enum error_code protect_make_vault(struct protect *protect, struct error *reterr)
 {
     struct run *run = protect->run;
+    const struct filesystem *filesystem = protect->plan->filesystem;
     struct vault_id id;
     if (getrandom(&id, sizeof(id), 0) != (ssize_t)sizeof(id))
         return error_set(reterr, ERR_FAILED, errno, "cannot draw random bytes");
@@ -85,17 +86,20 @@ enum error_code protect_make_vault(struct protect *protect, struct error *reterr
     _cleanup_(freep) struct keyslot *slots = NULL;
     enum error_code code = secret_new_random(VAULT_SECRET_SIZE, &vault_secret, reterr);
     if (!code)
-        code = new_keys_make_slots(run, &protect->keys, &id, protect->name, vault_secret, &slots, reterr);
+        code = new_keys_make_slots(run, &protect->keys, filesystem, &id, protect->name, vault_secret, &slots,
+                                   reterr);
     if (!code)
         code = new_keys_write_recovery(&protect->keys, reterr);
     if (!code)
         code = create(protect, &id, vault_secret, slots, reterr);
     if (code) {
         if (slots)
-            new_keys_unbind(run, &protect->keys, slots, 0, NULL);
+            new_keys_unbind(run, &protect->keys, filesystem, slots, 0, NULL);
         new_keys_withdraw(&protect->keys);
         return code;
     }
+    for (size_t i = 0; i < protect->keys.authority_count; i++)
+        new_keys_bound(filesystem, &slots[i]);
     run->changed = true;
     report_truth(&run->report, "vault %s is made on the filesystem at %s", protect->name,
                  text_shown(protect->plan->filesystem->mount_point));

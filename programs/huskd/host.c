@@ -71,6 +71,11 @@ static enum error_code lock(struct run *run, struct error *reterr)
     return change(run, "has the order to lock its vaults", reterr);
 }
 
+static enum error_code power_off(struct run *run, struct error *reterr)
+{
+    return change(run, "has the order to power itself off", reterr);
+}
+
 static enum error_code accept_restore(struct run *run, struct error *reterr)
 {
     return change(run, "may open once from an old copy of its disk, which is the host then", reterr);
@@ -146,6 +151,22 @@ const struct verb verb_host_lock = {
         "such as programs that keep files open. Given again while one waits, it is the same order.",
     .effect = VERB_ACTS,
     .act = lock,
+};
+
+const struct verb verb_host_power_off = {
+    .name = "host power-off",
+    .operands = "HOST",
+    .operands_least = 1,
+    .operands_most = 1,
+    .summary = "Order a running host to power itself off.",
+    .text =
+        "An orderly shutdown, as that of an administrator there: its services end, and with its memory the "
+        "keys "
+        "of its vaults are gone. It is given and told as host lock is; done means that the shutdown was "
+        "begun. A host that is off has the order when its agent runs next, and powers off then: with host "
+        "hold it does not open in between.",
+    .effect = VERB_ACTS,
+    .act = power_off,
 };
 
 const struct verb verb_host_accept_restore = {

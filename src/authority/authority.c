@@ -46,7 +46,11 @@ static enum error_code read_hosts(struct clerk *clerk, struct error *reterr)
     return code;
 }
 
-/* What a crash left: keyrings too many, erases that were begun. */
+/*
+ * What a crash left: keyrings too many, erases that were begun. A keyring that cannot be destroyed now does
+ * not keep this authority from its hosts: no erased keyslot opens any more since the ledger said so, nothing
+ * reads that keyring, no other is written before it is gone, and who would destroy it later is this process.
+ */
 static enum error_code finish_what_was_left(struct clerk *clerk, struct error *reterr)
 {
     enum error_code code = file_remove_durable(clerk->place.directory_fd, DIRECTORY_COPY, 0, reterr);
@@ -54,9 +58,13 @@ static enum error_code finish_what_was_left(struct clerk *clerk, struct error *r
         code = clerk_begin(clerk, reterr);
     if (!code)
         code = clerk_commit(clerk, reterr); /* makes the first checkpoint */
-    if (!code)
-        code = clerk_destroy_old(clerk, reterr);
-    return code ? code : erasing_carry_out(clerk, reterr);
+    if (code)
+        return code;
+    clerk->has_old_keyring = clerk->has_erases = true; /* as far as is known */
+    if (clerk_destroy_old(clerk, NULL))
+        return OK;
+    code = erasing_carry_out(clerk, reterr);
+    return clerk->has_old_keyring ? OK : code;
 }
 
 static enum error_code init_clerk(struct clerk *clerk, const struct authority_options *options,

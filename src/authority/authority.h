@@ -80,7 +80,7 @@ struct authority_actor {
 };
 
 /* One operation of an administrator, by the words of the command line: "token create", "host list", "host
- * show", "host hold", "host release", "host lock", "host erase", "host accept-restore", "group set", "group
+ * show", "host hold", "host release", "host lock", "host power-off", "host erase", "host accept-restore", "group set", "group
  * list", "group erase", "request list", "request approve", "request deny", "ledger show", "ledger verify",
  * "keycopy list", "keycopy destroyed", "descriptor prepare", "descriptor install", "metrics", "backup".
  * arguments is an object of its options by their long names. The result is the "result" of the document of

@@ -16,6 +16,7 @@ enum { CLOCK_BACK_S = 60, NS_PER_S = 1000000000 };
 
 /* Batches begin so far apart, unless many jobs wait: a commit costs as much for one job as for twenty. */
 enum { BATCH_APART_NS = 10000000, BATCH_FULL = 64 };
+#define DESTROY_AGAIN_NS (10 * (int64_t)NS_PER_S)
 
 void clerk_wake(struct clerk *clerk, const uint8_t host[MESSAGE_HOST_ID_SIZE])
 {
@@ -96,12 +97,16 @@ enum error_code clerk_begin(struct clerk *clerk, struct error *reterr)
     return code ? code : look_at_the_clock(clerk, reterr);
 }
 
-/* The file first: a database never says a generation that is not on disk. */
+/* The file first: a database never says a generation that is not on disk. What is to be destroyed is
+ * destroyed before: the new file may have the name of one that a commit that failed left, and would take it
+ * away. */
 static enum error_code write_keyring(struct clerk *clerk, struct error *reterr)
 {
     if (!clerk->next_keyring)
         return OK;
-    enum error_code code = keyring_write(clerk->next_keyring, &clerk->place, reterr);
+    enum error_code code = clerk->has_old_keyring ? clerk_destroy_old(clerk, reterr) : OK;
+    if (!code)
+        code = keyring_write(clerk->next_keyring, &clerk->place, reterr);
     if (!code)
         code = sql_run(clerk->sql, reterr, "UPDATE state SET generation = ?", "i",
                        (int64_t)clerk->next_keyring->generation);
@@ -152,9 +157,24 @@ enum error_code clerk_commit(struct clerk *clerk, struct error *reterr)
 
 enum error_code clerk_destroy_old(struct clerk *clerk, struct error *reterr)
 {
-    enum error_code code = keyring_destroy_others(&clerk->place, clerk->keyring->generation, reterr);
-    if (!code)
-        clerk->has_old_keyring = false;
+    struct error why = ERROR_NONE;
+    char line[sizeof(why.message) + 128];
+    enum error_code code = keyring_destroy_others(&clerk->place, clerk->keyring->generation, &why);
+    if (!code) {
+        if (clerk->has_told_old)
+            tell(clerk, "the earlier keyring is destroyed");
+        clerk->has_old_keyring = clerk->has_told_old = false;
+        return OK;
+    }
+    clerk->old_again_ns = clock_monotonic_ns() + DESTROY_AGAIN_NS;
+    if (!clerk->has_told_old) {
+        snprintf(line, sizeof(line),
+                 "an earlier keyring is not destroyed, and no erase is done before it is: %s", why.message);
+        tell(clerk, line);
+    }
+    clerk->has_told_old = true;
+    if (reterr)
+        *reterr = why;
     return code;
 }
 
@@ -336,6 +356,16 @@ static void deliver(struct clerk *clerk, struct batch *batch, enum error_code fa
     }
 }
 
+/* Whoever asked for an erase is told how far it is. */
+static enum error_code carry_out(struct clerk *clerk, struct error *reterr)
+{
+    if (!erasing_carry_out(clerk, reterr))
+        return OK;
+    error_prefix(reterr, "what is to be erased opens no more, but not all of it is destroyed");
+    error_remedy(reterr, "it is tried again at the next erase and at every start");
+    return reterr->code = ERR_INCOMPLETE;
+}
+
 /* Jobs that begin an erase come back for a second round, with the erase carried out in between. */
 static void run_batch(struct clerk *clerk, struct job *jobs)
 {
@@ -353,9 +383,9 @@ static void run_batch(struct clerk *clerk, struct job *jobs)
             clerk_tell_over(clerk);
         deliver(clerk, &batch, code, &error);
         if (!code && clerk->has_erases)
-            code = erasing_carry_out(clerk, &error);
-        if (!code && clerk->has_old_keyring)
-            (void)!clerk_destroy_old(clerk, NULL); /* tried again at the next batch, and at every start */
+            code = carry_out(clerk, &error);
+        if (!code && clerk->has_old_keyring && clock_monotonic_ns() >= clerk->old_again_ns)
+            (void)!clerk_destroy_old(clerk, NULL);
         if (code)
             deliver(clerk, &batch, code, &error);
     } while (batch.first);

@@ -42,7 +42,9 @@ struct clerk {
     bool has_woken;       /* some host's waiting jobs are to be looked at again: those woken in this round */
     uint64_t wake_round;  /* from 1 */
     bool has_erases;      /* an erase was begun and is not carried out yet */
-    bool has_old_keyring; /* an earlier generation is still to be destroyed */
+    bool has_old_keyring; /* another generation is still to be destroyed: no other is written before */
+    bool has_told_old;    /* that it could not be */
+    int64_t old_again_ns; /* when it is tried again */
 
     struct workers *workers;
     struct job *waiting; /* held polls and opens */
@@ -87,7 +89,8 @@ must_check enum error_code clerk_begin(struct clerk *clerk, struct error *reterr
  * called. When it fails the transaction is rolled back. */
 must_check enum error_code clerk_commit(struct clerk *clerk, struct error *reterr);
 
-/* Destroy keyrings that are not valid any more. */
+/* Destroy keyrings that are not valid any more. Where that cannot be, people are told once, and it is tried
+ * again some seconds later, and before the next keyring is written. */
 must_check enum error_code clerk_destroy_old(struct clerk *clerk, struct error *reterr);
 
 /* From the commit of this transaction on: that keyring, a copy of clerk_keyring, and that face. Takes over

@@ -10,7 +10,9 @@ static enum error_code order_result(struct job *job, const struct host *host, co
     return code ? code : json_set_hex(job->result, "order", id, STATEMENT_ID_SIZE, reterr);
 }
 
-enum error_code operation_host_lock(struct clerk *clerk, struct job *job, struct error *reterr)
+/* One that waits is the same order. */
+static enum error_code give(struct clerk *clerk, struct job *job, enum order_action action,
+                            struct error *reterr)
 {
     struct host host;
     uint8_t id[STATEMENT_ID_SIZE];
@@ -21,12 +23,22 @@ enum error_code operation_host_lock(struct clerk *clerk, struct job *job, struct
     if (code)
         return code;
     operation_actor(job, actor);
-    code = order_find_open(clerk, &host, ORDER_LOCK, id, reterr);
+    code = order_find_open(clerk, &host, action, id, reterr);
     if (code == ERR_NOT_FOUND) {
-        code = order_insert(clerk, &host, ORDER_LOCK, actor, id, reterr);
+        code = order_insert(clerk, &host, action, actor, id, reterr);
         job->changed = !code;
     }
     return code ? code : order_result(job, &host, id, reterr);
+}
+
+enum error_code operation_host_lock(struct clerk *clerk, struct job *job, struct error *reterr)
+{
+    return give(clerk, job, ORDER_LOCK, reterr);
+}
+
+enum error_code operation_host_power_off(struct clerk *clerk, struct job *job, struct error *reterr)
+{
+    return give(clerk, job, ORDER_POWER_OFF, reterr);
 }
 
 static enum error_code tell_erased(struct clerk *clerk, struct job *job, const struct host *host,

@@ -12,6 +12,7 @@ static const struct {
     {"host hold", operation_host_hold},
     {"host release", operation_host_release},
     {"host lock", operation_host_lock},
+    {"host power-off", operation_host_power_off},
     {"host erase", operation_host_erase},
     {"host accept-restore", operation_host_accept_restore},
     {"group set", operation_group_set},

@@ -4,7 +4,8 @@
 
 enum { STATEMENT_VERSION = 1, KEYSLOTS_MAXIMUM = 256 };
 
-const char *const order_action_words[ORDER_ACTIONS] = {[ORDER_LOCK] = "lock", [ORDER_ERASE] = "erase"};
+const char *const order_action_words[ORDER_ACTIONS] = {
+    [ORDER_LOCK] = "lock", [ORDER_ERASE] = "erase", [ORDER_POWER_OFF] = "power-off"};
 
 /* {"version","host","vault","order","sequence"}: what both begin with. vault NULL: all of the host's. */
 static enum error_code format_head(const uint8_t *host, const uint8_t *vault, const uint8_t *order,

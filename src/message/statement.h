@@ -11,7 +11,7 @@
 #define ORDER_KIND "husk order v1"
 #define ERASED_KIND "husk erased v1"
 
-enum order_action { ORDER_LOCK, ORDER_ERASE, ORDER_ACTIONS };
+enum order_action { ORDER_LOCK, ORDER_ERASE, ORDER_POWER_OFF, ORDER_ACTIONS }; /* numbers of the database */
 extern const char *const order_action_words[ORDER_ACTIONS];
 
 /* What a running host is to do, with all its vaults. */

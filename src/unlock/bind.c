@@ -1,6 +1,7 @@
 /* Making an authority keyslot. */
 #include <sodium.h>
 
+#include "base/fault.h"
 #include "unlock/unlock.h"
 
 struct binding {
@@ -51,7 +52,15 @@ static enum error_code take_answer(const struct client_pin *pin, const struct bi
     return OK;
 }
 
-enum error_code unlock_bind(struct client *client, struct client_pin *pin, const struct vault_id *vault,
+bool unlock_unbind(struct client *client, struct client_pin *pin, const struct keyslot_id *id,
+                   struct error *reterr)
+{
+    enum error_code code = client_unbind(client, pin, id->bytes, reterr);
+    return !code || code == ERR_NOT_FOUND || code == ERR_ERASED;
+}
+
+enum error_code unlock_bind(struct client *client, struct client_pin *pin,
+                            const struct filesystem *filesystem, const struct vault_id *vault,
                             const char *vault_name, const struct secret *vault_secret,
                             const struct clock *clock, struct keyslot *ret_keyslot, struct error *reterr)
 {
@@ -60,6 +69,8 @@ enum error_code unlock_bind(struct client *client, struct client_pin *pin, const
     struct authority_id authority;
     memcpy(authority.bytes, pin->id, sizeof(authority.bytes));
     enum error_code code = keyslot_draft(&authority, vault, clock, &binding.keyslot, reterr);
+    if (!code)
+        code = vault_note_binding(filesystem, &binding.keyslot.id, &authority, reterr);
     const bool asked = !code;
     if (!code)
         code = ask(client, pin, vault_name, &binding, reterr);
@@ -67,10 +78,13 @@ enum error_code unlock_bind(struct client *client, struct client_pin *pin, const
         code = take_answer(pin, &binding, &answer, reterr);
     if (!code)
         code = keyslot_seal(&binding.keyslot, vault_secret, answer, reterr);
-    if (!code)
+    if (!code) {
         *ret_keyslot = binding.keyslot;
-    else if (asked && code != ERR_UNREACHABLE && code != ERR_INTERRUPTED)
-        (void)!client_unbind(client, pin, binding.keyslot.id.bytes, NULL);
+        (void)fault("unlock.bound");
+    } else if (asked && code != ERR_UNREACHABLE && code != ERR_INTERRUPTED &&
+               unlock_unbind(client, pin, &binding.keyslot.id, NULL)) {
+        (void)!vault_forget_binding(filesystem, &binding.keyslot.id, NULL);
+    }
     return code;
 }
 

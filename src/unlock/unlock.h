@@ -73,11 +73,18 @@ must_check enum error_code unlock_ask(struct client *client, struct vault *const
 
 /* Make a keyslot of this vault at an authority: two questions about the same, and both answers have to be
  * equal (ERR_DENIED). The authority has made its part durable when this returns; the keyslot is the caller's
- * to write. */
+ * to write. Until the caller has forgotten it (vault_forget_binding) the filesystem knows it as a binding; so
+ * it does after a failure where the authority could not be told. The lock must be held. */
 must_check enum error_code unlock_bind(struct client *client, struct client_pin *pin,
-                                       const struct vault_id *vault, const char *vault_name,
-                                       const struct secret *vault_secret, const struct clock *clock,
-                                       struct keyslot *ret_keyslot, struct error *reterr);
+                                       const struct filesystem *filesystem, const struct vault_id *vault,
+                                       const char *vault_name, const struct secret *vault_secret,
+                                       const struct clock *clock, struct keyslot *ret_keyslot,
+                                       struct error *reterr);
+
+/* Have the authority destroy its part of a keyslot. True when it has none any more; else the error says why.
+ */
+must_check bool unlock_unbind(struct client *client, struct client_pin *pin, const struct keyslot_id *id,
+                              struct error *reterr);
 
 /* The authorities of a host as vault_unlock compares them. */
 void unlock_pins(const struct client *client, struct vault_pins *ret_pins);

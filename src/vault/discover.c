@@ -62,7 +62,7 @@ static enum error_code append(struct vault_list *list, struct vault *vault, stru
     return OK;
 }
 
-static bool is_unfinished(const char *name)
+bool vault_name_is_unfinished(const char *name)
 {
     size_t length = strlen(name);
     return length > 4 && !strcmp(name + length - 4, ".new");
@@ -75,7 +75,7 @@ static enum error_code gather(const struct filesystem *filesystem, const char *n
     char subject[TEXT_SHOW_SIZE * 2];
     snprintf(subject, sizeof(subject), "%s/%s/%s/%s", text_shown(filesystem->mount_point), HUSK_DIRECTORY,
              VAULT_VAULTS_NAME, name ? text_shown(name) : "");
-    if (name && is_unfinished(name)) {
+    if (name && vault_name_is_unfinished(name)) {
         finding_add(gathering->findings, FINDING_TELLS, "vault-unfinished", subject,
                     "make or erase the vault of that name again",
                     "a vault that was being made when the making stopped; it protects nothing");
@@ -107,7 +107,7 @@ static enum error_code destroy_if_unfinished(const struct filesystem *filesystem
     struct unfinished *unfinished = context;
     _cleanup_(close_fdp) int lock_fd = -1, husk_fd = -1, vaults_fd = -1;
     (void)why; /* said by whoever looks for the vaults */
-    if (!name || !is_unfinished(name))
+    if (!name || !vault_name_is_unfinished(name))
         return OK;
     if (unfinished->name &&
         (strncmp(name, unfinished->name, strlen(name) - 4) || strlen(unfinished->name) != strlen(name) - 4))

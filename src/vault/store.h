@@ -78,6 +78,9 @@ must_check enum error_code vault_destroy_remains(int vaults_fd, const char *name
  * descriptor, or -1 with errno. */
 int vault_open_beneath(int root_fd, const char *path);
 
+/* Whether a name in vaults/ is that of a vault being made. */
+bool vault_name_is_unfinished(const char *name);
+
 #define VAULT_VAULTS_NAME "vaults"
 #define VAULT_PRIVATE_NAME "private"
 #define VAULT_MANIFEST_KEY_NAME "manifest.key"

@@ -5,6 +5,7 @@
  *
  * On disk, below the root of the vault's filesystem, all 0700 and root's:
  *   .husk/lock                        flock, held by whatever changes something below .husk
+ *   .husk/bindings/ID                 a keyslot that an authority may have a scalar of, and no vault has yet
  *   .husk/vaults/NAME/vault.json      {"version":1,"body":"TEXT","mac":"HEX"}: MAC over the bytes of TEXT
  *   .husk/vaults/NAME/keyslots/ID     4096 bytes each (keyslot/keyslot.h)
  *   .husk/vaults/NAME/private/        encrypted under the vault: manifest.key (32 bytes), convert/'s manifest
@@ -240,6 +241,27 @@ must_check enum error_code vault_record_export(struct vault *vault, const struct
 /* Whether vault.json in memory is what husk wrote: ERR_CORRUPT when its MAC does not fit, ERR_LOCKED when
  * that cannot be told because the vault is not unlocked. */
 must_check enum error_code vault_check_manifest(const struct vault *vault, struct error *reterr);
+
+/*
+ * A keyslot that is being bound. Noted, durably, before the authority is asked; forgotten when the keyslot is
+ * on the disk or the authority has destroyed its part. The lock must be held. Forgetting what is not there is
+ * OK.
+ */
+must_check enum error_code vault_note_binding(const struct filesystem *filesystem,
+                                              const struct keyslot_id *id,
+                                              const struct authority_id *authority, struct error *reterr);
+must_check enum error_code vault_forget_binding(const struct filesystem *filesystem,
+                                                const struct keyslot_id *id, struct error *reterr);
+
+/* Settle what a crash left of binding: a keyslot that lies in a vault of the filesystem is forgotten as a
+ * binding; for every other one unbind is called, which says whether the authority has no part of it any more,
+ * and it is forgotten then. The lock must be held. The second does it on each filesystem at and below at, and
+ * takes the lock where there is something: ERR_BUSY. */
+typedef bool vault_unbinder(const struct keyslot_id *id, const struct authority_id *authority, void *context);
+must_check enum error_code vault_settle_bindings(const struct filesystem *filesystem, vault_unbinder *unbind,
+                                                 void *context, struct error *reterr);
+must_check enum error_code vault_settle_all_bindings(const char *at, vault_unbinder *unbind, void *context,
+                                                     struct error *reterr);
 
 /* Destroy what a crash left of vaults being made on the filesystems at and below DIR: of the one of that
  * name, or with NULL of all. Takes the lock of each filesystem where there is something. *ret_count tells how

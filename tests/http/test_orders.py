@@ -111,6 +111,34 @@ class OrderTest(OrderCase):
         self.authority.admin("host lock", "web-1")
         self.until(lambda: self.state() == "locked", "not locked a second time")
 
+    def test_only_the_system_that_runs_here_can_be_powered_off(self):
+        """Not the host at a directory: the machine of this test stays on. tests/vm/test_units.py powers one off."""
+        self.ready()
+        self.assertTrue(self.authority.document("host", "power-off", "web-1")["changed"])
+        self.assertFalse(self.authority.document("host", "power-off", "web-1")["changed"])
+        self.start_agent()
+        order = self.until_order_is("done")
+        self.assertEqual((order["action"], order["outcome"]), ("power-off", "failed"))
+        self.assertIn("this machine stays on", order["report"]["error"]["message"])
+        self.assertEqual(self.state(), "unlocked")
+
+    @needs_faults
+    def test_a_power_off_is_noted_before_and_told_once_in_whatever_boot(self):
+        self.ready()
+        for forget, outcome in ((False, "failed"), (True, "done")):
+            with self.subTest(outcome):
+                agent = self.start_agent(fault="agent.order.noted:crash")
+                self.until_polling()
+                self.authority.admin("host power-off", "web-1")
+                self.until(lambda: agent.poll() is not None, "the order is not noted")
+                self.assertEqual(self.order()["state"], "given")
+                if forget:
+                    self.forget_boot()
+                agent = self.start_agent()
+                # In the same boot it is tried again, which this machine refuses; in a later one it has happened.
+                self.assertEqual(self.until_order_is("done")["outcome"], outcome)
+                self.end_agent(agent)
+
     def test_an_order_to_erase_ends_the_host(self):
         self.ready()
         snapshot = self.beside("snapshot")

@@ -8,7 +8,7 @@ import unittest
 import authority
 import husk
 
-VERBS = ["init", "serve", "token create", "host list", "host show", "host hold", "host release", "host lock",
+VERBS = ["init", "serve", "token create", "host list", "host show", "host hold", "host release", "host lock", "host power-off",
          "host erase", "host accept-restore", "group set", "group list", "group erase", "request list",
          "request approve", "request deny", "ledger show", "ledger verify", "ledger export", "keycopy list",
          "keycopy destroyed", "descriptor prepare", "descriptor sign", "descriptor install", "backup", "restore",
@@ -29,7 +29,7 @@ def page():
 class WordsTest(unittest.TestCase):
     def test_what_is_not_known_is_named(self):
         for words, said in [
-                ([], "no verb"), (["frob"], "frob"), (["host"], "list, show, hold, release, lock, erase, accept-restore"),
+                ([], "no verb"), (["frob"], "frob"), (["host"], "list, show, hold, release, lock, power-off, erase, accept-restore"),
                 (["host", "frob"], "frob"), (["host", "show"], "HOST"), (["host", "list", "a"], "a"),
                 (["init"], "--root-out"), (["init", "--root-out", "/x"], "--address"), (["serve", "--port", "1"], "--port"),
                 (["descriptor", "sign", "f"], "--root"), (["host", "list", "--dir"], "--dir"),

@@ -1,3 +1,8 @@
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "convert/initramfs.h"
 #include "convert/journal.h"
 #include "unit.h"
 
@@ -114,6 +119,58 @@ static void a_directory_stands_in_a_journal_once(void **state)
                      ERR_CORRUPT);
 }
 
+/* One file of a cpio archive, appended. */
+static void add_file(struct buffer *image, const char *name, const char *content)
+{
+    static const char zeros[4];
+    assert_ok(buffer_printf(image, &error, "070701%048u%08x%032u%08x%08u", 0U, (unsigned)strlen(content), 0U,
+                            (unsigned)strlen(name) + 1, 0U));
+    assert_ok(buffer_append(image, name, strlen(name) + 1, &error));
+    assert_ok(buffer_append(image, zeros, -image->length % 4, &error));
+    assert_ok(buffer_append(image, content, strlen(content), &error));
+    assert_ok(buffer_append(image, zeros, -image->length % 4, &error));
+}
+
+static bool has_husk(const char *bytes, size_t length)
+{
+    bool has = false;
+    _cleanup_(close_fdp) int fd = memfd_create("image", MFD_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_ok(file_write_all(fd, bytes, length, &error));
+    assert_ok(initramfs_has_husk(fd, &has, &error));
+    return has;
+}
+
+static void the_mark_of_an_initramfs_is_found_in_any_of_its_plain_archives(void **state)
+{
+    static const char padding[600];
+    _cleanup_(buffer_done) struct buffer image = {0};
+    (void)state;
+    add_file(&image, "kernel/x86/microcode", "abcde");
+    add_file(&image, "TRAILER!!!", "");
+    assert_ok(buffer_append(&image, padding, -image.length % 512, &error));
+    assert_false(has_husk(image.data, image.length));
+    const size_t before = image.length;
+    add_file(&image, INITRAMFS_MARK, "x");
+    const size_t whole = image.length;
+    assert_true(has_husk(image.data, whole));
+    for (size_t length = 0; length < before + 110 + sizeof(INITRAMFS_MARK); length++)
+        assert_false(has_husk(image.data, length));
+    /* Fields of its head that are none, and names that are longer than said. */
+    for (size_t at = before; at < before + 6; at++) {
+        image.data[at] ^= 0x40;
+        if (at < before + 5)
+            assert_false(has_husk(image.data, whole));
+        image.data[at] ^= 0x40;
+    }
+    memcpy(image.data + before + 94, "ffffffff", 8);
+    assert_false(has_husk(image.data, whole));
+    memcpy(image.data + before + 94, "00000000", 8);
+    assert_false(has_husk(image.data, whole));
+    memcpy(image.data + before + 94, "zzzzzzzz", 8);
+    assert_false(has_husk(image.data, whole));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -122,6 +179,7 @@ int main(void)
         cmocka_unit_test(a_journal_of_a_newer_husk_is_not_touched),
         cmocka_unit_test(every_field_of_a_journal_is_checked),
         cmocka_unit_test(a_directory_stands_in_a_journal_once),
+        cmocka_unit_test(the_mark_of_an_initramfs_is_found_in_any_of_its_plain_archives),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -194,7 +194,19 @@ class Test3Orders(Units):
         self.guest.check("systemctl restart husk-vault@data; systemctl start reader")
         self.booted()
 
-    def test_2_erasing_changes_the_holder_and_the_agent_destroys_what_is_here(self):
+    def test_2_a_power_off_is_begun_told_and_not_done_again(self):
+        self.guest.check("sync")
+        self.huskd("host power-off", "web-1")
+        self.assertEqual(self.guest.wait_end(PATIENCE_S), "guest-shutdown")
+        self.guest.start(PATIENCE_S)
+        self.booted()
+        self.wait_until("huskd host show web-1 --json | grep -q '\"action\":\"power-off\",\"state\":\"done\"'")
+        (order,) = [one for one in json.loads(self.guest.check("huskd host show web-1 --json"))["result"]["hosts"][0]["orders"]
+                    if one["action"] == "power-off"]
+        self.assertEqual((order["outcome"], order["report"]["status"]), ("done", 0))
+        self.assertEqual(self.show("husk-agent", "ActiveState", "NRestarts"), ["active", "0"])
+
+    def test_3_erasing_changes_the_holder_and_the_agent_destroys_what_is_here(self):
         def kept():
             return self.guest.check(f"sha256sum {HOLDER}/* /var/lib/huskd/keyring.*").splitlines()
         before = kept()
@@ -204,7 +216,7 @@ class Test3Orders(Units):
         self.assertEqual(self.guest.check("ls -A /srv/data/.husk/vaults/data/keyslots"), "")
         self.assertEqual(self.show("husk-agent", "NRestarts"), ["0"], self.journal("husk-agent"))
 
-    def test_3_it_is_refused_for_ever(self):
+    def test_4_it_is_refused_for_ever(self):
         self.guest.check("systemctl stop reader husk-vault@data; systemctl restart huskd")
         self.assertEqual(self.guest.run("systemctl start husk-vault@data").status, 1)
         self.assertEqual(self.show("husk-vault@data", "ActiveState", "ExecMainStatus"), ["failed", str(husk.REFUSED)])

@@ -1,0 +1,20 @@
+/* The archives at the head of an initramfs. */
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "convert/initramfs.h"
+#include "target.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const char mark[] = INITRAMFS_MARK;
+    bool has = false;
+    const int fd = memfd_create("initramfs", MFD_CLOEXEC);
+    must_hold(fd >= 0 && file_write_all(fd, data, size, NULL) == OK);
+    const enum error_code code = initramfs_has_husk(fd, &has, NULL);
+    must_hold(code == OK || size == 0);
+    must_hold(!has || memmem(data, size, mark, sizeof(mark)));
+    close(fd);
+    return 0;
+}
