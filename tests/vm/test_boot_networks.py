@@ -133,7 +133,7 @@ class NetworksTest(unittest.TestCase):
         """Nobody answers at what was recorded, as after a move to another network: DHCP tells of the new one."""
         recorded = self.guest.record(QEMUS_OWN)
         self.assertEqual(recorded["links"][0]["addresses"], ["10.0.2.15/24"])
-        self.guest.network = ["-nic", f"user,model=virtio-net-pci,net=10.0.9.0/24,mac={MACS[0]}"]
+        self.guest.network = ["-nic", f"user,ipv6=off,model=virtio-net-pci,net=10.0.9.0/24,mac={MACS[0]}"]
         self.opens(by_dhcp=True)
         self.guest.console.text().index("10.0.9.15")
 
