@@ -114,11 +114,12 @@ static void set_network(struct asking *asking)
     asking->turn_s = 0; /* nobody can be reached as it is */
 }
 
-/* The second way, once: true where it was tried, and the authorities are to be asked again at once. */
+/* The second way, once: true where it was tried, and the authorities are to be asked again at once. Not over
+ * cards that are set up and only lack a carrier: that may come any moment, and DHCP would take minutes. */
 static bool try_dhcp(struct asking *asking)
 {
     struct error why = ERROR_NONE;
-    if (!online_may_try_dhcp(&asking->online))
+    if (!online_may_try_dhcp(&asking->online) || network_awaits_carrier(asking->online.network))
         return false;
     tell(asking, ONLINE_TRYING_DHCP);
     if (online_try_dhcp(&asking->online, &why) && why.code != ERR_INTERRUPTED)

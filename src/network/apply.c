@@ -265,19 +265,27 @@ static enum error_code bring_about(struct network *network, json_t *recorded, js
                 : link_wait(network->socket, key, LINK_THERE, deadline_ns, ret_links, ret_link, reterr);
 }
 
+/* A carrier may come later than it is waited for: the card is set up all the same, and that it has none is
+ * the error. */
 static enum error_code set_link(struct network *network, const struct wanted_link *wanted,
                                 struct rtnl_link *link, int64_t deadline_ns, struct error *reterr)
 {
     _cleanup_(nl_cache_freep) struct nl_cache *links = NULL;
+    struct error why = ERROR_NONE;
+    const int index = rtnl_link_get_ifindex(link);
     enum error_code code = change_link(network->socket, link, (unsigned)wanted->mtu, true, reterr);
-    if (!code)
-        code = link_wait(network->socket, &wanted->key, LINK_CARRIER, deadline_ns, &links, &link, reterr);
+    const enum error_code no_carrier =
+        code ? OK : link_wait(network->socket, &wanted->key, LINK_CARRIER, deadline_ns, &links, &link, &why);
     for (size_t i = 0; !code && i < json_array_size(wanted->addresses); i++) {
         const char *address = json_string_value(json_array_get(wanted->addresses, i));
-        code = address ? add_address(network->socket, rtnl_link_get_ifindex(link), address, reterr)
+        code = address ? add_address(network->socket, index, address, reterr)
                        : error_set(reterr, ERR_CORRUPT, 0, NETWORK_FILE ": an address that is no string");
     }
-    return code ? code : add_routes(network->socket, rtnl_link_get_ifindex(link), wanted->routes, reterr);
+    if (!code)
+        code = add_routes(network->socket, index, wanted->routes, reterr);
+    if (!code && no_carrier && reterr)
+        *reterr = why;
+    return code ? code : no_carrier;
 }
 
 static enum error_code apply_link(struct network *network, json_t *recorded, json_t *object,
@@ -295,6 +303,25 @@ static enum error_code apply_link(struct network *network, json_t *recorded, jso
         code = set_link(network, &wanted, link, deadline_ns, reterr);
     link_key_done(&wanted.key);
     return code;
+}
+
+bool network_awaits_carrier(const struct network *network)
+{
+    bool is_set = false;
+    unsigned mtu_before;
+    _cleanup_(nl_cache_freep) struct nl_cache *links = NULL;
+    if (!network || list_links(network->socket, &links, NULL))
+        return false;
+    for (struct nl_object *each = nl_cache_get_first(links); each; each = nl_cache_get_next(each)) {
+        struct rtnl_link *link = (struct rtnl_link *)each;
+        const unsigned flags = rtnl_link_get_flags(link);
+        if (flags & IFF_LOOPBACK || !(flags & IFF_UP))
+            continue;
+        if (flags & IFF_LOWER_UP)
+            return false;
+        is_set |= !was_up(network, rtnl_link_get_ifindex(link), &mtu_before);
+    }
+    return is_set;
 }
 
 /* Only where / is the initramfs: nobody else's file is touched. */

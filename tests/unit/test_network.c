@@ -124,6 +124,27 @@ static void what_somebody_else_has_up_stays_as_it_is(void **state)
     assert_true(says("ip addr show dev card0", "192.0.2.7/24"));
 }
 
+static void a_carrier_that_comes_later_finds_the_card_set_up(void **state)
+{
+    (void)state;
+    struct network *network = NULL;
+    lose();
+    assert_true(ip("link set other0 down"));
+    assert_ok(network_open(&network, &error));
+    assert_false(network_awaits_carrier(network));
+    assert_fails_saying(ERR_NOT_FOUND, "no carrier", network_apply(network, at, 0, &error));
+    assert_true(network_awaits_carrier(network));
+    assert_true(ip("link set other0 up"));
+    assert_false(network_awaits_carrier(network));
+    assert_true(says("ip route", "^default via 172.31.1.1 dev card0 .*onlink"));
+    assert_true(says("ip addr show dev card0", "203.0.113.5/32"));
+    assert_true(says("ip -6 addr show dev card0", "2001:db8::5/64"));
+    assert_true(says("ip -6 route", "^default via fe80::1 dev card0"));
+    network_undo(network);
+    assert_false(says("ip link show card0", "UP"));
+    assert_false(says("ip addr show dev card0", "inet"));
+}
+
 /* Two cables in a bond with a VLAN on it, and a VLAN on the card with the address. False where this kernel
  * has no such links (tests/vm runs this in a guest whose kernel has). */
 static bool make_stacked(void)
@@ -262,6 +283,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(recorded_and_lost_it_comes_back_as_it_was),
         cmocka_unit_test(what_somebody_else_has_up_stays_as_it_is),
+        cmocka_unit_test(a_carrier_that_comes_later_finds_the_card_set_up),
         cmocka_unit_test(a_card_that_is_not_there_is_said),
         cmocka_unit_test(a_damaged_record_changes_nothing),
         cmocka_unit_test(the_other_way_is_a_program_and_ends_with_it),

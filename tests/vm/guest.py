@@ -76,15 +76,17 @@ class Guest:
     """One machine. Its disks keep what was written over any number of start() and power_off() or kill()."""
 
     def __init__(self, name, memory_mb=512, cpus=2, image=None, append="", network=False):
+        """network: a card on QEMU's own network; or the words by which QEMU makes others, see also self.enter."""
         self.name = name
         self.memory_mb = memory_mb
         self.cpus = cpus
         self.image = pathlib.Path(image).resolve() if image else find_image()
-        # Tests that boot something else replace these before start().
+        # Tests that boot something else replace these before start(); without a kernel it is the disk that boots.
         self.kernel = self.image / "vmlinuz"
         self.initrd = self.image / "initrd.img"
         self.append = f"root=/dev/vda ro console=ttyS0 mitigations=off {append}"
         self.network = network
+        self.enter = None  # what QEMU does before it is QEMU: enter a namespace
         self.console = None
         self.console_log = BUILD / f"{name}.console"
         self._agent = self._monitor = self._process = None
@@ -150,13 +152,15 @@ class Guest:
                    "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(self.cpus), "-m", str(self.memory_mb),
                    # A second boot in the same process costs more than twice the first, so a reset ends it too.
                    "-action", "reboot=shutdown",
-                   "-display", "none", "-kernel", self.kernel, "-initrd", self.initrd, "-append", self.append,
+                   "-display", "none",
+                   *(["-kernel", self.kernel, "-initrd", self.initrd, "-append", self.append] if self.kernel else []),
                    "-chardev", f"socket,id=console,fd={console_fd},logfile={self.console_log},logappend=on",
                    "-serial", "chardev:console",
                    "-chardev", f"socket,id=agent,fd={agent_fd}",
                    "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name=guest-agent",
                    "-chardev", f"socket,id=monitor,fd={monitor_fd}", "-mon", "chardev=monitor,mode=control",
-                   "-nic", "user,model=virtio-net-pci" if self.network else "none"]
+                   *(self.network if isinstance(self.network, list) else
+                     ["-nic", "user,model=virtio-net-pci" if self.network else "none"])]
         for node, device in self._disks.values():
             command += ["-blockdev", json.dumps(node), "-device", json.dumps(device)]
         # The shell closes the gap between our death and the signal being asked for: by then it has another parent.
@@ -173,7 +177,7 @@ class Guest:
         fds = [sock.fileno() for sock in theirs]
         with open(self.run_dir / "qemu.log", "ab") as log:
             self._process = subprocess.Popen(self._command(*fds), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                             pass_fds=fds)
+                                             pass_fds=fds, preexec_fn=self.enter)
         for sock in theirs:
             sock.close()
         self.console = channel.Console(ours[0])

@@ -100,7 +100,8 @@ class RootGuest(guest.Guest):
             shutil.copy(image, self.scratch / "initrd.img")
 
     def protect(self, root, *words, expect=husk.DONE):
-        return husk.run("protect", "--root", "--at", root, "--enable-feature", *words, timeout=PATIENCE_S).expect(expect)
+        return husk.run("protect", "--root", "--at", root, "--enable-feature", *words, timeout=PATIENCE_S,
+                        preexec_fn=self.enter).expect(expect)
 
     def boot(self):
         """Begin to boot. What the console shows is looked at from here on."""

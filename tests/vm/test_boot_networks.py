@@ -1,0 +1,236 @@
+"""A server opens its root over the network its provider gives it, as it was while the host ran; and by DHCP where that is not
+there any more. Afterwards the system's own configuration has the cards.
+
+Authority and routers are in a network namespace, with the guest on TAP devices of it. While the host "runs", husk records the
+network of a namespace with cards like the guest's: so only those cases boot to their end that look at what comes after.
+"""
+# runs alone
+
+import contextlib
+import json
+import pathlib
+import socket
+import struct
+import subprocess
+import threading
+import time
+import unittest
+
+import disk
+import husk
+import network
+from protected_guest import ProtectedGuest, Server, only_in_the_long_form
+from root_guest import PATIENCE_S
+
+HUB_6 = "fd77::1"
+MACS = ["52:54:00:77:00:01", "52:54:00:77:00:02"]
+LATE_S = 30
+
+# For each card what its router has, and what the host has; as ip(8) sets it up. {} is the device.
+STATIC = [("address add 10.78.1.1/24 dev {}\n",
+           "link set {} mtu 1450\naddress add 10.78.1.2/24 dev {}\nroute add default via 10.78.1.1\n")]
+OFF_SUBNET = [("address add 172.31.1.1/32 dev {}\nroute add 10.78.2.2/32 dev {}\n",
+               "address add 10.78.2.2/32 dev {}\nroute add 172.31.1.1 dev {}\nroute add default via 172.31.1.1 dev {}\n")]
+SIX = [("address add fe80::1/64 dev {} nodad\naddress add fd78::1/64 dev {} nodad\n",
+        "address add fd78::2/64 dev {} nodad\nroute add ::/0 via fe80::1 dev {}\n")]
+TWO = [("address add 10.78.3.1/24 dev {}\n", "address add 10.78.3.2/24 dev {}\n"),
+       ("address add 10.78.4.1/24 dev {}\n", "address add 10.78.4.2/24 dev {}\nroute add default via 10.78.4.1\n")]
+QEMUS_OWN = [("address add 10.0.2.2/24 dev {}\n", "address add 10.0.2.15/24 dev {}\nroute add default via 10.0.2.2\n")]
+
+
+class NetworkServer(Server):
+    """At addresses of the namespace, which every router of it knows."""
+    space = None
+
+    def init(self):
+        self.words = ["--listen", f"{network.HUB}:{self.port}", "--listen", f"[{HUB_6}]:{self.port}"]
+        self.url = f"http://{network.HUB}:{self.port}"
+        return super().init(f"http://[{HUB_6}]:{self.port}")
+
+    def start(self, env=None, **options):
+        return super().start(env, preexec_fn=self.space.enter, **options)
+
+
+class NetworkGuest(ProtectedGuest):
+    server_class = NetworkServer
+    space = None
+
+    def record(self, cards):
+        """husk finds a running system that has these cards, and keeps that."""
+        self.space.ip("".join(f"address flush dev tap{number}\nroute flush dev tap{number}\n" for number in range(2)))
+        with contextlib.ExitStack() as stack:
+            host = stack.enter_context(network.Namespace("link set lo up\n"))
+            for number, (router, setup) in enumerate(cards):
+                name, peer = f"card{number}", f"peer{number}"
+                self.space.ip(f"link add {peer} type veth peer name {name} address {MACS[number]} netns {host.path}\n"
+                              f"link set {peer} up\n{router.replace('{}', peer)}")
+                stack.callback(self.space.ip, f"link del {peer}\n")
+                host.ip(f"link set {name} up\n{setup.replace('{}', name)}")
+            root = stack.enter_context(self.opened())
+            kept = pathlib.Path(root, ".husk", "network.json")
+            kept.unlink(missing_ok=True)
+            disk.run("mount", "-t", "proc", "proc", f"{root}/proc")
+            stack.callback(disk.unmount, f"{root}/proc")
+            subprocess.run(["chroot", root, "/usr/sbin/husk", "ticket"], preexec_fn=host.enter, check=True,
+                           stdout=subprocess.DEVNULL)
+            return json.loads(kept.read_text())
+
+    def on_taps(self, cards):
+        """The guest's cards, on TAP devices with these routers."""
+        self.network = []
+        for number, (router, _) in enumerate(cards):
+            tap = f"tap{number}"
+            self.space.ip(router.replace("{}", tap))
+            self.network += ["-netdev", f"tap,id={tap},ifname={tap},script=no,downscript=no",
+                             "-device", f"virtio-net-pci,id=card{number},netdev={tap},mac={MACS[number]}"]
+
+    def configure(self, *texts):
+        """What systemd-networkd is to do with each card."""
+        with self.opened() as root:
+            for number, text in enumerate(texts):
+                path = pathlib.Path(root, f"etc/systemd/network/10-card{number}.network")
+                path.write_text(f"[Match]\nMACAddress={MACS[number]}\n{text}")
+                path.chmod(0o644)
+
+
+def setUpModule():
+    only_in_the_long_form()
+    NetworksTest.space = NetworkServer.space = NetworkGuest.space = space = unittest.enterModuleContext(network.Namespace(
+        f"link set lo up\naddress add {network.HUB}/32 dev lo\naddress add {HUB_6}/128 dev lo nodad\n"
+        "tuntap add tap0 mode tap\ntuntap add tap1 mode tap\nlink set tap0 up\nlink set tap1 up\n"))
+    NetworksTest.guest = guest = unittest.enterModuleContext(NetworkGuest("networks"))
+    guest.enter = space.enter
+    guest.prepare()
+    guest.keep()
+
+
+class NetworksTest(unittest.TestCase):
+    guest = space = None
+
+    def setUp(self):
+        self.guest.put_back()
+        self.addCleanup(self.guest.kill)
+
+    def opens(self, by_dhcp=False):
+        """By itself; over what was recorded, or the second way."""
+        self.guest.boot()
+        self.guest.expect("vault root is open, by its authority")
+        self.assertEqual("trying DHCP" in self.guest.console.text(), by_dhcp)
+        self.guest.expect("the root is open")
+
+    def is_its_own(self, number, *addresses, gateway=None):
+        """networkd has the card, with these addresses and no others, and the route is networkd's."""
+        guest = self.guest
+        card = guest.check(f"basename $(dirname $(grep -l {MACS[number]} /sys/class/net/*/address))").strip()
+        guest.check(f"until networkctl --no-legend list {card} | grep -qw configured; do sleep 1; done", PATIENCE_S)
+        (link,) = json.loads(guest.check(f"ip -json -4 address show dev {card} scope global"))
+        self.assertEqual([f"{a['local']}/{a['prefixlen']}" for a in link["addr_info"]], list(addresses))
+        routes = json.loads(guest.check(f"ip -json -4 route show default dev {card}"))
+        self.assertEqual([(route["gateway"], route["protocol"]) for route in routes], [(gateway, "static")] if gateway else [])
+        return link
+
+    def test_an_address_that_changed_since_the_last_run(self):
+        """Nobody answers at what was recorded, as after a move to another network: DHCP tells of the new one."""
+        recorded = self.guest.record(QEMUS_OWN)
+        self.assertEqual(recorded["links"][0]["addresses"], ["10.0.2.15/24"])
+        self.guest.network = ["-nic", f"user,ipv6=off,model=virtio-net-pci,net=10.0.9.0/24,mac={MACS[0]}"]
+        self.opens(by_dhcp=True)
+        self.guest.console.text().index("10.0.9.15")
+
+    def test_static_with_an_mtu_of_1450_and_then_the_systems_own(self):
+        guest = self.guest
+        recorded = guest.record(STATIC)
+        self.assertEqual((recorded["links"][0]["mtu"], recorded["links"][0]["mac"]), (1450, MACS[0]))
+        guest.configure("[Network]\nAddress=10.78.1.2/24\nGateway=10.78.1.1\n")
+        guest.on_taps(STATIC)
+        with Segments(self.space, "tap0", "10.78.1.2") as segments:
+            self.opens()
+        self.assertEqual(segments.sizes, {1450 - 40})
+        guest.wait_ready(PATIENCE_S)
+        # husk took its MTU off again with all else, and the system asks for none.
+        self.assertEqual(self.is_its_own(0, "10.78.1.2/24", gateway="10.78.1.1")["mtu"], 1500)
+
+    def test_a_single_address_whose_gateway_is_off_its_subnet(self):
+        self.guest.record(OFF_SUBNET)
+        self.guest.on_taps(OFF_SUBNET)
+        self.opens()
+
+    def test_ipv6_alone(self):
+        """The link's own address is still being looked for by others (DAD) when the boot begins to ask."""
+        recorded = self.guest.record(SIX)
+        self.assertEqual(recorded["links"][0]["addresses"], ["fd78::2/64"])
+        self.guest.on_taps(SIX)
+        self.opens()
+
+    def test_two_cards_with_the_authority_behind_the_second_and_then_the_systems_own(self):
+        guest = self.guest
+        self.assertEqual(len(guest.record(TWO)["links"]), 2)
+        guest.configure("[Network]\nAddress=10.78.3.2/24\n", "[Network]\nAddress=10.78.4.2/24\nGateway=10.78.4.1\n")
+        guest.on_taps(TWO)
+        self.opens()
+        guest.wait_ready(PATIENCE_S)
+        self.is_its_own(0, "10.78.3.2/24")
+        self.is_its_own(1, "10.78.4.2/24", gateway="10.78.4.1")
+
+    def test_a_link_that_is_up_late(self):
+        """Later than husk waits for it: what was recorded is on the card all the same."""
+        guest = self.guest
+        guest.record(OFF_SUBNET)
+        guest.on_taps(OFF_SUBNET)
+        guest.boot()
+        guest.monitor("set_link", {"name": "card0", "up": False})
+        guest.expect("a network card has no carrier")
+        time.sleep(LATE_S)
+        self.assertNotIn("is open", guest.console.text())
+        guest.monitor("set_link", {"name": "card0", "up": True})
+        guest.expect("vault root is open, by its authority")
+        self.assertNotIn("trying DHCP", guest.console.text())
+
+
+class Segments:
+    """The sizes of segments that TCP asks for in what comes in from an address at a device, while it is open."""
+
+    def __init__(self, space, device, address):
+        self.sizes, self._from = set(), socket.inet_aton(address)
+        self._stop = False
+        opened = threading.Thread(target=self._open, args=(space, device))
+        opened.start()
+        opened.join()
+        self._thread = threading.Thread(target=self._read)
+
+    def _open(self, space, device):
+        space.enter()  # of this thread alone
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800))
+        self._socket.bind((device, 0x0800))
+        self._socket.settimeout(0.2)
+
+    def _read(self):
+        while not self._stop:
+            try:
+                packet = self._socket.recv(65536)
+            except TimeoutError:
+                continue
+            header = 4 * (packet[0] & 15)
+            tcp = packet[header:]
+            if packet[9] == socket.IPPROTO_TCP and tcp[13] & 0x12 == 2 and packet[12:16] == self._from:
+                self.sizes.update(self._maximum(tcp[20:4 * (tcp[12] >> 4)]))
+
+    @staticmethod
+    def _maximum(options):
+        while options and options[0] != 0:
+            if options[0] == 2:
+                yield struct.unpack("!H", options[2:4])[0]
+            options = options[1:] if options[0] == 1 else options[max(options[1], 2):]
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop = True
+        self._thread.join()
+        self._socket.close()
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
