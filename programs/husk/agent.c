@@ -82,7 +82,7 @@ static enum error_code beat(struct agent *agent, struct watched *watched, const 
         client_heartbeat(agent->client, watched->pin, probe, (struct client_effort){0, 0}, &news, reterr);
     if (code)
         return code;
-    network_note(agent->run); /* the one that leads to it */
+    network_note(agent->run, agent->client); /* the one that leads to it */
     watched->heartbeat_ns = clock_monotonic_ns() + HEARTBEAT_S * CLOCK_NS_PER_S;
     return take_news(agent, watched, &news, reterr);
 }
@@ -213,6 +213,7 @@ static enum error_code act(struct run *run, struct error *reterr)
         error_set(reterr, ERR_NOT_FOUND, 0, "this host is enrolled at no authority");
         return error_remedy(reterr, "husk enroll URL --token-file F");
     }
+    network_names(run, client);
     agent.client = client;
     agent.count = client->pin_count;
     for (size_t i = 0; i < agent.count; i++)

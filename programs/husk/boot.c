@@ -39,8 +39,8 @@ const struct verb verb_boot = {
         "asked "
         "again, for ever. What does not fit the manifest is named; accept, typed at a console, and then the "
         "passphrase or recovery key, opens all the same and records what is there. shell, typed there, ends "
-        "with status 3. A vault whose erase was begun is erased to the end, and nothing boots from it any "
-        "more.",
+        "with status 3. A vault whose erase was begun is erased to the end, asking its authorities over the "
+        "network too, and nothing boots from it any more.",
     .options = (const struct verb_option[]){{OPTION_NETWORK, ROLE_OPTIONAL, NULL},
                                             {OPTION_DHCP, ROLE_OPTIONAL, NULL},
                                             {OPTION_CONSOLE, ROLE_OPTIONAL, NULL},

@@ -78,7 +78,7 @@ static enum error_code act(struct run *run, struct error *reterr)
         return code;
     const char *id = client_id_shown(pin.id);
     run->changed = changed;
-    network_note(run);
+    network_note(run, NULL);
     report_truth(&run->report, "this host is %s at the authority %s%s", pin.name, id,
                  changed ? "" : ", enrolled before");
     run_result(run, "authority", json_string(id));

@@ -35,8 +35,10 @@ static enum error_code act(struct run *run, struct error *reterr)
         error_set(reterr, ERR_NOT_FOUND, 0, "this host is enrolled at no authority");
         return error_remedy(reterr, "husk enroll URL --token-file F");
     }
-    if (!code)
-        network_note(run); /* the boot that is to come will want it */
+    if (!code) {
+        network_note(run, NULL); /* the boot that is to come will want it */
+        network_names(run, client);
+    }
     for (size_t i = 0; !code && i < client->pin_count; i++) {
         struct error why = ERROR_NONE;
         if (get_one(run, client, &client->pins[i], purpose, tickets, &why) == OK)
@@ -48,6 +50,8 @@ static enum error_code act(struct run *run, struct error *reterr)
         finding_add(&run->findings, FINDING_TELLS, "no-ticket", client_id_shown(client->pins[i].id),
                     why.remedy, "%s", why.message);
     }
+    if (!code)
+        network_note(run, client);
     if (code || failed == 0)
         return code;
     /* Any of them opens: one ticket is enough, but none is not. */

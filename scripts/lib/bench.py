@@ -308,14 +308,20 @@ def measure_authority(options):
     bench_authority.run(options.only)
 
 
+def measure_boot(options):
+    import bench_boot  # pylint: disable=import-outside-toplevel
+    bench_boot.run(options.runs or 7)
+
+
 def main():
     parser = argparse.ArgumentParser(prog="scripts/bench")
-    parser.add_argument("what", choices=("convert", "unlock", "memory", "authority"))
+    parser.add_argument("what", choices=("convert", "unlock", "memory", "authority", "boot"))
     parser.add_argument("--runs", type=int)
     parser.add_argument("--files", type=int, default=1_000_000)
     parser.add_argument("--only", nargs="+", metavar="PART")
     options = parser.parse_args()
-    {"convert": convert, "unlock": unlock, "memory": memory, "authority": measure_authority}[options.what](options)
+    {"convert": convert, "unlock": unlock, "memory": memory, "authority": measure_authority,
+     "boot": measure_boot}[options.what](options)
 
 
 if __name__ == "__main__":

@@ -10,17 +10,16 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/interrupt.h"
-#include "network/network.h"
+#include "boot/online.h"
 
 /* Each turn waits that long for approvals and connections, then says where it stands. */
 enum { TURN_S = 20, PAUSE_MOST_S = 60, DENIED_PAUSE_S = 30 };
-/* For a card to appear and to have a carrier; and for what lies behind it to notice, before DHCP is tried. */
-enum { NETWORK_PATIENCE_S = 15, FIRST_TURN_S = 5 };
+/* For what lies behind a card to notice it, before DHCP is tried. */
+enum { FIRST_TURN_S = 5 };
 
 struct asking {
     const struct boot_options *options;
-    struct network *network; /* owned; NULL where it is left as it is */
-    bool tried_dhcp;         /* of the thread alone, as the next */
+    struct online online; /* of the thread alone while it runs, as the next */
     unsigned turn_s;
     struct vault *const *vaults; /* not owned */
     size_t vault_count;
@@ -75,7 +74,7 @@ static enum error_code ask_once(struct asking *asking, struct unlock_answers *an
     _cleanup_(client_closep) struct client *client = NULL;
     _cleanup_(finding_list_done) struct finding_list findings = {0};
     const struct unlock_watch watch = {on_pending, asking};
-    enum error_code code = client_open(asking->options->at, &client, reterr);
+    enum error_code code = online_open_client(asking->options->at, &client, reterr);
     return code ? code
                 : unlock_ask(client, asking->vaults, asking->vault_count, asking->turn_s, &watch, answers,
                              &findings, reterr);
@@ -108,7 +107,7 @@ static void set_network(struct asking *asking)
 {
     struct error why = ERROR_NONE;
     asking->turn_s = FIRST_TURN_S;
-    if (!asking->network || !network_apply(asking->network, asking->options->at, NETWORK_PATIENCE_S, &why) ||
+    if (!online_may_try_recorded(&asking->online) || !online_try_recorded(&asking->online, &why) ||
         why.code == ERR_INTERRUPTED)
         return;
     tell(asking, why.message);
@@ -119,11 +118,10 @@ static void set_network(struct asking *asking)
 static bool try_dhcp(struct asking *asking)
 {
     struct error why = ERROR_NONE;
-    if (!asking->network || !asking->options->dhcp || asking->tried_dhcp)
+    if (!online_may_try_dhcp(&asking->online))
         return false;
-    asking->tried_dhcp = true;
-    tell(asking, "no authority can be reached over the network that was recorded; trying DHCP");
-    if (network_run(asking->options->dhcp, &why) && why.code != ERR_INTERRUPTED)
+    tell(asking, ONLINE_TRYING_DHCP);
+    if (online_try_dhcp(&asking->online, &why) && why.code != ERR_INTERRUPTED)
         tell(asking, why.message);
     return true;
 }
@@ -168,8 +166,7 @@ enum error_code asking_new(const struct boot_options *options, struct vault *con
     pthread_mutex_init(&asking->mutex, NULL);
     pthread_cond_init(&asking->changed, NULL);
     asking->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    enum error_code code =
-        options->network == BOOT_NETWORK_RECORDED ? network_open(&asking->network, reterr) : OK;
+    enum error_code code = online_begin(options, &asking->online, reterr);
     if (code) {
         asking_free(asking);
         return code;
@@ -227,7 +224,7 @@ void asking_free(struct asking *asking)
         pthread_kill(asking->thread, SIGHUP);
         pthread_join(asking->thread, NULL);
     }
-    network_undo(asking->network);
+    online_end(&asking->online);
     unlock_answers_done(&asking->answers);
     free(asking->line);
     close_fdp(&asking->event_fd);

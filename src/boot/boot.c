@@ -3,8 +3,8 @@
  *
  *   look ── no vault needed ──────────────────────────────> BOOT_NOTHING
  *     │
- *     ├─ a mark "erasing": finish the erase ─┐
- *     ├─ erased ─────────────────────────────┴─> stay, saying so; "shell" ──> BOOT_SHELL
+ *     ├─ a mark "erasing": go on with the erase (erasing.h) ─┐
+ *     ├─ erased, or a damaged vault.json ────────────────────┴─> stay, saying so; "shell" ──> BOOT_SHELL
  *     │
  *     └─ ask: keyfiles, then authorities (asking.h) and people (consoles.h) side by side
  *          │  an answer: every vault it opens gets its manifest checked, then its key
@@ -20,12 +20,15 @@
 #include "base/text.h"
 #include "boot/asking.h"
 #include "boot/consoles.h"
+#include "boot/erasing.h"
 #include "boot/needed.h"
 #include "boot/writable.h"
-#include "erase/erase.h"
 
 #define WORD_SHELL "shell"
 #define WORD_ACCEPT "accept"
+
+/* Between two attempts to finish an erase. */
+enum { PAUSE_LEAST_MS = 5000, PAUSE_MOST_MS = 60000 };
 
 struct boot {
     const struct boot_options *options;
@@ -39,30 +42,14 @@ struct boot {
     bool wants_shell;
 };
 
-static void say_findings(struct boot *boot, struct finding_list *findings)
-{
-    for (size_t i = 0; i < findings->count; i++) {
-        const struct finding *finding = &findings->items[i];
-        consoles_say(&boot->consoles, "%s: %s", finding->subject, finding->cause);
-    }
-    finding_list_done(findings);
-}
-
-static void say_error(struct boot *boot, const struct error *why)
-{
-    const bool has_remedy = why->remedy[0] != '\0';
-    consoles_say(&boot->consoles, "%s%s%s", why->message, has_remedy ? " - " : "", why->remedy);
-}
-
-/* Keep of a list those the boot needs. Which directories a damaged vault has nobody can tell: it is named,
- * and where they are needed there is no init to go on to. */
+/* Keep of a list those the boot needs. A damaged one is named with what to do, needed or not. */
 static void keep_needed(struct boot *boot)
 {
     struct vault_list *list = &boot->vaults;
     size_t kept = 0;
     for (size_t i = 0; i < list->count; i++) {
         if (list->items[i]->damage.code)
-            consoles_say(&boot->consoles, "%s", list->items[i]->damage.message);
+            consoles_say_error(&boot->consoles, &list->items[i]->damage);
         if (needed_is(list->items[i]))
             list->items[kept++] = list->items[i];
         else
@@ -79,7 +66,7 @@ static enum error_code look(struct boot *boot, struct error *reterr)
     if (!code)
         keep_needed(boot);
     if (!code && findings.count > 0)
-        say_findings(boot, &findings);
+        consoles_say_findings(&boot->consoles, &findings);
     return code;
 }
 
@@ -106,12 +93,12 @@ static void become_writable(struct boot *boot)
         return;
     if (writable_make(boot->options->at, &was, &why) || was) {
         if (why.code)
-            say_error(boot, &why);
+            consoles_say_error(&boot->consoles, &why);
         return;
     }
     boot->is_writable_by_us = true;
     if (look(boot, &why))
-        say_error(boot, &why);
+        consoles_say_error(&boot->consoles, &why);
 }
 
 static void undo(struct boot *boot)
@@ -120,76 +107,85 @@ static void undo(struct boot *boot)
     asking_free(TAKE(boot->asking));
     vault_list_done(&boot->vaults); /* nothing of ours stays open on it */
     if (boot->is_writable_by_us && writable_undo(boot->options->at, &why))
-        say_error(boot, &why);
+        consoles_say_error(&boot->consoles, &why);
     consoles_close(&boot->consoles);
 }
 
-static enum error_code finish_erase(struct boot *boot, struct vault *vault, struct error *reterr)
+/* Never half open: what was opened on the way is locked again. */
+static void lock_all(struct boot *boot)
 {
-    struct erase_result result = {.key_destruction = ERASE_UNKNOWN, .plaintext_before = ERASE_UNKNOWN};
-    _cleanup_(finding_list_done) struct finding_list findings = {0};
-    _cleanup_(close_fdp) int lock_fd = -1, husk_fd = -1;
-    _cleanup_(client_closep) struct client *client = NULL;
-    enum error_code code =
-        vault_take_lock(vault->filesystem, VAULT_LOCK_EXISTING, &lock_fd, &husk_fd, reterr);
-    if (!code && client_open(boot->options->at, &client, NULL))
-        client = NULL; /* its authorities then count as not reached */
-    if (!code)
-        code =
-            erase_vault(vault, client, boot->options->at, clock_system(), NULL, &result, &findings, reterr);
-    if (!code)
-        consoles_say(&boot->consoles, "vault %s: the erase is finished; key destruction %s", vault->name,
-                     erase_verdict_word(result.key_destruction));
-    if (code) {
-        reterr->remedy[0] = '\0';
-        error_remedy(reterr, "the next boot goes on with it");
+    for (size_t i = 0; i < boot->vaults.count; i++) {
+        _cleanup_(finding_list_done) struct finding_list findings = {0};
+        struct error why = ERROR_NONE;
+        bool changed;
+        if (vault_lock(boot->vaults.items[i], &changed, &findings, &why))
+            consoles_say_error(&boot->consoles, &why);
     }
-    say_findings(boot, &findings);
-    erase_result_done(&result);
-    return code;
 }
 
-/* Marks come first: with one nothing opens any more. *ret_marked tells that there is one. */
-static enum error_code heed_marks(struct boot *boot, bool *ret_marked, struct error *reterr)
+/* Marks come first: with one nothing opens any more. */
+static bool has_mark(const struct boot *boot)
 {
-    enum error_code code = OK;
-    *ret_marked = false;
     for (size_t i = 0; i < boot->vaults.count; i++)
-        *ret_marked |= boot->vaults.items[i]->mark != VAULT_ACTIVE;
-    if (!*ret_marked)
-        return OK;
-    become_writable(boot);
-    for (size_t i = 0; !code && i < boot->vaults.count; i++) {
-        struct vault *vault = boot->vaults.items[i];
-        if (vault->mark == VAULT_ERASING)
-            code = finish_erase(boot, vault, reterr);
-        if (vault->mark != VAULT_ACTIVE)
-            consoles_say(&boot->consoles,
-                         "vault %s of this host is erased: its key is destroyed, and nothing opens it any "
-                         "more",
-                         vault->name);
-    }
-    return code;
+        if (boot->vaults.items[i]->mark != VAULT_ACTIVE)
+            return true;
+    return false;
 }
 
-/* What cannot go on is said, and said again to whoever presses a key, until somebody wants a shell. */
-static enum error_code stay(struct boot *boot, const char *why, struct error *reterr)
+/* Nothing opens a damaged vault here, and its directories hold what would come next. */
+static bool has_damage(const struct boot *boot)
+{
+    for (size_t i = 0; i < boot->vaults.count; i++)
+        if (boot->vaults.items[i]->damage.code)
+            return true;
+    return false;
+}
+
+static bool is_word(const struct secret *line, const char *word)
+{
+    return line->length == strlen(word) && !memcmp(line->bytes, word, line->length);
+}
+
+/* What cannot go on is said, and said again to whoever presses a key, until somebody wants a shell. An erase
+ * that waits for an authority (or NULL) is tried again meanwhile. */
+static enum error_code stay(struct boot *boot, const char *why, struct erasing *erasing, struct error *reterr)
 {
     struct pollfd waited[CONSOLES_MAXIMUM];
     enum error_code code = OK;
-    for (bool first = true; !code; first = false) {
+    int pause_ms = PAUSE_LEAST_MS;
+    for (bool says = true; !code;) {
         _cleanup_(secret_freep) struct secret *line = NULL;
-        if (first || boot->consoles.count > 0)
+        if (says)
             consoles_say(&boot->consoles,
                          "%s. Switch the machine off, or type " WORD_SHELL " to look around.", why);
         consoles_waited(&boot->consoles, waited);
-        if (poll(waited, boot->consoles.count, -1) < 0 && errno != EINTR)
+        const bool goes_on = erasing && erasing->waits;
+        const int ready = poll(waited, boot->consoles.count, goes_on ? pause_ms : -1);
+        if (ready < 0 && errno != EINTR)
             return error_set(reterr, ERR_FAILED, errno, "cannot wait for the consoles");
+        says = ready > 0;
+        if (ready == 0 && goes_on) {
+            erasing_go_on(erasing);
+            says = !erasing->waits;
+            pause_ms = pause_ms * 2 < PAUSE_MOST_MS ? pause_ms * 2 : PAUSE_MOST_MS;
+        }
         code = consoles_take(&boot->consoles, waited, &line, reterr);
-        if (!code && line && line->length == strlen(WORD_SHELL) &&
-            !memcmp(line->bytes, WORD_SHELL, line->length))
+        if (!code && line && is_word(line, WORD_SHELL))
             return OK;
     }
+    return code;
+}
+
+/* Nothing opens; what can be done for an erase that was begun is. */
+static enum error_code heed_marks(struct boot *boot, struct error *reterr)
+{
+    struct erasing erasing;
+    become_writable(boot);
+    erasing_begin(boot->options, &boot->consoles, boot->vaults.items, boot->vaults.count, &erasing);
+    erasing_go_on(&erasing);
+    lock_all(boot);
+    enum error_code code = stay(boot, "this host does not boot", &erasing, reterr);
+    erasing_end(&erasing);
     return code;
 }
 
@@ -210,7 +206,7 @@ static enum error_code add_key(struct boot *boot, struct vault *vault, const str
     if (!code)
         code = vault_unlock(vault, vault_secret, &pins, accepts ? VAULT_ACCEPT_CHANGES : VAULT_ACCEPT_NOTHING,
                             &findings, reterr);
-    say_findings(boot, &findings);
+    consoles_say_findings(&boot->consoles, &findings);
     if (code == ERR_CHANGED) {
         boot->has_changes = true;
         reterr->remedy[0] = '\0';
@@ -258,7 +254,7 @@ static void open_with(struct boot *boot, const struct unlock_answers *answers, b
         if (code == ERR_WRONG_KEY && by_person)
             consoles_say(&boot->consoles, "that does not open vault %s", vault->name);
         else if (code)
-            say_error(boot, &why);
+            consoles_say_error(&boot->consoles, &why);
     }
 }
 
@@ -269,8 +265,8 @@ static void open_with_keyfiles(struct boot *boot)
     struct error why = ERROR_NONE;
     for (size_t i = 0; i < boot->vaults.count; i++)
         if (unlock_answers_add_host(&answers, boot->options->at, boot->vaults.items[i], &findings, &why))
-            say_error(boot, &why);
-    say_findings(boot, &findings);
+            consoles_say_error(&boot->consoles, &why);
+    consoles_say_findings(&boot->consoles, &findings);
     if (answers.count > 0)
         open_with(boot, &answers, false);
 }
@@ -284,11 +280,6 @@ static void prompt(struct boot *boot)
         return;
     snprintf(text, sizeof(text), "%s of vault %s: ", unlock_typed_word(&kinds), vault->name);
     consoles_prompt(&boot->consoles, text);
-}
-
-static bool is_word(const struct secret *line, const char *word)
-{
-    return line->length == strlen(word) && !memcmp(line->bytes, word, line->length);
 }
 
 /* What a person typed. */
@@ -314,7 +305,7 @@ static enum error_code heed_line(struct boot *boot, struct secret *typed, struct
     consoles_say(&boot->consoles, "trying it");
     code = unlock_answers_add_typed(&answers, &kinds, TAKE(line), reterr);
     if (code == ERR_USAGE) {
-        say_error(boot, reterr);
+        consoles_say_error(&boot->consoles, reterr);
         return OK;
     }
     if (!code && answers.count > 0)
@@ -386,29 +377,22 @@ static enum error_code ask(struct boot *boot, struct error *reterr)
     return code ? code : wait_for_answers(boot, reterr);
 }
 
-/* Never half open: what was opened on the way is locked again. */
-static void lock_all(struct boot *boot)
-{
-    for (size_t i = 0; i < boot->vaults.count; i++) {
-        _cleanup_(finding_list_done) struct finding_list findings = {0};
-        struct error why = ERROR_NONE;
-        bool changed;
-        if (vault_lock(boot->vaults.items[i], &changed, &findings, &why))
-            say_error(boot, &why);
-    }
-}
-
 static enum error_code boot_all(struct boot *boot, enum boot_end *ret_end, struct error *reterr)
 {
     struct error why = ERROR_NONE;
     const int64_t begun_ns = clock_monotonic_ns();
-    bool marked = false;
-    enum error_code code = heed_marks(boot, &marked, &why);
-    if (!code && !marked)
-        code = ask(boot, &why);
+    if (has_mark(boot)) {
+        *ret_end = BOOT_SHELL;
+        return heed_marks(boot, reterr);
+    }
+    if (has_damage(boot)) {
+        *ret_end = BOOT_SHELL;
+        return stay(boot, "the root cannot be opened", NULL, reterr);
+    }
+    enum error_code code = ask(boot, &why);
     if (code)
-        say_error(boot, &why);
-    if (!code && !marked && !boot->wants_shell) {
+        consoles_say_error(&boot->consoles, &why);
+    if (!code && !boot->wants_shell) {
         const int64_t ms = (clock_monotonic_ns() - begun_ns) / (CLOCK_NS_PER_S / 1000);
         consoles_say(&boot->consoles, "the root is open after %lld.%03lld s", (long long)ms / 1000,
                      (long long)ms % 1000);
@@ -417,13 +401,8 @@ static enum error_code boot_all(struct boot *boot, enum boot_end *ret_end, struc
     }
     asking_free(TAKE(boot->asking));
     lock_all(boot);
-    if (!boot->wants_shell) {
-        code = stay(boot, marked ? "this host does not boot" : "the root cannot be opened", reterr);
-        if (code)
-            return code;
-    }
     *ret_end = BOOT_SHELL;
-    return OK;
+    return boot->wants_shell ? OK : stay(boot, "the root cannot be opened", NULL, reterr);
 }
 
 enum error_code boot_run(const struct boot_options *options, enum boot_end *ret_end, struct error *reterr)

@@ -35,7 +35,9 @@ static void check_vault(struct checking *checking, const struct vault *vault)
                     "it is erased or being erased: nothing boots from it");
         return;
     }
-    if (unlock_get_kinds(vault, &kinds, &why)) {
+    if (vault->damage.code)
+        why = vault->damage;
+    if (why.code || unlock_get_kinds(vault, &kinds, &why)) {
         finding_add(checking->findings, FINDING_BLOCKS, "vault-unreadable", vault->name, why.remedy, "%s",
                     why.message);
         return;

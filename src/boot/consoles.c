@@ -115,6 +115,21 @@ void consoles_prompt(struct consoles *consoles, const char *prompt)
     write_everywhere(consoles, prompt, strlen(prompt));
 }
 
+void consoles_say_error(struct consoles *consoles, const struct error *why)
+{
+    const bool has_remedy = why->remedy[0] != '\0';
+    consoles_say(consoles, "%s%s%s", why->message, has_remedy ? " - " : "", why->remedy);
+}
+
+void consoles_say_findings(struct consoles *consoles, struct finding_list *findings)
+{
+    for (size_t i = 0; i < findings->count; i++) {
+        const struct finding *finding = &findings->items[i];
+        consoles_say(consoles, "%s: %s", finding->subject, finding->cause);
+    }
+    finding_list_done(findings);
+}
+
 void consoles_waited(const struct consoles *consoles, struct pollfd *waited)
 {
     for (size_t i = 0; i < consoles->count; i++)

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <termios.h>
 
+#include "base/finding.h"
 #include "secret/secret.h"
 
 #define CONSOLES_MAXIMUM 8
@@ -31,6 +32,10 @@ void consoles_close(struct consoles *consoles);
 /* Say one line, or with consoles_prompt the beginning of one, on all of them. */
 void consoles_say(struct consoles *consoles, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void consoles_prompt(struct consoles *consoles, const char *prompt);
+
+/* Say an error with its remedy; findings, which are done then. */
+void consoles_say_error(struct consoles *consoles, const struct error *why);
+void consoles_say_findings(struct consoles *consoles, struct finding_list *findings);
 
 /* Fill waited (room for count) for poll(2). After it: take what was typed. A whole line is given in *ret_line
  * (owned by the caller); an empty line is none, and NULL. */

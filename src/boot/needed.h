@@ -2,6 +2,6 @@
 #pragma once
 #include "vault/vault.h"
 
-/* A vault that protects one of the directories a system starts from. Others are opened later, by their units.
- */
+/* A vault that protects one of the directories a system starts from; of a damaged one (vault.h) that is what
+ * these directories tell. Others are opened later, by their units. */
 bool needed_is(const struct vault *vault);

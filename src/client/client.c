@@ -54,6 +54,9 @@ enum error_code client_open(const char *at, struct client **ret_client, struct e
     if (!client)
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     client->husk_fd = client->runtime_fd = -1;
+    client->names = json_object();
+    if (!client->names)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     enum error_code code = client_open_husk(at, CLIENT_DIRECTORY_THERE, client, reterr);
     if (!code)
         code = client_pins_read(client, reterr);
@@ -73,6 +76,7 @@ void client_close(struct client *client)
     secret_free(client->identity);
     for (size_t i = 0; i < client->pin_count; i++)
         client_pin_done(&client->pins[i]);
+    json_decref(client->names);
     free(client);
 }
 

@@ -49,6 +49,7 @@ struct client {
     struct secret *identity; /* owned; NULL until it is needed */
     struct client_pin pins[CLIENT_AUTHORITIES_MAXIMUM];
     size_t pin_count;
+    json_t *names; /* owned; what names stood for when they were last looked up, or were given; or NULL */
 };
 
 /* Read which authorities the host at trusts. None is fine, and no .husk either. A file that is damaged is
@@ -67,6 +68,14 @@ struct client_pin *client_find(struct client *client, const uint8_t id[CLIENT_ID
  * ERR_NOT_FOUND, ERR_USAGE. */
 must_check enum error_code client_choose(struct client *client, const char *text, struct client_pin **ret_pin,
                                          struct error *reterr);
+
+/* The names in the addresses of its authorities, each with what it stood for when it was last looked up:
+ * {"authority.example":["192.0.2.1","2001:db8::1"]}. Owned by the caller. ERR_NO_MEMORY. */
+must_check enum error_code client_names_get(const struct client *client, json_t **ret_names,
+                                            struct error *reterr);
+/* Where no name server answers, names stand for these (copied). What is no address is left out then. */
+must_check enum error_code client_names_give(struct client *client, const json_t *names,
+                                             struct error *reterr);
 
 /* Forget, in memory, all authorities but the one text means. */
 must_check enum error_code client_keep_only(struct client *client, const char *text, struct error *reterr);

@@ -29,7 +29,7 @@ static enum error_code fetch_descriptor(const char *url, struct buffer *ret_byte
     if (!code)
         code = message_seal(message, unknown_key, NULL, NULL, &wire, &context, reterr);
     if (!code)
-        code = client_post(url, wire.data, wire.length, FIRST_ANSWER_S, &body, reterr);
+        code = client_post(url, NULL, wire.data, wire.length, FIRST_ANSWER_S, &body, reterr);
     if (code)
         return code;
     code = answer_open(body.data, body.length, context, &kind, &answer, ret_bytes, reterr);

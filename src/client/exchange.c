@@ -169,7 +169,8 @@ static enum error_code send_once(struct sending *sending, const char *url, struc
     enum error_code code = seal(sending, &wire, &context, reterr);
     client_ledger_read(sending->client, sending->pin, &sending->ledger);
     if (!code)
-        code = client_post(url, wire.data, wire.length, sending->wait_s + ANSWER_S, &body, reterr);
+        code = client_post(url, sending->client->names, wire.data, wire.length, sending->wait_s + ANSWER_S,
+                           &body, reterr);
     if (code)
         return code == ERR_UNSUPPORTED ? ERR_UNREACHABLE : code; /* an https:// address among others */
     code = answer_open(body.data, body.length, context, &kind, &answer, &plain, reterr);

@@ -52,13 +52,13 @@ static enum error_code connect_to(const struct client_socket_address *address, i
     return OK;
 }
 
-static enum error_code connect_any(const struct client_url *parsed, const char *url, int *ret_fd,
-                                   struct error *reterr)
+static enum error_code connect_any(const struct client_url *parsed, const char *url, json_t *names,
+                                   int *ret_fd, struct error *reterr)
 {
     struct client_socket_address addresses[CLIENT_SOCKETS_MAXIMUM];
     size_t count = 0;
-    enum error_code code =
-        client_resolve(parsed, clock_monotonic_ns() + CONNECT_S * CLOCK_NS_PER_S, addresses, &count, reterr);
+    enum error_code code = client_resolve(parsed, clock_monotonic_ns() + CONNECT_S * CLOCK_NS_PER_S, names,
+                                          addresses, &count, reterr);
     if (code)
         return code;
     for (size_t i = 0; i < count; i++) {
@@ -146,14 +146,14 @@ static enum error_code receive_answer(int fd, int64_t deadline_ns, const char *u
     return code ? code : buffer_append(body, answer.data + head.size, head.body_size, reterr);
 }
 
-enum error_code client_post(const char *url, const void *bytes, size_t length, unsigned timeout_s,
-                            struct buffer *body, struct error *reterr)
+enum error_code client_post(const char *url, json_t *names, const void *bytes, size_t length,
+                            unsigned timeout_s, struct buffer *body, struct error *reterr)
 {
     struct client_url parsed;
     _cleanup_(close_fdp) int fd = -1;
     enum error_code code = client_url_parse(url, &parsed, reterr);
     if (!code)
-        code = connect_any(&parsed, url, &fd, reterr);
+        code = connect_any(&parsed, url, names, &fd, reterr);
     if (!code)
         code = send_request(fd, &parsed, url, bytes, length, reterr);
     return code ? code

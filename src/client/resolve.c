@@ -123,14 +123,58 @@ static bool is_literal(const struct client_url *url, struct client_socket_addres
     return *count > 0;
 }
 
-enum error_code client_resolve(const struct client_url *url, int64_t deadline_ns,
+/* Sorted, so that what name servers give in turn is the same. */
+static int compare(const void *left, const void *right)
+{
+    return memcmp(left, right, INET6_ADDRSTRLEN);
+}
+
+static void learn(json_t *names, const struct client_url *url, const struct resolving *resolving)
+{
+    char texts[CLIENT_SOCKETS_MAXIMUM][INET6_ADDRSTRLEN] = {0};
+    json_t *array = json_array();
+    for (size_t i = 0; i < resolving->count; i++) {
+        const struct sockaddr_storage *address = &resolving->addresses[i].address;
+        const void *bytes = address->ss_family == AF_INET
+                                ? (const void *)&((const struct sockaddr_in *)address)->sin_addr
+                                : (const void *)&((const struct sockaddr_in6 *)address)->sin6_addr;
+        if (!inet_ntop(address->ss_family, bytes, texts[i], sizeof(texts[i])))
+            texts[i][0] = '\0';
+    }
+    qsort(texts, resolving->count, sizeof(texts[0]), compare);
+    for (size_t i = 0; i < resolving->count; i++)
+        if (texts[i][0] != '\0')
+            json_array_append_new(array, json_string(texts[i]));
+    (void)json_object_set_new(names, url->host, array); /* without memory it is not remembered */
+}
+
+/* True where something is remembered. */
+static bool remember(const json_t *names, const struct client_url *url, struct resolving *resolving)
+{
+    const json_t *array = json_object_get(names, url->host);
+    resolving->count = 0;
+    for (size_t i = 0; i < json_array_size(array); i++) {
+        struct client_url literal = *url;
+        const char *text = json_string_value(json_array_get(array, i));
+        snprintf(literal.host, sizeof(literal.host), "%s", text ? text : "");
+        (void)is_literal(&literal, resolving->addresses, &resolving->count);
+    }
+    return resolving->count > 0;
+}
+
+enum error_code client_resolve(const struct client_url *url, int64_t deadline_ns, json_t *names,
                                struct client_socket_address addresses[CLIENT_SOCKETS_MAXIMUM],
                                size_t *ret_count, struct error *reterr)
 {
     struct resolving resolving = {.addresses = addresses};
     enum error_code code = OK;
-    if (!is_literal(url, addresses, &resolving.count))
+    if (!is_literal(url, addresses, &resolving.count)) {
         code = resolve_name(url, deadline_ns, &resolving, reterr);
+        if (!code && names)
+            learn(names, url, &resolving);
+        else if (code == ERR_UNREACHABLE && remember(names, url, &resolving))
+            code = OK;
+    }
     if (!code)
         *ret_count = resolving.count;
     return code;

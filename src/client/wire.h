@@ -21,8 +21,9 @@ struct client_socket_address {
     socklen_t length;
 };
 /* The addresses of a host, IPv4 and IPv6. A literal needs no resolver. deadline_ns is of clock_monotonic_ns.
+ * names (NULL: none; struct client) learns what a name stands for, and tells it where no name server does.
  * ERR_UNREACHABLE. */
-must_check enum error_code client_resolve(const struct client_url *url, int64_t deadline_ns,
+must_check enum error_code client_resolve(const struct client_url *url, int64_t deadline_ns, json_t *names,
                                           struct client_socket_address addresses[CLIENT_SOCKETS_MAXIMUM],
                                           size_t *ret_count, struct error *reterr);
 
@@ -38,9 +39,9 @@ must_check enum error_code client_head_parse(const char *bytes, size_t length, s
                                              struct error *reterr);
 
 /* POST bytes to URL/v1/message and append the body of the answer, MESSAGE_MAXIMUM bytes at most. An answer of
- * a status other than 200, and none, is ERR_UNREACHABLE. */
-must_check enum error_code client_post(const char *url, const void *bytes, size_t length, unsigned timeout_s,
-                                       struct buffer *body, struct error *reterr);
+ * a status other than 200, and none, is ERR_UNREACHABLE. names is as for client_resolve. */
+must_check enum error_code client_post(const char *url, json_t *names, const void *bytes, size_t length,
+                                       unsigned timeout_s, struct buffer *body, struct error *reterr);
 
 /* A new message of that type: {"type","id"}; free with json_decref. */
 must_check enum error_code client_message_new(enum message_type type, json_t **ret_message,

@@ -24,7 +24,7 @@ struct network {
         int index;
         unsigned mtu;
         bool up;
-    } links[NETWORK_LINKS_MAXIMUM];
+    } links[NETWORK_KNOWN_MAXIMUM];
     size_t count;
 };
 
@@ -53,8 +53,11 @@ enum error_code network_open(struct network **ret_network, struct error *reterr)
         code = list_links(network->socket, &links, reterr);
     if (code)
         return code;
-    for (struct nl_object *each = nl_cache_get_first(links); each && network->count < NETWORK_LINKS_MAXIMUM;
-         each = nl_cache_get_next(each)) {
+    if (nl_cache_nitems(links) > NETWORK_KNOWN_MAXIMUM)
+        return error_set(reterr, ERR_UNSUPPORTED, 0,
+                         "this machine has more than %d links: its network is not touched",
+                         NETWORK_KNOWN_MAXIMUM);
+    for (struct nl_object *each = nl_cache_get_first(links); each; each = nl_cache_get_next(each)) {
         struct rtnl_link *link = (struct rtnl_link *)each;
         network->links[network->count].index = rtnl_link_get_ifindex(link);
         network->links[network->count].mtu = rtnl_link_get_mtu(link);
@@ -64,15 +67,23 @@ enum error_code network_open(struct network **ret_network, struct error *reterr)
     return OK;
 }
 
-/* Whether somebody else had it up, and its MTU then. Links that came later were down. */
-static bool was_up(const struct network *network, int index, unsigned *ret_mtu)
+/* Whether it was there before; its state then, and its MTU. */
+static bool find_before(const struct network *network, int index, bool *ret_up, unsigned *ret_mtu)
 {
     for (size_t i = 0; i < network->count; i++)
         if (network->links[i].index == index) {
             *ret_mtu = network->links[i].mtu;
-            return network->links[i].up;
+            *ret_up = network->links[i].up;
+            return true;
         }
     return false;
+}
+
+/* Whether somebody else had it up, and its MTU then. Links that came later were down. */
+static bool was_up(const struct network *network, int index, unsigned *ret_mtu)
+{
+    bool up = false;
+    return find_before(network, index, &up, ret_mtu) && up;
 }
 
 static enum error_code change_link(struct nl_sock *socket, struct rtnl_link *link, unsigned mtu, bool up,
@@ -92,18 +103,6 @@ static enum error_code change_link(struct nl_sock *socket, struct rtnl_link *lin
     return status < 0 ? netlink_error(reterr, status, up ? "cannot set up" : "cannot take down",
                                       rtnl_link_get_name(link))
                       : OK;
-}
-
-/* The card with that MAC. NULL while there is none. */
-static struct rtnl_link *find_card(struct nl_cache *links, const struct nl_addr *mac)
-{
-    for (struct nl_object *each = nl_cache_get_first(links); each; each = nl_cache_get_next(each)) {
-        struct rtnl_link *link = (struct rtnl_link *)each;
-        if (rtnl_link_get_addr(link) && !rtnl_link_get_master(link) &&
-            !nl_addr_cmp(rtnl_link_get_addr(link), mac))
-            return link;
-    }
-    return NULL;
 }
 
 static enum error_code add_address(struct nl_sock *socket, int index, const char *text, struct error *reterr)
@@ -192,63 +191,110 @@ static enum error_code add_routes(struct nl_sock *socket, int index, json_t *rou
     return code;
 }
 
-/* Wait for the card, and once it is up for its carrier. */
-static enum error_code wait_for_card(struct nl_sock *socket, const struct nl_addr *mac, bool with_carrier,
-                                     int64_t deadline_ns, struct nl_cache **ret_links,
-                                     struct rtnl_link **ret_link, struct error *reterr)
+enum error_code link_wait(struct nl_sock *socket, const struct link_key *key, enum link_wish wish,
+                          int64_t deadline_ns, struct nl_cache **ret_links, struct rtnl_link **ret_link,
+                          struct error *reterr)
 {
     for (;;) {
         _cleanup_(nl_cache_freep) struct nl_cache *links = NULL;
         enum error_code code = list_links(socket, &links, reterr);
         if (code)
             return code;
-        struct rtnl_link *link = find_card(links, mac);
-        if (link && (!with_carrier || (rtnl_link_get_flags(link) & IFF_LOWER_UP))) {
+        struct rtnl_link *link = link_find(links, key);
+        if (link && (wish == LINK_THERE || (rtnl_link_get_flags(link) & IFF_LOWER_UP))) {
             *ret_links = TAKE(links);
             *ret_link = link;
             return OK;
         }
         if (clock_monotonic_ns() >= deadline_ns)
             return error_set(reterr, ERR_NOT_FOUND, 0,
-                             with_carrier ? "a network card has no carrier"
-                                          : "a network card that was recorded is not there");
+                             link ? "a network card has no carrier"
+                                  : "a network card that was recorded is not there");
         if (interrupt_poll(NULL, 0, LOOK_AGAIN_MS * (CLOCK_NS_PER_S / 1000)) < 0 && interrupt_requested())
             return interrupt_check(reterr);
     }
 }
 
-static enum error_code apply_link(struct network *network, json_t *object, int64_t deadline_ns,
-                                  struct error *reterr)
-{
-    const char *text;
+/* A recorded link. */
+struct wanted_link {
+    struct link_key key;
     int64_t mtu;
+    json_t *addresses, *routes; /* of the object it was read from */
+};
+
+static enum error_code read_link(json_t *object, struct wanted_link *ret_link, struct error *reterr)
+{
+    struct wanted_link link = {0};
+    enum error_code code = json_get_integer(object, "mtu", 0, 1 << 20, &link.mtu, reterr);
+    if (!code)
+        code = json_get_array(object, "addresses", NETWORK_ADDRESSES_MAXIMUM, &link.addresses, reterr);
+    if (!code)
+        code = json_get_array(object, "routes", NETWORK_ROUTES_MAXIMUM, &link.routes, reterr);
+    if (!code)
+        code = link_key_read(object, &link.key, reterr);
+    if (!code)
+        *ret_link = link;
+    return code;
+}
+
+/* A card is waited for. A VLAN or bond is made; one that is there although nobody had it before was made with
+ * the module's being loaded, and is another one. */
+static enum error_code bring_about(struct network *network, json_t *recorded, json_t *object,
+                                   const struct link_key *key, int64_t deadline_ns,
+                                   struct nl_cache **ret_links, struct rtnl_link **ret_link,
+                                   struct error *reterr)
+{
+    bool up_before;
     unsigned mtu_before;
-    json_t *addresses, *routes;
-    _cleanup_(nl_addr_putp) struct nl_addr *mac = NULL;
-    _cleanup_(nl_cache_freep) struct nl_cache *links = NULL, *again = NULL;
-    struct rtnl_link *link = NULL;
-    enum error_code code = json_get_string(object, "mac", &text, reterr);
+    _cleanup_(nl_cache_freep) struct nl_cache *links = NULL;
+    struct error why = ERROR_NONE;
+    enum error_code code = OK;
+    if (key->kind) {
+        code = list_links(network->socket, &links, reterr);
+        struct rtnl_link *there = code ? NULL : link_find(links, key);
+        if (!there || !find_before(network, rtnl_link_get_ifindex(there), &up_before, &mtu_before)) {
+            if (there)
+                (void)rtnl_link_delete(network->socket, there);
+            if (!code)
+                code = stacked_make(network->socket, recorded, object, key, deadline_ns, &why);
+        }
+    }
+    if (why.code)
+        return error_set(reterr, why.code, 0, "%s", why.message);
+    return code ? code
+                : link_wait(network->socket, key, LINK_THERE, deadline_ns, ret_links, ret_link, reterr);
+}
+
+static enum error_code set_link(struct network *network, const struct wanted_link *wanted,
+                                struct rtnl_link *link, int64_t deadline_ns, struct error *reterr)
+{
+    _cleanup_(nl_cache_freep) struct nl_cache *links = NULL;
+    enum error_code code = change_link(network->socket, link, (unsigned)wanted->mtu, true, reterr);
     if (!code)
-        code = json_get_integer(object, "mtu", 0, 1 << 20, &mtu, reterr);
-    if (!code)
-        code = json_get_array(object, "addresses", NETWORK_ADDRESSES_MAXIMUM, &addresses, reterr);
-    if (!code)
-        code = json_get_array(object, "routes", NETWORK_ROUTES_MAXIMUM, &routes, reterr);
-    if (!code && nl_addr_parse(text, AF_LLC, &mac) < 0)
-        code = error_set(reterr, ERR_CORRUPT, 0, NETWORK_FILE ": %s is no MAC", text_shown(text));
-    if (!code)
-        code = wait_for_card(network->socket, mac, false, deadline_ns, &links, &link, reterr);
-    if (code || !link || was_up(network, rtnl_link_get_ifindex(link), &mtu_before))
-        return code;
-    code = change_link(network->socket, link, (unsigned)mtu, true, reterr);
-    if (!code)
-        code = wait_for_card(network->socket, mac, true, deadline_ns, &again, &link, reterr);
-    for (size_t i = 0; !code && i < json_array_size(addresses); i++) {
-        const char *address = json_string_value(json_array_get(addresses, i));
+        code = link_wait(network->socket, &wanted->key, LINK_CARRIER, deadline_ns, &links, &link, reterr);
+    for (size_t i = 0; !code && i < json_array_size(wanted->addresses); i++) {
+        const char *address = json_string_value(json_array_get(wanted->addresses, i));
         code = address ? add_address(network->socket, rtnl_link_get_ifindex(link), address, reterr)
                        : error_set(reterr, ERR_CORRUPT, 0, NETWORK_FILE ": an address that is no string");
     }
-    return code ? code : add_routes(network->socket, rtnl_link_get_ifindex(link), routes, reterr);
+    return code ? code : add_routes(network->socket, rtnl_link_get_ifindex(link), wanted->routes, reterr);
+}
+
+static enum error_code apply_link(struct network *network, json_t *recorded, json_t *object,
+                                  int64_t deadline_ns, struct error *reterr)
+{
+    unsigned mtu_before;
+    struct wanted_link wanted;
+    struct rtnl_link *link = NULL;
+    _cleanup_(nl_cache_freep) struct nl_cache *links = NULL;
+    enum error_code code = read_link(object, &wanted, reterr);
+    if (code)
+        return code;
+    code = bring_about(network, recorded, object, &wanted.key, deadline_ns, &links, &link, reterr);
+    if (!code && !was_up(network, rtnl_link_get_ifindex(link), &mtu_before))
+        code = set_link(network, &wanted, link, deadline_ns, reterr);
+    link_key_done(&wanted.key);
+    return code;
 }
 
 /* Only where / is the initramfs: nobody else's file is touched. */
@@ -286,7 +332,7 @@ enum error_code network_apply(struct network *network, const char *at, unsigned 
     if (code)
         return code;
     for (size_t i = 0; i < json_array_size(links) && why.code != ERR_INTERRUPTED; i++)
-        applied += apply_link(network, json_array_get(links, i), deadline_ns, &why) == OK;
+        applied += apply_link(network, links, json_array_get(links, i), deadline_ns, &why) == OK;
     set_name_servers(object);
     /* One that works may do: whoever asks over it will see. */
     if (applied > 0 && why.code != ERR_INTERRUPTED)
@@ -340,11 +386,28 @@ static void flush_addresses(struct nl_sock *socket, int index)
             (void)rtnl_addr_delete(socket, (struct rtnl_addr *)each, 0);
 }
 
+/* VLANs go with what they are on. */
+static void remove_made(struct network *network)
+{
+    bool up;
+    unsigned mtu;
+    _cleanup_(nl_cache_freep) struct nl_cache *links = NULL;
+    if (list_links(network->socket, &links, NULL))
+        return;
+    for (struct nl_object *each = nl_cache_get_first(links); each; each = nl_cache_get_next(each)) {
+        struct rtnl_link *link = (struct rtnl_link *)each;
+        if ((link_is_type(link, "vlan") || link_is_type(link, "bond")) &&
+            !find_before(network, rtnl_link_get_ifindex(link), &up, &mtu))
+            (void)rtnl_link_delete(network->socket, link);
+    }
+}
+
 void network_undo(struct network *network)
 {
     _cleanup_(nl_cache_freep) struct nl_cache *links = NULL;
     if (!network)
         return;
+    remove_made(network);
     if (list_links(network->socket, &links, NULL) == OK)
         for (struct nl_object *each = nl_cache_get_first(links); each; each = nl_cache_get_next(each)) {
             struct rtnl_link *link = (struct rtnl_link *)each;

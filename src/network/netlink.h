@@ -12,6 +12,7 @@ enum {
     NETWORK_VERSION = 1,
     NETWORK_FILE_MAXIMUM = 256 << 10,
     NETWORK_LINKS_MAXIMUM = 64,
+    NETWORK_KNOWN_MAXIMUM = 1024,
     NETWORK_ADDRESSES_MAXIMUM = 64,
     NETWORK_ROUTES_MAXIMUM = 256,
     NETWORK_SERVERS_MAXIMUM = 8
@@ -38,6 +39,40 @@ static inline void nl_addr_putp(struct nl_addr **address)
     nl_addr_put(*address);
     *address = NULL;
 }
+
+/* A card: nothing that is made of others, and no port of such. (veth is the card of a network namespace.) */
+bool link_is_card(struct rtnl_link *link);
+bool link_is_type(struct rtnl_link *link, const char *wanted);
+
+/* How a recorded link is known: a card by its MAC, whatever it is called now; what is made of others by its
+ * kind, "vlan" or "bond", and name. The strings belong to the object it was read from. */
+struct link_key {
+    const char *name, *kind; /* kind is NULL for a card */
+    struct nl_addr *mac;     /* owned */
+};
+must_check enum error_code link_key_read(json_t *object, struct link_key *ret_key, struct error *reterr);
+static inline void link_key_done(struct link_key *key)
+{
+    nl_addr_putp(&key->mac);
+}
+struct rtnl_link *link_find(struct nl_cache *links, const struct link_key *key); /* NULL: not there */
+
+/* Wait for a link, or for its carrier too. *ret_link belongs to *ret_links. ERR_NOT_FOUND, ERR_INTERRUPTED.
+ */
+enum link_wish { LINK_THERE, LINK_CARRIER };
+must_check enum error_code link_wait(struct nl_sock *socket, const struct link_key *key, enum link_wish wish,
+                                     int64_t deadline_ns, struct nl_cache **ret_links,
+                                     struct rtnl_link **ret_link, struct error *reterr);
+
+/* Put into object what a VLAN or bond is made of: "kind", and "parent", "id", "protocol", or "options",
+ * "ports". ERR_NOT_FOUND where that cannot be seen. */
+must_check enum error_code stacked_record(struct nl_cache *links, struct rtnl_link *link, json_t *object,
+                                          struct error *reterr);
+
+/* Make the VLAN or bond of object, of what is recorded beside it; it is down then. */
+must_check enum error_code stacked_make(struct nl_sock *socket, json_t *recorded, json_t *object,
+                                        const struct link_key *key, int64_t deadline_ns,
+                                        struct error *reterr);
 
 /* What the kernel has now, as network.json holds it. */
 must_check enum error_code network_read_kernel(json_t **ret_object, struct finding_list *findings,

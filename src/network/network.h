@@ -5,28 +5,36 @@
  * by hand.
  *
  * DIR/.husk/network.json: {"version":1,"links":[{"name","mac","mtu","addresses":["10.0.0.2/24",...],
- * "routes":[{"to","via","onlink","metric"},...]},...],"name_servers":[...]}. Cards are known by their MAC.
- * Only what cards themselves carry is recorded: no VLAN, bond, bridge or tunnel.
+ * "routes":[{"to","via","onlink","metric"},...]},...],"name_servers":[...],"authorities":{NAME:[ADDRESS,...]}}.
+ * Cards are known by their MAC.
+ * A VLAN has also "kind":"vlan","parent":NAME,"id","protocol"; a bond "kind":"bond","options":{...},
+ * "ports":[MAC,...]; what they are made of stands before them. No bridge or tunnel is recorded.
  */
 #pragma once
 #include <stdbool.h>
 
 #include "base/finding.h"
+#include "json/json.h"
 
 #define NETWORK_FILE "network.json"
 
-/* Look at the running system and keep what is there in at/.husk, where that differs from what is kept.
- * *ret_changed (may be NULL) tells. ERR_NOT_FOUND when no card has an address: what is kept stays then. Links
+/* Look at the running system and keep what is there in at/.husk, where that differs from what is kept, with
+ * what the names of authorities stand for (an object; NULL: as they are kept). *ret_changed (may be NULL)
+ * tells. ERR_NOT_FOUND when no card has an address: what is kept stays then. Links
  * that lead somewhere but cannot be recorded are findings (tell, "network-not-recorded"). */
-must_check enum error_code network_record(const char *at, bool *ret_changed, struct finding_list *findings,
-                                          struct error *reterr);
+must_check enum error_code network_record(const char *at, json_t *names, bool *ret_changed,
+                                          struct finding_list *findings, struct error *reterr);
+
+/* What the names of authorities stood for when that was recorded; an empty object where nothing was. */
+must_check enum error_code network_read_names(const char *at, json_t **ret_names, struct error *reterr);
 
 /* Whether what is kept would still do, writing nothing: ERR_CHANGED where a card, its MTU, an address, a
  * route or a name server that is kept is there no longer. What came since does not matter. */
 must_check enum error_code network_compare(const char *at, struct finding_list *findings,
                                            struct error *reterr);
 
-/* The links of the machine as they are before anything is done to them. */
+/* The links of the machine as they are before anything is done to them. ERR_UNSUPPORTED where there are more
+ * than a thousand: what is not known could not be left as it is. */
 struct network;
 must_check enum error_code network_open(struct network **ret_network, struct error *reterr);
 
@@ -41,8 +49,8 @@ must_check enum error_code network_apply(struct network *network, const char *at
  * comes: ERR_INTERRUPTED. */
 must_check enum error_code network_run(const char *program, struct error *reterr);
 
-/* Every link that was down at network_open and is up now: its addresses go, its MTU is as before, and it is
- * down. NULL is fine. */
+/* Every VLAN and bond that was made since network_open goes. Every link that was down then and is up now:
+ * its addresses go, its MTU is as before, and it is down. NULL is fine. */
 void network_undo(struct network *network);
 static inline void network_undop(struct network **network)
 {

@@ -12,7 +12,7 @@
 #include "network/netlink.h"
 
 #define HUSK_DIRECTORY ".husk"
-enum { ADDRESS_TEXT = 128 };
+enum { ADDRESS_TEXT = 128, STACK_MAXIMUM = 4 };
 
 enum error_code netlink_error(struct error *reterr, int status, const char *doing, const char *what)
 {
@@ -30,15 +30,6 @@ enum error_code netlink_connect(struct nl_sock **ret_socket, struct error *reter
         return netlink_error(reterr, status, "cannot ask", "the kernel for its network");
     *ret_socket = TAKE(socket);
     return OK;
-}
-
-/* A card: nothing that is made of others. (veth is the card of a network namespace.) */
-static bool is_card(struct rtnl_link *link)
-{
-    const char *type = rtnl_link_get_type(link);
-    return !(rtnl_link_get_flags(link) & IFF_LOOPBACK) && rtnl_link_get_master(link) == 0 &&
-           (!type || !strcmp(type, "veth")) && rtnl_link_get_addr(link) &&
-           nl_addr_get_len(rtnl_link_get_addr(link)) == 6;
 }
 
 static bool is_lasting(struct rtnl_addr *address, int link)
@@ -96,36 +87,97 @@ static enum error_code add_routes(struct nl_cache *routes, int link, json_t *obj
     return json_set_new(object, "routes", array, reterr);
 }
 
-static enum error_code add_link(struct nl_cache *addresses, struct nl_cache *routes, struct rtnl_link *link,
-                                json_t *links, struct finding_list *findings, struct error *reterr)
+/* What the kernel has, and what is recorded of it. */
+struct recording {
+    struct nl_cache *links, *addresses, *routes; /* owned */
+    json_t *recorded;
+    struct finding_list *findings;
+};
+
+static void recording_done(struct recording *recording)
+{
+    nl_cache_freep(&recording->links);
+    nl_cache_freep(&recording->addresses);
+    nl_cache_freep(&recording->routes);
+}
+
+static bool is_recorded(const struct recording *recording, const char *name)
+{
+    for (size_t i = 0; i < json_array_size(recording->recorded); i++)
+        if (!strcmp(json_string_value(json_object_get(json_array_get(recording->recorded, i), "name")), name))
+            return true;
+    return false;
+}
+
+static void not_recorded(struct recording *recording, const char *name, const char *why)
+{
+    finding_add(recording->findings, FINDING_TELLS, "network-not-recorded", name,
+                "have the authority reachable another way as well, or open it at the console",
+                "it is not set up in the initramfs: %s", why);
+}
+
+static enum error_code add_link(struct recording *recording, struct rtnl_link *link, struct error *reterr)
 {
     char mac[ADDRESS_TEXT];
     const int index = rtnl_link_get_ifindex(link);
-    _cleanup_(json_freep) json_t *object = json_object();
     const char *name = rtnl_link_get_name(link);
+    struct error why = ERROR_NONE;
+    _cleanup_(json_freep) json_t *object = json_object();
     enum error_code code = json_set_new(object, "name", json_string(name), reterr);
-    if (!code)
-        code = add_addresses(addresses, index, object, reterr);
-    if (code || json_array_size(json_object_get(object, "addresses")) == 0)
-        return code;
-    const char *type = rtnl_link_get_type(link);
-    if (!is_card(link)) {
-        /* Bridges and tunnels of containers and VPNs have addresses too, and are no way out. */
-        if (type && (!strcmp(type, "vlan") || !strcmp(type, "bond")))
-            finding_add(findings, FINDING_TELLS, "network-not-recorded", name,
-                        "have the authority reachable through a plain card, or open it at the console",
-                        "a %s is not set up in the initramfs", type);
+    if (!code && !link_is_card(link) &&
+        stacked_record(recording->links, link, object, &why) == ERR_NOT_FOUND) {
+        not_recorded(recording, name, why.message);
         return OK;
     }
+    if (!code && why.code)
+        return error_set(reterr, why.code, 0, "%s", why.message);
     nl_addr2str(rtnl_link_get_addr(link), mac, sizeof(mac));
-    code = json_set_new(object, "mac", json_string(mac), reterr);
+    if (!code)
+        code = json_set_new(object, "mac", json_string(mac), reterr);
     if (!code)
         code = json_set_new(object, "mtu", json_integer(rtnl_link_get_mtu(link)), reterr);
     if (!code)
-        code = add_routes(routes, index, object, reterr);
-    if (!code && json_array_append(links, object) < 0)
+        code = add_addresses(recording->addresses, index, object, reterr);
+    if (!code)
+        code = add_routes(recording->routes, index, object, reterr);
+    if (!code && json_array_append(recording->recorded, object) < 0)
         code = error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     return code;
+}
+
+/* A link behind what it is made of: a VLAN may be on a VLAN on a bond. Bridges, and tunnels of containers and
+ * VPNs, have addresses too, and are no way out. */
+static enum error_code add_stack(struct recording *recording, struct rtnl_link *top, struct error *reterr)
+{
+    struct rtnl_link *stack[STACK_MAXIMUM] = {top};
+    size_t depth = 1;
+    enum error_code code = OK;
+    while (link_is_type(stack[depth - 1], "vlan") && depth < STACK_MAXIMUM) {
+        struct rtnl_link *below = rtnl_link_get(recording->links, rtnl_link_get_link(stack[depth - 1]));
+        if (!below)
+            break;
+        stack[depth++] = below;
+    }
+    struct rtnl_link *lowest = stack[depth - 1];
+    if (link_is_card(lowest) || link_is_type(lowest, "bond")) {
+        for (size_t i = depth; !code && i-- > 0;)
+            if (!is_recorded(recording, rtnl_link_get_name(stack[i])))
+                code = add_link(recording, stack[i], reterr);
+    } else if (depth > 1) {
+        not_recorded(recording, rtnl_link_get_name(top), "what the VLAN is on is neither a card nor a bond");
+    }
+    for (size_t i = 1; i < depth; i++)
+        rtnl_link_put(stack[i]);
+    return code;
+}
+
+static bool has_address(const struct recording *recording, int link)
+{
+    for (struct nl_object *each = nl_cache_get_first(recording->addresses); each;
+         each = nl_cache_get_next(each))
+        if (is_lasting((struct rtnl_addr *)each, link))
+            return true;
+    return false;
 }
 
 /* systemd-resolved's own address is of no use to a boot; what it asks is. */
@@ -151,18 +203,21 @@ static enum error_code add_name_servers(json_t *object, struct error *reterr)
 static enum error_code add_links(struct nl_sock *socket, json_t *links, struct finding_list *findings,
                                  struct error *reterr)
 {
-    _cleanup_(nl_cache_freep) struct nl_cache *cache = NULL, *addresses = NULL, *routes = NULL;
-    int status = rtnl_link_alloc_cache(socket, AF_UNSPEC, &cache);
+    _cleanup_(recording_done) struct recording recording = {.recorded = links, .findings = findings};
+    int status = rtnl_link_alloc_cache(socket, AF_UNSPEC, &recording.links);
     if (status >= 0)
-        status = rtnl_addr_alloc_cache(socket, &addresses);
+        status = rtnl_addr_alloc_cache(socket, &recording.addresses);
     if (status >= 0)
-        status = rtnl_route_alloc_cache(socket, AF_UNSPEC, 0, &routes);
+        status = rtnl_route_alloc_cache(socket, AF_UNSPEC, 0, &recording.routes);
     if (status < 0)
         return netlink_error(reterr, status, "cannot list", "the kernel's links, addresses and routes");
     enum error_code code = OK;
-    for (struct nl_object *each = nl_cache_get_first(cache); !code && each; each = nl_cache_get_next(each))
-        if (rtnl_link_get_flags((struct rtnl_link *)each) & IFF_UP)
-            code = add_link(addresses, routes, (struct rtnl_link *)each, links, findings, reterr);
+    for (struct nl_object *each = nl_cache_get_first(recording.links); !code && each;
+         each = nl_cache_get_next(each)) {
+        struct rtnl_link *link = (struct rtnl_link *)each;
+        if ((rtnl_link_get_flags(link) & IFF_UP) && has_address(&recording, rtnl_link_get_ifindex(link)))
+            code = add_stack(&recording, link, reterr);
+    }
     return code;
 }
 
@@ -214,15 +269,35 @@ enum error_code network_read_kept(const char *at, json_t **ret_object, struct er
     return code;
 }
 
-enum error_code network_record(const char *at, bool *ret_changed, struct finding_list *findings,
-                               struct error *reterr)
+enum error_code network_read_names(const char *at, json_t **ret_names, struct error *reterr)
+{
+    _cleanup_(json_freep) json_t *kept = NULL;
+    json_t *names = NULL;
+    enum error_code code = network_read_kept(at, &kept, reterr);
+    if (code && code != ERR_NOT_FOUND)
+        return code;
+    if (kept && json_object_get(kept, "authorities"))
+        code = json_get_object(kept, "authorities", &names, reterr);
+    else
+        code = OK;
+    if (!code)
+        *ret_names = names ? json_incref(names) : json_object();
+    return code;
+}
+
+enum error_code network_record(const char *at, json_t *names, bool *ret_changed,
+                               struct finding_list *findings, struct error *reterr)
 {
     _cleanup_(json_freep) json_t *now = NULL, *kept = NULL;
     _cleanup_(buffer_done) struct buffer text = {0};
     _cleanup_(close_fdp) int husk_fd = -1;
     enum error_code code = network_read_kernel(&now, findings, reterr);
-    bool changed = !code && (network_read_kept(at, &kept, NULL) || !json_equal(now, kept));
-    if (!code && changed)
+    if (!code && network_read_kept(at, &kept, NULL) == OK && !names)
+        names = json_object_get(kept, "authorities");
+    if (!code)
+        code = json_set_new(now, "authorities", names ? json_incref(names) : json_object(), reterr);
+    const bool changed = !code && (!kept || !json_equal(now, kept));
+    if (changed)
         code = open_husk(at, &husk_fd, reterr);
     if (!code && changed)
         code = json_format(now, &text, reterr);
@@ -249,11 +324,23 @@ static bool array_has_all(const json_t *array, const json_t *wanted)
     return true;
 }
 
-static const json_t *link_with_mac(const json_t *links, const json_t *mac)
+static bool is_same(const json_t *left, const json_t *right, const char *member)
+{
+    const json_t *one = json_object_get(left, member), *other = json_object_get(right, member);
+    return one && other ? json_equal(one, other) : one == other;
+}
+
+/* A VLAN has the MAC of what it is on. */
+static const json_t *find_same(const json_t *links, const json_t *kept)
 {
     size_t i;
     json_t *link;
-    json_array_foreach(links, i, link) if (json_equal(json_object_get(link, "mac"), mac)) return link;
+    json_array_foreach(links, i, link)
+    {
+        if (is_same(link, kept, "mac") && is_same(link, kept, "kind") && is_same(link, kept, "id") &&
+            is_same(link, kept, "protocol") && is_same(link, kept, "options"))
+            return link;
+    }
     return NULL;
 }
 
@@ -264,10 +351,11 @@ static bool still_has(const json_t *now, const json_t *kept)
     json_t *link;
     json_array_foreach(json_object_get(kept, "links"), i, link)
     {
-        const json_t *there = link_with_mac(json_object_get(now, "links"), json_object_get(link, "mac"));
-        if (!there || !json_equal(json_object_get(there, "mtu"), json_object_get(link, "mtu")) ||
+        const json_t *there = find_same(json_object_get(now, "links"), link);
+        if (!there || !is_same(there, link, "mtu") ||
             !array_has_all(json_object_get(there, "addresses"), json_object_get(link, "addresses")) ||
-            !array_has_all(json_object_get(there, "routes"), json_object_get(link, "routes")))
+            !array_has_all(json_object_get(there, "routes"), json_object_get(link, "routes")) ||
+            !array_has_all(json_object_get(there, "ports"), json_object_get(link, "ports")))
             return false;
     }
     return array_has_all(json_object_get(now, "name_servers"), json_object_get(kept, "name_servers"));

@@ -17,9 +17,9 @@ TIMEOUT_S = 60
 
 
 class Terminal:
-    """One run. With stdin=False standard input is no terminal, with out=False standard output is a pipe."""
+    """One run. With out=False standard output is a pipe; enter is called in the process before husk is."""
 
-    def __init__(self, *arguments, columns=100, term="xterm", out=True, env=None, fault=None):
+    def __init__(self, *arguments, columns=100, term="xterm", out=True, env=None, fault=None, enter=None):
         self.seen = ""
         self.master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
@@ -28,9 +28,14 @@ class Terminal:
         if fault:
             environment["HUSK_FAULT"] = fault
         self.argv = [husk.PROGRAM, *arguments]
+
+        def prepare():
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+            if enter:
+                enter()
+
         self.process = subprocess.Popen(self.argv, stdin=slave, stdout=slave if out else subprocess.PIPE,
-                                        stderr=slave, start_new_session=True, env=environment,
-                                        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+                                        stderr=slave, start_new_session=True, env=environment, preexec_fn=prepare)
         os.close(slave)
 
     def _read(self, limit):

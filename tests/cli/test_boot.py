@@ -104,6 +104,27 @@ class BootTest(HostRoot):
             console.expect("vault root is open, by its keyfile")
             self.assertEqual(console.end(), husk.DONE)
 
+    def test_a_damaged_vault_json_is_named_with_a_way_on(self):
+        self.d.remount("rw")
+        path = self.path(".husk/vaults/root/vault.json")
+        with open(path, "rb") as file:
+            whole = file.read()
+        with open(path, "wb") as file:
+            file.write(whole[:100])
+        found = self.json("check", "--boot", expect=husk.REFUSED)["findings"]
+        self.assertIn("vault-unreadable", [finding["kind"] for finding in found])
+        self.d.remount("ro")
+        with self.boot() as console:
+            console.expect("vault.json").expect("put it back from a backup").expect("the root cannot be opened").line("shell")
+            self.assertEqual(console.end(), husk.REFUSED)
+        self.d.remount("rw")
+        with open(path, "wb") as file:
+            file.write(whole)
+        self.d.remount("ro")
+        with self.boot() as console:
+            console.expect("vault root: ").line(self.recovery_key()).expect("vault root is open")
+            self.assertEqual(console.end(), husk.DONE)
+
     @needs_faults
     def test_an_erase_that_was_begun_is_finished_and_nothing_opens(self):
         self.d.remount("rw")

@@ -23,9 +23,10 @@ def free_port():
 
 
 class Server(authority.Server):
-    def __init__(self, directory, address="127.0.0.1", port=None):
+    def __init__(self, directory, address="127.0.0.1", port=None, also=()):
         super().__init__(directory)
         self.known_address = address
+        self.also = also  # further addresses, for its descriptor
         self.listen_at(port or free_port())
 
     def listen_at(self, port):
@@ -33,7 +34,8 @@ class Server(authority.Server):
         self.words = ["--listen", f"{self.known_address}:{port}"]
 
     def init(self):
-        authority.run("init", "--dir", self.path, "--root-out", self.root, "--address", self.url).expect(0)
+        addresses = [word for url in (self.url, *self.also) for word in ("--address", url)]
+        authority.run("init", "--dir", self.path, "--root-out", self.root, *addresses).expect(0)
         return self
 
     def admin(self, verb, *words):
@@ -61,10 +63,10 @@ class Server(authority.Server):
 
 
 @contextlib.contextmanager
-def running(address="127.0.0.1", port=None, **options):
+def running(address="127.0.0.1", port=None, also=(), **options):
     """The options are those of subprocess.Popen."""
     directory = authority.make_directory()
-    server = Server(directory, address, port)
+    server = Server(directory, address, port, also)
     try:
         server.init().start(**options)
         yield server

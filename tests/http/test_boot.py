@@ -1,8 +1,13 @@
 """husk boot and a real huskd on loopback: away and back, an approval, a prompt beside."""
 
 import contextlib
+import json
 import os
+import re
+import shutil
+import subprocess
 import sys
+import tempfile
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -12,7 +17,9 @@ sys.path.insert(0, HERE)
 import authority
 import husk
 import known_address
+import network
 from host_root import HostRoot
+from job import needs_faults
 from terminal import on_terminal
 
 
@@ -60,6 +67,172 @@ class BootTest(HostRoot):
             console.expect("waiting for approval").expect("recovery key of vault root: ").line(recovery)
             console.expect("vault root is open, by its recovery key")
         self.assertEqual(len(self.authority.requests("pending")), 1)
+
+
+class Placed(HostRoot):
+    """The host in a network of its own, a cable away from its authority."""
+
+    PORT, NAMED_PORT = 4876, 4877
+    NAME = "authority.test"  # no name server knows it
+
+    def setUp(self):
+        super().setUp()
+        self.hub = self.enterContext(network.Namespace())
+        self.place = self.enterContext(self.hub.spoke(1))
+        self.authority = self.enterContext(known_address.running(
+            network.HUB, self.PORT, [f"http://{self.NAME}:{self.NAMED_PORT}"], preexec_fn=self.hub.enter))
+        self.here = {"preexec_fn": self.place.enter}
+        self.json("enroll", self.authority.url, "--token", self.authority.token(), "--name", "web-1", **self.here)
+        self.protect_root("--authority", **self.here)
+
+    def ip(self, words):
+        return subprocess.run(["ip", *words.split()], stdout=subprocess.PIPE, check=True, text=True, **self.here).stdout
+
+    def record(self, **more):
+        """The network of the host, as its agent would have recorded it."""
+        link = {"name": "hub", "mac": re.search("link/ether (\\S+)", self.ip("link show hub"))[1], "mtu": 1500,
+                "addresses": [f"{self.place.address}/24"],
+                "routes": [{"to": "0.0.0.0/0", "via": "10.77.1.1", "onlink": False, "metric": 0}]}
+        self.write(".husk/network.json", json.dumps({"version": 1, "links": [link], "name_servers": [], **more}))
+
+    def switch_off(self):
+        self.call("lock", "root")
+        self.d.remount("ro")
+        self.ip("address flush dev hub")
+        self.ip("link set hub down")
+
+    def is_down(self):
+        return "UP" not in self.ip("link show hub") and "inet" not in self.ip("address show dev hub")
+
+    @contextlib.contextmanager
+    def boot(self, *words, expect=husk.DONE):
+        with on_terminal("boot", "--at", self.d.path, "--console", "/dev/tty", *words, enter=self.place.enter) as console:
+            yield console
+            self.assertEqual(console.end(), expect, console)
+        self.assertTrue(os.statvfs(self.d.path).f_flag & os.ST_RDONLY)
+
+
+@unittest.skipIf(authority.missing(), authority.missing() or "")
+class ErasingTest(Placed):
+    """An erase that was cut short after its mark, so that the authority still has its part."""
+
+    def setUp(self):
+        super().setUp()
+        self.assertTrue(self.call("erase", "root", "--confirm", "root", fault="erase.marked:crash").crashed)
+
+    def keyslots_there(self):
+        return self.authority.admin("host list")["hosts"][0]["keyslots"]
+
+    def check_erased(self, console):
+        console.expect("has destroyed what it had").expect("vault root of this host is erased").expect("does not boot")
+        self.assertEqual(self.state("root"), "erased")
+        self.assertEqual(self.keyslots_there(), 0)
+
+    @needs_faults
+    def test_the_network_that_was_recorded_brings_the_authority_to_destroy_its_part(self):
+        self.record()
+        self.switch_off()
+        with self.boot("--network", expect=husk.REFUSED) as console:
+            self.check_erased(console)
+            self.assertNotIn("not finished", console.seen)
+            console.line("shell")
+        self.assertTrue(self.is_down())
+
+    @needs_faults
+    def test_without_one_dhcp_does(self):
+        script = self.beside("dhcp")
+        with open(script, "w", encoding="ascii") as file:
+            file.write("#!/bin/sh -e\nip address add 10.77.1.2/24 dev hub\nip link set hub up\n"
+                       "ip route add default via 10.77.1.1\n")
+        os.chmod(script, 0o700)
+        self.switch_off()
+        with self.boot("--network", "--dhcp", script, expect=husk.REFUSED) as console:
+            console.expect("no network was recorded").expect("trying DHCP")
+            self.check_erased(console)
+            console.line("shell")
+        self.assertTrue(self.is_down())
+
+    @needs_faults
+    def test_while_no_authority_answers_it_stays_erasing_and_opens_for_nobody(self):
+        self.record()
+        self.authority.end()
+        self.switch_off()
+        with self.boot("--network", expect=husk.REFUSED) as console:
+            console.expect("stays erasing").expect("does not boot")
+            self.assertNotIn("is erased", console.seen)
+            self.assertEqual(os.listdir(self.path(".husk/vaults/root/keyslots")), [])
+            self.assertEqual(self.state("root"), "erasing")
+            refused = self.json("unlock", "root", "--recovery-key-file", self.recovery, expect=husk.REFUSED)
+            self.assertEqual(refused["error"]["code"], "erased")
+            self.authority.start(preexec_fn=self.hub.enter)
+            self.check_erased(console)
+            console.line("shell")
+
+
+@unittest.skipIf(authority.missing(), authority.missing() or "")
+class NamesTest(Placed):
+    def test_where_no_name_server_answers_it_is_asked_at_the_address_that_was_recorded(self):
+        self.authority.unlock_by("auto")
+        self.authority.end()
+        self.authority.listen_at(self.NAMED_PORT)
+        self.authority.start(preexec_fn=self.hub.enter)
+        # Of what is no address nothing comes.
+        self.record(authorities={self.NAME: ["no address", 7, network.HUB], "other.test": "192.0.2.1"})
+        self.switch_off()
+        with self.boot("--network") as console:
+            console.expect("vault root is open, by its authority")
+        self.assertTrue(self.is_down())
+
+
+@unittest.skipIf(authority.missing(), authority.missing() or "")
+class RecordTest(unittest.TestCase):
+    """A host whose root is a directory, so that what it records is its own, and so is /etc/hosts."""
+
+    def test_what_the_name_of_an_authority_stands_for_is_recorded_and_of_use_without_name_servers(self):
+        self.root = self.enterContext(tempfile.TemporaryDirectory(prefix="husk-test-"))
+        for name in ".husk", "etc", "run":
+            os.mkdir(os.path.join(self.root, name), 0o700)
+        shutil.copy(husk.PROGRAM, os.path.join(self.root, "husk"))
+        self.write("etc/hosts", f"{network.HUB} authority.test\n")
+        self.write("etc/resolv.conf", f"nameserver {network.HUB}\n")  # nobody listens there
+        hub = self.enterContext(network.Namespace())
+        self.place = self.enterContext(hub.spoke(1))
+        server = self.enterContext(known_address.running(network.HUB, 4876, ["http://authority.test:4877"],
+                                                         preexec_fn=hub.enter))
+        self.husk("enroll", server.url, "--token", server.token(), "--name", "web-1")
+        self.assertEqual(self.recorded()["authorities"], {})
+        self.assertEqual(self.recorded()["links"][0]["addresses"], ["10.77.1.2/24"])
+
+        server.end()
+        server.listen_at(4877)  # from now on at its other address
+        server.start(preexec_fn=hub.enter)
+        self.husk("ticket")
+        self.assertEqual(self.recorded()["authorities"], {"authority.test": [network.HUB]})
+        before = os.stat(self.path(".husk/network.json"))
+        self.write("etc/hosts", "")
+        self.husk("ticket")
+        self.assertEqual(os.stat(self.path(".husk/network.json")).st_ino, before.st_ino)
+
+    def path(self, name):
+        return os.path.join(self.root, name)
+
+    def write(self, name, text):
+        with open(self.path(name), "w", encoding="ascii") as file:
+            file.write(text)
+
+    def enter(self):
+        self.place.enter()
+        os.chroot(self.root)
+        os.chdir("/")
+
+    def husk(self, *words):
+        done = subprocess.run(["/husk", *words], preexec_fn=self.enter, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                              text=True, timeout=60)
+        self.assertEqual(done.returncode, husk.DONE, done.stderr)
+
+    def recorded(self):
+        with open(self.path(".husk/network.json"), encoding="utf-8") as file:
+            return json.load(file)
 
 
 if __name__ == "__main__":

@@ -43,17 +43,19 @@ class RootGuest(guest.Guest):
 
     PASSPHRASE = "correct horse battery"
 
-    def __init__(self, name, **options):
+    def __init__(self, name, like=None, **options):
+        """like: another one that is switched off, whose disk and initramfs are copied instead of the image's."""
         self.undo = Undo()
         self.scratch = pathlib.Path(disk.scratch(self.undo))
         self.recovery = self.scratch / "recovery"
         self.passphrase = self.scratch / "passphrase"
         self.passphrase.write_text(self.PASSPHRASE + "\n")
-        base = guest.find_image()
+        base = like.scratch if like else guest.find_image()
         self.disk_image = self.scratch / "root.ext4"
         disk.run("cp", "--sparse=always", base / "root.ext4", self.disk_image)
         self.disk_image.chmod(0o600)
-        shutil.copy(base / "vmlinuz", self.scratch)
+        for name_of_copy in ("vmlinuz", "initrd.img") if like else ("vmlinuz",):
+            shutil.copy(base / name_of_copy, self.scratch)
         super().__init__(name, image=self.scratch, **options)
         self.remove_disk("root")
         self.add_disk("root", self.disk_image)

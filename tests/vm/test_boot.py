@@ -127,9 +127,9 @@ class BootTest(unittest.TestCase):
         guest.kill()
         with guest.attached() as root:
             state = husk.run("status", "root", "--at", root, json=True).document["result"]["vaults"][0]
-            # Until the authority has destroyed its part as well it goes on at every boot.
-            self.assertIn(state["state"], ("erasing", "erased"))
+            self.assertEqual(state["state"], "erased")
             self.assertEqual(os.listdir(f"{root}/.husk/vaults/root/keyslots"), [])
+        self.assertEqual(self.server.admin("host list")["hosts"][0]["keyslots"], 0)
 
 
 if __name__ == "__main__":

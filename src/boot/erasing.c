@@ -1,0 +1,143 @@
+#include "boot/erasing.h"
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "erase/erase.h"
+
+/* True for the first time. */
+static bool is_new(struct erasing *erasing, const char *kind, const char *subject, const char *text)
+{
+    const size_t before = erasing->said.count;
+    finding_add(&erasing->said, FINDING_TELLS, kind, subject, "", "%s", text);
+    return erasing->said.count > before;
+}
+
+static void say_once(struct erasing *erasing, const char *line)
+{
+    if (is_new(erasing, "line", "", line))
+        consoles_say(erasing->consoles, "%s", line);
+}
+
+static void on_truth(void *context, const char *line)
+{
+    say_once(context, line);
+}
+
+static bool may_try_another_way(const struct erasing *erasing)
+{
+    return online_may_try_recorded(&erasing->online) || online_may_try_dhcp(&erasing->online);
+}
+
+static bool is_not_reached(const struct finding *finding)
+{
+    return !strcmp(finding->kind, "authority-not-reached");
+}
+
+/* While there is another way to an authority it is tried before anything is told; what cannot be found
+ * again is. Times in findings move on, so that all but reasons are known by their subject. */
+static void tell_findings(struct erasing *erasing, const struct finding_list *findings, bool goes_on)
+{
+    for (size_t i = 0; i < findings->count; i++) {
+        const struct finding *finding = &findings->items[i];
+        const char *known_by = is_not_reached(finding) ? finding->cause : "";
+        if ((!goes_on || !strcmp(finding->kind, "progress-not-kept")) &&
+            is_new(erasing, finding->kind, finding->subject, known_by))
+            consoles_say(erasing->consoles, "%s: %s", finding->subject, finding->cause);
+    }
+}
+
+static bool has_not_reached(const struct finding_list *findings)
+{
+    for (size_t i = 0; i < findings->count; i++)
+        if (is_not_reached(&findings->items[i]))
+            return true;
+    return false;
+}
+
+/* True when an authority was not reached. */
+static bool go_on_one(struct erasing *erasing, struct vault *vault)
+{
+    const struct report report = {.truth = on_truth, .context = erasing};
+    struct erase_result result = {.key_destruction = ERASE_UNKNOWN, .plaintext_before = ERASE_UNKNOWN};
+    struct error why = ERROR_NONE;
+    _cleanup_(finding_list_done) struct finding_list findings = {0};
+    _cleanup_(close_fdp) int lock_fd = -1, husk_fd = -1;
+    _cleanup_(client_closep) struct client *client = NULL;
+    enum error_code code = vault_take_lock(vault->filesystem, VAULT_LOCK_EXISTING, &lock_fd, &husk_fd, &why);
+    if (!code && online_open_client(erasing->options->at, &client, NULL))
+        client = NULL; /* its authorities then count as not reached */
+    if (!code)
+        code = erase_vault(vault, client, erasing->options->at, clock_system(), &report, &result, &findings,
+                           &why);
+    const bool waits = has_not_reached(&findings), goes_on = waits && may_try_another_way(erasing);
+    tell_findings(erasing, &findings, goes_on);
+    if (vault->mark == VAULT_ERASED)
+        consoles_say(erasing->consoles, "vault %s: the erase is finished; key destruction %s", vault->name,
+                     erase_verdict_word(result.key_destruction));
+    if (code && !goes_on)
+        say_once(erasing, why.message);
+    erase_result_done(&result);
+    return waits && vault->mark == VAULT_ERASING;
+}
+
+static bool go_on_all(struct erasing *erasing)
+{
+    bool waits = false;
+    for (size_t i = 0; i < erasing->count; i++)
+        if (erasing->vaults[i]->mark == VAULT_ERASING)
+            waits |= go_on_one(erasing, erasing->vaults[i]);
+    return waits;
+}
+
+static void try_another_way(struct erasing *erasing)
+{
+    struct error why = ERROR_NONE;
+    enum error_code code;
+    if (online_may_try_recorded(&erasing->online)) {
+        consoles_say(erasing->consoles, "an authority has to destroy its part: setting up the network");
+        code = online_try_recorded(&erasing->online, &why);
+    } else {
+        consoles_say(erasing->consoles, ONLINE_TRYING_DHCP);
+        code = online_try_dhcp(&erasing->online, &why);
+    }
+    if (code)
+        say_once(erasing, why.message);
+}
+
+void erasing_begin(const struct boot_options *options, struct consoles *consoles, struct vault *const *vaults,
+                   size_t count, struct erasing *ret_erasing)
+{
+    struct error why = ERROR_NONE;
+    *ret_erasing = (struct erasing){.options = options,
+                                    .consoles = consoles,
+                                    .vaults = vaults,
+                                    .count = count,
+                                    .online.options = options};
+    if (online_begin(options, &ret_erasing->online, &why))
+        say_once(ret_erasing, why.message);
+}
+
+void erasing_go_on(struct erasing *erasing)
+{
+    while ((erasing->waits = go_on_all(erasing)) && may_try_another_way(erasing))
+        try_another_way(erasing);
+    for (size_t i = 0; i < erasing->count; i++) {
+        const struct vault *vault = erasing->vaults[i];
+        if (vault->mark == VAULT_ERASED)
+            consoles_say(
+                erasing->consoles,
+                "vault %s of this host is erased: its key is destroyed, and nothing opens it any more",
+                vault->name);
+        else if (vault->mark == VAULT_ERASING)
+            consoles_say(erasing->consoles,
+                         "vault %s of this host stays erasing: nothing opens it here any more, but its erase "
+                         "is not finished. It is tried again while this machine is on, and at its next boot",
+                         vault->name);
+    }
+}
+
+void erasing_end(struct erasing *erasing)
+{
+    online_end(&erasing->online);
+    finding_list_done(&erasing->said);
+}

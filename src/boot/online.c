@@ -1,0 +1,55 @@
+#include "boot/online.h"
+
+/* For a card to appear and to have a carrier. */
+enum { NETWORK_PATIENCE_S = 15 };
+
+enum error_code online_begin(const struct boot_options *options, struct online *ret_online,
+                             struct error *reterr)
+{
+    struct online online = {.options = options};
+    enum error_code code =
+        options->network == BOOT_NETWORK_RECORDED ? network_open(&online.network, reterr) : OK;
+    if (!code)
+        *ret_online = online;
+    return code;
+}
+
+bool online_may_try_recorded(const struct online *online)
+{
+    return online->network && !online->tried_recorded;
+}
+
+bool online_may_try_dhcp(const struct online *online)
+{
+    return online->network && online->options->dhcp && !online->tried_dhcp;
+}
+
+enum error_code online_try_recorded(struct online *online, struct error *reterr)
+{
+    online->tried_recorded = true;
+    return network_apply(online->network, online->options->at, NETWORK_PATIENCE_S, reterr);
+}
+
+enum error_code online_try_dhcp(struct online *online, struct error *reterr)
+{
+    online->tried_dhcp = true;
+    return network_run(online->options->dhcp, reterr);
+}
+
+enum error_code online_open_client(const char *at, struct client **ret_client, struct error *reterr)
+{
+    _cleanup_(client_closep) struct client *client = NULL;
+    _cleanup_(json_freep) json_t *names = NULL;
+    enum error_code code = client_open(at, &client, reterr);
+    if (!code && network_read_names(at, &names, NULL) == OK) /* of a damaged record the network tells */
+        code = client_names_give(client, names, reterr);
+    if (!code)
+        *ret_client = TAKE(client);
+    return code;
+}
+
+void online_end(struct online *online)
+{
+    network_undo(online->network);
+    online->network = NULL;
+}
