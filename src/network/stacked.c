@@ -52,10 +52,23 @@ bool link_is_type(struct rtnl_link *link, const char *wanted)
     return type && !strcmp(type, wanted);
 }
 
+/* /sys shows the network namespace it was mounted in: elsewhere another link may have that name. */
+static bool is_in_sysfs(struct rtnl_link *link)
+{
+    char index[SYSFS_TEXT], shown[SYSFS_TEXT], mac[SYSFS_TEXT];
+    snprintf(index, sizeof(index), "%d", rtnl_link_get_ifindex(link));
+    return read_sysfs(rtnl_link_get_name(link), "ifindex", shown) && !strcmp(shown, index) &&
+           read_sysfs(rtnl_link_get_name(link), "address", shown) && rtnl_link_get_addr(link) &&
+           !strcmp(shown, nl_addr2str(rtnl_link_get_addr(link), mac, sizeof(mac)));
+}
+
 static enum error_code record_bond(struct nl_cache *links, struct rtnl_link *bond, json_t *object,
                                    struct error *reterr)
 {
     char text[SYSFS_TEXT], file[SYSFS_TEXT];
+    if (!is_in_sysfs(bond))
+        return error_set(reterr, ERR_NOT_FOUND, 0, "the bond %s is not to be seen in /sys",
+                         rtnl_link_get_name(bond));
     json_t *ports = json_array(), *options = json_object();
     for (size_t i = 0; i < ARRAY_SIZE(bond_options); i++) {
         snprintf(file, sizeof(file), "bonding/%s", bond_options[i]);
@@ -246,6 +259,8 @@ static enum error_code make_bond(struct nl_sock *socket, json_t *object, const s
         code = link_wait(socket, key, LINK_THERE, deadline_ns, &links, &made, reterr);
     if (code)
         return code;
+    if (!is_in_sysfs(made))
+        return error_set(reterr, ERR_FAILED, 0, "the bond %s is not to be seen in /sys", key->name);
     set_options(key, options);
     error_set(&why, ERR_NOT_FOUND, 0, NETWORK_FILE ": a bond without ports");
     for (size_t i = 0; i < json_array_size(ports) && why.code != ERR_INTERRUPTED; i++)
