@@ -88,5 +88,6 @@ def run(rounds):
     say(line("husk, from the mounted root to the key", shares))
     say(line("the whole boot, encrypted root", wholes))
     say(line("the whole boot, the same guest unencrypted", plains))
+    say("  (an authority that heard of an earlier boot in the last minutes first asks whether that still runs: 3 s more)")
     share = statistics.median(shares)
     say(f"  husk's own share: {share:.2f} s, goal: at most {GOAL_S:g}, {'reached' if share <= GOAL_S else 'NOT reached'}")

@@ -159,17 +159,19 @@ static enum error_code stay(struct boot *boot, const char *why, struct erasing *
             consoles_say(&boot->consoles,
                          "%s. Switch the machine off, or type " WORD_SHELL " to look around.", why);
         consoles_waited(&boot->consoles, waited);
-        const int ready = poll(waited, boot->consoles.count, erasing && erasing->waits ? pause_ms : -1);
+        const bool goes_on = erasing && erasing->waits;
+        const int ready = poll(waited, boot->consoles.count, goes_on ? pause_ms : -1);
         if (ready < 0 && errno != EINTR)
             return error_set(reterr, ERR_FAILED, errno, "cannot wait for the consoles");
-        if (ready == 0) {
+        says = ready > 0;
+        if (ready == 0 && goes_on) {
             erasing_go_on(erasing);
+            says = !erasing->waits;
             pause_ms = pause_ms * 2 < PAUSE_MOST_MS ? pause_ms * 2 : PAUSE_MOST_MS;
         }
         code = consoles_take(&boot->consoles, waited, &line, reterr);
         if (!code && line && is_word(line, WORD_SHELL))
             return OK;
-        says = ready > 0 || (ready == 0 && !erasing->waits);
     }
     return code;
 }

@@ -13,7 +13,7 @@ struct online {
     bool tried_recorded, tried_dhcp;
 };
 
-#define ONLINE_TRYING_DHCP "no authority can be reached over the network that was recorded; trying DHCP"
+#define ONLINE_TRYING_DHCP "no authority can be reached so far; trying DHCP"
 
 /* Look at the cards before anything is done to them. */
 must_check enum error_code online_begin(const struct boot_options *options, struct online *ret_online,

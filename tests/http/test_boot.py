@@ -226,7 +226,8 @@ class RecordTest(unittest.TestCase):
         os.chdir("/")
 
     def husk(self, *words):
-        done = subprocess.run(["/husk", *words], preexec_fn=self.enter, stderr=subprocess.PIPE, text=True, timeout=60)
+        done = subprocess.run(["/husk", *words], preexec_fn=self.enter, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                              text=True, timeout=60)
         self.assertEqual(done.returncode, husk.DONE, done.stderr)
 
     def recorded(self):
