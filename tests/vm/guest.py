@@ -81,7 +81,7 @@ class Guest:
         self.memory_mb = memory_mb
         self.cpus = cpus
         self.image = pathlib.Path(image).resolve() if image else find_image()
-        # Tests that boot something else replace these before start(); without a kernel it is the disk that boots.
+        # Tests that boot something else replace these before start().
         self.kernel = self.image / "vmlinuz"
         self.initrd = self.image / "initrd.img"
         self.append = f"root=/dev/vda ro console=ttyS0 mitigations=off {append}"
@@ -152,8 +152,7 @@ class Guest:
                    "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(self.cpus), "-m", str(self.memory_mb),
                    # A second boot in the same process costs more than twice the first, so a reset ends it too.
                    "-action", "reboot=shutdown",
-                   "-display", "none",
-                   *(["-kernel", self.kernel, "-initrd", self.initrd, "-append", self.append] if self.kernel else []),
+                   "-display", "none", "-kernel", self.kernel, "-initrd", self.initrd, "-append", self.append,
                    "-chardev", f"socket,id=console,fd={console_fd},logfile={self.console_log},logappend=on",
                    "-serial", "chardev:console",
                    "-chardev", f"socket,id=agent,fd={agent_fd}",

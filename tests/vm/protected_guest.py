@@ -10,9 +10,7 @@
 
 import contextlib
 import os
-import pathlib
 import shutil
-import subprocess
 import sys
 import unittest
 
@@ -20,7 +18,6 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 import authority
 import disk
-import guest
 import husk
 import known_address
 from root_guest import PATIENCE_S, RootGuest, build_package
@@ -46,21 +43,6 @@ def only_in_the_long_form():
     unless_missing()
 
 
-def apt_install(root, run, packages):
-    """With this machine's way to the mirror, and without starting any of it."""
-    told = subprocess.run(["apt-config", "shell", "P", "Acquire::http::Proxy"], capture_output=True, text=True, check=True).stdout
-    proxy = told.partition("=")[2].strip().strip("'")
-    apt = f"apt-get -q -y -o Acquire::http::Proxy={proxy or 'DIRECT'}"
-    never, names = pathlib.Path(root, "usr/sbin/policy-rc.d"), pathlib.Path(root, "etc/resolv.conf")
-    before = names.read_bytes() if names.exists() else b""
-    never.write_text("#!/bin/sh\nexit 101\n")
-    never.chmod(0o755)
-    names.write_bytes(pathlib.Path("/etc/resolv.conf").read_bytes())
-    run(f"{apt} update; {apt} --no-install-recommends install {' '.join(packages)}; apt-get clean; rm -rf /var/lib/apt/lists/*")
-    names.write_bytes(before)
-    never.unlink()
-
-
 class Server(known_address.Server):
     """At an address that is there out here, and at the one by which a guest reaches it."""
 
@@ -80,24 +62,19 @@ class ProtectedGuest(RootGuest):
         super().__init__(name, **{"network": True, "append": PATIENT, **options})
         self.server = self.new_server()
 
-    def new_server(self, *addresses):
+    def new_server(self):
         server = self.server_class(authority.make_directory())
         self.undo.push(shutil.rmtree, server.directory)
         self.undo.push(server.end)
-        server.init(*addresses).start()
+        server.init().start()
         server.unlock_by("auto")
         return server
 
-    def prepare(self, *protect, furnish=None):
-        """The words are for protect beside authority and recovery key; furnish(root, run) works in the chroot."""
-        if furnish:
-            with self.chroot() as (root, run):
-                furnish(root, run)
-        self.package = build_package()
-        self.install(self.package)
+    def prepare(self):
+        self.install(build_package())
         with self.attached() as root:
             self.enrol(root, self.server)
-            self.protect(root, "--authority", *protect, "--recovery-out", self.recovery)
+            self.protect(root, "--authority", "--recovery-out", self.recovery)
 
     def enrol(self, root, server):
         token = self.scratch / "token"
@@ -111,7 +88,12 @@ class ProtectedGuest(RootGuest):
             yield root
 
     def keep(self):
-        self._copy(self.scratch / "kept", self.disk_image, self.server.directory)
+        kept = self.scratch / "kept"
+        kept.mkdir()
+        self.server.end()
+        disk.run("cp", "-a", self.server.directory, kept / "authority")
+        self.server.start()
+        disk.run("cp", "--sparse=always", self.disk_image, kept / "disk")
 
     def put_back(self):
         kept = self.scratch / "kept"
@@ -122,30 +104,6 @@ class ProtectedGuest(RootGuest):
         disk.run("cp", "--sparse=always", kept / "disk", self.disk_image)
         self.server.start()
 
-    def _copy(self, directory, image, server):
-        directory.mkdir()
-        self.server.end()
-        disk.run("cp", "-a", server, directory / "authority")
-        self.server.start()
-        disk.run("cp", "--sparse=always", image, directory / "disk")
-
-    def copy_disk(self, name):
-        """Another machine with a copy of the disk as it is now, running or not."""
-        image = self.scratch / f"{name}.ext4"
-        disk.run("cp", "--sparse=always", self.disk_image, image)
-        image.chmod(0o600)
-        copy = guest.Guest(name, image=self.scratch, network=self.network)
-        self.undo.push(copy.close)
-        copy.remove_disk("root")
-        copy.add_disk("root", image)
-        return copy
-
-    def take_kernel(self, version):
-        """What is booted from now on: that kernel of the disk's /boot, with its initramfs."""
-        with self.attached() as root:
-            shutil.copy(f"{root}/boot/vmlinuz-{version}", self.scratch / "vmlinuz")
-            shutil.copy(f"{root}/boot/initrd.img-{version}", self.scratch / "initrd.img")
-
     def boots(self, by="its authority"):
         self.boot()
         self.is_opened(by)
@@ -153,14 +111,6 @@ class ProtectedGuest(RootGuest):
     def is_opened(self, by="its authority"):
         self.expect(f"vault root is open, by {by}")
         self.wait_ready(PATIENCE_S)
-
-    def ends_by_reboot(self):
-        """An orderly reboot from inside, until the machine is off."""
-        self._end_by(b"systemctl reboot --no-block", "guest-reset", PATIENCE_S)
-
-    def reboots(self, by="its authority"):
-        self.ends_by_reboot()
-        self.boots(by)
 
     def prompted(self):
         self.expect("recovery key of vault root: ")

@@ -6,18 +6,35 @@ Each test leaves the guest switched off and its disk as the next may find it, in
 # runs alone
 
 import os
+import sys
 import unittest
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "http"))
+
+import authority
 import husk
-from protected_guest import ProtectedGuest, unless_missing
-from root_guest import PATIENCE_S
+from protected_guest import Server
+from root_guest import PATIENCE_S, RootGuest, build_package
+
+LONG = os.environ.get("HUSK_TEST_LONG")
 
 
 def setUpModule():
-    unless_missing()
-    BootTest.guest = guest = unittest.enterModuleContext(ProtectedGuest("boot"))
-    BootTest.server = guest.server
-    guest.prepare("--passphrase-file", guest.passphrase, "--allow-bypass")
+    reason = husk.missing() or authority.missing()
+    if reason:
+        raise unittest.SkipTest(reason)
+    server = Server(authority.make_directory())
+    unittest.addModuleCleanup(server.end)
+    server.init().start()
+    BootTest.server = server
+    BootTest.guest = guest = unittest.enterModuleContext(RootGuest("boot", network=True))
+    guest.install(build_package())
+    with guest.attached() as root:
+        token = guest.scratch / "token"
+        token.write_text(server.token())
+        husk.ok("enroll", server.url, "--token-file", token, "--name", "web-1", "--at", root)
+        guest.protect(root, "--authority", "--passphrase-file", guest.passphrase, "--allow-bypass", "--recovery-out",
+                      guest.recovery)
 
 
 class BootTest(unittest.TestCase):
