@@ -73,7 +73,8 @@ static enum error_code note_authority(const struct keyslot_id *id, const struct 
     (void)why;
     (void)reterr;
     for (size_t i = 0; keyslot && i < keys->authority_count; i++)
-        if (!memcmp(keys->authorities[i]->id, keyslot->authority.bytes, sizeof(keyslot->authority.bytes)))
+        if (keys->authorities[i] &&
+            !memcmp(keys->authorities[i]->id, keyslot->authority.bytes, sizeof(keyslot->authority.bytes)))
             keys->authorities[i] = NULL;
     return OK;
 }
