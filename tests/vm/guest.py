@@ -130,7 +130,8 @@ class Guest:
         if self.running():
             self.monitor("blockdev-add", node)
             self.monitor("device_add", device)
-            self.check(f"udevadm settle --timeout 60 --exit-if-exists={self.disk(name)} && test -b {self.disk(name)}")
+            # The kernel takes its time to see the card: until then udev has nothing to settle.
+            self.check(f"for _ in $(seq 600); do test -b {self.disk(name)} && exit 0; sleep 0.1; done; exit 1")
         self._disks[name] = (node, device)
 
     def remove_disk(self, name):
