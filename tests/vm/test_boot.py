@@ -68,9 +68,9 @@ class BootTest(unittest.TestCase):
         opened = guest.console.text()
         guest.wait_ready(PATIENCE_S)
         self.assertNotIn("DHCP", opened.split("husk:", 1)[1])
-        self.assertIn("10.0.2.15/24", guest.check("ip -br addr show dev ens2"))
         # The system's own configuration has the card: what the boot had set is gone.
-        self.assertEqual(guest.check("networkctl --no-legend list ens2").split()[-1], "configured")
+        guest.check("until networkctl --no-legend list ens2 | grep -qw configured; do sleep 1; done", PATIENCE_S)
+        self.assertIn("10.0.2.15/24", guest.check("ip -br addr show dev ens2"))
         self.assertEqual(guest.check("cat /proc/mounts | grep -c ' / ext4 rw'").strip(), "1")
         guest.power_off()
 
