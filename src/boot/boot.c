@@ -47,15 +47,18 @@ static void keep_needed(struct boot *boot)
 {
     struct vault_list *list = &boot->vaults;
     size_t kept = 0;
+    /* Each is looked at beside all of them, so none is freed before the end. */
     for (size_t i = 0; i < list->count; i++) {
-        if (list->items[i]->damage.code)
-            consoles_say_error(&boot->consoles, &list->items[i]->damage);
-        if (needed_is(list->items[i]))
-            list->items[kept++] = list->items[i];
-        else
-            vault_free(list->items[i]);
+        struct vault *vault = list->items[i];
+        if (vault->damage.code)
+            consoles_say_error(&boot->consoles, &vault->damage);
+        if (needed_is(vault, list)) {
+            list->items[i] = list->items[kept];
+            list->items[kept++] = vault;
+        }
     }
-    list->count = kept;
+    while (list->count > kept)
+        vault_free(list->items[--list->count]);
 }
 
 static enum error_code look(struct boot *boot, struct error *reterr)

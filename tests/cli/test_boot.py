@@ -125,6 +125,43 @@ class BootTest(HostRoot):
             console.expect("vault root: ").line(self.recovery_key()).expect("vault root is open")
             self.assertEqual(console.end(), husk.DONE)
 
+    def with_another_vault(self):
+        """On the filesystem of the root, but nothing a boot needs."""
+        self.d.remount("rw")
+        self.call("protect", self.path("data"), "--vault", "other", "--keyfile", self.keyfile, "--skip-free-space",
+                  expect=husk.DONE)
+        self.call("lock", "other", expect=husk.DONE)
+
+    def opens_all_the_same(self):
+        self.d.remount("ro")
+        with self.boot() as console:
+            console.expect("vault root: ").line(self.recovery_key()).expect("vault root is open")
+            self.assertEqual(console.end(), husk.DONE)
+        self.lock_all()
+
+    def test_another_vault_that_is_erased_or_of_which_nothing_is_left_stops_no_boot(self):
+        self.with_another_vault()
+        self.call("erase", "other", "--confirm", "other", expect=husk.DONE)
+        self.opens_all_the_same()
+        self.d.remount("rw")
+        other = self.path(".husk/vaults/other")
+        with open(f"{other}/vault.json", "wb") as file:
+            file.write(b"{")
+        self.opens_all_the_same()
+        self.d.remount("rw")
+        shutil.rmtree(f"{other}/private", ignore_errors=True)
+        self.opens_all_the_same()
+
+    def test_a_root_whose_vault_says_nothing_any_more_is_waited_at(self):
+        self.d.remount("rw")
+        with open(self.path(".husk/vaults/root/vault.json"), "wb") as file:
+            file.write(b"{")
+        shutil.rmtree(self.path(".husk/vaults/root/private"))
+        self.d.remount("ro")
+        with self.boot() as console:
+            console.expect("the root cannot be opened").line("shell")
+            self.assertEqual(console.end(), husk.REFUSED)
+
     @needs_faults
     def test_an_erase_that_was_begun_is_finished_and_nothing_opens(self):
         self.d.remount("rw")
