@@ -166,7 +166,6 @@ enum error_code clerk_destroy_old(struct clerk *clerk, struct error *reterr)
         clerk->has_old_keyring = clerk->has_told_old = false;
         return OK;
     }
-    clerk->old_again_ns = clock_monotonic_ns() + DESTROY_AGAIN_NS;
     if (!clerk->has_told_old) {
         snprintf(line, sizeof(line),
                  "an earlier keyring is not destroyed, and no erase is done before it is: %s", why.message);
@@ -356,13 +355,20 @@ static void deliver(struct clerk *clerk, struct batch *batch, enum error_code fa
     }
 }
 
-/* Whoever asked for an erase is told how far it is. */
-static enum error_code carry_out(struct clerk *clerk, struct error *reterr)
+/* Whoever asked for an erase is told how far it is. What failed is not tried with every batch: a medium that
+ * takes no writes takes its time to say so, and every host would wait for it. */
+static enum error_code carry_out(struct clerk *clerk, bool is_asked_for, struct error *reterr)
 {
-    if (!erasing_carry_out(clerk, reterr))
+    if ((!clerk->has_erases && !clerk->has_old_keyring) ||
+        (!is_asked_for && clock_monotonic_ns() < clerk->again_ns))
         return OK;
+    enum error_code code =
+        clerk->has_erases ? erasing_carry_out(clerk, reterr) : clerk_destroy_old(clerk, reterr);
+    if (!code)
+        return OK;
+    clerk->again_ns = clock_monotonic_ns() + DESTROY_AGAIN_NS;
     error_prefix(reterr, "what is to be erased opens no more, but not all of it is destroyed");
-    error_remedy(reterr, "it is tried again at the next erase and at every start");
+    error_remedy(reterr, "it is tried again every few seconds, at the next erase and at every start");
     return reterr->code = ERR_INCOMPLETE;
 }
 
@@ -382,10 +388,8 @@ static void run_batch(struct clerk *clerk, struct job *jobs)
         else if (!clerk->has_trouble && sql_total_changes(clerk->sql) != changes_before)
             clerk_tell_over(clerk);
         deliver(clerk, &batch, code, &error);
-        if (!code && clerk->has_erases)
-            code = carry_out(clerk, &error);
-        if (!code && clerk->has_old_keyring && clock_monotonic_ns() >= clerk->old_again_ns)
-            (void)!clerk_destroy_old(clerk, NULL);
+        if (!code)
+            code = carry_out(clerk, batch.first != NULL, &error);
         if (code)
             deliver(clerk, &batch, code, &error);
     } while (batch.first);

@@ -44,7 +44,7 @@ struct clerk {
     bool has_erases;      /* an erase was begun and is not carried out yet */
     bool has_old_keyring; /* another generation is still to be destroyed: no other is written before */
     bool has_told_old;    /* that it could not be */
-    int64_t old_again_ns; /* when it is tried again */
+    int64_t again_ns;     /* when what was left to destroy is tried again, unless an erase is asked for */
 
     struct workers *workers;
     struct job *waiting; /* held polls and opens */
