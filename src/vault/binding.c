@@ -132,14 +132,24 @@ static enum error_code find_keyslot(struct settling *settling, struct error *ret
     return code ? code : directory_list(vaults_fd, look_in, settling, reterr);
 }
 
-/* A name that is no id is what a crash left of writing one: the next write of it removes it. */
+/* What is no id as it is written here is what a crash left of writing one: the next write of it removes it.
+ */
+static bool parse_name(const char *name, struct keyslot_id *ret_id)
+{
+    char text[ID_TEXT_SIZE];
+    if (text_parse_hex(name, ret_id->bytes, sizeof(ret_id->bytes), NULL))
+        return false;
+    text_format_hex(text, ret_id->bytes, sizeof(ret_id->bytes));
+    return !strcmp(name, text); /* the keyslot is looked for by this name */
+}
+
 static enum error_code settle_one(const char *name, void *context, struct error *reterr)
 {
     struct settling *settling = context;
     _cleanup_(buffer_done) struct buffer text = {.maximum = BINDING_FILE_MAXIMUM};
     struct keyslot_id id;
     struct authority_id authority;
-    if (text_parse_hex(name, id.bytes, sizeof(id.bytes), NULL))
+    if (!parse_name(name, &id))
         return OK;
     settling->name = name;
     enum error_code code = find_keyslot(settling, reterr);
@@ -172,7 +182,7 @@ static enum error_code see_any(const char *name, void *context, struct error *re
 {
     struct keyslot_id id;
     (void)reterr;
-    if (!text_parse_hex(name, id.bytes, sizeof(id.bytes), NULL))
+    if (parse_name(name, &id))
         *(bool *)context = true;
     return OK;
 }

@@ -101,6 +101,15 @@ class BindingTest(HostTest):
                   "--skip-free-space", expect=husk.DONE)
         self.assertEqual((self.scalars(), self.bindings()), (1, []))
 
+    def test_a_note_by_another_spelling_of_the_name_destroys_nothing(self):
+        self.enroll()
+        self.protect()
+        self.killed_adding("vault.keyslot.written")
+        note = self.path(".husk/bindings", self.bindings()[0])
+        os.rename(note, os.path.join(os.path.dirname(note), os.path.basename(note).upper()))
+        self.json("keyslot add", "v", "--with-keyfile", self.keyfile, "--recovery-out", self.beside("recovery"))
+        self.assertEqual((self.scalars(), len(self.on_disk())), (1, 1))
+
     def add_damage(self):
         with open(self.path(".husk/vaults/v/vault.json"), "r+b") as file:
             file.truncate(100)
