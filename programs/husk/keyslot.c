@@ -119,7 +119,11 @@ static enum error_code tell_keyfiles(struct run *run, const struct vault *vault,
     struct host_record record = {0};
     json_t *array = json_array();
     run_result(run, "keyfiles", array);
-    enum error_code code = host_read(run->at, &record, reterr);
+    struct error why = ERROR_NONE;
+    enum error_code code = OK;
+    if (host_read(run->at, &record, &why))
+        finding_add(&run->findings, FINDING_TELLS, "host-unreadable", text_shown(run->at), why.remedy,
+                    "where keyfiles are recorded cannot be read: %s", why.message);
     for (size_t i = 0; !code && i < record.keyfile_count; i++) {
         if (memcmp(&record.keyfiles[i].vault, &vault->id, sizeof(vault->id)) != 0)
             continue;

@@ -157,6 +157,11 @@ class RemoveTest(KeyslotTest):
                 self.json("keyslot remove", "v", slot["id"])
         with open(self.path(".husk/host.json")) as file:
             self.assertNotIn("recorded", file.read())
+        with open(self.path(".husk/host.json"), "w") as file:
+            file.write("{")
+        found = self.json("keyslot list", "v")
+        self.assertEqual((len(found["result"]["keyslots"]), found["result"]["keyfiles"]), (1, []))
+        self.assertIn("host-unreadable", document.kinds(found))
 
 
 class ExportTest(KeyslotTest):
