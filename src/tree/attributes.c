@@ -100,12 +100,14 @@ static enum error_code read_value(struct attribute_target target, const char *na
     return OK;
 }
 
+/* *ret_any tells whether there were any. */
 static enum error_code copy_xattrs(struct attribute_target source, struct attribute_target twin,
-                                   struct error *reterr)
+                                   bool *ret_any, struct error *reterr)
 {
     _cleanup_(freep) char *names = NULL;
     size_t length;
     enum error_code code = read_names(source, &names, &length, reterr);
+    *ret_any = names != NULL;
     if (code || !names)
         return code;
     _cleanup_(freep) char *value = malloc(VALUE_MAXIMUM);
@@ -144,14 +146,14 @@ static enum error_code drop_foreign_xattrs(struct attribute_target source, struc
     return code;
 }
 
+static bool same_owner(const struct statx *status, const struct stat *twin_status)
+{
+    return twin_status->st_uid == status->stx_uid && twin_status->st_gid == status->stx_gid;
+}
+
 static enum error_code apply_owner(const struct statx *status, struct attribute_target twin,
                                    struct error *reterr)
 {
-    struct stat now;
-    if (fstatat(twin.fd, "", &now, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0)
-        return error_set(reterr, ERR_FAILED, errno, "cannot look at the twin");
-    if (now.st_uid == status->stx_uid && now.st_gid == status->stx_gid)
-        return OK;
     if (fchownat(twin.fd, "", status->stx_uid, status->stx_gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0)
         return error_set(reterr, ERR_FAILED, errno, "cannot set the owner");
     return OK;
@@ -217,36 +219,43 @@ static enum error_code apply_times(const struct statx *status, struct attribute_
     return failed ? error_set(reterr, ERR_FAILED, errno, "cannot set the times") : OK;
 }
 
-static enum error_code apply_flags(int source, int twin, uint32_t hold_back, struct error *reterr)
+static enum error_code apply_flags(int source, struct attribute_target twin, uint32_t hold_back,
+                                   struct error *reterr)
 {
     uint32_t wanted, now;
     enum error_code code = attributes_get_flags(source, &wanted, reterr);
     if (code)
         return code;
     wanted &= attributes_kept_flags() & ~hold_back;
-    code = attributes_get_flags(twin, &now, reterr);
+    if (wanted == 0 && twin.flagless)
+        return OK;
+    code = attributes_get_flags(twin.fd, &now, reterr);
     if (code || (now & attributes_kept_flags()) == wanted)
         return code;
-    return attributes_set_flags(twin, (now & ~attributes_kept_flags()) | wanted, reterr);
+    return attributes_set_flags(twin.fd, (now & ~attributes_kept_flags()) | wanted, reterr);
 }
 
 enum error_code attributes_apply(struct attribute_target source, const struct statx *status,
-                                 struct attribute_target twin, unsigned features, uint32_t hold_back,
-                                 struct error *reterr)
+                                 struct attribute_target twin, const struct stat *twin_status,
+                                 unsigned features, uint32_t hold_back, struct error *reterr)
 {
-    enum error_code code = apply_owner(status, twin, reterr);
+    const bool owned = same_owner(status, twin_status);
+    bool any_xattr = false;
+    enum error_code code = owned ? OK : apply_owner(status, twin, reterr);
     if (!code)
-        code = copy_xattrs(source, twin, reterr);
+        code = copy_xattrs(source, twin, &any_xattr, reterr);
     if (!code && S_ISDIR(status->stx_mode))
         code = drop_foreign_xattrs(source, twin, reterr);
-    if (!code)
+    /* A change of owner clears bits of the mode, and an ACL is part of it. */
+    if (!code &&
+        (!owned || any_xattr || S_ISDIR(status->stx_mode) || status->stx_mode != twin_status->st_mode))
         code = apply_mode(status, twin, reterr);
     if (!code && !source.path_only && (features & ATTRIBUTES_PROJECT))
         code = apply_project(source.fd, twin.fd, reterr);
     if (!code)
         code = apply_times(status, twin, reterr);
     if (!code && !source.path_only)
-        code = apply_flags(source.fd, twin.fd, hold_back, reterr);
+        code = apply_flags(source.fd, twin, hold_back, reterr);
     return code;
 }
 

@@ -16,6 +16,7 @@
 struct attribute_target {
     int fd;
     bool path_only;
+    bool flagless; /* of a twin: known to have none of the kept flags yet */
 };
 
 enum attribute_features { ATTRIBUTES_PROJECT = 1 }; /* the filesystem has project ids */
@@ -34,11 +35,11 @@ must_check enum error_code attributes_set_flags(int fd, uint32_t flags, struct e
  * other. Both are ordinary descriptors. */
 must_check enum error_code attributes_may_move(int fd, int directory_fd, bool *ret_may, struct error *reterr);
 
-/* Apply all of source's (as status says, the rest read from source) to twin, which is new and owned by root.
- * Flags in hold_back are left out. */
+/* Apply all of source's (as status says, the rest read from source) to twin, which looks as twin_status says.
+ * Flags in hold_back are left out. What is right already costs no call. */
 must_check enum error_code attributes_apply(struct attribute_target source, const struct statx *status,
-                                            struct attribute_target twin, unsigned features,
-                                            uint32_t hold_back, struct error *reterr);
+                                            struct attribute_target twin, const struct stat *twin_status,
+                                            unsigned features, uint32_t hold_back, struct error *reterr);
 
 /* *ret_difference is NULL when all are the same, else a static word for the first that differs: "owner",
  * "mode", "times", "extended attributes", "flags", "project". */

@@ -60,6 +60,11 @@ static void tell(const struct progress *progress, uint64_t bytes)
         progress->advance(bytes, progress->context);
 }
 
+void content_hand_to_disk(int fd, uint64_t offset, uint64_t end)
+{
+    sync_file_range(fd, (off_t)offset, (off_t)(end - offset), SYNC_FILE_RANGE_WRITE);
+}
+
 static enum error_code copy_range(int source, int twin, uint64_t offset, uint64_t end, uint8_t *buffer,
                                   const struct progress *progress, struct error *reterr)
 {
@@ -76,14 +81,54 @@ static enum error_code copy_range(int source, int twin, uint64_t offset, uint64_
         offset += length;
         tell(progress, length);
         if (offset - flushed >= FLUSH_BYTES || offset == end) {
-            /* Only a hint of when: errors of the writing come with the sync that follows. */
-            sync_file_range(twin, (off_t)flushed, (off_t)(offset - flushed), SYNC_FILE_RANGE_WRITE);
+            if (offset > CONTENT_SMALL)
+                content_hand_to_disk(twin, flushed, offset);
             if (dropped < flushed) /* a piece behind, so that the disk is done with it */
                 posix_fadvise(twin, (off_t)dropped, (off_t)(flushed - dropped), POSIX_FADV_DONTNEED);
             dropped = flushed;
             flushed = offset;
         }
     }
+    return OK;
+}
+
+/* Whether no block of it is all zeros, so that none can be a hole or preallocated. */
+static bool every_block_has_data(const uint8_t *bytes, size_t length, size_t block_size)
+{
+    static const uint8_t zeros[256];
+    for (size_t at = 0; at < length; at += block_size) {
+        size_t end = at + block_size < length ? at + block_size : length, look = at;
+        while (look < end &&
+               !memcmp(bytes + look, zeros, end - look < sizeof(zeros) ? end - look : sizeof(zeros)))
+            look += sizeof(zeros);
+        if (look >= end)
+            return false;
+    }
+    return true;
+}
+
+/* Most files fit into the buffer and are plain data: as many blocks as their size asks for, something in
+ * each. That shows without asking for their extents. *ret_done false when it does not show. */
+static enum error_code copy_plain(int source, int twin, const struct statx *status, uint8_t *buffer,
+                                  const struct progress *progress, bool *ret_done, struct error *reterr)
+{
+    const uint64_t size = status->stx_size, block_size = status->stx_blksize;
+    *ret_done = false;
+    if (size == 0 || size > CONTENT_BUFFER_SIZE ||
+        status->stx_blocks * 512 != (size + block_size - 1) / block_size * block_size)
+        return OK;
+    enum error_code code = interrupt_check(reterr);
+    if (!code)
+        code = read_exactly(source, buffer, (size_t)size, 0, reterr);
+    if (code || !every_block_has_data(buffer, (size_t)size, (size_t)block_size))
+        return code;
+    code = write_exactly(twin, buffer, (size_t)size, 0, reterr);
+    if (code)
+        return code;
+    tell(progress, size);
+    if (size > CONTENT_SMALL)
+        content_hand_to_disk(twin, 0, size);
+    *ret_done = true;
     return OK;
 }
 
@@ -105,18 +150,22 @@ static enum error_code copy_unwritten(int source, int twin, struct error *reterr
     }
 }
 
-enum error_code content_copy(int source, int twin, uint64_t size, uint8_t *buffer,
+enum error_code content_copy(int source, int twin, const struct statx *status, uint8_t *buffer,
                              void (*advance)(uint64_t bytes, void *context), void *context,
                              struct error *reterr)
 {
     const struct progress progress = {.advance = advance, .context = context};
+    const uint64_t size = status->stx_size;
     struct extent_reader reader;
     struct extent extent;
-    bool found, any_unwritten = false;
+    bool found, any_unwritten = false, done;
     uint64_t written = 0;
+    enum error_code code = copy_plain(source, twin, status, buffer, &progress, &done, reterr);
+    if (code || done)
+        return code;
     extent_reader_init(&reader, source);
     for (;;) {
-        enum error_code code = extent_reader_next(&reader, &extent, &found, reterr);
+        code = extent_reader_next(&reader, &extent, &found, reterr);
         if (code)
             return code;
         if (!found)

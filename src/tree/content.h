@@ -1,15 +1,23 @@
 /* The bytes of one regular file: copied with their holes and unwritten extents, and compared. */
 #pragma once
 #include <stdint.h>
+#include <sys/stat.h>
 
 #include "base/error.h"
 
 #define CONTENT_BUFFER_SIZE ((size_t)256 << 10)
 
-/* Copy size bytes of source into the empty file twin. buffer has CONTENT_BUFFER_SIZE bytes. The pages are
- * handed to the disk as they are written, so that encryption runs in the calling thread; they are not waited
- * for. advance, when not NULL, is told of bytes done. */
-must_check enum error_code content_copy(int source, int twin, uint64_t size, uint8_t *buffer,
+/* Copies up to this size stay in the page cache; larger ones are handed to the disk as they are written, so
+ * that encryption runs in the calling thread. Neither is waited for. */
+#define CONTENT_SMALL ((uint64_t)16 << 10)
+
+/* Hand a range to the disk, encrypted in this thread, and do not wait for it. Only a hint of when: errors of
+ * the writing come with the sync that follows. */
+void content_hand_to_disk(int fd, uint64_t offset, uint64_t end);
+
+/* Copy source, of which status tells the size, into the empty file twin. buffer has CONTENT_BUFFER_SIZE
+ * bytes. advance, when not NULL, is told of bytes done. */
+must_check enum error_code content_copy(int source, int twin, const struct statx *status, uint8_t *buffer,
                                         void (*advance)(uint64_t bytes, void *context), void *context,
                                         struct error *reterr);
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 
@@ -16,13 +17,12 @@
 
 enum error_code tree_pass_init(struct tree_pass *pass, const struct tree_pair *pair, struct error *reterr)
 {
-    const struct clock *clock = clock_system();
-    *pass = (struct tree_pass){
-        .pair = pair, .threads = tree_walk_threads(), .now_ns = clock->unix_ns(clock->context)};
+    *pass = (struct tree_pass){.pair = pair, .threads = tree_walk_threads()};
     pass->buffers = aligned_alloc(4096, pass->threads * 2 * CONTENT_BUFFER_SIZE);
     if (!pass->buffers)
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     pthread_mutex_init(&pass->mutex, NULL);
+    pthread_mutex_init(&pass->flushing, NULL);
     return OK;
 }
 
@@ -33,6 +33,7 @@ void tree_pass_done(struct tree_pass *pass)
     for (unsigned i = 0; i < pass->threads; i++)
         drop_behind_done(&pass->behind[i]);
     pthread_mutex_destroy(&pass->mutex);
+    pthread_mutex_destroy(&pass->flushing);
     free(pass->buffers);
     pass->buffers = NULL;
 }
@@ -82,17 +83,22 @@ union handle {
 
 enum { EXT4_HANDLE_TYPE = 1, EXT4_HANDLE_SIZE = 8 };
 
-/* Remember where the twin is; before is what was remembered of it until now. */
+/* Remember where the twin is; before is what was remembered of it until now. Without further names nobody
+ * looks for it by its handle (copy_locked). */
 static enum error_code record_twin(struct tree_pass *pass, const struct statx *status,
-                                   const struct tree_record *before, int twin_fd, struct error *reterr)
+                                   const struct tree_record *before, int twin_fd, ino_t twin_inode,
+                                   struct error *reterr)
 {
+    struct tree_record record = {.flags = TREE_RECORD_COPIED | (before->flags & TREE_RECORD_LAYOUT_TRIED),
+                                 .twin_inode = (uint32_t)twin_inode};
+    if (status->stx_nlink == 1)
+        return tree_records_put(pass->pair->records, status, &record, reterr);
     union handle handle = {.head = {.handle_bytes = EXT4_HANDLE_SIZE}};
     int mount_id;
     if (name_to_handle_at(twin_fd, "", &handle.head, &mount_id, AT_EMPTY_PATH) < 0)
         return error_set(reterr, ERR_FAILED, errno, "cannot get the twin's handle");
     if (handle.head.handle_type != EXT4_HANDLE_TYPE || handle.head.handle_bytes != EXT4_HANDLE_SIZE)
         return error_set(reterr, ERR_UNSUPPORTED, 0, "file handles of an unknown form");
-    struct tree_record record = {.flags = TREE_RECORD_COPIED | (before->flags & TREE_RECORD_LAYOUT_TRIED)};
     memcpy(&record.twin_inode, handle.head.f_handle, 4);
     memcpy(&record.twin_generation, handle.head.f_handle + 4, 4);
     return tree_records_put(pass->pair->records, status, &record, reterr);
@@ -137,6 +143,64 @@ static enum error_code link_twin(struct tree_pass *pass, const struct tree_recor
     return code;
 }
 
+/* Give the twin what the source carries beside its bytes, and remember it as whole if the source is still
+ * what it was before all this. */
+static enum error_code finish_twin(struct tree_pass *pass, const struct tree_directory *directory,
+                                   const struct statx *status, const struct tree_record *before, int source,
+                                   int twin, struct error *reterr)
+{
+    const bool path_only = !S_ISREG(status->stx_mode);
+    struct stat twin_status;
+    if (fstatat(twin, "", &twin_status, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0)
+        return error_set(reterr, ERR_FAILED, errno, "cannot look at its twin");
+    const struct attribute_target from = {.fd = source, .path_only = path_only},
+                                  to = {.fd = twin,
+                                        .path_only = path_only,
+                                        .flagless = directory->twin_flagless};
+    enum error_code code = attributes_apply(from, status, to, &twin_status, pass->pair->features, 0, reterr);
+    if (!code)
+        code = check_unchanged(source, status, reterr);
+    return code ? code : record_twin(pass, status, before, twin, twin_status.st_ino, reterr);
+}
+
+/* The twin's bytes, and its fs-verity seal. */
+static enum error_code copy_bytes(struct tree_pass *pass, const struct tree_directory *directory,
+                                  const char *name, const struct statx *status, int source, int *twin,
+                                  struct error *reterr)
+{
+    const bool empty = status->stx_blocks == 0 && status->stx_size == 0;
+    /* Of an empty one nothing is read that could show that it is what was seen under this name. */
+    enum error_code code =
+        empty ? check_unchanged(source, status, reterr)
+              : content_copy(source, *twin, status, tree_pass_buffer(pass), tree_pass_advance, pass, reterr);
+    if (code || !(status->stx_attributes & STATX_ATTR_VERITY))
+        return code;
+    close_fdp(twin); /* fs-verity wants no writer */
+    *twin = openat(directory->twin_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    return *twin < 0 ? error_set(reterr, ERR_FAILED, errno, "cannot open its twin")
+                     : verity_copy(source, *twin, reterr);
+}
+
+/* How much of small files may wait in the page cache. */
+static const unsigned long small_bytes_most = 8 << 20;
+
+/* A small file costs more as a request of its own than its encryption does. So many are left to the kernel's
+ * flusher, which joins them, and the thread that waits for it lends it its processor. When they come faster
+ * than that, the others hand theirs to the disk themselves. */
+static enum error_code flush_small(struct tree_pass *pass, int twin, uint64_t size, struct error *reterr)
+{
+    if (atomic_fetch_add(&pass->small_bytes, size) + size < small_bytes_most)
+        return OK;
+    if (pthread_mutex_trylock(&pass->flushing) != 0) {
+        content_hand_to_disk(twin, 0, CONTENT_SMALL);
+        return OK;
+    }
+    atomic_store(&pass->small_bytes, 0);
+    int failure = syncfs(twin) < 0 ? errno : 0;
+    pthread_mutex_unlock(&pass->flushing);
+    return failure ? error_set(reterr, ERR_FAILED, failure, "cannot write out what was copied") : OK;
+}
+
 static enum error_code copy_regular(struct tree_pass *pass, struct tree_directory *directory,
                                     const char *name, const struct statx *status,
                                     const struct tree_record *before, struct error *reterr)
@@ -146,31 +210,26 @@ static enum error_code copy_regular(struct tree_pass *pass, struct tree_director
     if (source < 0)
         return error_set(reterr, errno == ENOENT || errno == ELOOP ? ERR_CHANGED : ERR_FAILED, errno,
                          "cannot open it");
-    enum error_code code = check_unchanged(source, status, reterr);
-    if (code)
-        return code;
+    /* Nobody but root can enter the twin's directory yet, so the mode may be the one to come. */
     int injected = fault("tree.copy.create");
     _cleanup_(close_fdp) int twin =
         injected ? -1
-                 : openat(directory->twin_fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+                 : openat(directory->twin_fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                          status->stx_mode & 0777);
     if (twin < 0)
         return error_set(reterr, ERR_FAILED, injected ? injected : errno, "cannot make its twin");
-    if (status->stx_blocks > 0 || status->stx_size > 0)
-        code = content_copy(source, twin, status->stx_size, tree_pass_buffer(pass), tree_pass_advance, pass,
-                            reterr);
-    if (!code && (status->stx_attributes & STATX_ATTR_VERITY)) {
-        close_fdp(&twin); /* fs-verity wants no writer */
-        twin = openat(directory->twin_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-        code = twin < 0 ? error_set(reterr, ERR_FAILED, errno, "cannot open its twin")
-                        : verity_copy(source, twin, reterr);
+    enum error_code code = copy_bytes(pass, directory, name, status, source, &twin, reterr);
+    struct error changed = ERROR_NONE;
+    if (code == ERR_FAILED && check_unchanged(source, status, &changed) == ERR_CHANGED) {
+        /* Whatever came in its place has its own errors. */
+        code = ERR_CHANGED;
+        if (reterr)
+            *reterr = changed;
     }
     if (!code)
-        code = attributes_apply((struct attribute_target){.fd = source}, status,
-                                (struct attribute_target){.fd = twin}, pass->pair->features, 0, reterr);
-    if (!code)
-        code = check_unchanged(source, status, reterr);
-    if (!code)
-        code = record_twin(pass, status, before, twin, reterr);
+        code = finish_twin(pass, directory, status, before, source, twin, reterr);
+    if (!code && status->stx_size <= CONTENT_SMALL && status->stx_size > 0)
+        return flush_small(pass, twin, status->stx_size + status->stx_blksize, reterr);
     if (!code && status->stx_size >= DROP_BEHIND_LEAST)
         drop_behind_add(&pass->behind[tree_walk_worker()], TAKE_FD(twin), status->stx_size);
     return code;
@@ -192,7 +251,7 @@ static enum error_code make_special(struct tree_directory *directory, const char
         return OK;
     }
     dev_t device = makedev(status->stx_rdev_major, status->stx_rdev_minor);
-    if (injected || mknodat(directory->twin_fd, name, status->stx_mode & (S_IFMT | 0700), device) < 0)
+    if (injected || mknodat(directory->twin_fd, name, status->stx_mode & (S_IFMT | 0777), device) < 0)
         return error_set(reterr, ERR_FAILED, injected ? injected : errno, "cannot make its twin");
     return OK;
 }
@@ -213,12 +272,7 @@ static enum error_code copy_special(struct tree_pass *pass, struct tree_director
     _cleanup_(close_fdp) int twin = openat(directory->twin_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     if (twin < 0)
         return error_set(reterr, ERR_FAILED, errno, "cannot open its twin");
-    code = attributes_apply((struct attribute_target){.fd = source, .path_only = true}, status,
-                            (struct attribute_target){.fd = twin, .path_only = true}, pass->pair->features, 0,
-                            reterr);
-    if (!code)
-        code = check_unchanged(source, status, reterr);
-    return code ? code : record_twin(pass, status, before, twin, reterr);
+    return finish_twin(pass, directory, status, before, source, twin, reterr);
 }
 
 /* What stands where the twin is to be: keep it when it is the whole twin of this very inode, else take it
@@ -243,14 +297,17 @@ static enum error_code look_at_present(struct tree_directory *directory, const c
 static enum error_code copy_locked(struct tree_pass *pass, struct tree_directory *directory, const char *name,
                                    const struct statx *status, struct error *reterr)
 {
-    struct tree_record record;
-    enum error_code code = tree_records_get(pass->pair->records, status, &record, reterr);
+    struct tree_record record = {0};
+    enum error_code code = OK;
+    /* In a new directory there is no twin to keep, and one name needs no other's. */
+    if (!directory->twin_fresh || status->stx_nlink > 1)
+        code = tree_records_get(pass->pair->records, status, &record, reterr);
     if (code)
         return code;
     bool done = false;
     bool usable = (record.flags & TREE_RECORD_COPIED) && tree_record_unchanged(&record, status);
     code = look_at_present(directory, name, &record, usable, &done, reterr);
-    if (!code && !done && usable && status->stx_nlink > 1)
+    if (!code && !done && usable && status->stx_nlink > 1 && record.names > 1)
         code = link_twin(pass, &record, directory->twin_fd, name, &done, reterr);
     if (code)
         return code;
@@ -285,8 +342,11 @@ static enum error_code match_casefold(struct tree_directory *directory, bool *re
     enum error_code code = attributes_get_flags(directory->fd, &wanted, reterr);
     if (!code)
         code = attributes_get_flags(directory->twin_fd, &now, reterr);
-    if (code || (wanted & FS_CASEFOLD_FL) == (now & FS_CASEFOLD_FL))
+    if (code)
         return code;
+    directory->twin_flagless = (now & attributes_kept_flags()) == 0;
+    if ((wanted & FS_CASEFOLD_FL) == (now & FS_CASEFOLD_FL))
+        return OK;
     if (attributes_set_flags(directory->twin_fd, now ^ FS_CASEFOLD_FL, reterr) == OK)
         return OK;
     *ret_same = false;
@@ -359,9 +419,11 @@ enum error_code tree_enter_twin(struct tree_pass *pass, struct tree_directory *d
 
 static void note_newest(struct tree_pass *pass, const struct statx *status)
 {
+    const struct clock *clock = clock_system();
     long long changed = tree_ns(status->stx_ctime), newest = atomic_load(&pass->newest_ns);
-    while (changed <= pass->now_ns && changed > newest &&
-           !atomic_compare_exchange_weak(&pass->newest_ns, &newest, changed))
+    if (changed <= newest || changed > clock->unix_ns(clock->context))
+        return;
+    while (changed > newest && !atomic_compare_exchange_weak(&pass->newest_ns, &newest, changed))
         ;
 }
 
@@ -398,10 +460,14 @@ static enum error_code on_leave(struct tree_directory *directory, void *context,
 {
     struct tree_pass *pass = context;
     (void)fault("tree.copy.leave");
-    enum error_code code =
-        attributes_apply((struct attribute_target){.fd = directory->fd}, &directory->status,
-                         (struct attribute_target){.fd = directory->twin_fd}, pass->pair->features,
-                         tree_hold_back(directory), reterr);
+    struct stat twin_status;
+    enum error_code code = OK;
+    if (fstat(directory->twin_fd, &twin_status) < 0)
+        code = error_set(reterr, ERR_FAILED, errno, "cannot look at its twin");
+    if (!code)
+        code = attributes_apply((struct attribute_target){.fd = directory->fd}, &directory->status,
+                                (struct attribute_target){.fd = directory->twin_fd}, &twin_status,
+                                pass->pair->features, tree_hold_back(directory), reterr);
     return code ? tree_pass_blame(pass, directory, NULL, reterr) : OK;
 }
 
@@ -413,7 +479,9 @@ enum error_code tree_copy(const struct tree_pair *pair, int64_t *ret_newest_ns, 
         return code;
     const struct tree_visitor visitor = {
         .enter = on_enter, .entry = on_entry, .leave = on_leave, .context = &pass};
+    const mode_t before = umask(0); /* so that what is made can have its mode from the start */
     code = tree_walk(pair->source_fd, pass.threads, &visitor, reterr);
+    umask(before);
     if (!code)
         *ret_newest_ns = atomic_load(&pass.newest_ns);
     return code;

@@ -24,9 +24,9 @@ struct tree_pair {
 };
 
 /* Copy everything that is not there yet. The twin's root gets all but the sealing flags of the source's root.
- * Nothing is waited for: sync the filesystem afterwards. *ret_newest_ns is the latest ctime met that is not
- * in the future: a change in the same tick of the clock would not show, so compare only when that tick is
- * over. */
+ * Nothing is waited for: sync the filesystem afterwards. *ret_newest_ns is the latest ctime met that was not
+ * in the future then: a change in the same tick of the clock would not show, so compare only when that tick
+ * is over. */
 must_check enum error_code tree_copy(const struct tree_pair *pair, int64_t *ret_newest_ns,
                                      struct error *reterr);
 

@@ -10,8 +10,9 @@ struct tree_pass {
     uint8_t *buffers;                                /* per walk thread 2 * CONTENT_BUFFER_SIZE */
     struct drop_behind behind[TREE_THREADS_MAXIMUM]; /* copying, per walk thread */
     unsigned threads;
+    pthread_mutex_t flushing;      /* copying: held by who writes out the small files */
+    atomic_ulong small_bytes;      /* copying: of small files, since that was done last */
     atomic_llong newest_ns;        /* copying: see tree_copy */
-    int64_t now_ns;                /* when the pass began */
     char example[TREE_PATH_SIZE];  /* comparing, under mutex */
     atomic_ulong differences;      /* comparing */
     pthread_mutex_t mutex;         /* of findings */

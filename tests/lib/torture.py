@@ -218,6 +218,11 @@ def holes(t):
     # Zeros that were written are data, not holes.
     t.file(os.path.join(where, b"zeros"), bytes(8 * block))
     t.file(os.path.join(where, b"zeros-inside"), t.noise(block) + bytes(8 * block) + t.noise(block))
+    # As many blocks as its size asks for, but one of them holds an attribute and there is a hole.
+    with open(os.path.join(where, b"made-up-for"), "xb") as file:
+        os.write(file.fileno(), t.noise(block))
+        os.ftruncate(file.fileno(), 2 * block)
+        t.attempt("large xattr", os.setxattr, file.fileno(), "user.large", t.noise(block - 300))
     with open(os.path.join(where, b"punched"), "xb") as file:
         os.write(file.fileno(), t.noise(16 * block))
         os.fsync(file.fileno())
