@@ -8,6 +8,7 @@
  *   4  P twin with the root's own immutable or append-only flag; (protect: the manifest names P)
  *
  * A crash leaves one of these; where it stands is read from P's own policy and nonce, never from the journal.
+ * If T and O contradict P, somebody has put another directory in its place: nothing is done until it is back.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -104,6 +105,30 @@ static enum error_code seal_root(const struct convert_directory *directory, int 
     return code;
 }
 
+/* Where the directory stands, by its own policy, and by what lies where its twin and its old tree belong:
+ * when they say different things, somebody has put something else in its place. */
+static enum error_code look_at_one(struct convert_work *work, struct convert_directory *directory,
+                                   struct error *reterr)
+{
+    _cleanup_(close_fdp) int place_fd = -1;
+    char name[16];
+    struct stat twin, old;
+    bool twin_is_old;
+    enum error_code code = work_open_place(work, directory, &place_fd, reterr);
+    if (!code)
+        code = is_exchanged(work, directory, place_fd, &directory->exchanged, reterr);
+    if (!code)
+        code = work_twin_is_old(work, directory, &twin_is_old, reterr);
+    if (code)
+        return code;
+    work_name(work, directory, name);
+    const bool put_away = fstatat(work->old_fd, name, &old, AT_SYMLINK_NOFOLLOW) == 0;
+    const bool has_twin = fstatat(work->work_fd, name, &twin, AT_SYMLINK_NOFOLLOW) == 0 && !twin_is_old;
+    if (directory->exchanged ? has_twin : twin_is_old || put_away)
+        return work_moved(work, directory, reterr);
+    return OK;
+}
+
 static enum error_code exchange_one(struct convert_work *work, const struct convert_directory *directory,
                                     struct error *reterr)
 {
@@ -124,6 +149,10 @@ static enum error_code exchange_one(struct convert_work *work, const struct conv
     close_fdp(&place_fd);
     code = work_open_place(work, directory, &place_fd, reterr);
     if (!code)
+        code = is_exchanged(work, directory, place_fd, &exchanged, reterr);
+    if (!code && !exchanged)
+        return work_moved(work, directory, reterr);
+    if (!code)
         code = seal_root(directory, place_fd, reterr);
     if (!code && protect)
         code = vault_add_directory(work->vault, directory->path, &directory->nonce, work->options->clock,
@@ -135,8 +164,10 @@ static enum error_code exchange_one(struct convert_work *work, const struct conv
 enum error_code step_exchange(struct convert_work *work, struct error *reterr)
 {
     enum error_code code = OK;
+    /* Before anything is exchanged: a vault that a directory depends on is not given up, whoever moves the
+     * directory away, and never says that it held no plaintext. */
     if (work->journal.direction == CONVERT_PROTECT)
-        vault_set_converted(work->vault);
+        code = vault_begin_protecting(work->vault, true, work->options->clock, reterr);
     for (size_t i = 0; !code && i < work->journal.count; i++)
         code = exchange_one(work, &work->journal.directories[i], reterr);
     return code;
@@ -147,12 +178,8 @@ enum error_code exchange_look(struct convert_work *work, size_t *ret_exchanged, 
     enum error_code code = OK;
     size_t exchanged = 0;
     for (size_t i = 0; !code && i < work->journal.count; i++) {
-        struct convert_directory *directory = &work->journal.directories[i];
-        _cleanup_(close_fdp) int place_fd = -1;
-        code = work_open_place(work, directory, &place_fd, reterr);
-        if (!code)
-            code = is_exchanged(work, directory, place_fd, &directory->exchanged, reterr);
-        exchanged += !code && directory->exchanged;
+        code = look_at_one(work, &work->journal.directories[i], reterr);
+        exchanged += !code && work->journal.directories[i].exchanged;
     }
     if (!code)
         *ret_exchanged = exchanged;

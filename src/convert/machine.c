@@ -107,6 +107,24 @@ static enum error_code step(struct convert_work *work, const struct convert_plan
     return error_set(reterr, ERR_CORRUPT, 0, "the conversion's journal has a state that cannot be");
 }
 
+/* Whether the encrypted directory stands at its place. */
+static bool is_at_place(const struct convert_work *work, const struct convert_directory *directory)
+{
+    _cleanup_(close_fdp) int place_fd = -1;
+    bool encrypted = false;
+    return work_open_place(work, directory, &place_fd, NULL) == OK &&
+           work_is_encrypted_side(work, directory, place_fd, &encrypted, NULL) == OK && encrypted;
+}
+
+static void tell_encrypted(const struct convert_work *work, const struct convert_directory *directory)
+{
+    report_truth(work->options->report,
+                 is_at_place(work, directory)
+                     ? "%s is encrypted under the vault %s"
+                     : "%s was encrypted under the vault %s, and has been moved away or deleted since",
+                 work_shown(work, directory), work->vault->name);
+}
+
 static void tell_truths(const struct convert_work *work)
 {
     const struct report *report = work->options->report;
@@ -116,7 +134,7 @@ static void tell_truths(const struct convert_work *work)
             report_truth(report, "%s is no longer encrypted", shown);
             continue;
         }
-        report_truth(report, "%s is encrypted under the vault %s", shown, work->vault->name);
+        tell_encrypted(work, &work->journal.directories[i]);
         report_truth(
             report,
             work->journal.partly_overwritten
@@ -136,8 +154,7 @@ static bool is_waiting(const struct convert_work *work)
 static void tell_waiting(const struct convert_work *work)
 {
     for (size_t i = 0; i < work->journal.count; i++)
-        report_truth(work->options->report, "%s is encrypted under the vault %s",
-                     work_shown(work, &work->journal.directories[i]), work->vault->name);
+        tell_encrypted(work, &work->journal.directories[i]);
     report_truth(work->options->report,
                  "the old trees wait, in the clear, in .husk/plaintext/%s: once the host has booted well, "
                  "husk protect --root --commit scrubs them",
@@ -215,7 +232,7 @@ static enum error_code protect_as_it_is(struct convert_work *work,
     struct fscrypt_nonce nonce;
     enum error_code code = tree_open_directory(work->clone_fd, directory->path, &fd, reterr);
     if (!code)
-        code = vault_begin_protecting(work->vault, work->options->clock, reterr);
+        code = vault_begin_protecting(work->vault, false, work->options->clock, reterr);
     if (!code)
         code = fscrypt_set_policy(fd, &work->vault->identifier, reterr);
     if (!code)

@@ -235,8 +235,15 @@ enum error_code step_drop_twins(struct convert_work *work, struct error *reterr)
     enum error_code code = OK;
     for (size_t i = 0; !code && i < work->journal.count; i++) {
         char name[16];
-        bool kept = false;
+        bool kept = false, is_old = false;
         work_name(work, &work->journal.directories[i], name);
+        code = work_twin_is_old(work, &work->journal.directories[i], &is_old, reterr);
+        if (!code && is_old && unlinkat(work->work_fd, name, AT_REMOVEDIR) == 0)
+            continue; /* made, and not given its policy yet */
+        if (!code && is_old)
+            code = work_moved(work, &work->journal.directories[i], reterr);
+        if (code)
+            return code;
         /* A plain twin holds plaintext that nothing else has seen: it may all go. */
         if (work->journal.direction == CONVERT_UNPROTECT)
             code = destroy_plaintext(work, work->work_fd, name, &options, &kept, reterr);

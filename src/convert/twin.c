@@ -65,6 +65,9 @@ static enum error_code make_twin(struct convert_work *work, struct convert_direc
 enum error_code step_make_twins(struct convert_work *work, struct error *reterr)
 {
     enum error_code code = OK;
+    /* A plain twin is plaintext on this disk, also if it is given up. */
+    if (work->journal.direction == CONVERT_UNPROTECT)
+        code = vault_begin_protecting(work->vault, true, work->options->clock, reterr);
     for (size_t i = 0; !code && i < work->journal.count; i++)
         code = make_twin(work, &work->journal.directories[i], reterr);
     return code;
@@ -87,8 +90,13 @@ static enum error_code pair_open(struct convert_work *work, const struct convert
                                  struct pair *ret_pair, struct error *reterr)
 {
     char name[16];
+    bool is_old = false;
     ret_pair->place_fd = ret_pair->twin_fd = -1;
-    enum error_code code = work_open_place(work, directory, &ret_pair->place_fd, reterr);
+    enum error_code code = work_twin_is_old(work, directory, &is_old, reterr);
+    if (!code && is_old)
+        code = work_moved(work, directory, reterr);
+    if (!code)
+        code = work_open_place(work, directory, &ret_pair->place_fd, reterr);
     if (!code)
         code = directory_open(work->work_fd, work_name(work, directory, name), &ret_pair->twin_fd, reterr);
     if (code)

@@ -193,6 +193,42 @@ enum error_code work_is_encrypted_side(const struct convert_work *work,
     return code;
 }
 
+enum error_code work_twin_is_old(const struct convert_work *work, const struct convert_directory *directory,
+                                 bool *ret_is, struct error *reterr)
+{
+    char name[16];
+    struct error error = ERROR_NONE;
+    enum fscrypt_policy_state state;
+    struct fscrypt_identifier identifier;
+    _cleanup_(close_fdp) int twin_fd = -1;
+    *ret_is = false;
+    enum error_code code = directory_open(work->work_fd, work_name(work, directory, name), &twin_fd, &error);
+    if (!code)
+        code = fscrypt_get_policy(twin_fd, &state, &identifier, &error);
+    if (code == ERR_NOT_FOUND)
+        return OK;
+    if (code) {
+        if (reterr)
+            *reterr = error;
+        return code;
+    }
+    const bool encrypted =
+        state == FSCRYPT_HUSK_POLICY && !memcmp(&identifier, &work->vault->identifier, sizeof(identifier));
+    *ret_is = encrypted == (work->journal.direction == CONVERT_UNPROTECT);
+    return OK;
+}
+
+enum error_code work_moved(const struct convert_work *work, const struct convert_directory *directory,
+                           struct error *reterr)
+{
+    error_set(reterr, ERR_CHANGED, 0, "%s is not the directory that its conversion left there",
+              work_shown(work, directory));
+    return error_remedy(reterr,
+                        "somebody moved it in the middle of its conversion: put what stands there elsewhere, "
+                        "move the other back to %s, then run the same command again",
+                        work_shown(work, directory));
+}
+
 enum error_code work_sync(const struct convert_work *work, struct error *reterr)
 {
     int injected = fault("convert.sync");
@@ -207,7 +243,26 @@ static enum error_code remove_twin(const char *name, void *context, struct error
     const struct convert_work *work = context;
     if (!strcmp(name, "journal.json"))
         return OK;
-    return tree_remove(work->work_fd, name, NULL, reterr);
+    if (unlinkat(work->work_fd, name, 0) == 0)
+        return OK;
+    if (errno == EISDIR && unlinkat(work->work_fd, name, AT_REMOVEDIR) == 0)
+        return OK;
+    if (errno != ENOTEMPTY)
+        return error_set(reterr, ERR_FAILED, errno, "cannot remove .husk/convert/%s/%s", work->vault->name,
+                         text_shown(name));
+    error_set(reterr, ERR_INCOMPLETE, 0, ".husk/convert/%s/%s holds files, and no journal tells whose",
+              work->vault->name, text_shown(name));
+    return error_remedy(reterr, "look at it: it may be the only copy of a directory. Move it to where it "
+                                "belongs or delete it, then run the same command again");
+}
+
+static enum error_code refuse_old_tree(const char *name, void *context, struct error *reterr)
+{
+    const struct convert_work *work = context;
+    error_set(reterr, ERR_INCOMPLETE, 0, "an old tree still lies in .husk/plaintext/%s/%s", work->vault->name,
+              text_shown(name));
+    return error_remedy(reterr, "look at it: it may be the only copy of a directory. Move it to where it "
+                                "belongs or delete it, then run the same command again");
 }
 
 static enum error_code remove_records(struct convert_work *work, struct error *reterr)
@@ -222,13 +277,15 @@ static enum error_code remove_records(struct convert_work *work, struct error *r
 enum error_code work_clear(struct convert_work *work, struct error *reterr)
 {
     enum vault_state state;
-    enum error_code code = vault_get_state(work->vault, &state, reterr);
-    /* Of a locked vault the records stay: the next conversion opens them, and finds none of its inodes in
-     * them. */
-    if (!code && state == VAULT_UNLOCKED)
-        code = remove_records(work, reterr);
+    enum error_code code = directory_list(work->old_fd, refuse_old_tree, work, reterr);
     if (!code)
         code = directory_list(work->work_fd, remove_twin, work, reterr);
+    if (!code)
+        code = vault_get_state(work->vault, &state, reterr);
+    /* Of a locked vault the records stay. The next conversion knows from them only inodes whose twins are
+     * gone. */
+    if (!code && state == VAULT_UNLOCKED)
+        code = remove_records(work, reterr);
     (void)fault("convert.clear");
     if (!code)
         code = file_remove_durable(work->work_fd, "journal.json", 0, reterr);

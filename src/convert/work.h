@@ -67,8 +67,19 @@ must_check enum error_code work_is_encrypted_side(const struct convert_work *wor
                                                   const struct convert_directory *directory, int fd,
                                                   bool *ret_is, struct error *reterr);
 
+/* Whether what lies in the twin's place is the old tree: the directory was exchanged, whatever was done to
+ * its place since. False where nothing lies there. */
+must_check enum error_code work_twin_is_old(const struct convert_work *work,
+                                            const struct convert_directory *directory, bool *ret_is,
+                                            struct error *reterr);
+
+/* ERR_CHANGED of a directory whose place holds something else than it was left with. */
+enum error_code work_moved(const struct convert_work *work, const struct convert_directory *directory,
+                           struct error *reterr);
+
 /* Write everything of the filesystem to disk and wait. */
 must_check enum error_code work_sync(const struct convert_work *work, struct error *reterr);
 
-/* Delete records, twins, journal and the directories of the conversion. */
+/* Delete records, journal and the directories of the conversion. What still holds files is refused: it may be
+ * an old tree. */
 must_check enum error_code work_clear(struct convert_work *work, struct error *reterr);

@@ -96,10 +96,11 @@ static int64_t protected_since(const struct vault *vault, const struct clock *cl
     return clock_unix_s(clock) > 0 ? clock_unix_s(clock) : 1;
 }
 
-enum error_code vault_begin_protecting(struct vault *vault, const struct clock *clock, struct error *reterr)
+enum error_code vault_begin_protecting(struct vault *vault, bool held_plaintext, const struct clock *clock,
+                                       struct error *reterr)
 {
     struct vault next;
-    if (vault->protected_since_unix_s)
+    if (vault->protected_since_unix_s && (!held_plaintext || !vault->born_encrypted))
         return OK;
     enum error_code code = copy_directories(vault, &next, reterr);
     if (code) {
@@ -107,6 +108,8 @@ enum error_code vault_begin_protecting(struct vault *vault, const struct clock *
         return code;
     }
     next.protected_since_unix_s = protected_since(vault, clock);
+    if (held_plaintext)
+        next.born_encrypted = false;
     return write_next(vault, &next, reterr);
 }
 
@@ -146,9 +149,4 @@ enum error_code vault_remove_directory(struct vault *vault, const char *path, st
     }
     next.directory_count = kept;
     return write_next(vault, &next, reterr);
-}
-
-void vault_set_converted(struct vault *vault)
-{
-    vault->born_encrypted = false;
 }

@@ -222,11 +222,10 @@ must_check enum error_code vault_add_directory(struct vault *vault, const char *
 must_check enum error_code vault_remove_directory(struct vault *vault, const char *path,
                                                   struct error *reterr);
 /* The vault protects something from now on, before it is known under which nonce: it is not given up any
- * more. */
-must_check enum error_code vault_begin_protecting(struct vault *vault, const struct clock *clock,
-                                                  struct error *reterr);
-/* A directory that once held plaintext was converted: born_encrypted becomes false with the next write. */
-void vault_set_converted(struct vault *vault);
+ * more. held_plaintext: what it protects was plaintext on this disk, or is going to be; born_encrypted ends.
+ */
+must_check enum error_code vault_begin_protecting(struct vault *vault, bool held_plaintext,
+                                                  const struct clock *clock, struct error *reterr);
 must_check enum error_code vault_add_keyslot(struct vault *vault, const struct keyslot *keyslot,
                                              struct error *reterr);
 /* Leaves the manifest first, then the file is destroyed; ret_result lists the steps. Repeatable after a

@@ -531,5 +531,137 @@ class ResumedTest(Changing):
         disk.run("chattr", "-i", self.tree)
 
 
+class MovedTest(Changing):
+    """A crash at the exchange, and then something else stands where the directory was: the old tree may be the only
+    copy, whatever is asked for."""
+
+    STEPS = ("convert.exchange", "convert.exchanged", "convert.put-away", "convert.recorded")
+
+    def cut_short_and_replaced(self, fault, command):
+        done = husk.run(*command, fault=f"{fault}:crash")
+        self.assertTrue(done.crashed, done)
+        os.rename(self.tree, f"{self.tree}.away")
+        os.mkdir(self.tree)
+        self.write("other", b"from a backup")
+
+    def put_back(self):
+        self.assertEqual(self.read("other"), b"from a backup")
+        os.rename(self.tree, f"{self.tree}.other")
+        os.rename(f"{self.tree}.away", self.tree)
+
+    def test_neither_going_back_nor_going_on_touches_anything(self):
+        for fault in self.STEPS[1:]:
+            for back in (False, True):
+                with self.subTest(fault=fault, back=back):
+                    self.setUp()
+                    before = manifest.take(self.tree)
+                    again = ("protect", "--abort", "--vault", "v", "--at", self.disk.path) if back else self.command()
+                    self.cut_short_and_replaced(fault, self.command())
+                    self.assertIn("move the other back", husk.run(*again).expect_error_line(husk.REFUSED).err)
+                    self.put_back()
+                    self.finish_and_compare(before)
+                    self.assertTrue(sys_calls.is_encrypted(self.tree))
+
+    def test_nor_does_unprotect(self):
+        for fault in self.STEPS:
+            with self.subTest(fault=fault):
+                self.setUp()
+                self.protect().expect(husk.DONE)
+                before = manifest.take(self.tree)
+                unprotect = ("unprotect", "v", "--at", self.disk.path)
+                self.cut_short_and_replaced(fault, unprotect)
+                done = husk.run(*unprotect)
+                self.put_back()
+                if fault == "convert.exchange":  # a plain directory in place of an encrypted one
+                    self.assertIn("move the other back", done.expect_error_line(husk.REFUSED).err)
+                husk.ok(*unprotect)
+                manifest.same(before, manifest.take(self.tree))
+                self.assertFalse(sys_calls.is_encrypted(self.tree))
+
+    def test_without_a_journal_an_old_tree_is_left_alone(self):
+        for fault in self.STEPS[1:]:
+            with self.subTest(fault=fault):
+                self.setUp()
+                before = manifest.take(self.tree)
+                self.assertTrue(self.protect(fault=f"{fault}:crash").crashed)
+                os.unlink(os.path.join(self.disk.path, ".husk/convert/v/journal.json"))
+                abort = husk.run("protect", "--abort", "--vault", "v", "--at", self.disk.path)
+                self.assertIn("it may be the only copy", abort.expect_error_line(husk.INCOMPLETE).err)
+                manifest.same(before, manifest.take(self.tree))  # the vault is unlocked, and was not given up
+                left = [place for place in ("convert/v/0", "plaintext/v/0")
+                        if os.path.isdir(os.path.join(self.disk.path, ".husk", place))]
+                self.assertEqual(len(left), 1)
+                manifest.same(before, manifest.take(os.path.join(self.disk.path, ".husk", left[0])))
+
+    def test_one_that_is_moved_between_exchange_and_record_is_not_called_encrypted(self):
+        with self.paused_protect("convert.put-away") as paused:
+            os.rename(self.tree, f"{self.tree}.away")
+            os.mkdir(self.tree)
+        self.assertIn("move the other back", paused.done.expect_error_line(husk.REFUSED).err)
+        self.assertNotIn("is encrypted under", paused.done.out)
+
+
+class TickTest(unittest.TestCase):
+    """Inodes of 128 bytes have times in whole seconds: two changes in one second look like one."""
+
+    def test_a_change_in_the_second_of_the_copy_is_not_lost(self):
+        if not husk.list_faults():
+            self.skipTest("no husk with fault points (meson option faults)")
+        d = self.enterContext(disk.ext4(size_mib=96, mkfs=["-I", "128"]))
+        tree = os.path.join(d.path, "data")
+        os.mkdir(tree)
+        path = os.path.join(tree, "file")
+        for name, size in (("file", 8192), *((f"other-{number}", 20_000) for number in range(20))):
+            with open(os.path.join(tree, name), "wb") as file:
+                file.write(b"first   " * (size // 8))
+        disk.sync(d.path)
+        time.sleep(1.2)
+        closed = sys_calls.watch_closing(path)
+        with husk.paused("tree.copy.create", "protect", tree, "--vault", "v", "--keyfile", husk.keyfile(d.directory),
+                         "--at", d.path, "--skip-free-space") as paused:
+            time.sleep(1.01 - time.time() % 1)  # a second of its own for what follows
+            with open(path, "r+b") as file:
+                file.write(b"second  " * 1024)
+            writer = threading.Thread(target=self.write_when_read_twice, args=(closed, path))
+            writer.start()
+        writer.join()
+        with open(path, "rb") as file:
+            self.assertEqual(file.read(), b"third   " * 1024, paused.done)
+
+    @staticmethod
+    def write_when_read_twice(closed, path):
+        """Copying reads it once, comparing once more."""
+        for _ in range(2):
+            closed()
+        with open(path, "r+b") as file:
+            file.write(b"third   " * 1024)
+
+
+class PlaintextTest(Changing):
+    """What a vault says of plaintext that was on the disk."""
+
+    def born(self):
+        document = husk.run("status", "v", "--at", self.disk.path, json=True).document
+        return document["result"]["vaults"][0]["born_encrypted"]
+
+    def test_a_vault_whose_first_exchange_was_cut_short_says_that_there_was_plaintext(self):
+        self.assertTrue(self.protect(fault="convert.exchanged:crash").crashed)
+        self.assertFalse(self.born())
+
+    def test_so_does_one_that_was_unprotected_or_began_to_be(self):
+        for cut in (None, "convert.twin.made:crash", "convert.compared:crash"):
+            with self.subTest(cut):
+                self.setUp()
+                empty = os.path.join(self.disk.path, "empty")
+                os.mkdir(empty)
+                husk.ok("protect", empty, "--vault", "v", "--keyfile", self.key, "--at", self.disk.path)
+                with open(os.path.join(empty, "file"), "wb") as file:
+                    file.write(SECRET)
+                husk.run("unprotect", "v", "--at", self.disk.path, fault=cut)
+                if cut:
+                    husk.ok("protect", "--abort", "--vault", "v", "--at", self.disk.path)
+                self.assertFalse(self.born())
+
+
 if __name__ == "__main__":
     unittest.main()
