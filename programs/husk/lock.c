@@ -6,16 +6,16 @@ static void tell_conversion(struct run *run, const struct vault *vault)
 {
     struct convert_status status = {0};
     struct error why = ERROR_NONE;
+    char remedy[3 * VAULT_NAME_MAXIMUM + 160];
     enum error_code code = convert_get_status(vault, &status, &why);
+    const bool protect = status.direction == CONVERT_PROTECT;
+    snprintf(remedy, sizeof(remedy), "finish it with %s%s%s%s",
+             protect ? "the command that began it" : "husk unprotect ", protect ? "" : vault->name,
+             status.may_abort ? ", or give it up: husk protect --abort --vault " : "",
+             status.may_abort ? vault->name : "");
     if (code || status.state)
         finding_add(&run->findings, FINDING_TELLS, "conversion-under-way", vault->name,
-                    code ? why.remedy
-                    : status.direction == CONVERT_PROTECT
-                        ? "finish it with the command that began it, or end it "
-                          "with husk protect --abort"
-                        : "finish it with husk unprotect, or end it with husk "
-                          "protect --abort",
-                    "%s",
+                    code ? why.remedy : remedy, "%s",
                     code ? why.message
                          : "a conversion stands in the middle: plaintext of its directories is still on the "
                            "disk, at their places or in .husk");

@@ -88,7 +88,7 @@ TIERS = {
 }
 
 # Its tests wait for clocks and each other more than they work.
-JOBS = {"http": 4}
+JOBS = {"http": 4, "unit": 3}
 
 
 def make(runner, built, build):

@@ -200,7 +200,10 @@ static enum error_code finish_present(struct convert_work *work, enum convert_di
     if (work->journal.direction != direction) {
         error_set(reterr, ERR_BUSY, 0, "the vault %s is in the middle of being %s", work->vault->name,
                   direction == CONVERT_PROTECT ? "unprotected" : "protected");
-        return error_remedy(reterr, "finish that with the command that began it, or go back with --abort");
+        return error_remedy(reterr,
+                            "finish that with the command that began it, or go back: husk protect --abort "
+                            "--vault %s",
+                            work->vault->name);
     }
     *ret_changed = !is_waiting(work);
     code = run(work, plan, reterr);
