@@ -90,15 +90,25 @@ static void count_unlisted(const struct vault *vault, const struct erase_progres
                     "delete all snapshots and backups of this disk",
                     "vault.json %s, so which keyslots there once were is not known",
                     vault->damage.code ? "cannot be read" : "is not as husk wrote it");
+    } else if (strcmp(progress->manifest, "authenticated") != 0) {
+        facts->copies_unknown = true;
+        finding_add(
+            findings, FINDING_TELLS, "key-copies-unknown", vault->name,
+            "delete all snapshots and backups of this disk; unlock a vault before it is erased, where "
+            "that can be",
+            "the vault was locked, so vault.json could not be authenticated: which keyslots there "
+            "once were is its word alone");
     }
     for (size_t i = 0; i < json_array_size(progress->keyslots); i++)
         count_destroyed(vault, json_array_get(progress->keyslots, i), facts, findings);
     if (vault->key_copies_forgotten > 0) {
         facts->local_copies += 1;
-        finding_add(findings, FINDING_TELLS, "key-copies-unknown", vault->name,
-                    "delete all snapshots and backups of this disk",
-                    "%" PRIu64 " keyslots removed long ago are not listed one by one any more",
-                    vault->key_copies_forgotten);
+        finding_add(
+            findings, FINDING_TELLS, "key-copies-unknown", vault->name,
+            "delete all snapshots and backups of this disk",
+            "not every keyslot that once was is listed: %" PRIu64
+            " times one removed long ago was dropped, or a vault.json that husk did not write was accepted",
+            vault->key_copies_forgotten);
     }
 }
 

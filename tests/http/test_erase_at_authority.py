@@ -73,6 +73,13 @@ class EraseTest(EraseCase):
         self.assertEqual(kinds[-3:], ["erase-begun", "erased", "done"])
         self.assertFalse(self.erase()["changed"])
 
+    def test_of_a_locked_vault_the_keyslots_from_before_are_not_known(self):
+        self.authority_only()
+        self.lock()
+        found = self.erase()
+        self.assertEqual((self.verdict(found), self.state()), ("UNKNOWN", "erased"))
+        self.assertEqual(self.host()["keyslots"], 0)
+
     def test_an_authority_that_is_away_keeps_it_incomplete_and_the_next_run_goes_on(self):
         self.authority_only()
         self.authority.end()
