@@ -183,7 +183,6 @@ enum error_code erase_name_copies(const struct vault *vault, const char *at,
         name_keyslot(copy, now_unix_s, findings);
     }
     count_unlisted(vault, progress, facts, findings);
-    facts->born_encrypted = vault->born_encrypted;
     name_plaintext(vault, facts, findings);
     return at && !vault->damage.code ? name_keyfiles(vault, at, findings, reterr) : OK;
 }

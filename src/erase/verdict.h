@@ -9,7 +9,6 @@ struct erase_facts {
     bool key_in_memory;      /* files in use keep their keys */
     bool copies_unknown; /* vault.json could not be read, was not authenticated, or is not as husk wrote it */
     bool plaintext_left; /* trees or conversions on this disk that are not done */
-    bool born_encrypted; /* as vault.json says */
 };
 
 enum erase_verdict erase_judge_keys(const struct erase_facts *facts);

@@ -71,7 +71,7 @@ struct vault {
     uint8_t filesystem_uuid[16];          /* of the filesystem the manifest was written on */
     int64_t created_unix_s;
     int64_t protected_since_unix_s;      /* when the first directory was protected; 0 for none yet */
-    bool born_encrypted;                 /* no directory of it ever held plaintext */
+    bool born_encrypted;                 /* each directory was empty when it was protected */
     uint64_t sequence;                   /* goes up with every manifest written */
     struct vault_directory *directories; /* owned */
     size_t directory_count;

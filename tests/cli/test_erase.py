@@ -87,6 +87,15 @@ class EraseTest(Job):
         self.assertEqual((vault["key_destruction"], vault["plaintext_before"]), ("UNKNOWN", "UNKNOWN"))
         self.assertEqual(found["result"]["reports"][0]["reported_by_host"]["manifest"], "authenticated")
 
+    def test_a_directory_that_was_emptied_is_not_said_to_have_held_nothing(self):
+        os.mkdir(self.path("emptied"))
+        self.call("protect", self.path("emptied"), "--vault", "w", "--skip-free-space", "--keyfile", self.keyfile,
+                  expect=husk.DONE)
+        self.assertIs(self.status("w")["born_encrypted"], True)
+        self.assertIn("was empty when it was protected", self.call("status", "w", expect=husk.DONE).out)
+        found = self.json("erase", "w", "--confirm", "w")
+        self.assertEqual(found["result"]["vaults"][0]["plaintext_before"], "UNKNOWN")
+
     def test_the_report_is_written_where_it_was_asked_for(self):
         path = self.beside("report")
         found = self.erase("--certificate", path)
