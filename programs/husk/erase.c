@@ -268,7 +268,7 @@ const struct verb verb_erase = {
         "Nothing of it is enrolled any more.\n\nThe report is unsigned: it is this host's word. Its verdict "
         "on plaintext "
         "from "
-        "before conversion is never COMPLETE for a vault whose directories were converted.",
+        "before conversion is never COMPLETE.",
     .options = (const struct verb_option[]){{OPTION_CONFIRM, ROLE_CONFIRMING,
                                              "NAME again, or with --all the name of the host"},
                                             {OPTION_ALL, ROLE_IN_OPERANDS, "erase every vault of the host"},

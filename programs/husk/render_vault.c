@@ -169,7 +169,8 @@ static void show_heading(struct run *run, const struct vault *vault, enum vault_
         char since[CLOCK_TEXT_SIZE];
         clock_format(vault->protected_since_unix_s, since);
         run_text(run, "  protected   since %s%s\n", since,
-                 vault->born_encrypted ? ", never held plaintext here" : ", held plaintext here before");
+                 vault->born_encrypted ? ", was empty when it was protected"
+                                       : ", held plaintext here before");
     }
 }
 

@@ -41,24 +41,74 @@ static void name_keyslot(const struct vault_key_copy *copy, int64_t now_unix_s, 
         kind, from, guard(copy->kind));
 }
 
+static const struct vault_key_copy *find_copy(const struct vault *vault, const char *id_text)
+{
+    struct keyslot_id id;
+    if (!id_text || text_parse_hex(id_text, id.bytes, sizeof(id.bytes), NULL))
+        return NULL;
+    for (size_t i = 0; i < vault->key_copy_count; i++)
+        if (!memcmp(&vault->key_copies[i].id, &id, sizeof(id)))
+            return &vault->key_copies[i];
+    return NULL;
+}
+
+/* A keyslot that was destroyed here and that vault.json does not name, as after a crash between the two, was
+ * on the disk all the same. Of an unreadable one only its name may say that it is an authority's. */
+static void count_destroyed(const struct vault *vault, json_t *item, struct erase_facts *facts,
+                            struct finding_list *findings)
+{
+    const char *id = json_string_value(json_object_get(item, "id"));
+    const char *file = json_string_value(json_object_get(item, "file"));
+    const char *kind = json_string_value(json_object_get(item, "kind"));
+    const struct vault_key_copy *copy = find_copy(vault, id ? id : file);
+    bool as_named = copy && (!kind || !strcmp(kind, keyslot_kind_word(copy->kind)));
+    if (as_named) /* its authority ends it, or it is named as a local one already */
+        return;
+    facts->local_copies++;
+    const char *subject = id ? text_shown(id) : file ? text_shown(file) : vault->name;
+    if (kind)
+        finding_add(
+            findings, FINDING_TELLS, "key-copy-snapshot", subject,
+            "delete the snapshots and backups of this disk, and destroy what opens the keyslot",
+            "this %s keyslot was here and vault.json does not name it; snapshots and backups may hold "
+            "it",
+            text_shown(kind));
+    else
+        finding_add(findings, FINDING_TELLS, "key-copies-unknown", subject,
+                    "delete all snapshots and backups of this disk",
+                    "a file that was destroyed among the keyslots could not be read, so what it opened is "
+                    "not known");
+}
+
 /* Keyslots that vault.json does not tell of count too. */
 static void count_unlisted(const struct vault *vault, const struct erase_progress *progress,
                            struct erase_facts *facts, struct finding_list *findings)
 {
     if (vault->damage.code || !strcmp(progress->manifest, "changed")) {
         facts->copies_unknown = true;
-        facts->local_copies += json_array_size(progress->keyslots);
         finding_add(findings, FINDING_TELLS, "key-copies-unknown", vault->name,
                     "delete all snapshots and backups of this disk",
                     "vault.json %s, so which keyslots there once were is not known",
                     vault->damage.code ? "cannot be read" : "is not as husk wrote it");
+    } else if (strcmp(progress->manifest, "authenticated") != 0) {
+        facts->copies_unknown = true;
+        finding_add(
+            findings, FINDING_TELLS, "key-copies-unknown", vault->name,
+            "delete all snapshots and backups of this disk; unlock a vault before it is erased, where "
+            "that can be",
+            "the vault was locked, so vault.json could not be authenticated: which keyslots there "
+            "once were is its word alone");
     }
+    for (size_t i = 0; i < json_array_size(progress->keyslots); i++)
+        count_destroyed(vault, json_array_get(progress->keyslots, i), facts, findings);
     if (vault->key_copies_forgotten > 0) {
         facts->local_copies += 1;
-        finding_add(findings, FINDING_TELLS, "key-copies-unknown", vault->name,
-                    "delete all snapshots and backups of this disk",
-                    "%" PRIu64 " keyslots removed long ago are not listed one by one any more",
-                    vault->key_copies_forgotten);
+        finding_add(
+            findings, FINDING_TELLS, "key-copies-unknown", vault->name,
+            "delete all snapshots and backups of this disk",
+            "not every keyslot that once was is listed: %" PRIu64
+            " times one removed long ago was dropped, or a vault.json that husk did not write was accepted",
+            vault->key_copies_forgotten);
     }
 }
 
@@ -133,7 +183,6 @@ enum error_code erase_name_copies(const struct vault *vault, const char *at,
         name_keyslot(copy, now_unix_s, findings);
     }
     count_unlisted(vault, progress, facts, findings);
-    facts->born_encrypted = vault->born_encrypted;
     name_plaintext(vault, facts, findings);
     return at && !vault->damage.code ? name_keyfiles(vault, at, findings, reterr) : OK;
 }

@@ -358,11 +358,13 @@ static enum error_code repeat(struct erasure *erasure, struct buffer *text, stru
     const struct vault *vault = erasure->vault;
     if (fstatat(vault->fd, VAULT_MARK_ERASED, &status, AT_SYMLINK_NOFOLLOW) < 0)
         return error_set(reterr, ERR_FAILED, errno, "cannot stat the erased mark");
-    enum error_code code = erase_progress_read(vault, erasure->clock, &erasure->progress, reterr);
+    enum error_code code = file_read(vault->fd, VAULT_MARK_ERASED, BUFFER_DEFAULT_MAXIMUM, text, reterr);
+    if (!code)
+        code = erase_progress_recall(text, &erasure->progress, &erasure->outcome.facts, reterr);
     if (!code)
         code = erase_name_copies(vault, erasure->at, &erasure->progress, status.st_mtime,
                                  &erasure->outcome.facts, erasure->findings, reterr);
-    return code ? code : file_read(vault->fd, VAULT_MARK_ERASED, BUFFER_DEFAULT_MAXIMUM, text, reterr);
+    return code;
 }
 
 /* The vault is erased, but not all that was to be gone is. */

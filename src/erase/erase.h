@@ -16,7 +16,7 @@ enum erase_verdict { ERASE_COMPLETE, ERASE_INCOMPLETE, ERASE_UNKNOWN };
 struct erase_result {
     bool changed;
     enum erase_verdict key_destruction;  /* COMPLETE only when no key copy is known to be left anywhere */
-    enum erase_verdict plaintext_before; /* never COMPLETE for a converted vault */
+    enum erase_verdict plaintext_before; /* never COMPLETE */
     struct buffer report_json;           /* husk.erase-report/1, unsigned */
 };
 

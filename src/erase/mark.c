@@ -92,6 +92,36 @@ enum error_code erase_progress_read(const struct vault *vault, const struct cloc
     return OK;
 }
 
+enum error_code erase_progress_recall(const struct buffer *report, struct erase_progress *ret_progress,
+                                      struct erase_facts *facts, struct error *reterr)
+{
+    _cleanup_(json_freep) json_t *file = NULL;
+    json_t *verdicts = NULL, *host = NULL, *keyslots = NULL;
+    const char *keys = NULL, *manifest = NULL;
+    enum error_code code = json_parse_object(report->data, report->length, VAULT_MARK_ERASED, &file, NULL);
+    if (!code)
+        code = json_get_object(file, "verdicts", &verdicts, NULL);
+    if (!code)
+        code = json_get_string(verdicts, "key_destruction", &keys, NULL);
+    if (!code)
+        code = json_get_object(file, "reported_by_host", &host, NULL);
+    if (!code)
+        code = json_get_string(host, "manifest", &manifest, NULL);
+    if (!code)
+        code = json_get_array(host, "keyslots", MARK_KEYSLOTS_MAXIMUM, &keyslots, NULL);
+    /* What cannot be read was not said, and nothing is better now than it was. */
+    facts->copies_unknown |= code || strcmp(keys, erase_verdict_word(ERASE_COMPLETE)) != 0;
+    struct erase_progress progress = {.authorities = json_array(),
+                                      .keyslots = code ? json_array() : json_incref(keyslots)};
+    if (!progress.authorities || !progress.keyslots) {
+        erase_progress_done(&progress);
+        return error_set(reterr, ERR_NO_MEMORY, 0, "no memory for the report");
+    }
+    text_show(progress.manifest, sizeof(progress.manifest), code ? "unreadable" : manifest);
+    *ret_progress = progress;
+    return OK;
+}
+
 enum error_code erase_progress_write(const struct vault *vault, const struct erase_progress *progress,
                                      struct error *reterr)
 {

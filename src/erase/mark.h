@@ -7,7 +7,7 @@
 #pragma once
 #include <jansson.h>
 
-#include "erase/erase.h"
+#include "erase/verdict.h"
 
 struct erase_progress {
     int64_t started_unix_s;
@@ -19,6 +19,10 @@ struct erase_progress {
 /* What the mark of an earlier run says; an empty progress where there is none or it cannot be read. */
 must_check enum error_code erase_progress_read(const struct vault *vault, const struct clock *clock,
                                                struct erase_progress *ret_progress, struct error *reterr);
+/* The same out of the report of an erase that is done, with what its verdicts allow. */
+must_check enum error_code erase_progress_recall(const struct buffer *report,
+                                                 struct erase_progress *ret_progress,
+                                                 struct erase_facts *facts, struct error *reterr);
 must_check enum error_code erase_progress_write(const struct vault *vault,
                                                 const struct erase_progress *progress, struct error *reterr);
 /* The same on a full filesystem: an empty mark, a second name of .husk/lock, for which the vault's directory

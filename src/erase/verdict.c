@@ -20,7 +20,7 @@ enum erase_verdict erase_judge_keys(const struct erase_facts *facts)
 
 enum erase_verdict erase_judge_plaintext(const struct erase_facts *facts)
 {
-    if (facts->plaintext_left)
-        return ERASE_INCOMPLETE;
-    return facts->born_encrypted && !facts->copies_unknown ? ERASE_COMPLETE : ERASE_UNKNOWN;
+    /* What an empty directory held before it was protected lies in free space, and nobody here knows of it.
+     */
+    return facts->plaintext_left ? ERASE_INCOMPLETE : ERASE_UNKNOWN;
 }

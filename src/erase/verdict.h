@@ -7,9 +7,8 @@ struct erase_facts {
     size_t authorities_open; /* that have not answered with "erased" */
     size_t local_copies;     /* keyslots, here now or before, that open without an authority */
     bool key_in_memory;      /* files in use keep their keys */
-    bool copies_unknown;     /* vault.json could not be read or is not as husk wrote it */
-    bool plaintext_left;     /* trees or conversions on this disk that are not done */
-    bool born_encrypted;     /* as vault.json says */
+    bool copies_unknown; /* vault.json could not be read, was not authenticated, or is not as husk wrote it */
+    bool plaintext_left; /* trees or conversions on this disk that are not done */
 };
 
 enum erase_verdict erase_judge_keys(const struct erase_facts *facts);

@@ -192,17 +192,33 @@ static void keep_pinned(struct vault *vault, const struct vault_pins *pins)
     vault->authority_count = kept;
 }
 
+/* Of a history whose MAC did not fit nothing is to be signed as true. */
+static enum error_code doubt_history(const struct vault *vault, const struct secret *mac_key,
+                                     struct vault *next, struct error *reterr)
+{
+    enum error_code code = mac_verify(mac_key, vault->body.data, vault->body.length, vault->mac, reterr);
+    if (code != ERR_CORRUPT)
+        return code;
+    next->born_encrypted = false;
+    if (next->key_copies_forgotten < INT64_MAX)
+        next->key_copies_forgotten++;
+    return OK;
+}
+
 /* The manifest says from now on what is there: directories of this vault with their nonces, authorities this
  * host trusts, nothing else. */
 static enum error_code accept_changes(struct vault *vault, const struct secret *mac_key,
                                       const struct vault_pins *pins, struct error *reterr)
 {
     struct vault next = *vault;
+    enum error_code code = doubt_history(vault, mac_key, &next, reterr);
+    if (code)
+        return code;
     keep_pinned(&next, pins);
     next.directory_count = next.symlink_count = 0;
     next.symlinks = NULL;
     next.directories = calloc(vault->directory_count + 1, sizeof(*next.directories));
-    enum error_code code = next.directories ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "no memory");
+    code = next.directories ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "no memory");
     for (size_t i = 0; i < vault->directory_count && !code; i++) {
         enum found found = FOUND_MISSING;
         struct vault_directory directory = vault->directories[i];

@@ -71,7 +71,7 @@ struct vault {
     uint8_t filesystem_uuid[16];          /* of the filesystem the manifest was written on */
     int64_t created_unix_s;
     int64_t protected_since_unix_s;      /* when the first directory was protected; 0 for none yet */
-    bool born_encrypted;                 /* no directory of it ever held plaintext */
+    bool born_encrypted;                 /* each directory was empty when it was protected */
     uint64_t sequence;                   /* goes up with every manifest written */
     struct vault_directory *directories; /* owned */
     size_t directory_count;
@@ -83,7 +83,8 @@ struct vault {
     size_t key_copy_count;
     struct authority_id authorities[VAULT_AUTHORITIES_MAXIMUM]; /* those keyslots of it are bound to */
     size_t authority_count;
-    uint64_t key_copies_forgotten; /* removed ones dropped to stay below VAULT_KEY_COPIES_MAXIMUM */
+    uint64_t key_copies_forgotten; /* removed ones dropped to stay below VAULT_KEY_COPIES_MAXIMUM; and one for
+ each vault.json that was accepted though its MAC did not fit */
     struct error damage; /* code is not OK: vault.json could not be read; name, filesystem, fd, mark and
                             identifier are all there is. Only erase, lock and status meet such a vault. */
     struct buffer body;  /* the bytes the MAC is over, as read or written last */

@@ -54,6 +54,48 @@ class EraseTest(Job):
         self.keyfile = husk.keyfile(self.d.directory)
         self.opens_no_more()
 
+    def change_manifest(self, **members):
+        path = self.path(".husk/vaults/v/vault.json")
+        with open(path) as file:
+            outside = json.load(file)
+        body = json.loads(outside["body"])
+        body.update(members)
+        with open(path, "w") as file:
+            json.dump(dict(outside, body=json.dumps(body, separators=(",", ":"))), file)
+
+    def test_a_forged_history_does_not_make_it_complete(self):
+        """vault.json tells of no local keyslot, and there is none any more."""
+        self.lock()
+        (name,) = os.listdir(self.path(".husk/vaults/v/keyslots"))
+        os.remove(self.path(".husk/vaults/v/keyslots", name))
+        self.change_manifest(keyslots=[], born_encrypted=True)
+        for _ in range(2):
+            found = self.erase()
+            (vault,) = found["result"]["vaults"]
+            self.assertEqual((vault["key_destruction"], vault["plaintext_before"]), ("UNKNOWN", "UNKNOWN"))
+            self.assertIn("key-copies-unknown", document.kinds(found))
+
+    def test_a_forged_history_that_was_accepted_is_not_signed_as_true(self):
+        self.lock()
+        self.change_manifest(keyslots=[], born_encrypted=True)
+        (name,) = os.listdir(self.path(".husk/vaults/v/keyslots"))
+        self.json("unlock", "v", "--accept-changes", "--keyfile", self.keyfile)
+        self.assertIs(self.status()["born_encrypted"], False)
+        os.remove(self.path(".husk/vaults/v/keyslots", name))
+        found = self.erase()
+        (vault,) = found["result"]["vaults"]
+        self.assertEqual((vault["key_destruction"], vault["plaintext_before"]), ("UNKNOWN", "UNKNOWN"))
+        self.assertEqual(found["result"]["reports"][0]["reported_by_host"]["manifest"], "authenticated")
+
+    def test_a_directory_that_was_emptied_is_not_said_to_have_held_nothing(self):
+        os.mkdir(self.path("emptied"))
+        self.call("protect", self.path("emptied"), "--vault", "w", "--skip-free-space", "--keyfile", self.keyfile,
+                  expect=husk.DONE)
+        self.assertIs(self.status("w")["born_encrypted"], True)
+        self.assertIn("was empty when it was protected", self.call("status", "w", expect=husk.DONE).out)
+        found = self.json("erase", "w", "--confirm", "w")
+        self.assertEqual(found["result"]["vaults"][0]["plaintext_before"], "UNKNOWN")
+
     def test_the_report_is_written_where_it_was_asked_for(self):
         path = self.beside("report")
         found = self.erase("--certificate", path)

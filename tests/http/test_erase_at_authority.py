@@ -73,6 +73,13 @@ class EraseTest(EraseCase):
         self.assertEqual(kinds[-3:], ["erase-begun", "erased", "done"])
         self.assertFalse(self.erase()["changed"])
 
+    def test_of_a_locked_vault_the_keyslots_from_before_are_not_known(self):
+        self.authority_only()
+        self.lock()
+        found = self.erase()
+        self.assertEqual((self.verdict(found), self.state()), ("UNKNOWN", "erased"))
+        self.assertEqual(self.host()["keyslots"], 0)
+
     def test_an_authority_that_is_away_keeps_it_incomplete_and_the_next_run_goes_on(self):
         self.authority_only()
         self.authority.end()
@@ -116,6 +123,29 @@ class EraseTest(EraseCase):
         found = self.erase()
         self.assertEqual(self.verdict(found), "UNKNOWN")
         self.assertIn("key-copy-snapshot", document.kinds(found))
+
+    @needs_faults
+    def test_a_local_keyslot_that_a_crash_kept_out_of_the_manifest_is_named_and_the_verdict_is_unknown(self):
+        """It opens the vault, also in a snapshot."""
+        self.authority_only()
+        self.assertTrue(self.call("keyslot", "add", "v", "--keyfile", self.keyfile, "--allow-bypass",
+                                  fault="vault.keyslot.written:crash").crashed)
+        unnamed = set(os.listdir(self.path(".husk/vaults/v/keyslots"))) - {self.keyslots()["authority"]}
+        self.assertEqual(len(unnamed), 1)
+        for _ in range(2):
+            found = self.erase()
+            self.assertEqual(self.verdict(found), "UNKNOWN")
+            named = {item["subject"] for item in found["findings"] if item["kind"] == "key-copy-snapshot"}
+            self.assertEqual(named, unnamed)
+            self.assertEqual(found["result"]["reports"][0]["verdicts"]["key_destruction"], "UNKNOWN")
+
+    def test_a_file_among_the_keyslots_that_cannot_be_read_makes_it_unknown(self):
+        self.authority_only()
+        with open(self.path(".husk/vaults/v/keyslots/other"), "wb") as file:
+            file.write(b"x" * 4096)
+        found = self.erase()
+        self.assertEqual(self.verdict(found), "UNKNOWN")
+        self.assertIn("key-copies-unknown", document.kinds(found))
 
     def test_a_keyslot_removed_earlier_is_erased_wherever_it_may_be_bound(self):
         """Its removal could not be told; that the authority still has the scalar nothing here says any more."""

@@ -19,7 +19,7 @@ static void the_verdict_on_the_keys(void **state)
         {{.authorities_open = 1}, "INCOMPLETE"},
         {{.key_in_memory = true}, "INCOMPLETE"},
         {{.key_in_memory = true, .local_copies = 2, .copies_unknown = true}, "INCOMPLETE"},
-        {{.born_encrypted = true, .plaintext_left = true}, "COMPLETE"}, /* not about plaintext */
+        {{.plaintext_left = true}, "COMPLETE"}, /* not about plaintext */
     };
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
         assert_string_equal(erase_verdict_word(erase_judge_keys(&cases[i].facts)), cases[i].word);
@@ -32,12 +32,11 @@ static void the_verdict_on_plaintext_from_before(void **state)
         struct erase_facts facts;
         const char *word;
     } cases[] = {
-        {{.born_encrypted = true}, "COMPLETE"},
-        {{.born_encrypted = false}, "UNKNOWN"}, /* never complete for what was converted */
-        {{.born_encrypted = true, .copies_unknown = true}, "UNKNOWN"},
-        {{.born_encrypted = true, .plaintext_left = true}, "INCOMPLETE"},
+        {{0}, "UNKNOWN"}, /* what was deleted before may lie in free space */
+        {{.copies_unknown = true}, "UNKNOWN"},
+        {{.plaintext_left = true}, "INCOMPLETE"},
         {{.plaintext_left = true, .copies_unknown = true}, "INCOMPLETE"},
-        {{.born_encrypted = true, .local_copies = 3, .key_in_memory = true}, "COMPLETE"},
+        {{.local_copies = 3, .key_in_memory = true}, "UNKNOWN"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
         assert_string_equal(erase_verdict_word(erase_judge_plaintext(&cases[i].facts)), cases[i].word);
