@@ -163,11 +163,14 @@ static void name_plaintext(const struct vault *vault, struct erase_facts *facts,
                     "directories from before a conversion still lie in %s/plaintext/%s", HUSK_DIRECTORY,
                     vault->name);
     if (waits)
-        finding_add(findings, FINDING_TELLS, "conversion-left", vault->name,
-                    "husk protect --abort --vault with this name ends it; then destroy those directories, or "
-                    "protect them "
-                    "in another vault",
-                    "a conversion was under way: directories that were not exchanged yet are plaintext");
+        finding_add(
+            findings, FINDING_TELLS, "conversion-left", vault->name,
+            "if nothing was exchanged yet, husk protect --abort --vault with this name ends it; else "
+            "overwrite what is not encrypted there (shred -u). Then destroy the directories that are "
+            "plain at their places, or protect them in another vault",
+            "a conversion was under way: directories that were not exchanged yet are plaintext, and an "
+            "old tree that was may lie in %s/convert/%s",
+            HUSK_DIRECTORY, vault->name);
 }
 
 enum error_code erase_name_copies(const struct vault *vault, const char *at,

@@ -83,8 +83,9 @@ struct vault {
     size_t key_copy_count;
     struct authority_id authorities[VAULT_AUTHORITIES_MAXIMUM]; /* those keyslots of it are bound to */
     size_t authority_count;
-    uint64_t key_copies_forgotten; /* removed ones dropped to stay below VAULT_KEY_COPIES_MAXIMUM; and one for
- each vault.json that was accepted though its MAC did not fit */
+    /* Removed ones dropped to stay below VAULT_KEY_COPIES_MAXIMUM, and one for each vault.json that was
+     * accepted though its MAC did not fit. */
+    uint64_t key_copies_forgotten;
     struct error damage; /* code is not OK: vault.json could not be read; name, filesystem, fd, mark and
                             identifier are all there is. Only erase, lock and status meet such a vault. */
     struct buffer body;  /* the bytes the MAC is over, as read or written last */
