@@ -87,7 +87,7 @@ TIERS = {
     "vm": ([builds.TEST, builds.GUEST], vm),
 }
 
-# Its tests wait for clocks and each other more than they work.
+# Their tests wait for clocks and each other more than they work.
 JOBS = {"http": 4, "unit": 3}
 
 

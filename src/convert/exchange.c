@@ -107,24 +107,23 @@ static enum error_code seal_root(const struct convert_directory *directory, int 
 
 /* Where the directory stands, by its own policy, and by what lies where its twin and its old tree belong:
  * when they say different things, somebody has put something else in its place. */
-static enum error_code look_at_one(struct convert_work *work, struct convert_directory *directory,
-                                   struct error *reterr)
+static enum error_code find_exchanged(struct convert_work *work, const struct convert_directory *directory,
+                                      int place_fd, bool *ret_exchanged, struct error *reterr)
 {
-    _cleanup_(close_fdp) int place_fd = -1;
     char name[16];
-    struct stat twin, old;
-    bool twin_is_old;
-    enum error_code code = work_open_place(work, directory, &place_fd, reterr);
+    struct stat old;
+    enum work_twin twin;
+    enum error_code code = is_exchanged(work, directory, place_fd, ret_exchanged, reterr);
     if (!code)
-        code = is_exchanged(work, directory, place_fd, &directory->exchanged, reterr);
-    if (!code)
-        code = work_twin_is_old(work, directory, &twin_is_old, reterr);
+        code = work_look_at_twin(work, directory, &twin, reterr);
     if (code)
         return code;
-    work_name(work, directory, name);
-    const bool put_away = fstatat(work->old_fd, name, &old, AT_SYMLINK_NOFOLLOW) == 0;
-    const bool has_twin = fstatat(work->work_fd, name, &twin, AT_SYMLINK_NOFOLLOW) == 0 && !twin_is_old;
-    if (directory->exchanged ? has_twin : twin_is_old || put_away)
+    const bool put_away =
+        fstatat(work->old_fd, work_name(work, directory, name), &old, AT_SYMLINK_NOFOLLOW) == 0;
+    if (!put_away && errno != ENOENT)
+        return error_set(reterr, ERR_FAILED, errno, "cannot look at the old tree of %s",
+                         work_shown(work, directory));
+    if (*ret_exchanged ? twin == WORK_TWIN_COPY : twin == WORK_TWIN_OLD || put_away)
         return work_moved(work, directory, reterr);
     return OK;
 }
@@ -137,7 +136,7 @@ static enum error_code exchange_one(struct convert_work *work, const struct conv
     bool exchanged;
     enum error_code code = work_open_place(work, directory, &place_fd, reterr);
     if (!code)
-        code = is_exchanged(work, directory, place_fd, &exchanged, reterr);
+        code = find_exchanged(work, directory, place_fd, &exchanged, reterr);
     if (!code && !exchanged && !protect)
         code = vault_remove_directory(work->vault, directory->path, reterr);
     if (!code && !exchanged)
@@ -178,8 +177,12 @@ enum error_code exchange_look(struct convert_work *work, size_t *ret_exchanged, 
     enum error_code code = OK;
     size_t exchanged = 0;
     for (size_t i = 0; !code && i < work->journal.count; i++) {
-        code = look_at_one(work, &work->journal.directories[i], reterr);
-        exchanged += !code && work->journal.directories[i].exchanged;
+        struct convert_directory *directory = &work->journal.directories[i];
+        _cleanup_(close_fdp) int place_fd = -1;
+        code = work_open_place(work, directory, &place_fd, reterr);
+        if (!code)
+            code = find_exchanged(work, directory, place_fd, &directory->exchanged, reterr);
+        exchanged += !code && directory->exchanged;
     }
     if (!code)
         *ret_exchanged = exchanged;

@@ -221,7 +221,9 @@ static enum error_code run_new(struct convert_work *work, const struct convert_p
                                struct error *reterr)
 {
     memcpy(&work->journal.vault, &work->vault->id, sizeof(work->journal.vault));
-    enum error_code code = work_enter_state(work, CONVERT_PLANNED, reterr);
+    enum error_code code = work_refuse_trees(work, reterr);
+    if (!code)
+        code = work_enter_state(work, CONVERT_PLANNED, reterr);
     return code ? code : run(work, plan, reterr);
 }
 

@@ -235,12 +235,13 @@ enum error_code step_drop_twins(struct convert_work *work, struct error *reterr)
     enum error_code code = OK;
     for (size_t i = 0; !code && i < work->journal.count; i++) {
         char name[16];
-        bool kept = false, is_old = false;
+        bool kept = false;
+        enum work_twin twin;
         work_name(work, &work->journal.directories[i], name);
-        code = work_twin_is_old(work, &work->journal.directories[i], &is_old, reterr);
-        if (!code && is_old && unlinkat(work->work_fd, name, AT_REMOVEDIR) == 0)
+        code = work_look_at_twin(work, &work->journal.directories[i], &twin, reterr);
+        if (!code && twin == WORK_TWIN_OLD && unlinkat(work->work_fd, name, AT_REMOVEDIR) == 0)
             continue; /* made, and not given its policy yet */
-        if (!code && is_old)
+        if (!code && twin == WORK_TWIN_OLD)
             code = work_moved(work, &work->journal.directories[i], reterr);
         if (code)
             return code;

@@ -90,10 +90,10 @@ static enum error_code pair_open(struct convert_work *work, const struct convert
                                  struct pair *ret_pair, struct error *reterr)
 {
     char name[16];
-    bool is_old = false;
+    enum work_twin twin;
     ret_pair->place_fd = ret_pair->twin_fd = -1;
-    enum error_code code = work_twin_is_old(work, directory, &is_old, reterr);
-    if (!code && is_old)
+    enum error_code code = work_look_at_twin(work, directory, &twin, reterr);
+    if (!code && twin == WORK_TWIN_OLD)
         code = work_moved(work, directory, reterr);
     if (!code)
         code = work_open_place(work, directory, &ret_pair->place_fd, reterr);

@@ -193,20 +193,21 @@ enum error_code work_is_encrypted_side(const struct convert_work *work,
     return code;
 }
 
-enum error_code work_twin_is_old(const struct convert_work *work, const struct convert_directory *directory,
-                                 bool *ret_is, struct error *reterr)
+enum error_code work_look_at_twin(const struct convert_work *work, const struct convert_directory *directory,
+                                  enum work_twin *ret_twin, struct error *reterr)
 {
     char name[16];
     struct error error = ERROR_NONE;
     enum fscrypt_policy_state state;
     struct fscrypt_identifier identifier;
     _cleanup_(close_fdp) int twin_fd = -1;
-    *ret_is = false;
     enum error_code code = directory_open(work->work_fd, work_name(work, directory, name), &twin_fd, &error);
+    if (code == ERR_NOT_FOUND) {
+        *ret_twin = WORK_TWIN_NONE;
+        return OK;
+    }
     if (!code)
         code = fscrypt_get_policy(twin_fd, &state, &identifier, &error);
-    if (code == ERR_NOT_FOUND)
-        return OK;
     if (code) {
         if (reterr)
             *reterr = error;
@@ -214,7 +215,7 @@ enum error_code work_twin_is_old(const struct convert_work *work, const struct c
     }
     const bool encrypted =
         state == FSCRYPT_HUSK_POLICY && !memcmp(&identifier, &work->vault->identifier, sizeof(identifier));
-    *ret_is = encrypted == (work->journal.direction == CONVERT_UNPROTECT);
+    *ret_twin = encrypted == (work->journal.direction == CONVERT_PROTECT) ? WORK_TWIN_COPY : WORK_TWIN_OLD;
     return OK;
 }
 
@@ -238,19 +239,10 @@ enum error_code work_sync(const struct convert_work *work, struct error *reterr)
     return OK;
 }
 
-static enum error_code remove_twin(const char *name, void *context, struct error *reterr)
+static enum error_code refuse_left(const struct convert_work *work, const char *kind, const char *name,
+                                   struct error *reterr)
 {
-    const struct convert_work *work = context;
-    if (!strcmp(name, "journal.json"))
-        return OK;
-    if (unlinkat(work->work_fd, name, 0) == 0)
-        return OK;
-    if (errno == EISDIR && unlinkat(work->work_fd, name, AT_REMOVEDIR) == 0)
-        return OK;
-    if (errno != ENOTEMPTY)
-        return error_set(reterr, ERR_FAILED, errno, "cannot remove .husk/convert/%s/%s", work->vault->name,
-                         text_shown(name));
-    error_set(reterr, ERR_INCOMPLETE, 0, ".husk/convert/%s/%s holds files, and no journal tells whose",
+    error_set(reterr, ERR_INCOMPLETE, 0, ".husk/%s/%s/%s holds a tree that no journal tells of", kind,
               work->vault->name, text_shown(name));
     return error_remedy(reterr, "look at it: it may be the only copy of a directory. Move it to where it "
                                 "belongs or delete it, then run the same command again");
@@ -258,11 +250,48 @@ static enum error_code remove_twin(const char *name, void *context, struct error
 
 static enum error_code refuse_old_tree(const char *name, void *context, struct error *reterr)
 {
+    return refuse_left(context, PLAINTEXT_DIRECTORY, name, reterr);
+}
+
+static enum error_code note_name(const char *name, void *context, struct error *reterr)
+{
+    (void)name;
+    (void)reterr;
+    *(bool *)context = true;
+    return OK;
+}
+
+static enum error_code refuse_twin(const char *name, void *context, struct error *reterr)
+{
     const struct convert_work *work = context;
-    error_set(reterr, ERR_INCOMPLETE, 0, "an old tree still lies in .husk/plaintext/%s/%s", work->vault->name,
-              text_shown(name));
-    return error_remedy(reterr, "look at it: it may be the only copy of a directory. Move it to where it "
-                                "belongs or delete it, then run the same command again");
+    _cleanup_(close_fdp) int fd = -1;
+    bool any = false;
+    struct stat status;
+    if (fstatat(work->work_fd, name, &status, AT_SYMLINK_NOFOLLOW) < 0)
+        return error_set(reterr, ERR_FAILED, errno, "cannot look at .husk/" CONVERT_DIRECTORY "/%s/%s",
+                         work->vault->name, text_shown(name));
+    if (!S_ISDIR(status.st_mode))
+        return OK;
+    enum error_code code = directory_open(work->work_fd, name, &fd, reterr);
+    if (!code)
+        code = directory_list(fd, note_name, &any, reterr);
+    return code || !any ? code : refuse_left(work, CONVERT_DIRECTORY, name, reterr);
+}
+
+enum error_code work_refuse_trees(struct convert_work *work, struct error *reterr)
+{
+    enum error_code code = directory_list(work->old_fd, refuse_old_tree, work, reterr);
+    return code ? code : directory_list(work->work_fd, refuse_twin, work, reterr);
+}
+
+static enum error_code remove_left(const char *name, void *context, struct error *reterr)
+{
+    const struct convert_work *work = context;
+    if (!strcmp(name, "journal.json") || unlinkat(work->work_fd, name, 0) == 0 ||
+        (errno == EISDIR && unlinkat(work->work_fd, name, AT_REMOVEDIR) == 0))
+        return OK;
+    return error_set(reterr, ERR_FAILED, errno, "cannot remove .husk/" CONVERT_DIRECTORY "/%s/%s",
+                     work->vault->name, text_shown(name));
 }
 
 static enum error_code remove_records(struct convert_work *work, struct error *reterr)
@@ -277,9 +306,9 @@ static enum error_code remove_records(struct convert_work *work, struct error *r
 enum error_code work_clear(struct convert_work *work, struct error *reterr)
 {
     enum vault_state state;
-    enum error_code code = directory_list(work->old_fd, refuse_old_tree, work, reterr);
+    enum error_code code = work_refuse_trees(work, reterr);
     if (!code)
-        code = directory_list(work->work_fd, remove_twin, work, reterr);
+        code = directory_list(work->work_fd, remove_left, work, reterr);
     if (!code)
         code = vault_get_state(work->vault, &state, reterr);
     /* Of a locked vault the records stay. The next conversion knows from them only inodes whose twins are

@@ -67,11 +67,12 @@ must_check enum error_code work_is_encrypted_side(const struct convert_work *wor
                                                   const struct convert_directory *directory, int fd,
                                                   bool *ret_is, struct error *reterr);
 
-/* Whether what lies in the twin's place is the old tree: the directory was exchanged, whatever was done to
- * its place since. False where nothing lies there. */
-must_check enum error_code work_twin_is_old(const struct convert_work *work,
-                                            const struct convert_directory *directory, bool *ret_is,
-                                            struct error *reterr);
+/* What lies in the twin's place. The old tree: the directory was exchanged, whatever was done to its place
+ * since. */
+enum work_twin { WORK_TWIN_NONE, WORK_TWIN_COPY, WORK_TWIN_OLD };
+must_check enum error_code work_look_at_twin(const struct convert_work *work,
+                                             const struct convert_directory *directory,
+                                             enum work_twin *ret_twin, struct error *reterr);
 
 /* ERR_CHANGED of a directory whose place holds something else than it was left with. */
 enum error_code work_moved(const struct convert_work *work, const struct convert_directory *directory,
@@ -80,6 +81,9 @@ enum error_code work_moved(const struct convert_work *work, const struct convert
 /* Write everything of the filesystem to disk and wait. */
 must_check enum error_code work_sync(const struct convert_work *work, struct error *reterr);
 
-/* Delete records, journal and the directories of the conversion. What still holds files is refused: it may be
- * an old tree. */
+/* ERR_INCOMPLETE where a tree lies in the directories of the conversion, twin or old: with no journal that
+ * tells of it, it may be the only copy. */
+must_check enum error_code work_refuse_trees(struct convert_work *work, struct error *reterr);
+
+/* Delete records, journal and the directories of the conversion, unless work_refuse_trees. */
 must_check enum error_code work_clear(struct convert_work *work, struct error *reterr);

@@ -1,8 +1,10 @@
 """The system calls and ioctls the tests need that Python's os module lacks."""
 
+import contextlib
 import ctypes
 import fcntl
 import os
+import select
 import struct
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -180,8 +182,16 @@ def is_encrypted(path):
 IN_CLOSE_NOWRITE = 0x10
 
 
+@contextlib.contextmanager
 def watch_closing(path):
-    """A function that waits until somebody who only read the file has closed it, once for each call."""
+    """A function that waits until somebody who only read the file has closed it, once for each call; False when
+    that takes longer than `timeout_s`."""
     watch = _check(_libc.inotify_init1(os.O_CLOEXEC))
-    _check(_libc.inotify_add_watch(watch, os.fsencode(path), IN_CLOSE_NOWRITE))
-    return lambda: os.read(watch, struct.calcsize("iIII"))
+    try:
+        _check(_libc.inotify_add_watch(watch, os.fsencode(path), IN_CLOSE_NOWRITE))
+
+        def closed(timeout_s=60):
+            return bool(select.select([watch], [], [], timeout_s)[0]) and bool(os.read(watch, struct.calcsize("iIII")))
+        yield closed
+    finally:
+        os.close(watch)
