@@ -145,18 +145,17 @@ static enum error_code link_twin(struct tree_pass *pass, const struct tree_recor
 
 /* Give the twin what the source carries beside its bytes, and remember it as whole if the source is still
  * what it was before all this. */
-static enum error_code finish_twin(struct tree_pass *pass, const struct tree_directory *directory,
-                                   const struct statx *status, const struct tree_record *before, int source,
-                                   int twin, struct error *reterr)
+static enum error_code finish_twin(struct tree_pass *pass, const struct statx *status,
+                                   const struct tree_record *before, int source, int twin,
+                                   struct error *reterr)
 {
     const bool path_only = !S_ISREG(status->stx_mode);
     struct stat twin_status;
     if (fstatat(twin, "", &twin_status, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0)
         return error_set(reterr, ERR_FAILED, errno, "cannot look at its twin");
+    /* A twin's directory has no flags that it could hand down, until all in it is made (open_up). */
     const struct attribute_target from = {.fd = source, .path_only = path_only},
-                                  to = {.fd = twin,
-                                        .path_only = path_only,
-                                        .flagless = directory->twin_flagless};
+                                  to = {.fd = twin, .path_only = path_only, .flagless = true};
     enum error_code code = attributes_apply(from, status, to, &twin_status, pass->pair->features, 0, reterr);
     if (!code)
         code = check_unchanged(source, status, reterr);
@@ -227,7 +226,7 @@ static enum error_code copy_regular(struct tree_pass *pass, struct tree_director
             *reterr = changed;
     }
     if (!code)
-        code = finish_twin(pass, directory, status, before, source, twin, reterr);
+        code = finish_twin(pass, status, before, source, twin, reterr);
     if (!code && status->stx_size <= CONTENT_SMALL && status->stx_size > 0)
         return flush_small(pass, twin, status->stx_size + status->stx_blksize, reterr);
     if (!code && status->stx_size >= DROP_BEHIND_LEAST)
@@ -272,7 +271,7 @@ static enum error_code copy_special(struct tree_pass *pass, struct tree_director
     _cleanup_(close_fdp) int twin = openat(directory->twin_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     if (twin < 0)
         return error_set(reterr, ERR_FAILED, errno, "cannot open its twin");
-    return finish_twin(pass, directory, status, before, source, twin, reterr);
+    return finish_twin(pass, status, before, source, twin, reterr);
 }
 
 /* What stands where the twin is to be: keep it when it is the whole twin of this very inode, else take it
@@ -342,11 +341,8 @@ static enum error_code match_casefold(struct tree_directory *directory, bool *re
     enum error_code code = attributes_get_flags(directory->fd, &wanted, reterr);
     if (!code)
         code = attributes_get_flags(directory->twin_fd, &now, reterr);
-    if (code)
+    if (code || (wanted & FS_CASEFOLD_FL) == (now & FS_CASEFOLD_FL))
         return code;
-    directory->twin_flagless = (now & attributes_kept_flags()) == 0;
-    if ((wanted & FS_CASEFOLD_FL) == (now & FS_CASEFOLD_FL))
-        return OK;
     if (attributes_set_flags(directory->twin_fd, now ^ FS_CASEFOLD_FL, reterr) == OK)
         return OK;
     *ret_same = false;

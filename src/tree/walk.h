@@ -26,7 +26,6 @@ struct tree_directory {
     unsigned depth;
     struct statx status; /* as it was when opened */
     bool twin_fresh;     /* enter() made the twin: it was empty */
-    bool twin_flagless;  /* set by enter(): the twin has no flags that what is made in it could inherit */
     atomic_ulong names;  /* how many names it had, known in leave() */
     atomic_ulong known;  /* the visitor's own */
     bool skip;           /* enter() sets it: nothing below is visited, no leave() */

@@ -628,6 +628,18 @@ class MovedTest(Changing):
         self.assertNotIn("is encrypted under", paused.done.out)
 
 
+class InheritedFlagsTest(Changing):
+    def test_flags_that_directories_hand_down_are_not_on_files_that_lack_them(self):
+        """The place where twins are made hands some down, and so would directories whose twins a crash left whole."""
+        for directory in (self.disk.path, self.path("below")):
+            disk.run("chattr", "+SAd", directory)
+        for fault in ("tree.copy.leave:crash:1", "tree.copy.leave:crash:2", "convert.compared:crash:1"):
+            self.assertTrue(self.protect(fault=fault).crashed, fault)
+            self.write("below/two", b"to be copied anew, into what is there")
+            before = manifest.take(self.tree)
+        self.finish_and_compare(before)
+
+
 class TickTest(unittest.TestCase):
     """Inodes of 128 bytes have times in whole seconds: two changes in one second look like one."""
 
