@@ -87,7 +87,7 @@ must_check enum error_code destroy_tree(int parent_fd, const char *name,
  * What others may use never goes below a reserve of 1/64 of the filesystem, at least 16 MiB, by this; the
  * reserve itself is overwritten too, as far as the allocator lets it be had. *ret_overwritten_bytes says how
  * much was. Findings tell what stayed, counted in the map of free blocks: "free-space-left",
- * "free-space-withheld" (set aside by the kernel until the next mount), "free-space-stopped" (others needed
+ * "free-space-withheld" (the kernel keeps it for files being written), "free-space-stopped" (others needed
  * it), "no-discard". Idle I/O priority. Begins a stage of its own. Leaves no file, however it ends. Not
  * covered: free inodes; the journal (destroy_journal). */
 must_check enum error_code destroy_free_space(int directory_fd, const struct report *report,

@@ -5,7 +5,9 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/fault.h"
+#include "destroy/extents.h"
 
 enum error_code filling_available(struct filling *filling, uint64_t *ret_bytes, struct error *reterr)
 {
@@ -18,19 +20,29 @@ enum error_code filling_available(struct filling *filling, uint64_t *ret_bytes, 
     return OK;
 }
 
-enum error_code filling_add_file(struct filling *filling, struct filler **ret_filler, struct error *reterr)
+enum error_code filling_open(const struct filling *filling, struct overwrite *ret_file, struct error *reterr)
 {
-    if (filling->count == FILLING_FILES)
-        return error_set(reterr, ERR_NO_SPACE, 0, "the free space needs more than %d files", FILLING_FILES);
     int injected = fault("destroy.free-space.create");
-    int fd = injected ? -1 : openat(filling->directory_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    _cleanup_(close_fdp) int fd =
+        injected ? -1 : openat(filling->directory_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     struct stat status;
     if (fd < 0 || fstat(fd, &status) < 0)
         return error_set(reterr, ERR_FAILED, injected ? injected : errno,
                          "cannot make a file to overwrite the free space with");
-    struct filler *filler = &filling->files[filling->count++];
+    overwrite_begin(ret_file, TAKE_FD(fd), &status);
+    return OK;
+}
+
+enum error_code filling_add_file(struct filling *filling, struct filler **ret_filler, struct error *reterr)
+{
+    if (filling->count == FILLING_FILES)
+        return error_set(reterr, ERR_NO_SPACE, 0, "the free space needs more than %d files", FILLING_FILES);
+    struct filler *filler = &filling->files[filling->count];
     *filler = (struct filler){0};
-    overwrite_begin(&filler->file, fd, &status);
+    enum error_code code = filling_open(filling, &filler->file, reterr);
+    if (code)
+        return code;
+    filling->count++;
     *ret_filler = filler;
     return OK;
 }
@@ -74,6 +86,32 @@ enum error_code filling_release(struct filling *filling, uint64_t length, uint64
             code = error_set(reterr, ERR_FAILED, errno, "cannot give space back");
     }
     return code;
+}
+
+static enum error_code add_length(const struct extent *extent, void *context, struct error *reterr)
+{
+    uint64_t *bytes = context;
+    (void)reterr;
+    *bytes += extent->length_bytes;
+    return OK;
+}
+
+enum error_code filling_beside_bytes(const struct filling *filling, uint64_t *ret_bytes, struct error *reterr)
+{
+    uint64_t beside = 0;
+    for (size_t i = 0; i < filling->count && filling->unit_bytes > filling->block_bytes; i++) {
+        uint64_t data = 0;
+        struct stat status;
+        enum error_code code = extents_each(filling->files[i].file.fd, add_length, &data, reterr);
+        if (code)
+            return code;
+        if (fstat(filling->files[i].file.fd, &status) < 0)
+            return error_set(reterr, ERR_FAILED, errno, "cannot look at a file of free space");
+        uint64_t held = (uint64_t)status.st_blocks * 512;
+        beside += held > data ? held - data : 0;
+    }
+    *ret_bytes = beside;
+    return OK;
 }
 
 void filling_done(struct filling *filling)

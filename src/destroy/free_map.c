@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 
 enum { RECORDS_AT_ONCE = 512 };
+#define UNIT_MAXIMUM_BYTES (UINT64_C(1) << 20)
 
 static struct fsmap_head *new_request(void)
 {
@@ -84,6 +85,15 @@ enum error_code free_map_read(int fd, struct free_map *ret_map, struct error *re
     else
         *ret_map = map;
     return code;
+}
+
+uint64_t free_map_unit_bytes(const struct free_map *map, uint64_t least_bytes)
+{
+    uint64_t unit = map->count ? UNIT_MAXIMUM_BYTES : least_bytes;
+    for (size_t i = 0; i < map->count; i++)
+        while ((map->items[i].start_bytes | map->items[i].length_bytes) & (unit - 1))
+            unit /= 2;
+    return unit;
 }
 
 /* Two sorted lists, one of which comes as a stream: next is the first old item the stream has not passed. */

@@ -23,6 +23,10 @@ struct free_map {
 /* Read the map of the filesystem fd lies on. ERR_UNSUPPORTED where there is no such call. */
 must_check enum error_code free_map_read(int fd, struct free_map *ret_map, struct error *reterr);
 
+/* The blocks allocated at once, which no call tells: all free extents are whole clusters where blocks come in
+ * clusters (bigalloc). least_bytes where the map has none. */
+uint64_t free_map_unit_bytes(const struct free_map *map, uint64_t least_bytes);
+
 /* Keep of the map only what is still free. */
 must_check enum error_code free_map_update(int fd, struct free_map *map, struct error *reterr);
 

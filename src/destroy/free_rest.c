@@ -28,17 +28,15 @@
  * All of this only makes hits likely. What was not hit is known from the map of free blocks, tried again in
  * another file as long as that helps, and told.
  */
-enum { ROUNDS = 8, SMALL_UNITS = 64, LARGE_UNITS = 255, GAIN_DIVISOR = 50 };
+enum { ROUNDS = 8, LARGE_UNITS = 255, GAIN_DIVISOR = 50 };
 #define ANCHOR_BLOCK (UINT64_C(1) << 31) /* in the middle of what an ext4 file can be long */
 #define BLOCKS_MAXIMUM (UINT64_C(1) << 32)
 #define RELEASE_BYTES (UINT64_C(16) << 20) /* with one commit of the journal */
-#define UNIT_MAXIMUM_BYTES (UINT64_C(1) << 20)
 
 struct seeker {
     struct filling *filling;
     struct filler *filler; /* its descriptor is open for reading only */
     struct free_map *rest;
-    uint64_t unit_bytes;   /* a block, or a cluster of blocks: what is allocated at once */
     uint64_t anchor_unit;  /* in the file */
     uint64_t anchor_place; /* units, on the device */
     /* The end of what was written last, in units: in the file and on the device. */
@@ -54,20 +52,10 @@ static int reopen(int fd, int flags)
     return open(path, flags | O_CLOEXEC);
 }
 
-/* All free extents are whole clusters where blocks come in clusters (bigalloc), which no call tells. */
-static uint64_t unit_of(const struct free_map *rest)
-{
-    uint64_t unit = UNIT_MAXIMUM_BYTES;
-    for (size_t i = 0; i < rest->count; i++)
-        while ((rest->items[i].start_bytes | rest->items[i].length_bytes) & (unit - 1))
-            unit /= 2;
-    return unit;
-}
-
 /* Exchange the descriptor of a file that was just made for one that only reads, and place the anchor. */
 static enum error_code place_anchor(struct seeker *seeker, int writable, struct error *reterr)
 {
-    uint64_t unit_bytes = seeker->unit_bytes;
+    uint64_t unit_bytes = seeker->filling->unit_bytes;
     uint64_t offset = ANCHOR_BLOCK * seeker->filling->block_bytes;
     struct extent anchor = {0};
     if (fallocate(writable, FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)unit_bytes) < 0)
@@ -82,8 +70,7 @@ static enum error_code place_anchor(struct seeker *seeker, int writable, struct 
 static enum error_code seeker_init(struct seeker *seeker, struct filling *filling, struct free_map *rest,
                                    struct error *reterr)
 {
-    *seeker = (struct seeker){.filling = filling, .rest = rest, .unit_bytes = unit_of(rest)};
-    filling->piece_bytes = SMALL_UNITS * seeker->unit_bytes;
+    *seeker = (struct seeker){.filling = filling, .rest = rest};
     enum error_code code = filling_add_file(filling, &seeker->filler, reterr);
     if (code)
         return code;
@@ -108,7 +95,7 @@ static bool unit_for(const struct seeker *seeker, uint64_t target, uint64_t *ret
         seeker->started ? seeker->last_unit + ahead : seeker->anchor_unit + target - seeker->anchor_place;
     *ret_unit = unit;
     return unit > 0 &&
-           unit + LARGE_UNITS < BLOCKS_MAXIMUM / (seeker->unit_bytes / seeker->filling->block_bytes);
+           unit + LARGE_UNITS < BLOCKS_MAXIMUM / (seeker->filling->unit_bytes / seeker->filling->block_bytes);
 }
 
 static enum error_code write_range(const struct seeker *seeker, uint64_t offset, uint64_t length,
@@ -151,20 +138,21 @@ static enum error_code make_room(struct seeker *seeker, uint64_t length, bool *r
 static enum error_code claim(struct seeker *seeker, uint64_t target, uint64_t units, bool *ret_goes_on,
                              struct error *reterr)
 {
-    uint64_t length = units * seeker->unit_bytes, unit = 0;
+    uint64_t length = units * seeker->filling->unit_bytes, unit = 0;
     enum error_code code = make_room(seeker, length, ret_goes_on, reterr);
     if (code || !*ret_goes_on || !unit_for(seeker, target, &unit))
         return code;
-    code = write_range(seeker, unit * seeker->unit_bytes, length, reterr);
+    code = write_range(seeker, unit * seeker->filling->unit_bytes, length, reterr);
     struct extent last = {0};
     if (!code)
-        code = extents_last(seeker->filler->file.fd, unit * seeker->unit_bytes, length, &last, reterr);
+        code =
+            extents_last(seeker->filler->file.fd, unit * seeker->filling->unit_bytes, length, &last, reterr);
     if (code)
         return code;
     seeker->filling->overwritten_bytes += length;
     seeker->started = true;
     seeker->last_unit = unit + units;
-    seeker->last_place = (last.physical_bytes + last.length_bytes) / seeker->unit_bytes;
+    seeker->last_place = (last.physical_bytes + last.length_bytes) / seeker->filling->unit_bytes;
     return OK;
 }
 
@@ -172,7 +160,7 @@ static enum error_code claim(struct seeker *seeker, uint64_t target, uint64_t un
  * for in any group that has it aligned. */
 static uint64_t units_at_once(uint64_t item_units, uint64_t left)
 {
-    if (item_units < SMALL_UNITS)
+    if (item_units < FILLING_PIECE_UNITS)
         return 1;
     uint64_t units = left < LARGE_UNITS ? left : LARGE_UNITS;
     return units > 2 && (units & (units - 1)) == 0 ? units - 1 : units;
@@ -184,8 +172,8 @@ static enum error_code claim_all(struct seeker *seeker, bool *ret_goes_on, struc
     *ret_goes_on = true;
     for (size_t i = 0; i < seeker->rest->count; i++) {
         const struct free_extent *item = &seeker->rest->items[i];
-        uint64_t start = item->start_bytes / seeker->unit_bytes;
-        uint64_t units = item->length_bytes / seeker->unit_bytes;
+        uint64_t start = item->start_bytes / seeker->filling->unit_bytes;
+        uint64_t units = item->length_bytes / seeker->filling->unit_bytes;
         for (uint64_t done = 0; done < units;) {
             uint64_t piece = units_at_once(units, units - done);
             code = interrupt_check(reterr);
@@ -203,8 +191,8 @@ static enum error_code claim_all(struct seeker *seeker, bool *ret_goes_on, struc
  * made durable and read back. */
 static enum error_code seeker_finish(struct seeker *seeker, struct error *reterr)
 {
-    enum error_code code =
-        write_range(seeker, seeker->anchor_unit * seeker->unit_bytes, seeker->unit_bytes, reterr);
+    enum error_code code = write_range(seeker, seeker->anchor_unit * seeker->filling->unit_bytes,
+                                       seeker->filling->unit_bytes, reterr);
     if (!code)
         code = overwrite_flush(&seeker->filler->file, reterr);
     if (!code)

@@ -11,12 +11,14 @@
 #include "base/interrupt.h"
 #include "destroy/discard.h"
 #include "destroy/free_rest.h"
+#include "destroy/free_withheld.h"
 
 /*
  * Files without a name (O_TMPFILE) take the free space, a step at a time, and are overwritten:
  *
  *   filling    as before, with free blocks held by nameless files, some of them overwritten
  *   re-read    all blocks that could be had hold random bytes, durable
+ *   withheld   what the kernel keeps aside for small files is overwritten (free_withheld.c)
  *   rest       what had been left for others is overwritten too, while they get blocks that were overwritten
  *              (free_rest.c)
  *   released   the blocks are free again, then discarded
@@ -110,7 +112,8 @@ static enum error_code fill_step(struct filling *filling, struct filler **filler
     enum error_code code = filling_available(filling, &left, reterr);
     if (code || filling->state != FILLING_GOES_ON)
         return code;
-    uint64_t want = left > filling->reserve_bytes ? left - filling->reserve_bytes : 0;
+    uint64_t kept = filling->reserve_bytes + FREE_WITHHELD_ROOM_BYTES;
+    uint64_t want = left > kept ? left - kept : 0;
     want = (want < STEP_BYTES ? want : STEP_BYTES) / filling->block_bytes * filling->block_bytes;
     int os_errno = 0;
     uint64_t got = allocate(filling, *filler, want, &os_errno);
@@ -172,8 +175,13 @@ static enum error_code overwrite_rest(struct filling *filling, struct left *ret_
         code = free_map_read(filling->directory_fd, &rest, &error);
     if (!code && filling->state == FILLING_FULL) {
         uint64_t mapped = rest.bytes + rest.unlisted_bytes;
-        left.withheld_bytes = left.free_bytes > mapped ? left.free_bytes - mapped : 0;
-        code = free_rest_overwrite(filling, &rest, &error);
+        uint64_t withheld = left.free_bytes > mapped ? left.free_bytes - mapped : 0, overwritten = 0;
+        filling->unit_bytes = free_map_unit_bytes(&rest, filling->block_bytes);
+        filling->piece_bytes = FILLING_PIECE_UNITS * filling->unit_bytes;
+        code = free_withheld_overwrite(filling, &rest, withheld, &overwritten, &error);
+        if (!code && filling->state == FILLING_FULL)
+            code = free_rest_overwrite(filling, &rest, &error);
+        left.withheld_bytes = withheld - overwritten;
         left.free_bytes = rest.bytes + rest.unlisted_bytes;
         free_map_done(&rest);
     }
@@ -238,6 +246,10 @@ static enum error_code hold_and_overwrite(struct filling *filling, struct left *
     /* The files' own extent and indirect blocks took free blocks too; written out they have other content. */
     if (!code && syncfs(filling->directory_fd) < 0)
         code = error_set(reterr, ERR_FAILED, errno, "cannot write the filesystem to disk");
+    uint64_t beside_bytes = 0;
+    if (!code)
+        code = filling_beside_bytes(filling, &beside_bytes, reterr);
+    ret_left->free_bytes += beside_bytes;
     filling_done(filling);
     swap_priority(before);
     if (code)
