@@ -304,7 +304,8 @@ enum error_code tree_compare(const struct tree_pair *pair, struct finding_list *
                              struct tree_differences *ret_differences, struct error *reterr)
 {
     _cleanup_(tree_pass_done) struct tree_pass pass;
-    enum error_code code = tree_pass_init(&pass, pair, reterr);
+    /* Nothing of a twin is in the page cache, so each of its files is waited for. */
+    enum error_code code = tree_pass_init(&pass, pair, tree_walk_waiting_threads(), reterr);
     if (code)
         return code;
     pass.findings = findings;

@@ -15,9 +15,10 @@
 #include "tree/remove.h"
 #include "tree/verity.h"
 
-enum error_code tree_pass_init(struct tree_pass *pass, const struct tree_pair *pair, struct error *reterr)
+enum error_code tree_pass_init(struct tree_pass *pass, const struct tree_pair *pair, unsigned threads,
+                               struct error *reterr)
 {
-    *pass = (struct tree_pass){.pair = pair, .threads = tree_walk_threads()};
+    *pass = (struct tree_pass){.pair = pair, .threads = threads};
     pass->buffers = aligned_alloc(4096, pass->threads * 2 * CONTENT_BUFFER_SIZE);
     if (!pass->buffers)
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
@@ -470,7 +471,7 @@ static enum error_code on_leave(struct tree_directory *directory, void *context,
 enum error_code tree_copy(const struct tree_pair *pair, int64_t *ret_newest_ns, struct error *reterr)
 {
     _cleanup_(tree_pass_done) struct tree_pass pass;
-    enum error_code code = tree_pass_init(&pass, pair, reterr);
+    enum error_code code = tree_pass_init(&pass, pair, tree_walk_threads(), reterr);
     if (code)
         return code;
     const struct tree_visitor visitor = {

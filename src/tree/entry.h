@@ -20,7 +20,7 @@ struct tree_pass {
 };
 
 must_check enum error_code tree_pass_init(struct tree_pass *pass, const struct tree_pair *pair,
-                                          struct error *reterr);
+                                          unsigned threads, struct error *reterr);
 void tree_pass_done(struct tree_pass *pass);
 
 /* This thread's buffer, 2 * CONTENT_BUFFER_SIZE bytes. */

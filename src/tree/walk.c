@@ -51,11 +51,22 @@ unsigned tree_walk_worker(void)
     return worker_number;
 }
 
-unsigned tree_walk_threads(void)
+static unsigned threads_for(unsigned each_processor)
 {
     cpu_set_t set;
-    int count = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
-    return count > TREE_THREADS_MAXIMUM ? TREE_THREADS_MAXIMUM : (unsigned)count;
+    unsigned count = sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+    count *= each_processor;
+    return count > TREE_THREADS_MAXIMUM ? TREE_THREADS_MAXIMUM : count;
+}
+
+unsigned tree_walk_threads(void)
+{
+    return threads_for(1);
+}
+
+unsigned tree_walk_waiting_threads(void)
+{
+    return threads_for(4);
 }
 
 const char *tree_path(const struct tree_directory *directory, const char *name, char out[TREE_PATH_SIZE])

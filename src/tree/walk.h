@@ -49,9 +49,10 @@ must_check enum error_code tree_walk(int root_fd, unsigned threads, const struct
 /* The number of the calling walk thread, 0 to threads - 1. */
 unsigned tree_walk_worker(void);
 
-/* How many threads are worth using here: the processors this process may use, at most TREE_THREADS_MAXIMUM.
- */
+/* How many threads are worth using here, at most TREE_THREADS_MAXIMUM: as many as this process may use
+ * processors, or, for work that mostly waits for the disk to answer, several for each of them. */
 unsigned tree_walk_threads(void);
+unsigned tree_walk_waiting_threads(void);
 
 /* Escaped path of a name below the root of the walk, for messages. name may be NULL for the directory itself.
  * Long paths lose their middle. Returns out. */
