@@ -17,7 +17,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 LOGS = os.path.join(ROOT, "build", "check")
 # Whole commands under the sanitizers, beside the unit tests: the main job and what reads bytes from the disk.
 SANITIZED_CLI = ("test_protect.py", "test_unlock.py", "test_keyslot.py", "test_erase.py")
-FUZZ_S, FUZZ_LONG_S = 10, 600
+FUZZ_S, FUZZ_LONG_S = 6, 600
 
 
 def python_files(*parts):
@@ -29,13 +29,13 @@ def python_files(*parts):
 
 
 def python_step(path, prefix="", environment=None, timeout_s=2400):
-    """A file of tests. One that says "# runs alone" has the machine to itself."""
+    """A file of tests. One that says "# runs alone" has the machine to itself, one that says "# runs long" begins first."""
     name = prefix + os.path.basename(path)
     result = os.path.join(LOGS, name.replace(" ", "_") + ".json")
     with open(path) as file:
-        alone = "# runs alone" in file.read()
+        text = file.read()
     argv = [sys.executable, "-B", os.path.join(ROOT, "scripts", "lib", "run_test_file.py"), path, result]
-    return Step(name, argv, timeout_s, environment, count_python(result), alone)
+    return Step(name, argv, timeout_s, environment, count_python(result), "# runs alone" in text, "# runs long" in text)
 
 
 def unit(options, good):
@@ -78,7 +78,7 @@ def fuzz(options, good):
 
 # name: (builds it uses, its steps given those that went well); in the order they run.
 TIERS = {
-    "lint": ([], lambda options, good: lint.steps(ROOT, python_step, python_files)),
+    "lint": ([], lambda options, good: lint.steps(ROOT, python_step, python_files, options.all)),
     "unit": ([builds.TEST, builds.CLANG, builds.SANITIZED], unit),
     "cli": ([builds.TEST, builds.SANITIZED], cli),
     "crash": ([builds.TEST], crash),

@@ -8,6 +8,8 @@ from steps import Step
 
 SKIPPED_DIRECTORIES = {".git", "__pycache__"}
 TIDY_JOBS = 2
+# The analyzer follows this many states of a function, a tenth of what it does by itself (--all): a fifth of the time.
+ANALYZER_STATES = 20_000
 
 
 def walk(root, *tops):
@@ -35,11 +37,13 @@ def manual_pages(root):
     return [path for path in walk(root, ".") if re.search(r"\.[1-8]$", path)]
 
 
-def tidy_step(root):
+def tidy_step(root, every_state):
     files = [path for path in c_files(root, ".c") if path.startswith(("src/", "programs/"))]
+    words = [] if every_state else ["-Xclang", "-analyzer-config", "-Xclang", f"max-nodes={ANALYZER_STATES}"]
+    bound = " ".join(f"--extra-arg={word}" for word in words)
     # The build need not have been made, only configured: that writes compile_commands.json.
     script = (f"{builds.CLANG.configure()} && "
-              f"printf '%s\\0' \"$@\" | xargs -0 -n 5 -P {TIDY_JOBS} clang-tidy-14 --quiet -p {builds.CLANG.directory}")
+              f"printf '%s\\0' \"$@\" | xargs -0 -n 5 -P {TIDY_JOBS} clang-tidy-14 --quiet {bound} -p {builds.CLANG.directory}")
     return Step("clang-tidy", ["sh", "-c", script, "sh", *files], 1800)
 
 
@@ -47,8 +51,8 @@ def notes(log):
     return [line for line in log.splitlines() if line.startswith("note: ")]
 
 
-def steps(root, python_step, python_files):
-    chosen = [tidy_step(root)]
+def steps(root, python_step, python_files, every_state):
+    chosen = [tidy_step(root, every_state)]
     chosen.append(Step("clang-format", ["clang-format-14", "--dry-run", "-Werror", *c_files(root, ".c", ".h")]))
     chosen.append(Step("shellcheck", ["shellcheck", "-x", *shell_scripts(root)]))
     if manual_pages(root):

@@ -37,11 +37,12 @@ class Outcome:
 class Step:
     """`count` turns (exit status, log text) into an Outcome; without one the exit status is one test."""
 
-    def __init__(self, name, argv, timeout_s=900, environment=None, count=None, alone=False, notes=None):
+    def __init__(self, name, argv, timeout_s=900, environment=None, count=None, alone=False, long=False, notes=None):
         self.name, self.argv, self.timeout_s = name, argv, timeout_s
         self.environment = environment or {}
         self.count = count
         self.alone = alone  # nothing else may run beside it
+        self.long = long  # begun first, so that nothing is waited for in the end
         self.notes = notes  # picks lines worth showing out of the log of a step that passed
         self.log = None
 
@@ -102,7 +103,7 @@ class Runner:
 
     def run_all(self, tier, steps, jobs=None):
         outcomes = []
-        together = [step for step in steps if not step.alone]
+        together = sorted((step for step in steps if not step.alone), key=lambda step: not step.long)
         with concurrent.futures.ThreadPoolExecutor(jobs or self.jobs) as pool:
             outcomes += pool.map(lambda step: self.run_one(tier, step), together)
         outcomes += [self.run_one(tier, step) for step in steps if step.alone]

@@ -1,4 +1,5 @@
 """The fault points of a conversion into a vault that has directories. See tests/lib/faults.py."""
+# runs long
 
 import os
 import sys
@@ -11,6 +12,8 @@ import scenarios
 
 
 class FaultTest(faults.FaultTest):
+    kills = faults.KILLS if faults.LONG else (1,)  # further hits are of what test_faults_protect.py goes through
+
     def test_join(self):
         self.survives(scenarios.Join, "convert.")
 

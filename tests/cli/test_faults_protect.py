@@ -1,4 +1,5 @@
 """The fault points of a conversion. See tests/lib/faults.py."""
+# runs long
 
 import os
 import sys

@@ -1,4 +1,5 @@
 """The disk fails in the course of a command: husk says so in one line, loses nothing, and finishes once it is mended."""
+# runs long
 
 import os
 import sys

@@ -38,13 +38,13 @@ class PowerCutTest(unittest.TestCase):
         self.survives(scenarios.Protect, 200)
 
     def test_abort(self):
-        self.survives(scenarios.Abort, 40, 20)
+        self.survives(scenarios.Abort, 20, 20)
 
     def test_join(self):
-        self.survives(scenarios.Join, 20, 20)
+        self.survives(scenarios.Join, 10, 10)
 
     def test_unprotect(self):
-        self.survives(scenarios.Unprotect, 40, 40)
+        self.survives(scenarios.Unprotect, 20, 20)
 
     def test_keyslot_add(self):
         self.survives(scenarios.KeyslotAdd, 20)
@@ -53,7 +53,7 @@ class PowerCutTest(unittest.TestCase):
         self.survives(scenarios.KeyslotRemove, 20)
 
     def test_erase(self):
-        self.survives(scenarios.Erase, 40)
+        self.survives(scenarios.Erase, 20)
 
 
 if __name__ == "__main__":

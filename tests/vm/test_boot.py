@@ -3,7 +3,7 @@
 The disk is prepared out here, as on a rescue machine: the package is installed, the root converted. The boots are real.
 Each test leaves the guest switched off and its disk as the next may find it, in whatever order they run.
 """
-# runs alone
+# runs long
 
 import os
 import sys

@@ -3,6 +3,7 @@
 A power cut here is the end of QEMU: what the guest had not written is lost, and what it had written is on the disk.
 tests/crash has the cuts in between.
 """
+# runs long
 
 import json
 import os

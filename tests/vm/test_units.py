@@ -1,6 +1,7 @@
 """The units of husk and huskd under a real systemd: an authority and its host in one guest, through an orderly reboot, a
 power cut, and the end of the host. The tests run in the order of their names, each on what the one before left.
 """
+# runs long
 
 import json
 import os
