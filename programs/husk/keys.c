@@ -58,6 +58,8 @@ static enum error_code read_file(const char *path, size_t least, size_t most, st
         enum error_code code = errno == ENOENT ? ERR_NOT_FOUND : ERR_FAILED;
         error_set(reterr, code, errno, "cannot open %s", text_shown(path));
         error_subject(reterr, "%s", text_shown(path));
+        if (code == ERR_NOT_FOUND)
+            error_remedy(reterr, "name the file it is in, or give another key");
         return code;
     }
     return secret_read_fd(fd, least, most, text_shown(path), ret_secret, reterr);
@@ -113,7 +115,7 @@ static enum error_code read_passphrase(const char *path, enum keys_use use, stru
         return use == KEYS_NEW ? ask_new_passphrase(ret_secret, reterr)
                                : secret_ask("passphrase: ", PASSPHRASE_MOST, ret_secret, reterr);
     _cleanup_(secret_freep) struct secret *passphrase = NULL;
-    enum error_code code = read_file(path, 1, PASSPHRASE_MOST + 1, &passphrase, reterr);
+    enum error_code code = read_file(path, 0, PASSPHRASE_MOST + 1, &passphrase, reterr);
     if (code)
         return code;
     cut_newline(passphrase);
