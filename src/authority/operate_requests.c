@@ -56,8 +56,8 @@ static enum error_code list_ids(struct clerk *clerk, struct buffer *ids, struct 
     bool is_there = false;
     enum error_code code =
         sql_select(clerk->sql, &rows, reterr,
-                   "SELECT id FROM requests WHERE state IN (?, ?) AND expires_at > ? ORDER BY "
-                   "created_at",
+                   "SELECT id FROM requests WHERE state IN (?, ?) AND expires_at > ? AND NOT EXISTS "
+                   "(SELECT 1 FROM hosts h WHERE h.id = requests.host AND h.erased <> 0) ORDER BY created_at",
                    "iii", (int64_t)POLICY_PENDING, (int64_t)POLICY_APPROVED, clerk->now_unix_s);
     while (!code && !(code = sql_next(&rows, &is_there, reterr)) && is_there) {
         uint8_t id[MESSAGE_ID_SIZE];
@@ -205,6 +205,9 @@ enum error_code operation_request_approve(struct clerk *clerk, struct job *job, 
     code = look(clerk, &request, &decision, name, reterr);
     if (code)
         return code;
+    /* Whatever people say: nothing of it opens any more. */
+    if (decision.denial == POLICY_ERASED)
+        return error_set(reterr, ERR_ERASED, 0, "host %s is erased", name);
     request.policy.flags = decision.flags;
     code = check_code(clerk, job, &request, &is_right, reterr);
     if (code || !is_right)

@@ -189,9 +189,25 @@ class VerbsTest(unittest.TestCase):
             server.run("host", "show", "web2").expect_error_line_of("huskd", husk.FAILED)
             done = server.run("host", "erase", "web1").expect(husk.USAGE)
             self.assertIn("huskd host erase web1 --confirm web1", done.err)
+            asked = host.result({"type": "open", "boot": "@boot", "planned": False, "facts": authority.FACTS,
+                                 "open": [{"keyslot": keyslot, "blinded": "@point"}], "wait_s": 0})
+            self.assertEqual(len(server.document("request", "list")["result"]["requests"]), 1)
             server.ok("host", "erase", "web1", "--confirm", "web1")
             self.assertEqual(server.document("host", "show", "web1")["result"]["hosts"][0]["state"], "erased")
+            # What no approval lets open any more is not called approved, nor does it wait for one.
+            done = server.run("request", "approve", asked["request"]).expect_error_line_of("huskd", husk.REFUSED)
+            self.assertIn("host web1 is erased", done.err)
+            self.assertEqual(server.document("request", "list")["result"]["requests"], [])
             host.close()
+
+    def test_what_is_not_there_is_named_with_where_to_look(self):
+        with authority.running() as server:
+            for words, remedy in [(("host", "list", "--group", "nope"), "huskd group list"),
+                                  (("token", "create", "--group", "nope"), "huskd group list"),
+                                  (("host", "show", "nope"), "huskd host list"),
+                                  (("keycopy", "destroyed", "1234"), "huskd keycopy list")]:
+                done = server.run(*words).expect_error_line_of("huskd", husk.FAILED)
+                self.assertIn(remedy, done.err)
 
     def test_metrics_are_in_the_form_of_prometheus(self):
         with authority.running() as server:
