@@ -472,6 +472,10 @@ class CutShortTest(Job):
         self.protect(second, expect=husk.DONE)
         self.assertEqual(self.json("lock", "v")["findings"], [])
 
+    def test_status_tells_no_numbers_that_it_does_not_have(self):
+        self.assertTrue(self.protect(fault="convert.journal.written:crash", expect=None).crashed)
+        self.assertNotIn("0 of 0", self.call("status", "v", expect=husk.DONE).out)
+
     def test_a_directory_whose_unprotect_was_begun_is_not_called_protected(self):
         self.protect()
         self.assertTrue(self.call("unprotect", "v", fault="convert.copied:crash").crashed)
