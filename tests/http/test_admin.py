@@ -179,8 +179,10 @@ class VerbsTest(unittest.TestCase):
             host.post({"type": "open", "boot": "@boot", "request": asked["request"], "wait_s": 30})
             time.sleep(0.3)
             self.assertFalse(host.has_answer())
-            done = server.ok("request", "approve", request["id"])
+            done = server.ok("request", "approve", request["id"][:8])  # as the host shows it
             self.assertIn(request["id"], done.out)
+            for named in request["id"][:7], "x" * 32, request["id"] + "0":
+                server.run("request", "approve", named).expect_error_line_of("huskd", husk.USAGE)
             self.assertEqual(host.take(5)["object"]["result"]["state"], "granted")  # at once, not after 30 s
             server.ok("host", "hold", "web1")
             self.assertFalse(server.document("host", "hold", "web1")["changed"])
@@ -205,6 +207,7 @@ class VerbsTest(unittest.TestCase):
             for words, remedy in [(("host", "list", "--group", "nope"), "huskd group list"),
                                   (("token", "create", "--group", "nope"), "huskd group list"),
                                   (("host", "show", "nope"), "huskd host list"),
+                                  (("request", "approve", "0" * 32), "huskd request list"),
                                   (("keycopy", "destroyed", "1234"), "huskd keycopy list")]:
                 done = server.run(*words).expect_error_line_of("huskd", husk.FAILED)
                 self.assertIn(remedy, done.err)
