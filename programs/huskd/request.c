@@ -1,8 +1,8 @@
 /* Verbs about requests of hosts to open. */
 #include "ask.h"
 #include "base/text.h"
-#include "json/json.h"
 #include "table.h"
+#include "json/json.h"
 
 static const char *const operands[] = {"request", NULL};
 

@@ -57,6 +57,10 @@ class WordsTest(unittest.TestCase):
         husk.run("unlock", "v", "--passphrase-file", "-", stdin=b"\n").expect(husk.USAGE)
         done = husk.run("unlock", "v", "--keyfile", "/nonexistent/key").expect(husk.FAILED)
         self.assertIn("/nonexistent/key", done.err)
+        self.assertIn("put the keyfile back", done.err)
+        for option in "--passphrase-file", "--recovery-key-file":
+            done = husk.run("unlock", "v", option, "/nonexistent/text").expect(husk.FAILED)
+            self.assertIn("name the file it is in", done.err)
         with tempfile.NamedTemporaryFile() as short:
             short.write(b"x" * 31)
             short.flush()
