@@ -169,6 +169,8 @@ static void show_heading(struct run *run, const struct vault *vault, enum vault_
              text_shown(vault->filesystem->source));
     if (state == VAULT_BUSY)
         run_text(run, "  open files  programs keep some: husk lock %s names them\n", vault->name);
+    if (state == VAULT_IS_ERASING)
+        run_text(run, "  unfinished  husk erase %s --confirm %s goes on with it\n", vault->name, vault->name);
     if (vault->protected_since_unix_s) {
         char since[CLOCK_TEXT_SIZE];
         clock_format(vault->protected_since_unix_s, since);
