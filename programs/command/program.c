@@ -52,9 +52,19 @@ static const struct {
     {"--print-completion", help_completion},
 };
 
+static bool is_help(const char *word)
+{
+    return !strcmp(word, "--help") || !strcmp(word, "-h");
+}
+
 static enum error_code act(struct run *run, const char *const *words, size_t count, struct error *reterr)
 {
     size_t used = 0;
+    const char *const help[] = {"help", count > 0 ? words[0] : ""};
+    if (count > 1 && is_help(words[1]) && verb_is_first_word(words[0])) { /* keyslot --help */
+        words = help;
+        count = ARRAY_SIZE(help);
+    }
     enum error_code code = verb_find(words, count, &run->verb, &used, reterr);
     if (!code)
         code = options_parse(run->verb, words + used, count - used, &run->arguments, reterr);

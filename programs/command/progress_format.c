@@ -64,7 +64,8 @@ void progress_format_begin(char out[PROGRESS_LINE_SIZE], const struct progress_v
     struct line line = {out, 0};
     add(&line, "%s", view->name);
     if (view->files_total)
-        add(&line, ": %s files", amount_count_shown(view->files_total));
+        add(&line, ": %s %s", amount_count_shown(view->files_total),
+            view->files_total == 1 ? "file" : "files");
     if (view->bytes_total)
         add(&line, "%s%s", view->files_total ? ", " : ": ", amount_bytes_shown(view->bytes_total));
 }
@@ -81,7 +82,7 @@ static void add_numbers(struct line *line, const struct progress_view *view)
         add(line, "%s of %s files", amount_count_shown(view->files_done),
             amount_count_shown(view->files_total));
     else
-        add(line, "%s files", amount_count_shown(view->files_done));
+        add(line, "%s %s", amount_count_shown(view->files_done), view->files_done == 1 ? "file" : "files");
     if (!view->files_total && !view->bytes_total && view->bytes_done)
         add(line, ", %s", amount_bytes_shown(view->bytes_done));
     uint64_t rate = bytes_per_s(view);

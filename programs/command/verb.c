@@ -41,6 +41,15 @@ static size_t name_matches(const struct verb *verb, const char *const *words, si
     return used;
 }
 
+bool verb_is_first_word(const char *word)
+{
+    const size_t length = strlen(word);
+    for (size_t i = 0; length && program.verbs[i]; i++)
+        if (!strncmp(program.verbs[i]->name, word, length) && program.verbs[i]->name[length] == ' ')
+            return true;
+    return false;
+}
+
 /* The word is the first of some two-word verbs: name what can follow it. */
 static enum error_code say_second_words(const char *word, const char *given, struct error *reterr)
 {
@@ -53,12 +62,12 @@ static enum error_code say_second_words(const char *word, const char *given, str
                                      program.verbs[i]->name + length + 1);
     if (!used)
         return OK;
-    if (given)
+    if (given && *given != '-')
         error_set(reterr, ERR_USAGE, 0, "%s %s has no %s: it is one of %s", program.name, word,
                   text_shown(given), list);
     else
         error_set(reterr, ERR_USAGE, 0, "%s %s needs one of %s", program.name, word, list);
-    error_remedy(reterr, "see %s --help", program.name);
+    error_remedy(reterr, "see %s help %s", program.name, word);
     return ERR_USAGE;
 }
 

@@ -58,6 +58,9 @@ struct verb {
     enum error_code (*act)(struct run *run, struct error *reterr);
 };
 
+/* Whether two-word verbs begin with this word: "keyslot". */
+bool verb_is_first_word(const char *word);
+
 /* The verb whose one or two words begin words. *ret_used is how many words it took. ERR_USAGE. */
 must_check enum error_code verb_find(const char *const *words, size_t count, const struct verb **ret_verb,
                                      size_t *ret_used, struct error *reterr);

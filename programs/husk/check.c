@@ -1,6 +1,6 @@
 #include "base/cleanup.h"
 #include "check_root.h"
-#include "render_plan.h"
+#include "plan_vault.h"
 
 static enum error_code act(struct run *run, struct error *reterr)
 {
@@ -18,6 +18,8 @@ static enum error_code act(struct run *run, struct error *reterr)
     if (!code)
         code = convert_plan_new(run->arguments.operands, run->arguments.operand_count, vault_name,
                                 &run->report, &plan, reterr);
+    if (!code)
+        code = plan_check_vault(run, plan, vault_name, reterr);
     if (!code)
         code = plan_show(run, plan, vault_name, reterr);
     if (!code)

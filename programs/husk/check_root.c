@@ -3,7 +3,7 @@
 #include "base/cleanup.h"
 #include "boot/boot.h"
 #include "convert/root.h"
-#include "render_plan.h"
+#include "plan_vault.h"
 
 static enum error_code finish(struct run *run, struct finding_list *findings, const char *all_well,
                               struct error *reterr)
@@ -40,7 +40,9 @@ enum error_code check_root(struct run *run, struct error *reterr)
                       "--at DIR, on its disk attached to another machine, would look at the rest",
                       reterr);
     finding_move_all(&plan->findings, &findings);
-    code = plan_show(run, plan, vault_name, reterr);
+    code = plan_check_vault(run, plan, vault_name, reterr);
+    if (!code)
+        code = plan_show(run, plan, vault_name, reterr);
     if (!code)
         run_text(run, "nothing is in the way: husk protect would go ahead\n");
     return code;

@@ -15,9 +15,11 @@ static enum error_code read_token_file(const char *file, struct secret **ret_tex
 {
     const bool is_standard_input = !strcmp(file, "-");
     _cleanup_(close_fdp) int fd = is_standard_input ? -1 : open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    if (!is_standard_input && fd < 0)
-        return error_set(reterr, errno == ENOENT ? ERR_NOT_FOUND : ERR_FAILED, errno, "cannot open %s",
-                         text_shown(file));
+    if (!is_standard_input && fd < 0) {
+        error_set(reterr, errno == ENOENT ? ERR_NOT_FOUND : ERR_FAILED, errno, "cannot open %s",
+                  text_shown(file));
+        return error_remedy(reterr, "name the file that huskd token create was written to");
+    }
     return secret_read_fd(is_standard_input ? STDIN_FILENO : fd, 1, TOKEN_TEXT_MAXIMUM,
                           is_standard_input ? "standard input" : text_shown(file), ret_text, reterr);
 }

@@ -1,25 +1,19 @@
 #include "erase/erase.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 
 #include "base/cleanup.h"
-#include "base/fault.h"
-#include "base/file.h"
 #include "base/interrupt.h"
 #include "base/text.h"
+#include "certificate.h"
 #include "held.h"
 #include "host_name.h"
-#include "placement.h"
 
 struct erasing {
     struct client *client; /* owned; NULL where it cannot be told which authorities this host trusts */
-    int certificate_fd, directory_fd; /* of the report's file, and what it lies in */
-    const char *certificate_name;     /* in that directory */
-    char *certificate;                /* resolved, for showing */
+    struct certificate certificate;
     json_t *vaults, *reports;
 };
 
@@ -45,85 +39,11 @@ static enum error_code check_confirmed(const struct run *run, struct error *rete
                         all ? "--all" : text_shown(wanted), text_shown(wanted));
 }
 
-static enum error_code refuse_certificate(const char *path, int os_errno, struct error *reterr)
-{
-    error_set(reterr, os_errno == EEXIST ? ERR_EXISTS : ERR_FAILED, os_errno,
-              "nothing is erased: cannot make %s", text_shown(path));
-    return error_remedy(reterr, "name a new file for the report");
-}
-
-/* The report's file is made before anything is erased: afterwards it is too late to find that it cannot be.
- * Its directory may be another user's: it is opened once, and its path means nothing any more. */
-static enum error_code open_certificate(const struct run *run, struct erasing *erasing, struct error *reterr)
-{
-    const char *path = argument_value(&run->arguments, OPTION_CERTIFICATE);
-    char link[32], real[PATH_MAX];
-    if (!path)
-        return OK;
-    const char *slash = strrchr(path, '/');
-    _cleanup_(freep) char *directory = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
-    if (!directory)
-        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
-    erasing->certificate_name = slash ? slash + 1 : path;
-    erasing->directory_fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (erasing->directory_fd < 0)
-        return refuse_certificate(path, errno, reterr);
-    erasing->certificate_fd = openat(erasing->directory_fd, erasing->certificate_name,
-                                     O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (erasing->certificate_fd < 0)
-        return refuse_certificate(path, errno, reterr);
-    (void)fault("program.certificate");
-    snprintf(link, sizeof(link), "/proc/self/fd/%d", erasing->certificate_fd);
-    ssize_t length = readlink(link, real, sizeof(real) - 1);
-    erasing->certificate = length > 0 ? strndup(real, (size_t)length) : strdup(path);
-    return erasing->certificate ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
-}
-
-/* Nothing was written to it. What has its name by now may be something else, and stays. */
-static void remove_certificate(const struct erasing *erasing)
-{
-    struct stat made, named;
-    if (fstat(erasing->certificate_fd, &made) == 0 &&
-        fstatat(erasing->directory_fd, erasing->certificate_name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
-        made.st_dev == named.st_dev && made.st_ino == named.st_ino)
-        unlinkat(erasing->directory_fd, erasing->certificate_name, 0);
-}
-
-/* Nor may it lie in a vault: it could not be written once that is erased. */
-static enum error_code check_certificate_place(struct run *run, const struct erasing *erasing,
-                                               struct error *reterr)
-{
-    _cleanup_(vault_list_done) struct vault_list list = {0};
-    _cleanup_(finding_list_done) struct finding_list findings = {0};
-    enum error_code code =
-        erasing->certificate ? vault_list_even_damaged(run->at, &list, &findings, reterr) : OK;
-    for (size_t i = 0; !code && i < list.count; i++) {
-        const struct placement_rules rules = {list.items[i]->filesystem, NULL, 0, &list.items[i]->identifier};
-        _cleanup_(freep) char *real = NULL;
-        enum placement placement;
-        code = placement_find(&rules, erasing->certificate, &placement, &real, reterr);
-        if (code || placement != PLACEMENT_INSIDE)
-            continue;
-        code = ERR_DENIED;
-        error_set(reterr, code, 0, "nothing is erased: the report %s would lie in vault %s", text_shown(real),
-                  list.items[i]->name);
-        error_remedy(reterr, "name a file outside the vaults");
-    }
-    return code;
-}
-
 static void write_report(struct erasing *erasing, const struct buffer *report, struct error *reterr,
                          enum error_code *code)
 {
     struct error why = ERROR_NONE;
-    enum error_code written = OK;
-    if (erasing->certificate_fd >= 0 && report->length > 0) {
-        written = file_write_all(erasing->certificate_fd, report->data, report->length, &why);
-        if (!written)
-            written = file_write_all(erasing->certificate_fd, "\n", 1, &why);
-        if (!written)
-            written = file_sync(erasing->certificate_fd, "the report", &why);
-    }
+    enum error_code written = certificate_write(&erasing->certificate, report, &why);
     if (written && !*code) {
         error_prefix(&why, "the vault is erased, but its report could not be written");
         *reterr = why;
@@ -223,25 +143,19 @@ static enum error_code act(struct run *run, struct error *reterr)
     if (code)
         return code;
     struct erasing erasing = {
-        .certificate_fd = -1, .directory_fd = -1, .vaults = json_array(), .reports = json_array()};
+        .certificate = CERTIFICATE_NONE, .vaults = json_array(), .reports = json_array()};
     run_result(run, "vaults", erasing.vaults);
     run_result(run, "reports", erasing.reports);
-    code = open_certificate(run, &erasing, reterr);
-    if (!code)
-        code = check_certificate_place(run, &erasing, reterr);
+    code = certificate_open(run, &erasing.certificate, reterr);
     open_client(run, &erasing);
     if (!code)
         code = erase_all(run, &erasing, reterr);
     if (!code)
         code = end_host(run, &erasing, reterr);
     client_close(erasing.client);
-    if (erasing.certificate && json_array_size(erasing.reports) == 0)
-        remove_certificate(&erasing);
-    else if (erasing.certificate)
-        report_truth(&run->report, "the unsigned report is in %s", text_shown(erasing.certificate));
-    close_fdp(&erasing.certificate_fd);
-    close_fdp(&erasing.directory_fd);
-    free(erasing.certificate);
+    if (erasing.certificate.is_begun)
+        report_truth(&run->report, "the unsigned report is in %s", text_shown(erasing.certificate.shown));
+    certificate_done(&erasing.certificate);
     return code;
 }
 

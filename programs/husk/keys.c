@@ -63,6 +63,16 @@ static enum error_code read_file(const char *path, size_t least, size_t most, st
     return secret_read_fd(fd, least, most, text_shown(path), ret_secret, reterr);
 }
 
+/* Of a passphrase or recovery key that is written down. */
+static enum error_code read_text(const char *path, size_t least, size_t most, struct secret **ret_secret,
+                                 struct error *reterr)
+{
+    enum error_code code = read_file(path, least, most, ret_secret, reterr);
+    if (code == ERR_NOT_FOUND)
+        error_remedy(reterr, "name the file it is in, or give another key");
+    return code;
+}
+
 static void cut_newline(struct secret *secret)
 {
     if (secret->length > 0 && secret->bytes[secret->length - 1] == '\n')
@@ -113,7 +123,7 @@ static enum error_code read_passphrase(const char *path, enum keys_use use, stru
         return use == KEYS_NEW ? ask_new_passphrase(ret_secret, reterr)
                                : secret_ask("passphrase: ", PASSPHRASE_MOST, ret_secret, reterr);
     _cleanup_(secret_freep) struct secret *passphrase = NULL;
-    enum error_code code = read_file(path, 1, PASSPHRASE_MOST + 1, &passphrase, reterr);
+    enum error_code code = read_text(path, 0, PASSPHRASE_MOST + 1, &passphrase, reterr);
     if (code)
         return code;
     cut_newline(passphrase);
@@ -131,7 +141,7 @@ static enum error_code read_recovery_key(const char *path, enum keys_use use, st
     _cleanup_(secret_freep) struct secret *text = NULL;
     enum error_code code = is_standard_input(path) && isatty(STDIN_FILENO)
                                ? secret_ask("recovery key: ", RECOVERY_TEXT_SIZE, &text, reterr)
-                               : read_file(path, 1, RECOVERY_TEXT_SIZE, &text, reterr);
+                               : read_text(path, 1, RECOVERY_TEXT_SIZE, &text, reterr);
     if (code)
         return code;
     cut_newline(text);

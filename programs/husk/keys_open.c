@@ -62,7 +62,7 @@ static enum error_code say_options(const struct vault *vault, const struct key_o
     if (tried->code)
         *reterr = *tried;
     else
-        error_set(reterr, ERR_WRONG_KEY, 0, "no key was given for vault %s", vault->name);
+        error_set(reterr, ERR_WRONG_KEY, 0, "no key that opens vault %s was given", vault->name);
     if (reterr->code != ERR_WRONG_KEY) /* of an authority, which says what to do */
         return reterr->code;
     error_subject(reterr, "%s", vault->name);
@@ -97,7 +97,7 @@ static enum error_code try_recorded(struct run *run, const struct vault *vault,
     if (code)
         return code;
     if (recorded.count == 0)
-        return error_set(reterr, ERR_WRONG_KEY, 0, "no key was given for vault %s", vault->name);
+        return error_set(reterr, ERR_WRONG_KEY, 0, "no key that opens vault %s was given", vault->name);
     code = unlock_open(vault, &recorded, ret_vault_secret, ret_kind, &run->findings, reterr);
     if (code == ERR_WRONG_KEY)
         error_set(reterr, ERR_WRONG_KEY, 0, "no keyfile that this host records opens vault %s", vault->name);

@@ -142,6 +142,8 @@ enum error_code keyslot_tell_all(struct run *run, const struct vault *vault, str
     enum error_code code = vault_show_keyslots(run, vault, "  ", &keyslots, reterr);
     if (code)
         return code;
+    if (json_array_size(keyslots) == 0)
+        run_text(run, "  none\n");
     run_result(run, "vault", json_text(vault->name));
     run_result(run, "keyslots", keyslots);
     return OK;

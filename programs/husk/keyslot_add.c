@@ -162,9 +162,9 @@ const struct verb verb_keyslot_add = {
     .key = "KEY...",
     .summary = "Give a vault further keyslots.",
     .text =
-        "KEY is new here: a keyslot is made for each. The vault has to be unlocked, and a key that opens "
-        "it is "
-        "needed as well: one given by --with-keyfile, --with-passphrase-file or "
+        "KEY is new here: a keyslot is made for each. A key that opens the vault is needed as well, also "
+        "while "
+        "it is unlocked: one given by --with-keyfile, --with-passphrase-file or "
         "--with-recovery-key-file; else "
         "the keyfiles this host records, or an authority that grants it at once; else one asked for on the "
         "terminal. A KEY that opens the vault "

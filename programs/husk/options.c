@@ -31,7 +31,8 @@ const struct option_spec husk_options[OPTIONS] = {
                                "a passphrase or recovery key"},
     [OPTION_CONFIRM] = {"confirm", "NAME|HOSTNAME", OPTION_ONCE,
                         "the name again, so that nothing happens by accident"},
-    [OPTION_CERTIFICATE] = {"certificate", "F", OPTION_ONCE, "write the report to the new file F"},
+    [OPTION_CERTIFICATE] = {"certificate", "F", OPTION_ONCE,
+                            "write the report to the new file F; the file of an earlier run is written anew"},
     [OPTION_AUTHORITY] =
         {"authority", "[=ID]", OPTION_REPEATS,
          "the authority this host is enrolled at; ID or its beginning where there are several"},

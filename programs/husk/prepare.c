@@ -11,9 +11,11 @@ static enum error_code resolve_at(struct run *run, struct error *reterr)
 {
     const char *at = argument_value(&run->arguments, OPTION_AT);
     run->at = realpath(at ? at : "/", NULL);
-    if (!run->at)
-        return error_set(reterr, errno == ENOENT ? ERR_NOT_FOUND : ERR_FAILED, errno, "cannot open --at %s",
-                         text_shown(at ? at : "/"));
+    if (!run->at) {
+        error_set(reterr, errno == ENOENT ? ERR_NOT_FOUND : ERR_FAILED, errno, "cannot open --at %s",
+                  text_shown(at ? at : "/"));
+        return error_remedy(reterr, "name the directory where the root of the host is mounted");
+    }
     struct stat status;
     if (stat(run->at, &status) < 0 || !S_ISDIR(status.st_mode))
         return error_set(reterr, ERR_USAGE, 0, "--at %s is no directory", text_shown(run->at));

@@ -2,30 +2,34 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "plan_vault.h"
 #include "protect.h"
 
-/* The finding about the missing feature, if nothing else is in the way. */
-static const struct finding *find_only_feature(const struct finding_list *findings)
+#define NO_ENCRYPT_FEATURE "no-encrypt-feature"
+
+/* The finding about the missing feature, and whether something else is in the way too. */
+static const struct finding *find_lacking(const struct finding_list *findings, bool *ret_alone)
 {
     const struct finding *found = NULL;
+    *ret_alone = true;
     if (findings->dropped)
         return NULL;
     for (size_t i = 0; i < findings->count; i++) {
         const struct finding *finding = &findings->items[i];
-        if (!finding->blocks)
-            continue;
-        if (strcmp(finding->kind, "no-encrypt-feature") != 0)
-            return NULL;
-        found = finding;
+        if (finding->blocks && strcmp(finding->kind, NO_ENCRYPT_FEATURE) == 0)
+            found = finding;
+        else if (finding->blocks)
+            *ret_alone = false;
     }
     return found;
 }
 
-static enum error_code may_set_feature(struct run *run, const struct finding *lacking, bool *ret_may,
-                                       struct error *reterr)
+/* Nobody is asked for what would be refused all the same. */
+static enum error_code may_set_feature(struct run *run, const struct finding *lacking, bool is_alone,
+                                       bool *ret_may, struct error *reterr)
 {
     *ret_may = argument_given(&run->arguments, OPTION_ENABLE_FEATURE);
-    if (*ret_may || !run_can_ask(run))
+    if (*ret_may || !is_alone || !run_can_ask(run))
         return OK;
     char question[1200];
     snprintf(question, sizeof(question), "%s: %s\n  %s\nSet the feature now?", lacking->subject,
@@ -52,10 +56,10 @@ static enum error_code plan(struct protect *protect, struct error *reterr)
     enum error_code code = make_plan(protect, reterr);
     if (code)
         return code;
-    bool may_set = false;
-    const struct finding *lacking = find_only_feature(&protect->plan->findings);
+    bool may_set = false, is_alone;
+    const struct finding *lacking = find_lacking(&protect->plan->findings, &is_alone);
     if (lacking)
-        code = may_set_feature(run, lacking, &may_set, reterr);
+        code = may_set_feature(run, lacking, is_alone, &may_set, reterr);
     if (code)
         return code;
     protect->lacks_feature = may_set;
@@ -64,9 +68,9 @@ static enum error_code plan(struct protect *protect, struct error *reterr)
         struct finding_list rest = {0};
         for (size_t i = 0; i < protect->plan->findings.count; i++) {
             const struct finding *finding = &protect->plan->findings.items[i];
-            if (!finding->blocks)
-                finding_add(&rest, FINDING_TELLS, finding->kind, finding->subject, finding->remedy, "%s",
-                            finding->cause);
+            if (strcmp(finding->kind, NO_ENCRYPT_FEATURE) != 0)
+                finding_add(&rest, finding->blocks ? FINDING_BLOCKS : FINDING_TELLS, finding->kind,
+                            finding->subject, finding->remedy, "%s", finding->cause);
         }
         finding_list_done(&protect->plan->findings);
         protect->plan->findings = rest;
@@ -91,29 +95,12 @@ static enum error_code take_existing_lock(struct protect *protect, struct error 
     return code == ERR_NOT_FOUND ? OK : code;
 }
 
-/* A vault is only found again on a filesystem at or below --at. */
-static enum error_code check_below_at(const struct protect *protect, struct error *reterr)
-{
-    const struct filesystem *filesystem = protect->plan->filesystem;
-    _cleanup_(filesystem_list_done) struct filesystem_list list = {0};
-    enum error_code code = filesystem_list_below(protect->run->at, &list, reterr);
-    if (code)
-        return code;
-    for (size_t i = 0; i < list.count; i++)
-        if (list.items[i]->device == filesystem->device)
-            return OK;
-    error_set(reterr, ERR_DENIED, 0, "the filesystem on %s is not mounted at or below %s",
-              text_shown(filesystem->mount_point), text_shown(protect->run->at));
-    error_subject(reterr, "%s", text_shown(filesystem->mount_point));
-    return error_remedy(reterr, "give the root of the host with --at DIR: the vault is looked for below it");
-}
-
 enum error_code protect_look(struct protect *protect, struct error *reterr)
 {
     enum error_code code = take_existing_lock(protect, reterr);
     if (!code)
         code = plan(protect, reterr);
-    return code ? code : check_below_at(protect, reterr);
+    return code ? code : plan_check_below_at(protect->run, protect->plan, reterr);
 }
 
 enum error_code protect_take_lock(struct protect *protect, struct error *reterr)

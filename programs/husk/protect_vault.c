@@ -4,30 +4,12 @@
 #include "authorities.h"
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "plan_vault.h"
 #include "protect.h"
 
 enum error_code protect_find_vault(struct protect *protect, struct error *reterr)
 {
-    const struct filesystem *filesystem = protect->plan->filesystem;
-    _cleanup_(vault_freep) struct vault *vault = NULL;
-    enum error_code code = vault_find(protect->run->at, protect->name, &vault, reterr);
-    if (code == ERR_NOT_FOUND) {
-        *reterr = ERROR_NONE;
-        return OK;
-    }
-    if (code)
-        return code;
-    if (vault->filesystem->device != filesystem->device) {
-        error_set(reterr, ERR_DENIED, 0,
-                  "vault %s is on the filesystem at %s, the directories are on that at %s", vault->name,
-                  text_shown(vault->filesystem->mount_point), text_shown(filesystem->mount_point));
-        error_subject(reterr, "%s", vault->name);
-        return error_remedy(reterr, "a vault stays on one filesystem: use another name");
-    }
-    if (held_check_active(vault, reterr))
-        return error_remedy(reterr, "use another name for a new vault");
-    protect->held.vault = TAKE(vault);
-    return OK;
+    return plan_find_vault(protect->run, protect->plan, protect->name, &protect->held.vault, reterr);
 }
 
 enum error_code protect_read_keys(struct protect *protect, struct error *reterr)

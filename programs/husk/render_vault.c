@@ -120,11 +120,13 @@ static enum error_code show_conversion(struct run *run, const struct vault *vaul
     *ret_conversion = status.state ? conversion_json(&status) : json_null();
     if (!status.state)
         return OK;
-    run_text(run, "  %s under way: %s%s%s, %s of %s files, %s of %s\n",
-             status.direction == CONVERT_PROTECT ? "protect" : "unprotect", status.state,
-             status.directory ? " " : "", status.directory ? status.directory : "",
-             amount_count_shown(status.files_done), amount_count_shown(status.files_total),
-             amount_bytes_shown(status.bytes_done), amount_bytes_shown(status.bytes_total));
+    run_text(run, "  %s under way: %s%s%s", status.direction == CONVERT_PROTECT ? "protect" : "unprotect",
+             status.state, status.directory ? " " : "", status.directory ? status.directory : "");
+    if (status.files_total || status.bytes_total)
+        run_text(run, ", %s of %s files, %s of %s", amount_count_shown(status.files_done),
+                 amount_count_shown(status.files_total), amount_bytes_shown(status.bytes_done),
+                 amount_bytes_shown(status.bytes_total));
+    run_text(run, "\n");
     run_text(run, "    if it was interrupted: run the same command again to go on%s%s\n",
              status.may_abort ? ", or back with husk protect --abort --vault " : "",
              status.may_abort ? vault->name : "");
@@ -165,6 +167,10 @@ static void show_heading(struct run *run, const struct vault *vault, enum vault_
         run_text(run, "  id          %s\n", id_text);
     run_text(run, "  filesystem  %s (%s)\n", text_shown(vault->filesystem->mount_point),
              text_shown(vault->filesystem->source));
+    if (state == VAULT_BUSY)
+        run_text(run, "  open files  programs keep some: husk lock %s names them\n", vault->name);
+    if (state == VAULT_IS_ERASING)
+        run_text(run, "  unfinished  husk erase %s --confirm %s goes on with it\n", vault->name, vault->name);
     if (vault->protected_since_unix_s) {
         char since[CLOCK_TEXT_SIZE];
         clock_format(vault->protected_since_unix_s, since);

@@ -17,9 +17,11 @@ enum error_code out_file_make(const char *name, struct out_file *ret_file, struc
     if (parent_fd < 0)
         return error_set(reterr, ERR_FAILED, errno, "cannot open the directory of %s", text_shown(name));
     int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return error_set(reterr, errno == EEXIST ? ERR_EXISTS : ERR_FAILED, errno, "cannot make the file %s",
-                         text_shown(name));
+    if (fd < 0) {
+        error_set(reterr, errno == EEXIST ? ERR_EXISTS : ERR_FAILED, errno, "cannot make the file %s",
+                  text_shown(name));
+        return error_remedy(reterr, "name a new file");
+    }
     *ret_file = (struct out_file){name, fd, TAKE_FD(parent_fd)};
     return OK;
 }

@@ -2,6 +2,7 @@
 #include "ask.h"
 #include "base/text.h"
 #include "table.h"
+#include "json/json.h"
 
 static const char *const operands[] = {"request", NULL};
 
@@ -21,9 +22,12 @@ static enum error_code list(struct run *run, struct error *reterr)
 static enum error_code decide(struct run *run, const char *word, struct error *reterr)
 {
     json_t *result;
+    const char *id = NULL;
     enum error_code code = ask(run, operands, &result, reterr);
     if (!code)
-        report_truth(&run->report, "request %s is %s", text_shown(run->arguments.operands[0]), word);
+        code = json_get_string(result, "id", &id, reterr);
+    if (!code)
+        report_truth(&run->report, "request %s is %s", text_shown(id), word);
     return code;
 }
 
@@ -54,10 +58,11 @@ const struct verb verb_request_approve = {
     .operands_least = 1,
     .operands_most = 1,
     .summary = "Let the vaults of one request open, once.",
-    .text =
-        "The request is fixed since it was made: what is approved is that boot of that host. Where the group "
-        "wants several people, each of them approves. A flagged request needs the code that the host's "
-        "console shows; three wrong ones deny it.",
+    .text = "ID is that of the list, or its beginning of at least eight digits, which the host shows. The "
+            "request "
+            "is fixed since it was made: what is approved is that boot of that host. Where the group "
+            "wants several people, each of them approves. A flagged request needs the code that the host's "
+            "console shows; three wrong ones deny it.",
     .options = (const struct verb_option[]){{OPTION_CODE, ROLE_OPTIONAL, NULL},
                                             {OPTION_RESTORED, ROLE_OPTIONAL, NULL},
                                             {.id = OPTION_END}},
@@ -71,7 +76,7 @@ const struct verb verb_request_deny = {
     .operands_least = 1,
     .operands_most = 1,
     .summary = "Refuse a request, for good.",
-    .text = "The host can be booted again, which makes another request.",
+    .text = "ID as with request approve. The host can be booted again, which makes another request.",
     .effect = VERB_ACTS,
     .act = deny,
 };

@@ -25,10 +25,10 @@ enum error_code directory_lock(const char *directory, int *ret_directory_fd, int
     }
     if (flock(lock_fd, LOCK_EX | LOCK_NB) < 0) {
         const int os_errno = errno;
-        return os_errno == EWOULDBLOCK
-                   ? error_set(reterr, ERR_BUSY, 0, "another process has the authority in %s",
-                               text_shown(directory))
-                   : error_set(reterr, ERR_FAILED, os_errno, "cannot lock %s", text_shown(directory));
+        if (os_errno != EWOULDBLOCK)
+            return error_set(reterr, ERR_FAILED, os_errno, "cannot lock %s", text_shown(directory));
+        error_set(reterr, ERR_BUSY, 0, "another process has the authority in %s", text_shown(directory));
+        return error_remedy(reterr, "one huskd serves a directory: stop the other one first");
     }
     *ret_directory_fd = TAKE_FD(fd);
     *ret_lock_fd = TAKE_FD(lock_fd);

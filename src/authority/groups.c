@@ -85,8 +85,10 @@ static enum error_code read_group(struct sql_rows *rows, struct group *ret_group
     bool is_there = false;
     struct group group = {0};
     enum error_code code = sql_next(rows, &is_there, reterr);
-    if (!code && !is_there)
+    if (!code && !is_there) {
         code = error_set(reterr, ERR_NOT_FOUND, 0, "there is no such group");
+        error_remedy(reterr, "huskd group list tells the groups there are, huskd group set makes one");
+    }
     if (!code) {
         const char *text = sql_text(rows, 2);
         group.id = sql_integer(rows, 0);

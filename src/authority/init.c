@@ -68,9 +68,10 @@ static enum error_code check_empty(struct sql *sql, struct error *reterr)
 {
     int64_t version = 0;
     enum error_code code = sql_get_version(sql, &version, reterr);
-    return !code && version
-               ? error_set(reterr, ERR_EXISTS, 0, "there is an authority in this directory already")
-               : code;
+    if (code || !version)
+        return code;
+    error_set(reterr, ERR_EXISTS, 0, "there is an authority in this directory already");
+    return error_remedy(reterr, "serve it with huskd serve, or name another directory with --dir");
 }
 
 static enum error_code fill(struct clerk *clerk, int root_out_fd, const uint8_t *backup_key,

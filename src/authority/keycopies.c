@@ -133,8 +133,10 @@ static enum error_code find(struct clerk *clerk, const char *text, uint8_t ret_i
                    "t", text);
     if (!code)
         code = sql_next(&rows, &is_there, reterr);
-    if (!code && (!is_there || !sql_bytes(&rows, 0, ret_id, ID_SIZE)))
+    if (!code && (!is_there || !sql_bytes(&rows, 0, ret_id, ID_SIZE))) {
         code = error_set(reterr, ERR_NOT_FOUND, 0, "there is no key copy %s", text_shown(text));
+        error_remedy(reterr, "huskd keycopy list tells the ids");
+    }
     if (!code)
         *ret_is_destroyed = !sql_is_null(&rows, 1);
     if (!code)

@@ -75,7 +75,11 @@ enum error_code operation_find_host(struct clerk *clerk, struct job *job, struct
     code = host_find_by_name(clerk, name, ret_host, reterr);
     if (code == ERR_NOT_FOUND && text_parse_hex(name, id, sizeof(id), NULL) == OK)
         code = host_find(clerk, id, ret_host, reterr);
-    return code == ERR_NOT_FOUND ? error_set(reterr, code, 0, "there is no host %s", text_shown(name)) : code;
+    if (code != ERR_NOT_FOUND)
+        return code;
+    error_set(reterr, code, 0, "there is no host %s", text_shown(name));
+    error_subject(reterr, "%s", text_shown(name));
+    return error_remedy(reterr, "huskd host list tells the hosts there are");
 }
 
 static const char *state_word(bool confirmed, int64_t held, bool erased)
@@ -126,9 +130,13 @@ enum error_code operation_host_list(struct clerk *clerk, struct job *job, struct
 {
     struct sql_rows rows = {0};
     const char *group = json_string_value(json_object_get(job->arguments, "group"));
-    enum error_code code =
-        sql_select(clerk->sql, &rows, reterr, LIST_COLUMNS "WHERE ? IS NULL OR g.name = ? ORDER BY h.name",
-                   "tt", group, group);
+    struct group named = {0};
+    enum error_code code = group ? group_find_by_name(clerk, group, &named, reterr) : OK;
+    group_done(&named);
+    if (code)
+        return code;
+    code = sql_select(clerk->sql, &rows, reterr, LIST_COLUMNS "WHERE ? IS NULL OR g.name = ? ORDER BY h.name",
+                      "tt", group, group);
     if (!code)
         code = list_hosts(clerk, job, &rows, reterr);
     return code ? code : operation_add_alarms(clerk, job->result, reterr);

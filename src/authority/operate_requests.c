@@ -4,7 +4,7 @@
 #include "authority/record.h"
 #include "base/text.h"
 
-enum { WRONG_CODES_MOST = 3 };
+enum { WRONG_CODES_MOST = 3, REQUEST_DIGITS_LEAST = 8 };
 
 /* What policy would say of it now, without carrying anything out. */
 static enum error_code look(struct clerk *clerk, const struct request *request,
@@ -56,8 +56,8 @@ static enum error_code list_ids(struct clerk *clerk, struct buffer *ids, struct 
     bool is_there = false;
     enum error_code code =
         sql_select(clerk->sql, &rows, reterr,
-                   "SELECT id FROM requests WHERE state IN (?, ?) AND expires_at > ? ORDER BY "
-                   "created_at",
+                   "SELECT id FROM requests WHERE state IN (?, ?) AND expires_at > ? AND NOT EXISTS "
+                   "(SELECT 1 FROM hosts h WHERE h.id = requests.host AND h.erased <> 0) ORDER BY created_at",
                    "iii", (int64_t)POLICY_PENDING, (int64_t)POLICY_APPROVED, clerk->now_unix_s);
     while (!code && !(code = sql_next(&rows, &is_there, reterr)) && is_there) {
         uint8_t id[MESSAGE_ID_SIZE];
@@ -85,14 +85,51 @@ enum error_code operation_request_list(struct clerk *clerk, struct job *job, str
     return code ? code : operation_add_alarms(clerk, job->result, reterr);
 }
 
+/* Of the one request whose id is text or begins with it: hosts show the first eight digits. */
+static enum error_code find_id(struct clerk *clerk, const char *text, uint8_t ret_id[MESSAGE_ID_SIZE],
+                               struct error *reterr)
+{
+    struct sql_rows rows = {0};
+    bool is_there = false, is_another = false;
+    char first[2 * MESSAGE_ID_SIZE + 1], last[2 * MESSAGE_ID_SIZE + 1];
+    uint8_t least[MESSAGE_ID_SIZE], most[MESSAGE_ID_SIZE];
+    const size_t length = strlen(text);
+    memset(first, '0', sizeof(first) - 1);
+    memset(last, 'f', sizeof(last) - 1);
+    first[sizeof(first) - 1] = last[sizeof(last) - 1] = '\0';
+    if (length < REQUEST_DIGITS_LEAST || length >= sizeof(first))
+        return error_set(reterr, ERR_USAGE, 0,
+                         "a request is named by its id, or by the first %d digits of it",
+                         REQUEST_DIGITS_LEAST);
+    memcpy(first, text, length);
+    memcpy(last, text, length);
+    if (text_parse_hex(first, least, sizeof(least), NULL) || text_parse_hex(last, most, sizeof(most), NULL))
+        return error_set(reterr, ERR_USAGE, 0, "%s is no id of a request", text_shown(text));
+    enum error_code code =
+        sql_select(clerk->sql, &rows, reterr, "SELECT id FROM requests WHERE id >= ? AND id <= ? LIMIT 2",
+                   "bb", least, sizeof(least), most, sizeof(most));
+    if (!code)
+        code = sql_next(&rows, &is_there, reterr);
+    if (!code && (!is_there || !sql_bytes(&rows, 0, ret_id, MESSAGE_ID_SIZE))) {
+        code = error_set(reterr, ERR_NOT_FOUND, 0, "there is no request %s", text_shown(text));
+        error_remedy(reterr, "huskd request list tells those that wait");
+    }
+    if (!code)
+        code = sql_next(&rows, &is_another, reterr);
+    if (!code && is_another)
+        code = error_set(reterr, ERR_USAGE, 0, "more than one request begins with %s", text_shown(text));
+    sql_done(&rows);
+    return code;
+}
+
 static enum error_code find_open(struct clerk *clerk, struct job *job, struct request *request,
                                  struct error *reterr)
 {
     uint8_t id[MESSAGE_ID_SIZE];
     const char *text;
     enum error_code code = argument_text(job, "request", &text, reterr);
-    if (!code && text_parse_hex(text, id, sizeof(id), NULL) != OK)
-        code = error_set(reterr, ERR_USAGE, 0, "a request is named by its 32 digits: see request list");
+    if (!code)
+        code = find_id(clerk, text, id, reterr);
     if (!code)
         code = request_find(clerk, id, request, reterr);
     if (!code &&
@@ -205,6 +242,9 @@ enum error_code operation_request_approve(struct clerk *clerk, struct job *job, 
     code = look(clerk, &request, &decision, name, reterr);
     if (code)
         return code;
+    /* Whatever people say: nothing of it opens any more. */
+    if (decision.denial == POLICY_ERASED)
+        return error_set(reterr, ERR_ERASED, 0, "host %s is erased", name);
     request.policy.flags = decision.flags;
     code = check_code(clerk, job, &request, &is_right, reterr);
     if (code || !is_right)

@@ -219,8 +219,10 @@ enum error_code rotation_install(struct clerk *clerk, const void *wire, size_t l
         return OK;
     }
     enum error_code code = descriptor_parse(wire, length, clerk->face->descriptor.root, &descriptor, reterr);
-    if (code == ERR_DENIED)
-        return error_set(reterr, code, 0, "the descriptor is not signed by the root of this authority");
+    if (code == ERR_DENIED) {
+        error_set(reterr, code, 0, "the descriptor is not signed by the root of this authority");
+        return error_remedy(reterr, "sign it first: huskd descriptor sign FILE --root F --out F");
+    }
     if (!code)
         code = check(clerk, &descriptor, reterr);
     if (!code)

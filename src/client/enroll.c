@@ -96,6 +96,10 @@ static enum error_code send_token(struct client *client, struct client_pin *pin,
         code = json_set_hex(message, "identity", public_key, sizeof(public_key), reterr);
     if (!code)
         code = client_exchange(client, pin, message, CLIENT_PROMPT, &result, reterr);
+    if (code == ERR_DENIED)
+        error_remedy(
+            reterr, "ask who administers the authority: huskd token create makes another token; --name gives "
+                    "the host another name");
     return code ? code : take_enrolled(pin, result, reterr);
 }
 

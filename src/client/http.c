@@ -11,7 +11,8 @@ enum { CONNECT_S = 5, SEND_S = 10 };
 
 static enum error_code unreachable(const char *url, int os_errno, const char *what, struct error *reterr)
 {
-    return error_set(reterr, ERR_UNREACHABLE, os_errno, "%s: %s", text_shown(url), what);
+    error_set(reterr, ERR_UNREACHABLE, os_errno, "%s: %s", text_shown(url), what);
+    return error_remedy(reterr, "see that the authority runs and can be reached, then try again");
 }
 
 static enum error_code wait_for(int fd, short events, int64_t deadline_ns, const char *url,

@@ -110,3 +110,16 @@ enum error_code others_check_converting(struct convert_plan *plan,
                 search.direction == CONVERT_PROTECT ? "protecting" : "unprotecting");
     return OK;
 }
+
+void others_refuse_unprotecting(struct convert_plan *plan, const struct convert_plan_directory *directory,
+                                const char *vault_name)
+{
+    char remedy[2 * VAULT_NAME_MAXIMUM + 128];
+    snprintf(remedy, sizeof(remedy),
+             "finish that: husk unprotect %s; or go back: husk protect --abort --vault %s", vault_name,
+             vault_name);
+    finding_add(
+        &plan->findings, FINDING_BLOCKS, "converting-already", directory->shown_path, remedy,
+        "the vault %s is in the middle of unprotecting it: plaintext of it may lie in " HUSK_DIRECTORY,
+        vault_name);
+}

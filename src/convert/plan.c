@@ -236,6 +236,8 @@ static enum error_code choose_action(struct planner *planner, struct convert_pla
         const struct fscrypt_identifier *whose = state == FSCRYPT_HUSK_POLICY ? &identifier : NULL;
         directory->action =
             ours && !is_recorded(planner->vault, directory->path) ? CONVERT_RECORD : CONVERT_NOTHING;
+        if (ours && under_way)
+            others_refuse_unprotecting(planner->plan, directory, planner->vault->name);
         return ours ? OK : others_check_encrypted(planner->plan, directory, whose, reterr);
     }
     code = others_check_converting(planner->plan, directory, planner->vault ? planner->vault->name : NULL,
@@ -296,15 +298,19 @@ static void check_space(struct planner *planner)
     plan->bytes_needed = bytes + bytes / 50 + entries * RECORD_SIZE + SPACE_SLACK_BYTES;
     plan->inodes_needed = entries + INODE_SLACK;
     const char *mount = plan->filesystem->mount_point;
+    const bool is_divisible = planner->direction == CONVERT_PROTECT && plan->directory_count > 1;
     if (plan->bytes_needed > plan->bytes_free)
-        finding_add(&plan->findings, FINDING_BLOCKS, "no-space", text_shown(mount),
-                    "free space or grow the filesystem; or protect the directories one after the other",
-                    "the copies need %llu MiB and %llu MiB are free",
-                    (unsigned long long)(plan->bytes_needed >> 20),
-                    (unsigned long long)(plan->bytes_free >> 20));
+        finding_add(
+            &plan->findings, FINDING_BLOCKS, "no-space", text_shown(mount),
+            is_divisible ? "free space or grow the filesystem; or protect the directories one after the "
+                           "other"
+                         : "free space or grow the filesystem",
+            "the copies need %llu MiB and %llu MiB are free", (unsigned long long)(plan->bytes_needed >> 20),
+            (unsigned long long)(plan->bytes_free >> 20));
     if (plan->inodes_needed > plan->inodes_free)
         finding_add(&plan->findings, FINDING_BLOCKS, "no-inodes", text_shown(mount),
-                    "delete files, or protect the directories one after the other",
+                    is_divisible ? "delete files, or protect the directories one after the other"
+                                 : "delete files",
                     "the copies need %llu inodes and %llu are free", (unsigned long long)plan->inodes_needed,
                     (unsigned long long)plan->inodes_free);
 }

@@ -56,3 +56,8 @@ must_check enum error_code others_check_encrypted(struct convert_plan *plan,
 must_check enum error_code others_check_converting(struct convert_plan *plan,
                                                    const struct convert_plan_directory *directory,
                                                    const char *own_name, struct error *reterr);
+
+/* Block the plan: the vault's own unprotect of the directory, which is protected still, was begun. others.c
+ */
+void others_refuse_unprotecting(struct convert_plan *plan, const struct convert_plan_directory *directory,
+                                const char *vault_name);

@@ -52,5 +52,7 @@ enum error_code filesystem_open_named(const char *path, int *ret_fd, struct erro
     error_set(reterr, code, errno, "cannot open the directory %s", text_shown(path));
     if (code == ERR_USAGE)
         error_remedy(reterr, "husk protects directories: name the one that holds it");
+    else if (code == ERR_NOT_FOUND)
+        error_remedy(reterr, "name a directory that is there, as this system names it, also with --at");
     return code;
 }

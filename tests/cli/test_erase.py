@@ -111,6 +111,44 @@ class EraseTest(Job):
         self.assertNotIn("report", os.listdir(self.tree))
         self.assertEqual(os.stat(self.keyfile).st_size, 64)
 
+    def test_the_same_command_writes_the_report_of_an_erase_that_was_not_finished_anew(self):
+        path = self.beside("report")
+        with open(os.path.join(self.tree, "file2")):
+            first = self.erase("--certificate", path, expect=husk.INCOMPLETE)
+        self.assertEqual(self.state(), "erasing")
+        self.assertIn("husk erase v --confirm v goes on with it", self.call("status", expect=husk.DONE).out)
+        found = self.erase("--certificate", path)
+        self.assertNotEqual(found["result"]["reports"], first["result"]["reports"])
+        with open(path) as file:
+            self.assertEqual(json.load(file), found["result"]["reports"][0])
+        self.assertEqual(self.erase("--certificate", path)["changed"], False)
+
+    @needs_faults
+    def test_the_same_command_takes_the_empty_report_that_a_crash_left(self):
+        path = self.beside("report")
+        done = self.call("erase", "v", "--confirm", "v", "--certificate", path, fault="program.certificate:crash")
+        self.assertTrue(done.crashed, done)
+        self.assertEqual(os.stat(path).st_size, 0)
+        self.erase("--certificate", path)
+        with open(path) as file:
+            self.assertEqual(json.load(file)["vault"]["name"], "v")
+
+    def test_the_report_of_another_vault_is_not_written_over(self):
+        self.call("protect", self.make_tree("srv/other"), "--vault", "w", "--skip-free-space", "--keyfile", self.keyfile,
+                  expect=husk.DONE)
+        path, also = self.beside("report"), self.beside("also")
+        self.json("erase", "w", "--confirm", "w", "--certificate", path)
+        with open(path) as file:
+            was = file.read()
+        os.link(path, also)
+        for words in (("v", "--confirm", "v"), ("w", "--confirm", "w")):
+            found = self.json("erase", *words, "--certificate", path, expect=husk.REFUSED)
+            self.assertEqual(found["error"]["code"], "exists")
+        with open(path) as file:
+            self.assertEqual(file.read(), was)
+        os.remove(also)
+        self.json("erase", "w", "--confirm", "w", "--certificate", path)
+
     @needs_faults
     def test_a_report_in_a_directory_that_its_owner_exchanges_costs_nobody_a_file(self):
         """Nothing is written to the report, so it goes; what has its path by then is not it."""

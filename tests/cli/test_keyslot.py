@@ -39,6 +39,19 @@ class AddTest(KeyslotTest):
         self.lock()
         self.json("unlock", "v", "--keyfile", self.second)
 
+    def test_who_gives_only_the_new_key_is_told_that_one_that_opens_is_missing(self):
+        with open(self.beside("new"), "w") as file:
+            file.write("correct horse battery")
+        for _ in range(2):
+            found = self.json("keyslot add", "v", "--passphrase-file", self.beside("new"), expect=husk.REFUSED)
+            self.assertEqual(found["error"]["message"], "no key that opens vault v was given")
+            self.assertIn("--with-keyfile F", found["error"]["remedy"])
+            self.lock()
+
+    def test_an_erased_vault_has_none(self):
+        self.call("erase", "v", "--confirm", "v", expect=husk.DONE)
+        self.assertIn("\n  none\n", self.call("keyslot", "list", "v", expect=husk.DONE).out)
+
     def test_a_key_that_opens_already_gets_no_second_keyslot(self):
         self.add_second()
         self.assertFalse(self.add("--keyfile", self.second)["changed"])

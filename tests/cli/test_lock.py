@@ -72,6 +72,7 @@ class LockTest(unittest.TestCase):
         if subject:
             self.assertTrue(any(subject in finding["subject"] for finding in findings), done)
         self.assertEqual(self.state(), "busy")
+        self.assertIn("husk lock v names them", husk.ok("status", "v", "--at", self.at).out)
         with self.assertRaises(OSError):
             open(self.path("a/never-read"), "xb")
 

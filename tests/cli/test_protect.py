@@ -179,7 +179,39 @@ class RefusedTest(Job):
         second = self.make_tree("second")
         with self.nothing_changes(second):
             found = self.json("protect", second, "--vault", "v", "--keyfile", self.keyfile, expect=husk.REFUSED)
-        self.assertEqual(found["error"]["code"], "erased")
+            self.assertEqual(found["error"]["code"], "erased")
+            self.check_refuses("erased", second, "--vault", "v")
+
+    def check_refuses(self, said, *words):
+        """What protect would not do check calls in the way."""
+        found = self.json("check", *words, expect=husk.REFUSED)
+        self.assertIn(said, found["error"]["message"])
+        self.assertTrue(found["error"]["remedy"])
+
+    def test_check_looks_where_the_vault_would_be(self):
+        self.json("check", self.tree, "--vault", "v")
+        self.protect()
+        with disk.ext4(size_mib=32) as other:
+            os.mkdir(f"{other.path}/x")
+            self.check_refuses("not mounted at or below", f"{other.path}/x")
+            inside = self.path("srv/other")
+            os.mkdir(inside)
+            disk.run("mount", "--bind", other.path, inside)
+            self.addCleanup(disk.unmount, inside)
+            self.json("check", f"{inside}/x")
+            self.check_refuses("vault v is on the filesystem at", f"{inside}/x", "--vault", "v")
+            disk.unmount(inside)
+
+    def test_who_unprotects_is_not_told_to_go_directory_by_directory(self):
+        with disk.ext4(size_mib=24, mkfs=["-J", "size=4"]) as small:
+            os.mkdir(f"{small.path}/x")
+            at = ("--at", small.path)
+            husk.ok("protect", f"{small.path}/x", "--vault", "v", "--keyfile", self.keyfile, *at)
+            with open(f"{small.path}/x/big", "wb") as file:
+                file.write(os.urandom(12 << 20))
+            _, found = document.run("unprotect", "v", *at, expect=husk.REFUSED)
+            self.assertIn("no-space", document.kinds(found))
+            self.assertNotIn("protect", found["error"]["remedy"])
 
 
 class FeatureTest(Job):
@@ -195,6 +227,7 @@ class FeatureTest(Job):
                 done = self.call(*verb, expect=husk.REFUSED)
                 self.assertIn("GRUB", done.out)
                 self.assertIn("--enable-feature", done.out)
+                self.assertNotIn("run the same command", done.out)  # check has no such option
         self.assertFalse(self.has_feature())
         # A key that is refused keeps the feature from being set.
         with self.nothing_changes():
@@ -206,6 +239,15 @@ class FeatureTest(Job):
         self.assertTrue(any("encrypt feature" in line for line in found["result"]["truths"]))
         self.assertEncrypted(self.tree)
         self.d.fsck()
+
+
+    def test_where_it_may_be_set_what_else_is_in_the_way_is_named(self):
+        with open(os.path.join(self.tree, "file2")), self.nothing_changes():
+            found = self.json("protect", self.tree, "--vault", "v", "--keyfile", self.keyfile, "--enable-feature",
+                              expect=husk.REFUSED)
+            self.assertNotIn("no-encrypt-feature", document.kinds(found))
+            self.assertIn(f"(pid {os.getpid()})", found["error"]["message"])
+        self.assertFalse(self.has_feature())
 
 
 class NewKeyTest(Job):
@@ -429,6 +471,20 @@ class CutShortTest(Job):
             self.assertEqual(self.state(), "locked")
         self.protect(second, expect=husk.DONE)
         self.assertEqual(self.json("lock", "v")["findings"], [])
+
+    def test_status_tells_no_numbers_that_it_does_not_have(self):
+        self.assertTrue(self.protect(fault="convert.journal.written:crash", expect=None).crashed)
+        self.assertNotIn("0 of 0", self.call("status", "v", expect=husk.DONE).out)
+
+    def test_a_directory_whose_unprotect_was_begun_is_not_called_protected(self):
+        self.protect()
+        self.assertTrue(self.call("unprotect", "v", fault="convert.copied:crash").crashed)
+        for verb in "check", "protect":
+            found = self.json(verb, self.tree, "--vault", "v", expect=husk.REFUSED)
+            self.assertEqual(document.kinds(found), ["converting-already"])
+            self.assertIn("husk protect --abort --vault v", found["error"]["remedy"])
+        self.call("protect", "--abort", "--vault", "v", expect=husk.DONE)
+        self.protect(expect=husk.DONE)
 
 
 @needs_faults

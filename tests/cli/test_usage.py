@@ -57,6 +57,10 @@ class WordsTest(unittest.TestCase):
         husk.run("unlock", "v", "--passphrase-file", "-", stdin=b"\n").expect(husk.USAGE)
         done = husk.run("unlock", "v", "--keyfile", "/nonexistent/key").expect(husk.FAILED)
         self.assertIn("/nonexistent/key", done.err)
+        self.assertIn("put the keyfile back", done.err)
+        for option in "--passphrase-file", "--recovery-key-file":
+            done = husk.run("unlock", "v", option, "/nonexistent/text").expect(husk.FAILED)
+            self.assertIn("name the file it is in", done.err)
         with tempfile.NamedTemporaryFile() as short:
             short.write(b"x" * 31)
             short.flush()
@@ -65,7 +69,10 @@ class WordsTest(unittest.TestCase):
         self.assertNotIn("00000", done.err)
 
     def test_the_root_of_the_host_has_to_be_there(self):
-        self.assertIn("/nonexistent", husk.run("status", "--at", "/nonexistent").expect_error_line(husk.FAILED).err)
+        for words in (("status", "--at", "/nonexistent"), ("check", "/nonexistent")):
+            done = husk.run(*words).expect_error_line(husk.FAILED)
+            self.assertIn("/nonexistent", done.err)
+            self.assertIn("what to do: ", done.err)
         with tempfile.NamedTemporaryFile() as file:
             husk.run("status", "--at", file.name).expect(husk.USAGE)
 
@@ -106,6 +113,9 @@ class HelpTest(unittest.TestCase):
         self.assertEqual(husk.ok("help").out, overview)
         self.assertEqual(re.findall(r"^  (\w+(?: \w+)?)  ", overview, re.M), VERBS)
         self.assertEqual(husk.ok("help", "keyslot").out.count("usage: "), 4)
+        for option in "--help", "-h":
+            self.assertEqual(husk.ok("keyslot", option).out, husk.ok("help", "keyslot").out)
+        self.assertIn("husk help keyslot", husk.run("keyslot", "frob").expect(husk.USAGE).err)
         self.assertRegex(husk.ok("--version").out, r"^husk \d+\.\d+\.\d+\n$")
 
     def test_the_table_can_be_read_as_json(self):

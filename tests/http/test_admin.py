@@ -179,8 +179,10 @@ class VerbsTest(unittest.TestCase):
             host.post({"type": "open", "boot": "@boot", "request": asked["request"], "wait_s": 30})
             time.sleep(0.3)
             self.assertFalse(host.has_answer())
-            done = server.ok("request", "approve", request["id"])
+            done = server.ok("request", "approve", request["id"][:8])  # as the host shows it
             self.assertIn(request["id"], done.out)
+            for named in request["id"][:7], "x" * 32, request["id"] + "0":
+                server.run("request", "approve", named).expect_error_line_of("huskd", husk.USAGE)
             self.assertEqual(host.take(5)["object"]["result"]["state"], "granted")  # at once, not after 30 s
             server.ok("host", "hold", "web1")
             self.assertFalse(server.document("host", "hold", "web1")["changed"])
@@ -189,9 +191,26 @@ class VerbsTest(unittest.TestCase):
             server.run("host", "show", "web2").expect_error_line_of("huskd", husk.FAILED)
             done = server.run("host", "erase", "web1").expect(husk.USAGE)
             self.assertIn("huskd host erase web1 --confirm web1", done.err)
+            asked = host.result({"type": "open", "boot": "@boot", "planned": False, "facts": authority.FACTS,
+                                 "open": [{"keyslot": keyslot, "blinded": "@point"}], "wait_s": 0})
+            self.assertEqual(len(server.document("request", "list")["result"]["requests"]), 1)
             server.ok("host", "erase", "web1", "--confirm", "web1")
             self.assertEqual(server.document("host", "show", "web1")["result"]["hosts"][0]["state"], "erased")
+            # What no approval lets open any more is not called approved, nor does it wait for one.
+            done = server.run("request", "approve", asked["request"]).expect_error_line_of("huskd", husk.REFUSED)
+            self.assertIn("host web1 is erased", done.err)
+            self.assertEqual(server.document("request", "list")["result"]["requests"], [])
             host.close()
+
+    def test_what_is_not_there_is_named_with_where_to_look(self):
+        with authority.running() as server:
+            for words, remedy in [(("host", "list", "--group", "nope"), "huskd group list"),
+                                  (("token", "create", "--group", "nope"), "huskd group list"),
+                                  (("host", "show", "nope"), "huskd host list"),
+                                  (("request", "approve", "0" * 32), "huskd request list"),
+                                  (("keycopy", "destroyed", "1234"), "huskd keycopy list")]:
+                done = server.run(*words).expect_error_line_of("huskd", husk.FAILED)
+                self.assertIn(remedy, done.err)
 
     def test_metrics_are_in_the_form_of_prometheus(self):
         with authority.running() as server:

@@ -96,11 +96,18 @@ class EnrollTest(HostTest):
         self.authority.end()
         error = self.json("enroll", self.authority.url, "--token", token, expect=husk.NOT_NOW)["error"]
         self.assertEqual(error["code"], "unreachable")
+        self.assertIn("can be reached", error["remedy"])
 
     def test_words_that_are_wrong(self):
         for words in [("--token", "husk1.00.11"), (), ("--token", "x", "--token-file", "y")]:
             self.assertEqual(self.json("enroll", self.authority.url, *words, expect=husk.USAGE)["error"]["code"],
                              "usage")
+        unknown = self.authority.token().split(".")
+        unknown[1] = "0" * len(unknown[1])
+        error = self.json("enroll", self.authority.url, "--token", ".".join(unknown), expect=husk.REFUSED)["error"]
+        self.assertIn("huskd token create", error["remedy"])
+        absent = self.json("enroll", self.authority.url, "--token-file", "/nonexistent/token", expect=husk.FAILED)
+        self.assertIn("huskd token create", absent["error"]["remedy"])
         for url in ("https://127.0.0.1", ):
             self.json("enroll", url, "--token", self.authority.token(), expect=husk.REFUSED)
 
@@ -286,7 +293,9 @@ class UnlockTest(HostTest):
         self.ready()
         self.lock()
         self.authority.admin("host hold", "web-1")
-        self.assertIn("hold", self.unlock(expect=husk.NOT_NOW)["error"]["message"])
+        error = self.unlock(expect=husk.NOT_NOW)["error"]
+        self.assertIn("hold", error["message"])
+        self.assertIn("ask who administers the authority", error["remedy"])
         self.authority.admin("host release", "web-1")
         self.unlock()
 

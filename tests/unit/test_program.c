@@ -249,6 +249,10 @@ static void progress_as_plain_lines(void **state)
     assert_string_equal(line, "looking");
     progress_format_plain(line, &unknown);
     assert_string_equal(line, "looking: 12,345 files");
+
+    const struct progress_view one = {"copying /srv/data", 0, 1, 0, 2048, 0};
+    progress_format_begin(line, &one);
+    assert_string_equal(line, "copying /srv/data: 1 file, 2.0 KiB");
 }
 
 static void time_left_is_no_guess(void **state)

@@ -1,0 +1,17 @@
+/* What a plan says nothing about: whether its directories can go into the vault of that name. */
+#pragma once
+#include "held.h"
+#include "render_plan.h"
+
+/* A vault is only found again on a filesystem at or below --at: ERR_DENIED. */
+must_check enum error_code plan_check_below_at(const struct run *run, const struct convert_plan *plan,
+                                               struct error *reterr);
+
+/* The vault that the directories would join; *ret_vault (owned by the caller) stays NULL where there is none
+ * of that name yet. ERR_DENIED where it is on another filesystem, ERR_ERASED. */
+must_check enum error_code plan_find_vault(const struct run *run, const struct convert_plan *plan,
+                                           const char *name, struct vault **ret_vault, struct error *reterr);
+
+/* Both, where a refusal becomes a finding of the plan that blocks. name may be NULL. */
+must_check enum error_code plan_check_vault(const struct run *run, struct convert_plan *plan,
+                                            const char *name, struct error *reterr);
