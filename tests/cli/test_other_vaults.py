@@ -42,6 +42,55 @@ class OtherVaultTest(Job):
         self.assertIn("conversion-left", document.kinds(found))
         self.other(self.tree)
 
+    def move_out(self, name, make):
+        """What was made in the tree, moved into a plain directory, and its vault locked."""
+        self.protect()
+        plain = self.make_tree("srv/plain")
+        make(os.path.join(self.tree, name))
+        os.rename(os.path.join(self.tree, name), os.path.join(plain, name))
+        os.sync()
+        self.json("lock", "v")
+        return plain, os.path.join(plain, name)
+
+    def test_a_symlink_moved_out_of_it_keeps_its_target(self):
+        """Without the key readlink(2) succeeds, with what only stands for the target: copied, that would be all there is."""
+        plain, link = self.move_out("link", lambda path: os.symlink("/the/target", path))
+        self.assertNotEqual(os.readlink(link), "/the/target")
+        for found in (self.json("check", plain, expect=husk.REFUSED), self.other(plain, expect=husk.REFUSED)):
+            self.assertIn("encrypted-inside", document.kinds(found))
+            self.assertIn(link, found["error"]["message"])
+        self.json("unlock", "v", "--keyfile", self.keyfile)
+        self.assertEqual(os.readlink(link), "/the/target")
+        os.unlink(link)
+        os.symlink("/the/target", link)
+        self.other(plain)
+        self.assertEqual(os.readlink(link), "/the/target")
+
+    @needs_faults
+    def test_one_that_comes_while_the_tree_is_copied_is_refused(self):
+        self.protect()
+        plain, aside = self.make_tree("srv/plain"), os.path.join(self.tree, "link")
+        os.symlink("/the/target", aside)
+        with husk.paused("convert.twin.made", *self.at("protect", plain, "--vault", "w", "--keyfile", self.keyfile,
+                                                       "--skip-free-space")) as paused:
+            os.rename(aside, os.path.join(plain, "link"))
+        self.assertIn("encrypted symlink", paused.done.expect_error_line(husk.REFUSED).err)
+        self.assertEqual(os.readlink(os.path.join(plain, "link")), "/the/target")
+
+    def test_a_file_moved_out_of_it_is_copied_while_its_key_is_there_and_else_named(self):
+        def make(path):
+            with open(path, "wb") as file:
+                file.write(b"content")
+
+        plain, path = self.move_out("moved", make)
+        found = self.json("check", plain, expect=husk.REFUSED)
+        self.assertIn("encrypted-inside", document.kinds(found))
+        self.assertIn(path, found["error"]["message"])
+        self.json("unlock", "v", "--keyfile", self.keyfile)
+        self.other(plain)
+        with open(path, "rb") as file:
+            self.assertEqual(file.read(), b"content")
+
 
 if __name__ == "__main__":
     unittest.main()
