@@ -45,6 +45,10 @@ static enum error_code scrub(struct convert_work *work, bool *ret_kept, struct e
         work->journal.proven = true;
         code = journal_write(work->work_fd, &work->journal, reterr);
     }
+    if (!code && work->directory_changed) { /* only what is told now tells of it: the next run deletes it */
+        *ret_kept = true;
+        return OK;
+    }
     return code ? code : step_scrub(work, ret_kept, reterr);
 }
 

@@ -35,7 +35,7 @@ struct tree_record {
     int64_t born_ns;
     uint64_t size;
     int64_t modified_ns; /* mtime */
-    uint64_t unused;
+    uint64_t attributes; /* of a directory: its tree_directory_digest when it was compared */
 };
 _Static_assert(sizeof(struct tree_record) == 64, "a record never straddles a block");
 
