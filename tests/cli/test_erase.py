@@ -214,6 +214,22 @@ class EraseTest(Job):
         self.opens_no_more()
 
     @needs_faults
+    def test_a_keyslot_that_vault_json_does_not_name_is_told_also_when_a_crash_comes_behind_its_destruction(self):
+        """Nothing else knows then that it was here."""
+        before = set(os.listdir(self.path(".husk/vaults/v/keyslots")))
+        self.assertTrue(self.call("keyslot", "add", "v", "--passphrase-file", "-", "--with-keyfile", self.keyfile,
+                                  stdin=b"correct horse", fault="vault.keyslot.written:crash").crashed)
+        (unnamed,) = set(os.listdir(self.path(".husk/vaults/v/keyslots"))) - before
+        for _ in range(2):
+            self.assertTrue(self.call("erase", "v", "--confirm", "v", fault="erase.keyslot.destroyed:crash").crashed)
+        self.assertEqual(os.listdir(self.path(".husk/vaults/v/keyslots")), [])
+        found = self.erase()
+        told = {slot["id"]: slot["kind"] for slot in found["result"]["reports"][0]["reported_by_host"]["keyslots"]}
+        self.assertEqual(told, {unnamed: "passphrase", before.pop(): "keyfile"})
+        self.assertIn(unnamed, [finding["subject"] for finding in found["findings"]
+                                if finding["kind"] == "key-copy-snapshot"])
+
+    @needs_faults
     def test_plaintext_that_a_conversion_left_makes_it_incomplete(self):
         for fault in ("convert.proven-old:crash", "convert.copied:crash"):
             with self.subTest(fault):
