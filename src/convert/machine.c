@@ -257,22 +257,13 @@ static enum error_code protect_as_it_is(struct convert_work *work,
     return code;
 }
 
-static bool recorded(const struct vault *vault, const char *path)
-{
-    for (size_t i = 0; i < vault->directory_count; i++)
-        if (!strcmp(vault->directories[i].path, path))
-            return true;
-    return false;
-}
-
+/* What the manifest says of a directory is not asked: it may have been replaced by a plain one since. */
 static enum error_code protect_rest(struct convert_work *work, const struct convert_plan *plan,
                                     bool *ret_changed, struct error *reterr)
 {
     enum error_code code = OK;
     for (size_t i = 0; !code && i < plan->directory_count; i++) {
         const struct convert_plan_directory *directory = &plan->directories[i];
-        if (recorded(work->vault, directory->path))
-            continue;
         if (directory->action == CONVERT_SET_POLICY || directory->action == CONVERT_RECORD) {
             *ret_changed = true;
             code = protect_as_it_is(work, directory, reterr);
@@ -293,7 +284,7 @@ static enum error_code check_only_waiting(const struct convert_work *work, const
 {
     for (size_t i = 0; i < plan->directory_count; i++) {
         const struct convert_plan_directory *directory = &plan->directories[i];
-        if (recorded(work->vault, directory->path))
+        if (directory->action == CONVERT_NOTHING || directory->action == CONVERT_CONTINUE)
             continue;
         error_set(reterr, ERR_BUSY, 0, "%s cannot join yet: old trees of the vault %s wait to be scrubbed",
                   directory->shown_path, work->vault->name);

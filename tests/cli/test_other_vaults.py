@@ -5,6 +5,7 @@ import unittest
 
 import document
 import husk
+import manifest
 from job import Job, needs_faults
 
 
@@ -90,6 +91,41 @@ class OtherVaultTest(Job):
         self.other(plain)
         with open(path, "rb") as file:
             self.assertEqual(file.read(), b"content")
+
+
+class ReplacedTest(Job):
+    """A directory that the manifest names, and another in its place since."""
+
+    def replace(self, files):
+        self.protect()
+        os.rename(self.tree, self.path("srv/before"))
+        self.make_tree("srv/data", files) if files else os.mkdir(self.tree)
+        self.assertEncrypted(self.tree, False)
+
+    def test_a_plain_one_is_encrypted_and_not_taken_for_the_one_that_was(self):
+        for files in (3, 0):
+            with self.subTest(files=files):
+                self.setUp()
+                self.replace(files)
+                before = manifest.take(self.tree)
+                found = self.json("protect", self.tree, "--vault", "v", "--skip-free-space")
+                self.assertTrue(found["changed"])
+                self.assertEncrypted(self.tree)
+                manifest.same(before, manifest.take(self.tree))
+                self.assertIn("file2", os.listdir(self.path("srv/before")))
+                self.lock()
+                self.json("unlock", "v", "--keyfile", self.keyfile)
+                self.assertFalse(self.json("protect", self.tree, "--vault", "v")["changed"])
+
+    @needs_faults
+    def test_interrupted_it_goes_on(self):
+        self.replace(3)
+        before = manifest.take(self.tree)
+        for point in ("convert.copied", "convert.exchanged", "convert.recorded"):
+            self.assertTrue(self.protect(expect=None, fault=f"{point}:crash").crashed, point)
+        self.protect()
+        self.assertEncrypted(self.tree)
+        manifest.same(before, manifest.take(self.tree))
 
 
 if __name__ == "__main__":
