@@ -247,6 +247,11 @@ class EraseTest(Job):
                     disk.run("rm", "-r", self.path(".husk/plaintext/v"), self.path(".husk/convert/v"))
                 self.erase()
 
+    def test_a_place_of_old_trees_that_cannot_be_looked_into_is_not_called_empty(self):
+        os.close(os.open(self.path(".husk/plaintext/v"), os.O_CREAT | os.O_WRONLY))
+        found = self.erase(expect=husk.INCOMPLETE)
+        self.assertEqual(found["result"]["vaults"][0]["plaintext_before"], "INCOMPLETE")
+
     @needs_faults
     def test_abort_leaves_what_an_erase_reports(self):
         second = self.make_tree("second")
