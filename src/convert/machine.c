@@ -257,11 +257,25 @@ static enum error_code protect_as_it_is(struct convert_work *work,
     return code;
 }
 
+/* Before anything is begun: what is exchanged has to be named by the manifest. */
+static enum error_code check_addable(const struct convert_work *work, const struct convert_plan *plan,
+                                     struct error *reterr)
+{
+    size_t count = 0;
+    _cleanup_(freep) const char **paths = calloc(plan->directory_count + 1, sizeof(*paths));
+    if (!paths)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    for (size_t i = 0; i < plan->directory_count; i++)
+        if (plan->directories[i].action != CONVERT_NOTHING)
+            paths[count++] = plan->directories[i].path;
+    return vault_check_addable(work->vault, paths, count, reterr);
+}
+
 /* What the manifest says of a directory is not asked: it may have been replaced by a plain one since. */
 static enum error_code protect_rest(struct convert_work *work, const struct convert_plan *plan,
                                     bool *ret_changed, struct error *reterr)
 {
-    enum error_code code = OK;
+    enum error_code code = check_addable(work, plan, reterr);
     for (size_t i = 0; !code && i < plan->directory_count; i++) {
         const struct convert_plan_directory *directory = &plan->directories[i];
         if (directory->action == CONVERT_SET_POLICY || directory->action == CONVERT_RECORD) {

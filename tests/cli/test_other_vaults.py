@@ -3,6 +3,7 @@
 import os
 import unittest
 
+import disk
 import document
 import husk
 import manifest
@@ -126,6 +127,55 @@ class ReplacedTest(Job):
         self.protect()
         self.assertEncrypted(self.tree)
         manifest.same(before, manifest.take(self.tree))
+
+
+class NotAddableTest(Job):
+    """What the manifest cannot name is refused before it is begun: exchanged, there would be no way on or back."""
+
+    def refused(self, word):
+        before = manifest.take(self.tree)
+        found = self.json("protect", self.tree, "--vault", "v", "--keyfile", self.keyfile, "--skip-free-space",
+                          expect=husk.REFUSED)
+        self.assertIn(word, found["error"]["message"])
+        manifest.same(before, manifest.take(self.tree))
+        self.assertEncrypted(self.tree, False)
+        self.assertEqual(self.status()["conversion"], None)
+        return found
+
+    def test_a_directory_above_one_that_is_named_and_gone(self):
+        for files in (3, 0):
+            with self.subTest(files=files):
+                self.setUp()
+                inner = os.path.join(self.tree, "below")
+                os.unlink(os.path.join(inner, "link"))
+                self.protect(inner)
+                disk.run("rm", "-r", inner if files else self.tree)
+                os.makedirs(self.tree, exist_ok=True)
+                found = self.refused("inside another")
+                self.assertIn("--accept-changes", found["error"]["remedy"])
+                self.lock()
+                self.json("unlock", "v", "--keyfile", self.keyfile, "--accept-changes")
+                self.protect()
+                self.assertEncrypted(self.tree)
+
+    def test_more_symlinks_into_it_than_are_recorded(self):
+        for number in range(257):
+            os.symlink("srv/data/file1", self.path(f"link{number}"))
+        self.refused("more than 256 symlinks")
+        os.unlink(self.path("link0"))
+        self.protect()
+        self.assertEncrypted(self.tree)
+
+    @needs_faults
+    def test_more_that_come_while_it_is_copied(self):
+        with husk.paused("convert.journal.written", *self.at("protect", self.tree, "--vault", "v", "--keyfile",
+                                                             self.keyfile, "--skip-free-space"), hit=3) as paused:
+            for number in range(257):
+                os.symlink("srv/data/file1", self.path(f"link{number}"))
+        self.assertIn("more than 256 symlinks", paused.done.expect_error_line(husk.REFUSED).err)
+        self.assertEncrypted(self.tree, False)
+        self.call("protect", "--abort", "--vault", "v", expect=husk.DONE)
+        self.assertIn("file2", os.listdir(self.tree))
 
 
 if __name__ == "__main__":
