@@ -91,7 +91,9 @@ static enum error_code is_as_compared(const struct proof *proof, const struct tr
     else if (!name && proof->what == PROOF_OF_OLD_AGAIN)
         *ret_is = true;
     else if (name || same)
-        *ret_is = same || work_may_go(record, status);
+        *ret_is = same || work_may_go(record, status) ||
+                  ((record->flags & TREE_RECORD_COMPARED) && (record->flags & TREE_RECORD_UNSEALED) &&
+                   tree_record_unwritten(record, status));
     else if (!(record->flags & TREE_RECORD_COMPARED))
         *ret_is = false;
     else {

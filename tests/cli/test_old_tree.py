@@ -6,6 +6,7 @@ import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
+import disk
 import husk
 from test_changing import Changing
 
@@ -78,6 +79,42 @@ class DirectoryTest(Changing):
         self.assertNotIn("kept-changed", done.out)
         self.assertNotIn(SAID, done.out)
         self.assertFalse(os.path.exists(self.kept))
+
+
+class SealedTest(Changing):
+    def setUp(self):
+        super().setUp()
+        for flag, name in (("+i", "one"), ("+a", "below/two")):
+            disk.run("chattr", flag, self.path(name))
+
+    def tearDown(self):
+        disk.run("chattr", "-R", "-f", "-ia", self.disk.path, accept=(0, 1))
+        super().tearDown()
+
+    def test_a_sealed_file_that_was_open_goes_with_the_next_run(self):
+        """Looking at it took its flags off and put them on again: that is no change of somebody else's."""
+        opened = []
+        with self.paused_protect("convert.journal.written", hit=3) as paused:
+            opened += [open(self.path(name), "rb") for name in ("one", "below/two")]
+        paused.done.expect(husk.INCOMPLETE)
+        self.protect().expect(husk.INCOMPLETE)
+        for file in opened:
+            file.close()
+        done = self.protect().expect(husk.DONE)
+        self.assertIn("overwritten in place and deleted", done.out)
+        self.assertFalse(os.path.exists(self.kept))
+
+    def test_one_that_was_written_to_stays(self):
+        opened = []
+        with self.paused_protect("convert.journal.written", hit=3) as paused:
+            opened.append(open(self.path("below/two"), "ab"))
+        paused.done.expect(husk.INCOMPLETE)
+        with opened[0] as file:
+            file.write(b"late")
+        done = self.protect().expect(husk.INCOMPLETE)
+        self.assertIn("was changed after it was compared", done.out)
+        with open(os.path.join(self.kept, "below/two"), "rb") as file:
+            self.assertTrue(file.read().endswith(b"late"))
 
 
 class GoneTest(Changing):
