@@ -103,6 +103,14 @@ enum error_code file_sync(int fd, const char *shown_name, struct error *reterr)
     return OK;
 }
 
+static enum error_code temporary_name(const char *name, char temporary[FILE_TEMPORARY_SIZE],
+                                      struct error *reterr)
+{
+    if ((size_t)snprintf(temporary, FILE_TEMPORARY_SIZE, ".%s.new", name) >= FILE_TEMPORARY_SIZE)
+        return error_set(reterr, ERR_USAGE, 0, "the name %s is too long", text_shown(name));
+    return OK;
+}
+
 static enum error_code write_temporary(int directory_fd, const char *temporary, mode_t mode,
                                        const void *bytes, size_t length, struct error *reterr)
 {
@@ -121,22 +129,44 @@ static enum error_code write_temporary(int directory_fd, const char *temporary, 
     return code ? code : file_sync(fd, text_shown(temporary), reterr);
 }
 
-enum error_code file_write_durable(int directory_fd, const char *name, mode_t mode, const void *bytes,
-                                   size_t length, struct error *reterr)
+static enum error_code write_durable(int directory_fd, const char *name, const char *temporary, mode_t mode,
+                                     const void *bytes, size_t length, bool *ret_left, struct error *reterr)
 {
-    char temporary[NAME_MAX + 1];
-    if ((size_t)snprintf(temporary, sizeof(temporary), ".%s.new", name) >= sizeof(temporary))
-        return error_set(reterr, ERR_USAGE, 0, "the name %s is too long", text_shown(name));
+    *ret_left = false;
     enum error_code code = write_temporary(directory_fd, temporary, mode, bytes, length, reterr);
     int injected = code ? 0 : fault("file.rename");
     if (!code && (injected || renameat(directory_fd, temporary, directory_fd, name) < 0))
         code = error_set(reterr, ERR_FAILED, injected ? injected : errno, "cannot put %s into place",
                          text_shown(name));
-    if (code) {
-        unlinkat(directory_fd, temporary, 0);
+    *ret_left = code != OK;
+    return code ? code : file_sync(directory_fd, text_shown(name), reterr);
+}
+
+enum error_code file_write_durable(int directory_fd, const char *name, mode_t mode, const void *bytes,
+                                   size_t length, struct error *reterr)
+{
+    char temporary[FILE_TEMPORARY_SIZE];
+    bool left;
+    enum error_code code = temporary_name(name, temporary, reterr);
+    if (code)
         return code;
-    }
-    return file_sync(directory_fd, text_shown(name), reterr);
+    code = write_durable(directory_fd, name, temporary, mode, bytes, length, &left, reterr);
+    if (left)
+        unlinkat(directory_fd, temporary, 0);
+    return code;
+}
+
+enum error_code file_write_destroyable(int directory_fd, const char *name, mode_t mode, const void *bytes,
+                                       size_t length, char ret_left[FILE_TEMPORARY_SIZE],
+                                       struct error *reterr)
+{
+    char temporary[FILE_TEMPORARY_SIZE];
+    bool left = false;
+    enum error_code code = temporary_name(name, temporary, reterr);
+    if (!code)
+        code = write_durable(directory_fd, name, temporary, mode, bytes, length, &left, reterr);
+    snprintf(ret_left, FILE_TEMPORARY_SIZE, "%s", left ? temporary : "");
+    return code;
 }
 
 enum error_code directory_open(int directory_fd, const char *name, int *ret_fd, struct error *reterr)

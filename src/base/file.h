@@ -22,6 +22,13 @@ must_check enum error_code file_read(int directory_fd, const char *name, size_t 
 must_check enum error_code file_write_durable(int directory_fd, const char *name, mode_t mode,
                                               const void *bytes, size_t length, struct error *reterr);
 
+/* The same for what must not be left in free blocks: where it fails *ret_left is the name of the temporary
+ * file that the caller has to destroy, or empty. */
+#define FILE_TEMPORARY_SIZE 256
+must_check enum error_code file_write_destroyable(int directory_fd, const char *name, mode_t mode,
+                                                  const void *bytes, size_t length,
+                                                  char ret_left[FILE_TEMPORARY_SIZE], struct error *reterr);
+
 /* write(2) until all is written, at the descriptor's position. */
 must_check enum error_code file_write_all(int fd, const void *bytes, size_t length, struct error *reterr);
 

@@ -160,12 +160,25 @@ static enum error_code exchange_one(struct convert_work *work, const struct conv
     return code;
 }
 
+/* Symlinks may have come since it was begun. */
+static enum error_code check_addable(const struct convert_work *work, struct error *reterr)
+{
+    _cleanup_(freep) const char **paths = calloc(work->journal.count + 1, sizeof(*paths));
+    if (!paths)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    for (size_t i = 0; i < work->journal.count; i++)
+        paths[i] = work->journal.directories[i].path;
+    return vault_check_addable(work->vault, paths, work->journal.count, reterr);
+}
+
 enum error_code step_exchange(struct convert_work *work, struct error *reterr)
 {
     enum error_code code = OK;
     /* Before anything is exchanged: a vault that a directory depends on is not given up, whoever moves the
      * directory away, and never says that it held no plaintext. */
     if (work->journal.direction == CONVERT_PROTECT)
+        code = check_addable(work, reterr);
+    if (!code && work->journal.direction == CONVERT_PROTECT)
         code = vault_begin_protecting(work->vault, true, work->options->clock, reterr);
     for (size_t i = 0; !code && i < work->journal.count; i++)
         code = exchange_one(work, &work->journal.directories[i], reterr);

@@ -45,6 +45,10 @@ static enum error_code scrub(struct convert_work *work, bool *ret_kept, struct e
         work->journal.proven = true;
         code = journal_write(work->work_fd, &work->journal, reterr);
     }
+    if (!code && work->directory_changed) { /* only what is told now tells of it: the next run deletes it */
+        *ret_kept = true;
+        return OK;
+    }
     return code ? code : step_scrub(work, ret_kept, reterr);
 }
 
@@ -253,22 +257,27 @@ static enum error_code protect_as_it_is(struct convert_work *work,
     return code;
 }
 
-static bool recorded(const struct vault *vault, const char *path)
+/* Before anything is begun: what is exchanged has to be named by the manifest. */
+static enum error_code check_addable(const struct convert_work *work, const struct convert_plan *plan,
+                                     struct error *reterr)
 {
-    for (size_t i = 0; i < vault->directory_count; i++)
-        if (!strcmp(vault->directories[i].path, path))
-            return true;
-    return false;
+    size_t count = 0;
+    _cleanup_(freep) const char **paths = calloc(plan->directory_count + 1, sizeof(*paths));
+    if (!paths)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    for (size_t i = 0; i < plan->directory_count; i++)
+        if (plan->directories[i].action != CONVERT_NOTHING)
+            paths[count++] = plan->directories[i].path;
+    return vault_check_addable(work->vault, paths, count, reterr);
 }
 
+/* What the manifest says of a directory is not asked: it may have been replaced by a plain one since. */
 static enum error_code protect_rest(struct convert_work *work, const struct convert_plan *plan,
                                     bool *ret_changed, struct error *reterr)
 {
-    enum error_code code = OK;
+    enum error_code code = check_addable(work, plan, reterr);
     for (size_t i = 0; !code && i < plan->directory_count; i++) {
         const struct convert_plan_directory *directory = &plan->directories[i];
-        if (recorded(work->vault, directory->path))
-            continue;
         if (directory->action == CONVERT_SET_POLICY || directory->action == CONVERT_RECORD) {
             *ret_changed = true;
             code = protect_as_it_is(work, directory, reterr);
@@ -289,7 +298,7 @@ static enum error_code check_only_waiting(const struct convert_work *work, const
 {
     for (size_t i = 0; i < plan->directory_count; i++) {
         const struct convert_plan_directory *directory = &plan->directories[i];
-        if (recorded(work->vault, directory->path))
+        if (directory->action == CONVERT_NOTHING || directory->action == CONVERT_CONTINUE)
             continue;
         error_set(reterr, ERR_BUSY, 0, "%s cannot join yet: old trees of the vault %s wait to be scrubbed",
                   directory->shown_path, work->vault->name);

@@ -1,5 +1,7 @@
 /* What the other vaults of a filesystem have to do with a directory: reads only. */
+#include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
 #include "convert/journal.h"
@@ -90,6 +92,18 @@ enum error_code others_check_encrypted(struct convert_plan *plan,
                     "is protected already, by the vault %s", owner->name);
     }
     return OK;
+}
+
+const char *others_keep_shut(int directory_fd, const char *name, const struct statx *status)
+{
+    if (!(status->stx_attributes & STATX_ATTR_ENCRYPTED))
+        return NULL;
+    if (S_ISLNK(status->stx_mode))
+        return "is an encrypted symlink in a plain directory: whether what is read is its target, or only "
+               "stands for it while its key is missing, cannot be told";
+    _cleanup_(close_fdp) int fd =
+        openat(directory_fd, name, O_RDONLY | O_NOFOLLOW | O_NOATIME | O_NONBLOCK | O_CLOEXEC);
+    return fd < 0 && errno == ENOKEY ? "is encrypted already, and its key is missing" : NULL;
 }
 
 enum error_code others_check_converting(struct convert_plan *plan,

@@ -91,6 +91,11 @@ static enum error_code on_entry(struct tree_directory *directory, const char *na
         status->stx_size > planner->facts.block_size - 3)
         add(survey, directory, name, "long-symlink", "shorten its target",
             "its target is too long for an encrypted symlink");
+    const char *shut =
+        planner->direction == CONVERT_PROTECT ? others_keep_shut(directory->fd, name, status) : NULL;
+    if (shut)
+        add(survey, directory, name, "encrypted-inside",
+            "move it out of the tree, or make it anew where it lies", shut);
     if (status->stx_attributes & STATX_ATTR_DAX)
         add(survey, directory, name, "dax", "clear the flag (chattr -x) and remount",
             "uses DAX, which encrypted files cannot");

@@ -28,9 +28,10 @@ struct proof {
     enum proof_of what;
     const char *shown;
     struct busy_set *busy;
-    atomic_bool directory_in_use; /* whoever works in a directory can open anything below it at any time */
-    atomic_bool names_gone;       /* something that was compared is not in the old tree any more */
-    pthread_mutex_t mutex;        /* of findings */
+    atomic_bool directory_in_use;  /* whoever works in a directory can open anything below it at any time */
+    atomic_bool directory_changed; /* what it carried, or where it lay */
+    atomic_bool names_gone;        /* something that was compared is not in the old tree any more */
+    pthread_mutex_t mutex;         /* of findings */
     struct finding_list findings;
 };
 
@@ -78,19 +79,31 @@ static enum error_code try_lease(const struct tree_directory *directory, const c
     return OK;
 }
 
-/* As recorded when it was compared. The root of the tree was renamed by the exchange itself, which changes
- * its ctime; that it is the very directory is asked of it all the same. */
-static bool is_as_compared(const struct proof *proof, const struct tree_directory *directory,
-                           const char *name, const struct statx *status, const struct tree_record *record)
+/* As recorded when it was compared. Of a directory in the old tree the names are asked one by one, and its
+ * ctime changes with each; that of the root by the exchange itself. What it carries must be the same. */
+static enum error_code is_as_compared(const struct proof *proof, const struct tree_directory *directory,
+                                      const char *name, const struct statx *status,
+                                      const struct tree_record *record, bool *ret_is, struct error *reterr)
 {
-    bool same = (record->flags & TREE_RECORD_COMPARED) && tree_record_unchanged(record, status);
+    const bool same = (record->flags & TREE_RECORD_COMPARED) && tree_record_unchanged(record, status);
     if (proof->what == PROOF_BEFORE_EXCHANGE)
-        return same && record->run == proof->work->records->run;
-    if (!name && proof->what == PROOF_OF_OLD_AGAIN)
-        return true;
-    if (!name && !directory->parent)
-        return record->flags & (TREE_RECORD_COMPARED | TREE_RECORD_PROVEN);
-    return same || work_may_go(record, status);
+        *ret_is = same && record->run == proof->work->records->run;
+    else if (!name && proof->what == PROOF_OF_OLD_AGAIN)
+        *ret_is = true;
+    else if (name || same)
+        *ret_is = same || work_may_go(record, status) ||
+                  ((record->flags & TREE_RECORD_COMPARED) && (record->flags & TREE_RECORD_UNSEALED) &&
+                   tree_record_unwritten(record, status));
+    else if (!(record->flags & TREE_RECORD_COMPARED))
+        *ret_is = false;
+    else {
+        uint64_t digest = 0;
+        enum error_code code = tree_directory_digest(directory, work_features(proof->work), &digest, reterr);
+        if (code)
+            return code;
+        *ret_is = digest == record->attributes;
+    }
+    return OK;
 }
 
 static void tell_changed(struct proof *proof, const struct tree_directory *directory, const char *name)
@@ -98,10 +111,17 @@ static void tell_changed(struct proof *proof, const struct tree_directory *direc
     if (proof->what == PROOF_BEFORE_EXCHANGE)
         add(proof, directory, name, "busy-changed", "changed while its copy was made",
             "stop what writes there, then run the same command again");
-    else
+    else if (name)
         add(proof, directory, name, "kept-changed", "was changed after it was compared with its copy",
             "compare it with the copy that is in place now, keep what you need, delete it, then run the same "
             "command again");
+    else
+        add(proof, directory, name, "kept-changed",
+            "this directory was made, moved, or its owner, mode or attributes were changed after it was "
+            "compared with its copy",
+            "give the copy that is in place now what it should have of that, then run the same command "
+            "again: "
+            "it deletes the old one");
 }
 
 static enum error_code judge(struct proof *proof, struct tree_directory *directory, const char *name,
@@ -112,9 +132,14 @@ static enum error_code judge(struct proof *proof, struct tree_directory *directo
     enum error_code code = tree_records_get(proof->work->records, status, &record, reterr);
     if (code)
         return code;
-    const bool good = is_as_compared(proof, directory, name, status, &record);
+    bool good = false;
+    code = is_as_compared(proof, directory, name, status, &record, &good, reterr);
+    if (code)
+        return code;
     if (!good)
         tell_changed(proof, directory, name);
+    if (!good && !name)
+        atomic_store(&proof->directory_changed, true);
     struct tree_directory *above = name ? directory : directory->parent;
     if (above && (record.flags & TREE_RECORD_COMPARED))
         atomic_fetch_add(&above->known, 1);
@@ -166,7 +191,8 @@ static enum error_code on_leave(struct tree_directory *directory, void *context,
     if (proof->what != PROOF_OF_OLD || proof->work->journal.direction != CONVERT_PROTECT)
         return OK;
     enum error_code code = tree_records_get(proof->work->records, &directory->status, &record, reterr);
-    if (code || ((record.flags & TREE_RECORD_COMPARED) && atomic_load(&directory->known) >= record.names))
+    const bool compared = record.flags & TREE_RECORD_COMPARED;
+    if (code || (compared ? atomic_load(&directory->known) >= record.names : directory->parent != NULL))
         return code;
     atomic_store(&proof->names_gone, true);
     add(proof, directory, NULL, "names-gone",
@@ -208,6 +234,7 @@ static enum error_code prove_tree(struct convert_work *work, enum proof_of what,
     pthread_mutex_destroy(&proof.mutex);
     directory->in_use = atomic_load(&proof.directory_in_use);
     work->journal.partly_overwritten |= atomic_load(&proof.names_gone);
+    work->directory_changed |= atomic_load(&proof.directory_changed);
     finding_move_all(findings, &proof.findings);
     return code;
 }
@@ -281,6 +308,15 @@ static void tell_foreign(struct convert_work *work, struct convert_directory *di
     work->journal.partly_overwritten = true;
 }
 
+/* Nothing was scrubbed yet, and it is not where the exchange put it. */
+static void tell_gone(struct convert_work *work, const struct convert_directory *directory)
+{
+    finding_add(work->options->findings, FINDING_TELLS, "names-gone", work_shown(work, directory),
+                "look for where it was moved: it is plaintext there",
+                "its old tree was moved or deleted before it could be overwritten");
+    work->journal.partly_overwritten = true;
+}
+
 enum error_code step_prove_old(struct convert_work *work, struct error *reterr)
 {
     enum error_code code = work_open_records(work, reterr);
@@ -290,7 +326,9 @@ enum error_code step_prove_old(struct convert_work *work, struct error *reterr)
         char name[16];
         struct error error = ERROR_NONE;
         code = directory_open(work->old_fd, work_name(work, directory, name), &old_fd, &error);
-        if (code == ERR_NOT_FOUND) { /* scrubbed already */
+        if (code == ERR_NOT_FOUND) { /* scrubbed already, where scrubbing has begun */
+            if (!work->journal.proven && work->journal.direction == CONVERT_PROTECT)
+                tell_gone(work, directory);
             code = OK;
             continue;
         }

@@ -29,6 +29,17 @@ static enum error_code check_record(const struct convert_work *work, const struc
                         "run the same command again");
 }
 
+/* An immutable or append-only file was opened for this by taking that off it, and gets it back when it is
+ * kept: the ctime that gives it is no change of somebody else's. Not noted, it stays for a person to look at.
+ */
+static void note_unsealed(const struct convert_work *work, const struct statx *now)
+{
+    struct tree_record record;
+    if (tree_records_get(work->records, now, &record, NULL) == OK && (record.flags & TREE_RECORD_SEALED) &&
+        tree_record_unwritten(&record, now))
+        (void)!tree_records_flag(work->records, now, TREE_RECORD_UNSEALED, 0, NULL);
+}
+
 /* The verdict of step_prove_old, and once more a lease, which stays until the file is closed after its
  * destruction: whoever opens it meanwhile waits. It is looked at once it is leased: nobody writes to it then.
  */
@@ -38,12 +49,16 @@ static enum error_code may_destroy(int file_fd, const struct stat *status, const
     const struct convert_work *work = context;
     struct statx now;
     (void)status;
+    enum error_code code = OK;
     fcntl(file_fd, F_SETSIG, SIGURG); /* ignored by default */
     if (fcntl(file_fd, F_SETLEASE, F_WRLCK) < 0)
-        return error_set(reterr, ERR_BUSY, errno, "something has it open");
+        code = error_set(reterr, ERR_BUSY, errno, "something has it open");
     if (statx(file_fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &now) < 0)
         return error_set(reterr, ERR_FAILED, errno, "cannot look at %s", shown_path);
-    enum error_code code = check_record(work, &now, reterr);
+    if (!code)
+        code = check_record(work, &now, reterr);
+    if (code)
+        note_unsealed(work, &now);
     return code ? code : tree_records_flag(work->records, &now, TREE_RECORD_SCRUBBED, 0, reterr);
 }
 

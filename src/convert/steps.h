@@ -51,6 +51,10 @@ must_check enum error_code others_check_encrypted(struct convert_plan *plan,
                                                   const struct fscrypt_identifier *identifier,
                                                   struct error *reterr);
 
+/* An entry that is no directory and was moved out of an encrypted one: why it cannot be copied, in static
+ * storage, or NULL where it can. others.c */
+const char *others_keep_shut(int directory_fd, const char *name, const struct statx *status);
+
 /* Block the plan where an active vault other than own_name (may be NULL) is in the middle of converting the
  * directory, something below it or above it: two conversions would undo each other. others.c */
 must_check enum error_code others_check_converting(struct convert_plan *plan,

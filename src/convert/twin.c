@@ -105,7 +105,7 @@ static enum error_code pair_open(struct convert_work *work, const struct convert
     ret_pair->tree = (struct tree_pair){.clone_fd = work->clone_fd,
                                         .source_fd = ret_pair->place_fd,
                                         .twin_fd = ret_pair->twin_fd,
-                                        .features = work->facts.project ? ATTRIBUTES_PROJECT : 0,
+                                        .features = work_features(work),
                                         .records = work->records,
                                         .report = &work->progress.report,
                                         .shown_path = ret_pair->shown};

@@ -76,6 +76,11 @@ enum error_code work_open(struct vault *vault, const struct convert_options *opt
     return OK;
 }
 
+unsigned work_features(const struct convert_work *work)
+{
+    return work->facts.project ? ATTRIBUTES_PROJECT : 0;
+}
+
 enum error_code work_open_records(struct convert_work *work, struct error *reterr)
 {
     _cleanup_(close_fdp) int private_fd = -1;

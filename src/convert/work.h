@@ -21,7 +21,8 @@ struct convert_work {
     int old_fd;                   /* .husk/plaintext/NAME */
     struct tree_records *records; /* NULL until work_open_records */
     struct convert_journal journal;
-    bool proven_unused; /* step_prove_unused went well in this run */
+    bool proven_unused;     /* step_prove_unused went well in this run */
+    bool directory_changed; /* step_prove_old found one of an old tree that is not as it was compared */
     struct convert_progress progress;
 };
 
@@ -32,6 +33,9 @@ void work_close(struct convert_work *work);
 
 /* Of an inode of an old tree: proven, and nobody has written to it since but scrubbing itself. */
 bool work_may_go(const struct tree_record *record, const struct statx *status);
+
+/* For tree_pair and tree_directory_digest. */
+unsigned work_features(const struct convert_work *work);
 
 /* Open the records in the vault's private directory: the vault must be unlocked. */
 must_check enum error_code work_open_records(struct convert_work *work, struct error *reterr);

@@ -136,15 +136,18 @@ static enum error_code note_name(const char *name, void *context, struct error *
     return OK;
 }
 
-/* Whether .husk/KIND/NAME is there and has anything in it. */
+/* Whether .husk/KIND/NAME is there and has anything in it. One that cannot be looked into may have. */
 static bool has_entries(int husk_fd, const char *kind, const char *name)
 {
     _cleanup_(close_fdp) int kind_fd = -1;
     _cleanup_(close_fdp) int fd = -1;
     bool any = false;
-    if (directory_open(husk_fd, kind, &kind_fd, NULL) || directory_open(kind_fd, name, &fd, NULL))
-        return false;
-    return directory_list(fd, note_name, &any, NULL) == OK && any;
+    enum error_code code = directory_open(husk_fd, kind, &kind_fd, NULL);
+    if (!code)
+        code = directory_open(kind_fd, name, &fd, NULL);
+    if (code)
+        return code != ERR_NOT_FOUND;
+    return directory_list(fd, note_name, &any, NULL) != OK || any;
 }
 
 static void name_plaintext(const struct vault *vault, struct erase_facts *facts,

@@ -9,7 +9,8 @@
  *                             not fit beside it
  *   authorities have erased   each one's signed answer is in the mark; one that is not reached is waited
  *                             for at the end, and by the next run
- *   keyslots destroyed        keyslots/ empty; each file's steps noted in the mark before the next one goes
+ *   keyslots destroyed        keyslots/ empty; each file noted in the mark before it goes, and its steps
+ *                             before the next one goes
  *   journal zeroed
  *   key evicted               the kernel has no key of it, or the erase stays incomplete and "erasing"
  *   erased mark = the report  durable; only then the erasing mark goes
@@ -121,16 +122,22 @@ static enum error_code destroy_keyslot(const char *name, void *context, struct e
     struct keyslot keyslot;
     struct error why = ERROR_NONE;
     bool whole = read_keyslot(erasure->keyslots_fd, name, &keyslot);
+    enum error_code code = erase_progress_begin(&erasure->progress, name, whole ? &keyslot : NULL, reterr);
+    if (code)
+        return code;
+    /* On disk before it goes: afterwards nothing else may know that it was here. Without room for that it
+     * goes all the same. */
+    (void)!erase_progress_write(erasure->vault, &erasure->progress, NULL);
     int injected = fault("erase.keyslot");
-    enum error_code code = injected ? error_set(&why, ERR_FAILED, injected, "cannot destroy a keyslot")
-                                    : destroy_file(erasure->keyslots_fd, name, &result, &why);
+    code = injected ? error_set(&why, ERR_FAILED, injected, "cannot destroy a keyslot")
+                    : destroy_file(erasure->keyslots_fd, name, &result, &why);
     (void)fault("erase.keyslot.destroyed");
     erasure->changed = true;
     if (code)
         note_failure(erasure, "keyslot-not-destroyed", text_shown(name), &why);
     else
         tell_destroyed(erasure, name, whole ? &keyslot : NULL, &result);
-    code = erase_progress_add(&erasure->progress, name, whole ? &keyslot : NULL, &result, reterr);
+    code = erase_progress_end(&erasure->progress, &result, reterr);
     if (code)
         return code;
     code = erase_progress_write(erasure->vault, &erasure->progress, &why);

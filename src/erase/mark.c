@@ -181,31 +181,54 @@ enum error_code erase_report_without_room(const struct vault *vault, const struc
     return code ? code : file_sync(vault->fd, VAULT_MARK_ERASED, reterr);
 }
 
-static enum error_code set_steps(json_t *item, const struct destroy_result *result, struct error *reterr)
+/* The item of that file, or NULL. */
+static json_t *find_item(const struct erase_progress *progress, const json_t *file)
 {
-    json_t *steps = json_object();
-    enum error_code code = json_set_new(item, "steps", steps, reterr);
-    for (enum destroy_step step = 0; step < DESTROY_STEPS && !code; step++)
-        code = json_set_new(steps, destroy_step_word(step),
-                            json_string(erase_outcome_word(result->outcome[step])), reterr);
-    return code;
+    size_t index;
+    json_t *item;
+    json_array_foreach(progress->keyslots, index, item)
+    {
+        if (json_equal(json_object_get(item, "file"), file))
+            return item;
+    }
+    return NULL;
 }
 
-enum error_code erase_progress_add(struct erase_progress *progress, const char *file_name,
-                                   const struct keyslot *keyslot, const struct destroy_result *result,
-                                   struct error *reterr)
+enum error_code erase_progress_begin(struct erase_progress *progress, const char *file_name,
+                                     const struct keyslot *keyslot, struct error *reterr)
 {
-    json_t *item = json_object();
-    if (json_array_append_new(progress->keyslots, item) < 0)
-        return error_set(reterr, ERR_NO_MEMORY, 0, "no memory for the erasing mark");
-    enum error_code code = json_set_bytes(item, "file", file_name, strlen(file_name), reterr);
-    if (!code && keyslot)
+    _cleanup_(json_freep) json_t *item = json_object();
+    enum error_code code = item ? json_set_bytes(item, "file", file_name, strlen(file_name), reterr)
+                                : error_set(reterr, ERR_NO_MEMORY, 0, "no memory for the erasing mark");
+    if (code)
+        return code;
+    progress->begun = find_item(progress, json_object_get(item, "file"));
+    if (progress->begun)
+        return OK;
+    if (keyslot)
         code = json_set_hex(item, "id", keyslot->id.bytes, sizeof(keyslot->id.bytes), reterr);
     if (!code && keyslot)
         code = json_set_new(item, "kind", json_string(keyslot_kind_word(keyslot->kind)), reterr);
     if (!code && keyslot)
         code = json_set_new(item, "created", json_integer(keyslot->created_unix_s), reterr);
-    return code ? code : set_steps(item, result, reterr);
+    if (!code)
+        code = json_set_new(item, "steps", json_object(), reterr);
+    if (!code && json_array_append(progress->keyslots, item) < 0)
+        code = error_set(reterr, ERR_NO_MEMORY, 0, "no memory for the erasing mark");
+    if (!code)
+        progress->begun = item;
+    return code;
+}
+
+enum error_code erase_progress_end(struct erase_progress *progress, const struct destroy_result *result,
+                                   struct error *reterr)
+{
+    json_t *steps = json_object();
+    enum error_code code = json_set_new(progress->begun, "steps", steps, reterr);
+    for (enum destroy_step step = 0; step < DESTROY_STEPS && !code; step++)
+        code = json_set_new(steps, destroy_step_word(step),
+                            json_string(erase_outcome_word(result->outcome[step])), reterr);
+    return code;
 }
 
 void erase_progress_done(struct erase_progress *progress)

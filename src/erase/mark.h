@@ -3,6 +3,7 @@
  * what the earlier runs did.
  *   {"version":1,"started":SECONDS,"manifest":WORD,"authorities":[…authorities.h…],
  *    "keyslots":[{"file","id","kind","created","steps":{WORD:WORD}}]}
+ * A keyslot without steps: its destruction was begun by a run that was cut short.
  */
 #pragma once
 #include <jansson.h>
@@ -14,6 +15,7 @@ struct erase_progress {
     char manifest[32];   /* "authenticated", "not authenticated", "changed", "unreadable" */
     json_t *authorities; /* owned; an array */
     json_t *keyslots;    /* owned; an array, ready for the report */
+    json_t *begun;       /* borrowed from it: of erase_progress_begin */
 };
 
 /* What the mark of an earlier run says; an empty progress where there is none or it cannot be read. */
@@ -34,9 +36,11 @@ must_check enum error_code erase_mark_without_room(const struct vault *vault, st
 must_check enum error_code erase_report_without_room(const struct vault *vault, const struct buffer *report,
                                                      struct error *reterr);
 bool erase_wants_room(const struct error *error);
-/* Note how a keyslot file was destroyed. keyslot is NULL where the file could not be read. */
-must_check enum error_code erase_progress_add(struct erase_progress *progress, const char *file_name,
-                                              const struct keyslot *keyslot,
+/* Note a keyslot file that is about to be destroyed, without steps; what an earlier run noted of it stays.
+ * keyslot is NULL where the file cannot be read. Then, how it went. */
+must_check enum error_code erase_progress_begin(struct erase_progress *progress, const char *file_name,
+                                                const struct keyslot *keyslot, struct error *reterr);
+must_check enum error_code erase_progress_end(struct erase_progress *progress,
                                               const struct destroy_result *result, struct error *reterr);
 void erase_progress_done(struct erase_progress *progress);
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <sodium.h>
 #include <sys/ioctl.h>
 #include <sys/xattr.h>
 
@@ -342,5 +343,58 @@ enum error_code attributes_compare(struct attribute_target source, const struct 
         code = compare_flags(source.fd, twin.fd, features, hold_back, &difference, reterr);
     if (!code)
         *ret_difference = difference;
+    return code;
+}
+
+static uint64_t hash(const void *bytes, size_t length)
+{
+    static const uint8_t key[crypto_shorthash_KEYBYTES];
+    uint8_t out[crypto_shorthash_BYTES];
+    uint64_t value;
+    crypto_shorthash(out, bytes, length, key);
+    memcpy(&value, out, sizeof(value));
+    return value;
+}
+
+/* In whatever order they are listed. */
+static enum error_code add_xattrs(int fd, uint64_t *digest, struct error *reterr)
+{
+    const struct attribute_target target = {.fd = fd};
+    _cleanup_(freep) char *names = NULL;
+    size_t length, value_length = 0;
+    enum error_code code = read_names(target, &names, &length, reterr);
+    if (code || !names)
+        return code;
+    _cleanup_(freep) char *value = malloc(VALUE_MAXIMUM);
+    if (!value)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    for (size_t at = 0; at < length; at += strlen(names + at) + 1) {
+        code = read_value(target, names + at, value, &value_length, reterr);
+        if (code)
+            return code;
+        const uint64_t pair[] = {hash(names + at, strlen(names + at)), hash(value, value_length)};
+        *digest += hash(pair, sizeof(pair));
+    }
+    return OK;
+}
+
+enum error_code attributes_digest(int fd, const struct statx *status, unsigned features, uint32_t hold_back,
+                                  const char *name, uint64_t above, uint64_t *ret_digest,
+                                  struct error *reterr)
+{
+    uint32_t flags;
+    struct fsxattr project = {0};
+    enum error_code code = attributes_get_flags(fd, &flags, reterr);
+    if (!code && (features & ATTRIBUTES_PROJECT))
+        code = get_project(fd, &project, reterr);
+    if (code)
+        return code;
+    const uint32_t plain[] = {status->stx_uid, status->stx_gid, status->stx_mode, project.fsx_projid,
+                              flags & (attributes_kept_flags() | FS_CASEFOLD_FL) & ~hold_back};
+    const uint64_t parts[] = {hash(plain, sizeof(plain)), hash(name, strlen(name)), above};
+    uint64_t digest = hash(parts, sizeof(parts));
+    code = add_xattrs(fd, &digest, reterr);
+    if (!code)
+        *ret_digest = digest;
     return code;
 }

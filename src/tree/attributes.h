@@ -41,6 +41,12 @@ must_check enum error_code attributes_apply(struct attribute_target source, cons
                                             struct attribute_target twin, const struct stat *twin_status,
                                             unsigned features, uint32_t hold_back, struct error *reterr);
 
+/* *ret_digest stands for all that a directory carries, but for its times and the flags in hold_back, and for
+ * where it lies: its name, in the directory with the inode above. */
+must_check enum error_code attributes_digest(int fd, const struct statx *status, unsigned features,
+                                             uint32_t hold_back, const char *name, uint64_t above,
+                                             uint64_t *ret_digest, struct error *reterr);
+
 /* *ret_difference is NULL when all are the same, else a static word for the first that differs: "owner",
  * "mode", "times", "extended attributes", "flags", "project". */
 must_check enum error_code attributes_compare(struct attribute_target source, const struct statx *status,

@@ -249,6 +249,14 @@ static enum error_code drop_foreign_names(struct tree_pass *pass, struct tree_di
     return code;
 }
 
+enum error_code tree_directory_digest(const struct tree_directory *directory, unsigned features,
+                                      uint64_t *ret_digest, struct error *reterr)
+{
+    const uint64_t above = directory->parent ? directory->parent->status.stx_ino : 0;
+    return attributes_digest(directory->fd, &directory->status, features, tree_hold_back(directory),
+                             directory->name, above, ret_digest, reterr);
+}
+
 static enum error_code compare_directory(struct tree_pass *pass, struct tree_directory *directory,
                                          struct error *reterr)
 {
@@ -272,6 +280,8 @@ static enum error_code compare_directory(struct tree_pass *pass, struct tree_dir
                                  .run = pass->pair->records->run,
                                  .twin_inode = (uint32_t)twin_status.stx_ino,
                                  .names = (uint32_t)atomic_load(&directory->names)};
+    if (!code)
+        code = tree_directory_digest(directory, pass->pair->features, &record.attributes, reterr);
     return code ? code : tree_records_put(pass->pair->records, &directory->status, &record, reterr);
 }
 

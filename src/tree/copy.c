@@ -235,6 +235,14 @@ static enum error_code copy_regular(struct tree_pass *pass, struct tree_director
     return code;
 }
 
+/* One that was moved out of an encrypted directory. Without its key readlink gives something that only stands
+ * for the target, and does not say so. */
+static bool may_stand_for_another(const struct tree_directory *directory, const struct statx *status)
+{
+    return S_ISLNK(status->stx_mode) && (status->stx_attributes & STATX_ATTR_ENCRYPTED) &&
+           !(directory->status.stx_attributes & STATX_ATTR_ENCRYPTED);
+}
+
 static enum error_code make_special(struct tree_directory *directory, const char *name,
                                     const struct statx *status, struct error *reterr)
 {
@@ -265,6 +273,10 @@ static enum error_code copy_special(struct tree_pass *pass, struct tree_director
     if (source < 0)
         return error_set(reterr, errno == ENOENT ? ERR_CHANGED : ERR_FAILED, errno, "cannot open it");
     enum error_code code = check_unchanged(source, status, reterr);
+    if (!code && may_stand_for_another(directory, status)) {
+        code = error_set(reterr, ERR_UNSUPPORTED, 0, "is an encrypted symlink in a plain directory");
+        error_remedy(reterr, "make it anew where it lies, then run the same command again");
+    }
     if (!code)
         code = make_special(directory, name, status, reterr);
     if (code)

@@ -30,6 +30,10 @@ struct tree_pair {
 must_check enum error_code tree_copy(const struct tree_pair *pair, int64_t *ret_newest_ns,
                                      struct error *reterr);
 
+/* Stands for what a directory of the walk carries beside its entries and its times, and where it lies. */
+must_check enum error_code tree_directory_digest(const struct tree_directory *directory, unsigned features,
+                                                 uint64_t *ret_digest, struct error *reterr);
+
 /* Compare everything that was not compared in this run, bytes past the page cache (sync before). What differs
  * loses TREE_RECORD_COPIED, so that the next tree_copy makes it anew: ret_differences tells how much, and one
  * example. Copy, sync and compare until that is 0; then every inode of the old tree has a record with

@@ -115,7 +115,8 @@ bool tree_record_unwritten(const struct tree_record *record, const struct statx 
     if (tree_record_unchanged(record, status))
         return true;
     const bool fewer_names = !S_ISDIR(status->stx_mode) && status->stx_nlink < record->names;
-    const bool unsealed = (record->flags & TREE_RECORD_SEALED) && !is_sealed(status);
+    const bool unsealed = (record->flags & TREE_RECORD_SEALED) &&
+                          (!is_sealed(status) || (record->flags & TREE_RECORD_UNSEALED));
     return record->magic == RECORD_MAGIC && (fewer_names || unsealed) && record->size == status->stx_size &&
            record->modified_ns == tree_ns(status->stx_mtime);
 }

@@ -21,7 +21,8 @@ enum tree_record_flags {
     TREE_RECORD_LAYOUT_TRIED = 8, /* it was copied anew because its layout came out different */
     TREE_RECORD_SEALED = 16,      /* it was immutable or append-only */
     TREE_RECORD_FILE = 32,        /* a regular file, said with PROVEN */
-    TREE_RECORD_SCRUBBED = 64     /* its overwriting may have begun: its bytes are its own no more */
+    TREE_RECORD_SCRUBBED = 64,    /* its overwriting may have begun: its bytes are its own no more */
+    TREE_RECORD_UNSEALED = 128    /* scrubbing took its sealing flags off to look, and put them on again */
 };
 
 struct tree_record {
@@ -35,7 +36,7 @@ struct tree_record {
     int64_t born_ns;
     uint64_t size;
     int64_t modified_ns; /* mtime */
-    uint64_t unused;
+    uint64_t attributes; /* of a directory: its tree_directory_digest when it was compared */
 };
 _Static_assert(sizeof(struct tree_record) == 64, "a record never straddles a block");
 

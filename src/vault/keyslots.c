@@ -23,13 +23,16 @@ static const char *id_text(const struct keyslot_id *id, char text[ID_TEXT_SIZE])
 
 enum error_code vault_write_keyslot(int keyslots_fd, const struct keyslot *keyslot, struct error *reterr)
 {
-    char name[ID_TEXT_SIZE];
+    char name[ID_TEXT_SIZE], left[FILE_TEMPORARY_SIZE];
+    struct destroy_result result;
     int injected = fault("vault.keyslot.write");
     if (injected)
         return error_set(reterr, ERR_FAILED, injected, "cannot write the keyslot %s",
                          id_text(&keyslot->id, name));
-    enum error_code code = file_write_durable(keyslots_fd, id_text(&keyslot->id, name), 0600, keyslot->file,
-                                              sizeof(keyslot->file), reterr);
+    enum error_code code = file_write_destroyable(keyslots_fd, id_text(&keyslot->id, name), 0600,
+                                                  keyslot->file, sizeof(keyslot->file), left, reterr);
+    if (*left)
+        (void)!destroy_file(keyslots_fd, left, &result, NULL); /* else the next change of keyslots does */
     if (!code)
         (void)fault("vault.keyslot.written");
     return code;

@@ -2,14 +2,15 @@
 #include "base/text.h"
 #include "vault/store.h"
 
-/* A copy of the directories with room for one more. */
-static enum error_code copy_directories(const struct vault *vault, struct vault *next, struct error *reterr)
+/* A copy of the directories with room for more. */
+static enum error_code copy_directories(const struct vault *vault, size_t more, struct vault *next,
+                                        struct error *reterr)
 {
     *next = *vault;
     next->directory_count = 0;
     next->symlinks = NULL;
     next->symlink_count = 0;
-    next->directories = calloc(vault->directory_count + 1, sizeof(*next->directories));
+    next->directories = calloc(vault->directory_count + more + 1, sizeof(*next->directories));
     for (size_t i = 0; next->directories && i < vault->directory_count; i++) {
         struct vault_directory *directory = &next->directories[next->directory_count++];
         directory->nonce = vault->directories[i].nonce;
@@ -102,7 +103,7 @@ enum error_code vault_begin_protecting(struct vault *vault, bool held_plaintext,
     struct vault next;
     if (vault->protected_since_unix_s && (!held_plaintext || !vault->born_encrypted))
         return OK;
-    enum error_code code = copy_directories(vault, &next, reterr);
+    enum error_code code = copy_directories(vault, 0, &next, reterr);
     if (code) {
         lists_done(&next);
         return code;
@@ -119,7 +120,7 @@ enum error_code vault_add_directory(struct vault *vault, const char *path, const
     struct vault next;
     if (!vault_path_is_valid(path))
         return error_set(reterr, ERR_USAGE, 0, "\"%s\" cannot be a protected directory", text_shown(path));
-    enum error_code code = copy_directories(vault, &next, reterr);
+    enum error_code code = copy_directories(vault, 1, &next, reterr);
     if (!code)
         code = put_directory(&next, path, nonce, reterr);
     if (code) {
@@ -130,12 +131,35 @@ enum error_code vault_add_directory(struct vault *vault, const char *path, const
     return write_next(vault, &next, reterr);
 }
 
+enum error_code vault_check_addable(const struct vault *vault, const char *const *paths, size_t count,
+                                    struct error *reterr)
+{
+    static const struct fscrypt_nonce unknown;
+    struct vault next;
+    struct error why = ERROR_NONE;
+    enum error_code code = copy_directories(vault, count, &next, reterr);
+    for (size_t i = 0; !code && i < count; i++)
+        code = put_directory(&next, paths[i], &unknown, reterr);
+    if (!code)
+        code = vault_find_symlinks(&next, &next.symlinks, &next.symlink_count, reterr);
+    if (!code && vault_check(&next, next.name, &why)) {
+        code = error_set(reterr, ERR_DENIED, 0, "the vault %s cannot take it: %s", vault->name, why.message);
+        error_remedy(
+            reterr,
+            "a directory that is named there and gone is dropped by: husk lock %s, then husk unlock %s "
+            "--accept-changes",
+            vault->name, vault->name);
+    }
+    lists_done(&next);
+    return code;
+}
+
 enum error_code vault_remove_directory(struct vault *vault, const char *path, struct error *reterr)
 {
     struct vault next;
     if (!find_directory(vault, path))
         return OK;
-    enum error_code code = copy_directories(vault, &next, reterr);
+    enum error_code code = copy_directories(vault, 0, &next, reterr);
     if (code) {
         lists_done(&next);
         return code;

@@ -223,6 +223,10 @@ must_check enum error_code vault_add_directory(struct vault *vault, const char *
                                                struct error *reterr);
 must_check enum error_code vault_remove_directory(struct vault *vault, const char *path,
                                                   struct error *reterr);
+/* Whether the manifest could name these directories beside those it names, with the symlinks that would lead
+ * into them: ERR_DENIED. Writes nothing. */
+must_check enum error_code vault_check_addable(const struct vault *vault, const char *const *paths,
+                                               size_t count, struct error *reterr);
 /* The vault protects something from now on, before it is known under which nonce: it is not given up any
  * more. held_plaintext: what it protects was plaintext on this disk, or is going to be; born_encrypted ends.
  */

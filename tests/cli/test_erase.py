@@ -252,6 +252,22 @@ class EraseTest(Job):
         self.opens_no_more()
 
     @needs_faults
+    def test_a_keyslot_that_vault_json_does_not_name_is_told_also_when_a_crash_comes_behind_its_destruction(self):
+        """Nothing else knows then that it was here."""
+        before = set(os.listdir(self.path(".husk/vaults/v/keyslots")))
+        self.assertTrue(self.call("keyslot", "add", "v", "--passphrase-file", "-", "--with-keyfile", self.keyfile,
+                                  stdin=b"correct horse", fault="vault.keyslot.written:crash").crashed)
+        (unnamed,) = set(os.listdir(self.path(".husk/vaults/v/keyslots"))) - before
+        for _ in range(2):
+            self.assertTrue(self.call("erase", "v", "--confirm", "v", fault="erase.keyslot.destroyed:crash").crashed)
+        self.assertEqual(os.listdir(self.path(".husk/vaults/v/keyslots")), [])
+        found = self.erase()
+        told = {slot["id"]: slot["kind"] for slot in found["result"]["reports"][0]["reported_by_host"]["keyslots"]}
+        self.assertEqual(told, {unnamed: "passphrase", before.pop(): "keyfile"})
+        self.assertIn(unnamed, [finding["subject"] for finding in found["findings"]
+                                if finding["kind"] == "key-copy-snapshot"])
+
+    @needs_faults
     def test_plaintext_that_a_conversion_left_makes_it_incomplete(self):
         for fault in ("convert.proven-old:crash", "convert.copied:crash"):
             with self.subTest(fault):
@@ -268,6 +284,11 @@ class EraseTest(Job):
                 else:
                     disk.run("rm", "-r", self.path(".husk/plaintext/v"), self.path(".husk/convert/v"))
                 self.erase()
+
+    def test_a_place_of_old_trees_that_cannot_be_looked_into_is_not_called_empty(self):
+        os.close(os.open(self.path(".husk/plaintext/v"), os.O_CREAT | os.O_WRONLY))
+        found = self.erase(expect=husk.INCOMPLETE)
+        self.assertEqual(found["result"]["vaults"][0]["plaintext_before"], "INCOMPLETE")
 
     @needs_faults
     def test_abort_leaves_what_an_erase_reports(self):

@@ -5,7 +5,7 @@ import unittest
 
 import document
 import husk
-from job import Job
+from job import Job, needs_faults
 
 
 class KeyslotTest(Job):
@@ -68,6 +68,19 @@ class AddTest(KeyslotTest):
         self.json("keyslot remove", "v", slot, expect=husk.REFUSED)
         self.json("keyslot remove", "v", slot, "--with-keyfile", self.keyfile)
         self.assertEqual(self.state(), "locked")
+
+    @needs_faults
+    def test_one_that_could_not_be_added_is_not_left_in_free_blocks(self):
+        """What no manifest tells of would open the vault with the key that was refused."""
+        for fault in ("file.rename:eio", "vault.manifest.write:enospc"):
+            with self.subTest(fault):
+                self.add("--passphrase-file", "-", "--with-keyfile", self.keyfile, stdin=b"correct horse",
+                         expect=husk.FAILED, fault=fault)
+                self.assertEqual(len(self.ids()), 1)
+        self.d.unmount()
+        with open(self.d.device, "rb") as disk:
+            self.assertEqual(disk.read().count(b"HUSKSLOT"), 1)
+        self.d.mount()
 
     def test_several_keys_at_once(self):
         first = self.ids()
