@@ -133,6 +133,17 @@ static enum error_code show_conversion(struct run *run, const struct vault *vaul
     return OK;
 }
 
+/* Those that are not what was protected: told, not refused. */
+static enum error_code tell_directories(struct run *run, const struct vault *vault, struct error *reterr)
+{
+    _cleanup_(finding_list_done) struct finding_list found = {0};
+    enum error_code code = vault->mark == VAULT_ACTIVE ? vault_check_directories(vault, &found, reterr) : OK;
+    for (size_t i = 0; i < found.count; i++)
+        finding_add(&run->findings, FINDING_TELLS, found.items[i].kind, found.items[i].subject,
+                    found.items[i].remedy, "%s", found.items[i].cause);
+    return code;
+}
+
 static enum error_code show_directories(struct run *run, const struct vault *vault, json_t **ret_directories,
                                         struct error *reterr)
 {
@@ -192,6 +203,8 @@ enum error_code vault_show(struct run *run, const struct vault *vault, json_t **
     show_heading(run, vault, state, id_text);
     _cleanup_(json_freep) json_t *directories = NULL, *keyslots = NULL, *conversion = NULL;
     code = show_directories(run, vault, &directories, reterr);
+    if (!code)
+        code = tell_directories(run, vault, reterr);
     if (!code)
         code = vault_show_keyslots(run, vault, "  keyslot     ", &keyslots, reterr);
     if (!code)

@@ -378,9 +378,16 @@ static enum error_code plan_unprotect(struct convert_work *work, struct convert_
 static enum error_code unprotect_all(struct convert_work *work, bool *ret_changed, struct error *reterr)
 {
     _cleanup_(convert_plan_freep) struct convert_plan *plan = NULL;
+    _cleanup_(finding_list_done) struct finding_list others = {0};
     if (work->vault->directory_count == 0)
         return work_clear(work, reterr);
-    enum error_code code = plan_unprotect(work, &plan, reterr);
+    enum error_code code = vault_check_directories(work->vault, &others, reterr);
+    if (!code) {
+        code = finding_refusal(&others, reterr);
+        finding_move_all(work->options->findings, &others);
+    }
+    if (!code)
+        code = plan_unprotect(work, &plan, reterr);
     if (!code) {
         code = finding_refusal(&plan->findings, reterr);
         finding_move_all(work->options->findings, &plan->findings);

@@ -237,9 +237,9 @@ static enum error_code copy_regular(struct tree_pass *pass, struct tree_director
 
 /* One that was moved out of an encrypted directory. Without its key readlink gives something that only stands
  * for the target, and does not say so. */
-static bool may_stand_for_another(const struct tree_directory *directory, const struct statx *status)
+static bool was_moved_out(const struct tree_directory *directory, const struct statx *status)
 {
-    return S_ISLNK(status->stx_mode) && (status->stx_attributes & STATX_ATTR_ENCRYPTED) &&
+    return (status->stx_attributes & STATX_ATTR_ENCRYPTED) &&
            !(directory->status.stx_attributes & STATX_ATTR_ENCRYPTED);
 }
 
@@ -273,7 +273,7 @@ static enum error_code copy_special(struct tree_pass *pass, struct tree_director
     if (source < 0)
         return error_set(reterr, errno == ENOENT ? ERR_CHANGED : ERR_FAILED, errno, "cannot open it");
     enum error_code code = check_unchanged(source, status, reterr);
-    if (!code && may_stand_for_another(directory, status)) {
+    if (!code && S_ISLNK(status->stx_mode) && was_moved_out(directory, status)) {
         code = error_set(reterr, ERR_UNSUPPORTED, 0, "is an encrypted symlink in a plain directory");
         error_remedy(reterr, "make it anew where it lies, then run the same command again");
     }
@@ -440,6 +440,11 @@ static enum error_code on_enter(struct tree_directory *directory, void *context,
 {
     struct tree_pass *pass = context;
     note_newest(pass, &directory->status);
+    /* Without its key it has other names, and nothing tells them from its own. */
+    if (directory->parent && was_moved_out(directory->parent, &directory->status)) {
+        error_set(reterr, ERR_CHANGED, 0, "became an encrypted directory in a plain one");
+        return tree_pass_blame(pass, directory, NULL, reterr);
+    }
     enum error_code code = tree_enter_twin(pass, directory, reterr);
     if (!code && !directory->parent) {
         /* A twin root in which nothing was made yet is as good as new; it only has to be open. */

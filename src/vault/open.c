@@ -64,8 +64,8 @@ static const char remedy[] =
     "right, unlock with --accept-changes and a passphrase or recovery key (a keyfile where the vault has "
     "neither)";
 
-static enum error_code check_directories(const struct vault *vault, struct finding_list *findings,
-                                         struct error *reterr)
+enum error_code vault_check_directories(const struct vault *vault, struct finding_list *findings,
+                                        struct error *reterr)
 {
     enum error_code code = OK;
     for (size_t i = 0; i < vault->directory_count && !code; i++) {
@@ -163,7 +163,7 @@ static enum error_code check_recorded(const struct vault *vault, const struct se
         code = OK;
     }
     if (!code)
-        code = check_directories(vault, findings, reterr);
+        code = vault_check_directories(vault, findings, reterr);
     if (!code) {
         check_symlinks(vault, findings);
         check_authorities(vault, pins, findings);

@@ -203,6 +203,11 @@ must_check enum error_code vault_unlock(struct vault *vault, const struct secret
                                         const struct vault_pins *pins, enum vault_acceptance accept,
                                         struct finding_list *findings, struct error *reterr);
 
+/* Compare the recorded directories with what is there, which needs no key: "directory-replaced" and
+ * "directory-missing", blocking. Nothing says that the manifest itself is authentic. */
+must_check enum error_code vault_check_directories(const struct vault *vault, struct finding_list *findings,
+                                                   struct error *reterr);
+
 /* Remove the key from the kernel. Findings ("busy-process" ...) name what keeps files of the vault open when
  * removal is partial: ERR_BUSY then, with the key gone for new opens. *ret_changed is false when it was
  * locked already. ERR_CORRUPT when nothing says which key it is. What

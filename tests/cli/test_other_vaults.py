@@ -79,6 +79,18 @@ class OtherVaultTest(Job):
         self.assertIn("encrypted symlink", paused.done.expect_error_line(husk.REFUSED).err)
         self.assertEqual(os.readlink(os.path.join(plain, "link")), "/the/target")
 
+    @needs_faults
+    def test_a_directory_that_comes_while_the_tree_is_copied_is_refused(self):
+        """Without its key it has names that only stand for its own."""
+        self.protect()
+        plain, aside = self.make_tree("srv/plain"), os.path.join(self.tree, "aside")
+        os.makedirs(os.path.join(aside, "the name"))
+        with husk.paused("convert.twin.made", *self.at("protect", plain, "--vault", "w", "--keyfile", self.keyfile,
+                                                       "--skip-free-space")) as paused:
+            os.rename(aside, os.path.join(plain, "aside"))
+        self.assertIn("encrypted directory", paused.done.expect_error_line(husk.REFUSED).err)
+        self.assertEqual(os.listdir(os.path.join(plain, "aside")), ["the name"])
+
     def test_a_file_moved_out_of_it_is_copied_while_its_key_is_there_and_else_named(self):
         def make(path):
             with open(path, "wb") as file:

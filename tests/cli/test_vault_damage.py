@@ -431,6 +431,8 @@ class DirectoryTest(VaultCase):
         self.assertEqual(self.state(), "locked")
         again = husk.run("unlock", "data", "--keyfile", self.keyfile, "--at", self.at, json=True)
         self.assertIn(kind, [finding["kind"] for finding in document.check(again, "unlock")["findings"]], again)
+        if kind.startswith("directory"):
+            self.assertIn(says, self.ok("status", "data").out)
         return done
 
     def test_by_a_plain_directory(self):
@@ -439,6 +441,14 @@ class DirectoryTest(VaultCase):
         self.replaced("not encrypted", "/a", "directory-replaced")
         for key in ("passphrase", "recovery"):
             self.unlock_refused(key, says="not encrypted", code="changed")
+
+    def test_while_it_is_unlocked_status_tells_and_unprotect_begins_nothing(self):
+        self.ok("unlock", "data", "--keyfile", self.keyfile)
+        os.rename(self.path("a"), self.path("kept"))
+        os.mkdir(self.path("a"))
+        self.assertIn("not encrypted", self.ok("status", "data").out)
+        self.refused("unprotect", "data", says=["not encrypted", "put it back"])
+        self.assertNotIn("conversion", self.ok("status", "data").out)
 
     def test_by_another_directory_of_the_vault(self):
         self.rename(("a", "t"), ("b", "a"), ("t", "b"))
