@@ -36,9 +36,10 @@ struct clerk {
         struct ledger_head head;
         bool has_head;
         int64_t clock_unix_s;
-    } ledger;             /* what this transaction wrote; all zero at its begin and after an undo */
-    bool is_head_new;     /* the ledger grew since checkpoint */
-    char *checkpoint;     /* hexadecimal of the signed one */
+    } ledger;         /* what this transaction wrote; all zero at its begin and after an undo */
+    bool is_head_new; /* the ledger grew since checkpoint */
+    char *checkpoint; /* hexadecimal of the signed one */
+    struct policy_kept *policy_kept; /* groups.c */
     bool has_woken;       /* some host's waiting jobs are to be looked at again: those woken in this round */
     uint64_t wake_round;  /* from 1 */
     bool has_erases;      /* an erase was begun and is not carried out yet */
