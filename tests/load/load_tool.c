@@ -3,7 +3,8 @@
  * sockets are of 127.0.0.1; what came of it is one JSON object on standard output.
  *
  *     fill DIR GROUP UNLOCK FIRST COUNT DESCRIPTOR    write hosts FIRST, FIRST+1, … into a database
- *     open DESCRIPTOR PORT FIRST COUNT CONNECTIONS    each opens once, its message made beforehand
+ *     open DESCRIPTOR PORT FIRST COUNT CONNECTIONS    each opens once, its message made beforehand, and
+ *                                                    its answer opened and checked when the clock has stopped
  *     kept DESCRIPTOR PORT FIRST COUNT CONNECTIONS    the same over connections that are kept
  *     seen DESCRIPTOR PORT FIRST COUNT CONNECTIONS    the same; a line for each grant: host and request
  *     poll DESCRIPTOR PORT FIRST COUNT SECONDS        each holds a poll for so long
