@@ -137,20 +137,19 @@ static enum error_code parse_message(const char *text, size_t length, enum messa
 }
 
 enum error_code message_open(const void *wire, size_t length, struct message_key message_key,
-                             const uint8_t *identity, json_t **ret_object, struct hpke_context **ret_context,
-                             struct error *reterr)
+                             const struct hpke_sender *sender, json_t **ret_object,
+                             struct hpke_context **ret_context, struct error *reterr)
 {
     struct message_header header;
     _cleanup_(hpke_context_freep) struct hpke_context *context = NULL;
     _cleanup_(freep) char *text = NULL;
     const uint8_t *bytes = wire;
     enum error_code code = message_parse_header(wire, length, &header, reterr);
-    if (!code && (header.mode == MESSAGE_AUTH) != (identity != NULL))
+    if (!code && (header.mode == MESSAGE_AUTH) != (sender != NULL))
         code = broken(reterr);
     if (!code)
-        code =
-            hpke_setup_recipient_with(bytes + AT_ENCAPSULATED, message_key.private_key,
-                                      message_key.public_key, identity, bytes, CLEAR_SIZE, &context, reterr);
+        code = hpke_setup_recipient_with(bytes + AT_ENCAPSULATED, message_key.private_key,
+                                         message_key.public_key, sender, bytes, CLEAR_SIZE, &context, reterr);
     if (code)
         return code;
     text = malloc(length);
