@@ -2,6 +2,7 @@
 
 #include "authority/record.h"
 #include "authority/requests.h"
+#include "base/fault.h"
 
 /*
  *     pending ──policy grants──────────────────────→ granted
@@ -142,6 +143,9 @@ enum error_code request_decide(struct clerk *clerk, struct request *request, str
         decision.verdict = POLICY_ASK; /* not told to anybody: it is looked at again when the probe is over */
     else if (!code && !(decision.verdict == POLICY_ASK && is_probing(clerk, request)))
         code = carry_out(clerk, request, host, &decision, reterr);
+    const int injected = fault("authority.request.write");
+    if (!code && injected)
+        code = error_set(reterr, ERR_FAILED, injected, "cannot write a request");
     if (!code && request->is_new)
         code = request_insert(clerk, request, reterr);
     request->is_new &= code != OK;

@@ -11,13 +11,15 @@ enum { WAIT_MOST_S = 60, FACTS_MAXIMUM = 4096, PROBE_S = 3, PROBE_RECENT_S = 60 
 struct opening {
     struct group group;
     struct request request;
-    struct keyslot keyslots[REQUEST_OPENS_MAXIMUM]; /* of the request's opens */
-    struct buffer facts;                            /* of a request that is new */
+    struct secret *scalars[REQUEST_OPENS_MAXIMUM]; /* of the request's opens; NULL: taken, or not found yet */
+    struct buffer facts;                           /* of a request that is new */
 };
 
 static void opening_done(struct opening *opening)
 {
     group_done(&opening->group);
+    for (size_t i = 0; i < REQUEST_OPENS_MAXIMUM; i++)
+        secret_free(opening->scalars[i]);
     buffer_done(&opening->facts);
 }
 
@@ -63,19 +65,20 @@ static enum error_code parse(struct job *job, struct request *request, struct bu
     return code;
 }
 
-/* All keyslots must be this host's. One that is erased refuses the whole. */
+/* All keyslots must be this host's, and their scalars must be whole, before anything is written. One that is
+ * erased refuses the whole. */
 static enum error_code find_keyslots(struct clerk *clerk, const struct host *host, struct opening *opening,
                                      struct error *reterr)
 {
     const struct request *request = &opening->request;
+    struct keyslot keyslot;
     enum error_code code = OK;
     for (size_t i = 0; !code && i < request->open_count; i++) {
-        struct keyslot *keyslot = &opening->keyslots[i];
-        code = keyslot_find(clerk, request->opens[i].keyslot, keyslot, reterr);
-        if (!code && memcmp(keyslot->host, host->id, sizeof(keyslot->host)) != 0)
+        code = keyslot_find(clerk, request->opens[i].keyslot, &keyslot, reterr);
+        if (!code && memcmp(keyslot.host, host->id, sizeof(keyslot.host)) != 0)
             code = error_set(reterr, ERR_NOT_FOUND, 0, "there is no such keyslot");
-        if (!code && keyslot->is_erased)
-            code = error_set(reterr, ERR_ERASED, 0, "the keyslot is erased");
+        if (!code)
+            code = keyslot_get_scalar(clerk, &keyslot, &opening->scalars[i], reterr);
     }
     return code;
 }
@@ -191,22 +194,23 @@ static enum error_code find(struct clerk *clerk, struct job *job, const struct h
     return make(clerk, job, host, opening, reterr);
 }
 
-static enum error_code add_evaluations(struct clerk *clerk, struct job *job, const struct host *host,
-                                       const struct opening *opening, struct error *reterr)
+static enum error_code add_evaluations(struct job *job, const struct host *host, struct opening *opening,
+                                       struct error *reterr)
 {
     const struct request *request = &opening->request;
     uint8_t worthless[POLICY_TOKEN_SIZE];
-    enum error_code code = OK;
-    for (size_t i = 0; !code && i < request->open_count; i++)
-        code = keyslot_evaluate(clerk, job, &opening->keyslots[i], request->opens[i].blinded, reterr);
+    for (size_t i = 0; i < request->open_count; i++) {
+        struct job_evaluation *evaluation = &job->evaluations[job->evaluation_count++];
+        evaluation->scalar = TAKE(opening->scalars[i]);
+        memcpy(evaluation->blinded, request->opens[i].blinded, OPRF_ELEMENT_SIZE);
+    }
     /* A stale copy that was let in once gets a token that is nothing here: it stays stale. */
     const bool is_of_host = host->lineage.has_offered &&
                             (!(request->policy.flags & POLICY_STALE_LINEAGE) || request->is_restored);
     if (!is_of_host)
         randombytes_buf(worthless, sizeof(worthless));
-    return code ? code
-                : json_set_hex(job->result, "lineage", is_of_host ? host->lineage.offered : worthless,
-                               POLICY_TOKEN_SIZE, reterr);
+    return json_set_hex(job->result, "lineage", is_of_host ? host->lineage.offered : worthless,
+                        POLICY_TOKEN_SIZE, reterr);
 }
 
 static enum error_code format(struct job *job, const struct request *request,
@@ -274,7 +278,7 @@ static enum error_code answer(struct clerk *clerk, struct job *job, struct host 
         request->policy.state = POLICY_EXPIRED; /* its answer was there to be taken for long enough */
     code = format(job, request, &decision, reterr);
     if (!code && request->policy.state == POLICY_GRANTED)
-        code = add_evaluations(clerk, job, host, opening, reterr);
+        code = add_evaluations(job, host, opening, reterr);
     const bool is_open = request->policy.state == POLICY_PENDING || request->policy.state == POLICY_APPROVED;
     if (!code && is_open && !job->has_waited)
         wait_for(clerk, job, request);
@@ -283,11 +287,7 @@ static enum error_code answer(struct clerk *clerk, struct job *job, struct host 
 
 enum error_code handle_open(struct clerk *clerk, struct job *job, struct host *host, struct error *reterr)
 {
-    _cleanup_(opening_done) struct opening opening;
-    /* Not the keyslots, kilobytes that nobody looks at before they are found. */
-    opening.group = (struct group){0};
-    opening.request = (struct request){0};
-    opening.facts = (struct buffer){0};
+    _cleanup_(opening_done) struct opening opening = {0};
     enum error_code code = message_get_wait(clerk, job, WAIT_MOST_S, reterr);
     job->look_again_ns = 0;
     if (!code)
