@@ -2,9 +2,9 @@
  * The clerk: what its handlers work with, and the thread that calls them. All of it is used by the clerk's
  * thread alone, but for the queue.
  *
- * A batch is one transaction: every job in it is a piece (piece.h) that can be undone alone; then one commit; then the
- * answers leave. A handler that returns an error has changed nothing in the database. What it changed in
- * memory may stay when a commit fails: nonces that are lost, and times of hearing of a host.
+ * A batch is one transaction: every job in it is a piece that can be undone alone (piece.h); then one commit;
+ * then the answers leave. A handler that returns an error has changed nothing in the database. What it
+ * changed in memory may stay when a commit fails: nonces that are lost, and times of hearing of a host.
  */
 #pragma once
 #include <stdatomic.h>

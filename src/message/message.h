@@ -77,9 +77,12 @@ must_check enum error_code message_open(const void *wire, size_t length, struct 
 
 enum answer_kind { ANSWER_SEALED = 1, ANSWER_DESCRIPTOR = 2, ANSWER_TRY_AGAIN = 3 };
 
-/* Authority: append an answer to wire. */
+/* Authority: append an answer to wire; text is an object's, as json_format would write it. */
 must_check enum error_code answer_seal(const json_t *object, const struct hpke_context *context,
                                        struct buffer *wire, struct error *reterr);
+must_check enum error_code answer_seal_text(const char *text, size_t length,
+                                            const struct hpke_context *context, struct buffer *wire,
+                                            struct error *reterr);
 must_check enum error_code answer_plain(enum answer_kind kind, const void *bytes, size_t length,
                                         struct buffer *wire, struct error *reterr);
 
