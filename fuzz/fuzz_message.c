@@ -32,9 +32,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct hpke_context *context = NULL;
     enum answer_kind kind;
     if (message_parse_header(data, size, &header, NULL) == OK) {
-        const uint8_t *identity = header.mode == MESSAGE_AUTH ? ends.public_key : NULL;
-        must_hold(message_open(data, size, (struct message_key){ends.message_key, ends.public_key}, identity,
-                               &object, &context, NULL) != OK);
+        const struct hpke_sender sender = {ends.public_key, NULL};
+        must_hold(message_open(data, size, (struct message_key){ends.message_key, ends.public_key},
+                               header.mode == MESSAGE_AUTH ? &sender : NULL, &object, &context, NULL) != OK);
     }
     if (answer_open(data, size, ends.asked, &kind, &object, &plain, NULL) == OK)
         must_hold(kind != ANSWER_SEALED);

@@ -162,6 +162,7 @@ void authority_close(struct authority *authority)
     keyring_free(clerk->next_keyring);
     face_free(clerk->next_face);
     face_place_done(&clerk->face_place);
+    group_forget(clerk);
     presence_done(&clerk->presence);
     pthread_mutex_destroy(&clerk->mutex);
     pthread_cond_destroy(&clerk->wake);

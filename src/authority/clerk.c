@@ -5,8 +5,7 @@
 #include <sodium.h>
 
 #include "authority/erasing.h"
-#include "authority/messages.h"
-#include "authority/operations.h"
+#include "authority/piece.h"
 #include "authority/record.h"
 #include "authority/rotation.h"
 #include "base/fault.h"
@@ -92,6 +91,7 @@ enum error_code clerk_begin(struct clerk *clerk, struct error *reterr)
     clerk->now_unix_s = clock_unix_s(clerk->clock);
     clerk->now_ns = clock_monotonic_ns();
     drop_next(clerk);
+    clerk->is_lost = false;
     memset(&clerk->ledger, 0, sizeof(clerk->ledger));
     enum error_code code = sql_begin(clerk->sql, reterr);
     return code ? code : look_at_the_clock(clerk, reterr);
@@ -130,18 +130,22 @@ static void refresh_checkpoint(struct clerk *clerk)
     clerk->is_head_new = false;
 }
 
+static enum error_code give_up(struct clerk *clerk, enum error_code code)
+{
+    sql_roll_back(clerk->sql);
+    clerk->has_old_keyring |= clerk->next_keyring != NULL;
+    drop_next(clerk);
+    clerk->commits_failed++;
+    return code;
+}
+
 enum error_code clerk_commit(struct clerk *clerk, struct error *reterr)
 {
     enum error_code code = write_keyring(clerk, reterr);
     if (!code)
         code = sql_commit(clerk->sql, reterr);
-    if (code) {
-        sql_roll_back(clerk->sql);
-        clerk->has_old_keyring |= clerk->next_keyring != NULL;
-        drop_next(clerk);
-        clerk->commits_failed++;
-        return code;
-    }
+    if (code)
+        return give_up(clerk, code);
     if (clerk->next_keyring) {
         keyring_free(clerk->keyring);
         clerk->keyring = TAKE(clerk->next_keyring);
@@ -198,47 +202,6 @@ void clerk_tell_over(struct clerk *clerk)
     tell(clerk, "decides again");
 }
 
-static void undo_piece(struct clerk *clerk)
-{
-    sql_piece_undo(clerk->sql);
-    memset(&clerk->ledger, 0, sizeof(clerk->ledger));
-}
-
-/* One job as a piece of the transaction. */
-static void handle(struct clerk *clerk, struct job *job)
-{
-    struct error error = ERROR_NONE;
-    json_decref(TAKE(job->result));
-    for (; job->evaluation_count > 0; job->evaluation_count--)
-        secret_free(TAKE(job->evaluations[job->evaluation_count - 1].scalar));
-    job_later_done(&job->later);
-    job->outcome = JOB_ANSWERED;
-    job->error = ERROR_NONE;
-    const bool had_request = job->has_request, had_begun = job->has_begun;
-    enum error_code code = sql_piece_begin(clerk->sql, &error);
-    if (!code) {
-        code = job->kind == JOB_MESSAGE ? messages_handle(clerk, job, &error)
-                                        : operations_handle(clerk, job, &error);
-        if (code)
-            undo_piece(clerk);
-        else if ((code = sql_piece_keep(clerk->sql, &error)) != OK)
-            sql_roll_back(clerk->sql); /* neither kept nor undone: nothing of this batch is */
-    }
-    if (!code)
-        return;
-    /* Whoever asked is not to blame: a host tries again. */
-    const bool is_trouble = sql_take_trouble(clerk->sql) || code == ERR_FAILED;
-    if (is_trouble)
-        clerk_tell_trouble(clerk, &error);
-    clerk->has_trouble |= is_trouble;
-    job->outcome = is_trouble && job->kind == JOB_MESSAGE ? JOB_TRY_AGAIN : JOB_ANSWERED;
-    job->error = error;
-    job->error.code = code;
-    job->has_request = had_request;
-    job->has_begun = had_begun;
-    json_decref(TAKE(job->result));
-}
-
 /* Jobs in the order they are looked at. */
 struct batch {
     struct job *first, **end;
@@ -279,9 +242,9 @@ static void add_due(struct clerk *clerk, struct batch *batch)
 /* Jobs of this batch that found they had to wait, before another one of it woke them. */
 static void look_again(struct clerk *clerk, struct batch *batch)
 {
-    for (struct job *job = batch->first; job; job = job->next)
+    for (struct job *job = batch->first; job && !clerk->is_lost; job = job->next)
         if (job->kind == JOB_MESSAGE && job->outcome == JOB_WAITS && is_woken(clerk, job))
-            handle(clerk, job);
+            piece_handle(clerk, job);
 }
 
 /* All of them, and what waited for them, in one transaction. Handlers that wake find waiting jobs of that
@@ -297,14 +260,17 @@ static enum error_code handle_all(struct clerk *clerk, struct batch *batch, stru
         return code;
     }
     add_due(clerk, batch);
-    for (struct job *job = batch->first; job; job = job->next) {
-        handle(clerk, job);
-        if (!job->next && clerk->has_woken) {
+    for (struct job *job = batch->first; job && !clerk->is_lost; job = job->next) {
+        piece_handle(clerk, job);
+        if (!clerk->is_lost && !job->next && clerk->has_woken) {
             look_again(clerk, batch);
             add_due(clerk, batch);
         }
     }
     clerk->batches++;
+    if (clerk->is_lost)
+        return give_up(clerk, error_set(reterr, ERR_FAILED, 0,
+                                        "not all of a batch could be written, and nothing of it is"));
     return clerk_commit(clerk, reterr);
 }
 

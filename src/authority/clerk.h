@@ -2,9 +2,9 @@
  * The clerk: what its handlers work with, and the thread that calls them. All of it is used by the clerk's
  * thread alone, but for the queue.
  *
- * A batch is one transaction: every job in it is a piece that can be undone alone; then one commit; then the
- * answers leave. A handler that returns an error has changed nothing in the database. What it changed in
- * memory may stay when a commit fails: nonces that are lost, and times of hearing of a host.
+ * A batch is one transaction: every job in it is a piece that can be undone alone (piece.h); then one commit;
+ * then the answers leave. A handler that returns an error has changed nothing in the database. What it
+ * changed in memory may stay when a commit fails: nonces that are lost, and times of hearing of a host.
  */
 #pragma once
 #include <stdatomic.h>
@@ -36,9 +36,12 @@ struct clerk {
         struct ledger_head head;
         bool has_head;
         int64_t clock_unix_s;
-    } ledger;             /* what this transaction wrote; all zero at its begin and after an undo */
-    bool is_head_new;     /* the ledger grew since checkpoint */
-    char *checkpoint;     /* hexadecimal of the signed one */
+    } ledger;         /* what this transaction wrote; all zero at its begin and after an undo */
+    bool is_head_new; /* the ledger grew since checkpoint */
+    char *checkpoint; /* hexadecimal of the signed one */
+    struct policy_kept *policy_kept; /* groups.c */
+    bool has_piece;                  /* what is handled can be undone alone */
+    bool is_lost;                    /* something cannot: nothing of this transaction is to be */
     bool has_woken;       /* some host's waiting jobs are to be looked at again: those woken in this round */
     uint64_t wake_round;  /* from 1 */
     bool has_erases;      /* an erase was begun and is not carried out yet */

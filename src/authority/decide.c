@@ -2,6 +2,7 @@
 
 #include "authority/record.h"
 #include "authority/requests.h"
+#include "base/fault.h"
 
 /*
  *     pending ──policy grants──────────────────────→ granted
@@ -16,17 +17,26 @@
 static enum error_code record(struct clerk *clerk, const struct request *request, const char *type,
                               const struct policy_decision *decision, struct error *reterr)
 {
-    json_t *details = record_of_request(request->host, request->id);
-    enum error_code code = json_set_new(details, "flags", request_flags_json(decision->flags), reterr);
+    _cleanup_(buffer_done) struct buffer text = {.maximum = LEDGER_ENTRY_MAXIMUM};
+    _cleanup_(json_freep) json_t *flags = request_flags_json(decision->flags);
+    _cleanup_(json_freep) json_t *reasons = request_reasons_json(decision);
+    if (!flags || !reasons)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    enum error_code code = record_format_request(request->host, request->id, &text, reterr);
     if (!code)
-        code = json_set_new(details, "reasons", request_reasons_json(decision), reterr);
+        code = buffer_printf(&text, reterr, ",\"flags\":");
+    if (!code)
+        code = json_format(flags, &text, reterr);
+    if (!code)
+        code = buffer_printf(&text, reterr, ",\"reasons\":");
+    if (!code)
+        code = json_format(reasons, &text, reterr);
     if (!code && decision->uses_ticket)
-        code = json_set_new(details, "ticket", json_true(), reterr);
+        code = buffer_printf(&text, reterr, ",\"ticket\":true");
     if (!code && decision->approvals > 0)
-        code = json_set_new(details, "approvals", json_integer(decision->approvals), reterr);
+        code = buffer_printf(&text, reterr, ",\"approvals\":%u", decision->approvals);
     if (!code)
-        code = record_append(clerk, type, TAKE(details), reterr);
-    json_decref(details);
+        code = record_append_text(clerk, type, text.data, reterr);
     clerk->granted += !code && !strcmp(type, "granted");
     clerk->denied += !code && strcmp(type, "granted") != 0;
     return code;
@@ -86,7 +96,7 @@ static enum error_code carry_out(struct clerk *clerk, struct request *request, s
     } else if (decision->flags == flags_before) {
         return OK;
     }
-    return code ? code : request_update(clerk, request, reterr);
+    return code || request->is_new ? code : request_update(clerk, request, reterr);
 }
 
 /* A request that was granted is not decided again: only hold, erase and its end matter. */
@@ -133,6 +143,12 @@ enum error_code request_decide(struct clerk *clerk, struct request *request, str
         decision.verdict = POLICY_ASK; /* not told to anybody: it is looked at again when the probe is over */
     else if (!code && !(decision.verdict == POLICY_ASK && is_probing(clerk, request)))
         code = carry_out(clerk, request, host, &decision, reterr);
+    const int injected = fault("authority.request.write");
+    if (!code && injected)
+        code = error_set(reterr, ERR_FAILED, injected, "cannot write a request");
+    if (!code && request->is_new)
+        code = request_insert(clerk, request, reterr);
+    request->is_new &= code != OK;
     if (!code)
         *ret_decision = decision;
     return code;

@@ -80,7 +80,57 @@ void group_done(struct group *group)
     json_decref(TAKE(group->document));
 }
 
-static enum error_code read_group(struct sql_rows *rows, struct group *ret_group, struct error *reterr)
+/* The policy that was read last, and the text it was read from: nearly all messages ask for the same one, and
+ * as long as the database says the same text it means the same. */
+struct policy_kept {
+    char *text; /* owned */
+    struct policy_group policy;
+};
+
+void group_forget(struct clerk *clerk)
+{
+    if (clerk->policy_kept)
+        free(clerk->policy_kept->text);
+    free(TAKE(clerk->policy_kept));
+}
+
+/* Without memory it is read again the next time. */
+static void keep_policy(struct clerk *clerk, const char *text, const struct policy_group *policy)
+{
+    group_forget(clerk);
+    char *copy = strdup(text);
+    clerk->policy_kept = copy ? malloc(sizeof(*clerk->policy_kept)) : NULL;
+    if (clerk->policy_kept)
+        *clerk->policy_kept = (struct policy_kept){.text = copy, .policy = *policy};
+    else
+        free(copy);
+}
+
+static enum error_code read_document(const char *text, struct group *group, struct error *reterr)
+{
+    enum error_code code = json_parse_object(text, strlen(text), "the policy", &group->document, reterr);
+    if (!code && (code = group_parse(group->document, &group->policy, reterr)))
+        error_prefix(reterr, "group %s", group->name);
+    return code;
+}
+
+static enum error_code read_policy(struct clerk *clerk, const char *text, struct group *group,
+                                   struct error *reterr)
+{
+    if (clerk->policy_kept && strcmp(clerk->policy_kept->text, text) == 0) {
+        group->policy = clerk->policy_kept->policy;
+        return OK;
+    }
+    enum error_code code = read_document(text, group, reterr);
+    if (!code)
+        keep_policy(clerk, text, &group->policy);
+    group_done(group);
+    return code;
+}
+
+/* kept_by NULL: with its document. Ends rows. */
+static enum error_code read_group(struct clerk *kept_by, struct sql_rows *rows, struct group *ret_group,
+                                  struct error *reterr)
 {
     bool is_there = false;
     struct group group = {0};
@@ -90,14 +140,12 @@ static enum error_code read_group(struct sql_rows *rows, struct group *ret_group
         error_remedy(reterr, "huskd group list tells the groups there are, huskd group set makes one");
     }
     if (!code) {
-        const char *text = sql_text(rows, 2);
         group.id = sql_integer(rows, 0);
         snprintf(group.name, sizeof(group.name), "%s", sql_text(rows, 1));
-        code = json_parse_object(text, strlen(text), "the policy", &group.document, reterr);
+        code = kept_by ? read_policy(kept_by, sql_text(rows, 2), &group, reterr)
+                       : read_document(sql_text(rows, 2), &group, reterr);
     }
     sql_done(rows);
-    if (!code && (code = group_parse(group.document, &group.policy, reterr)))
-        error_prefix(reterr, "group %s", group.name);
     if (code)
         group_done(&group);
     else
@@ -110,7 +158,7 @@ enum error_code group_find(struct clerk *clerk, int64_t id, struct group *ret_gr
     struct sql_rows rows = {0};
     enum error_code code =
         sql_select(clerk->sql, &rows, reterr, "SELECT id, name, policy FROM groups WHERE id = ?", "i", id);
-    return code ? code : read_group(&rows, ret_group, reterr);
+    return code ? code : read_group(clerk, &rows, ret_group, reterr);
 }
 
 enum error_code group_find_by_name(struct clerk *clerk, const char *name, struct group *ret_group,
@@ -119,7 +167,7 @@ enum error_code group_find_by_name(struct clerk *clerk, const char *name, struct
     struct sql_rows rows = {0};
     enum error_code code = sql_select(clerk->sql, &rows, reterr,
                                       "SELECT id, name, policy FROM groups WHERE name = ?", "t", name);
-    return code ? code : read_group(&rows, ret_group, reterr);
+    return code ? code : read_group(NULL, &rows, ret_group, reterr);
 }
 
 enum error_code group_write(struct clerk *clerk, const char *name, json_t *document, struct error *reterr)

@@ -53,15 +53,18 @@ struct group {
     int64_t id;
     char name[HOST_NAME_SIZE];
     struct policy_group policy;
-    json_t *document; /* as it is shown; owned */
+    json_t *document; /* as it is shown; owned; NULL from group_find */
 };
 void group_done(struct group *group);
 
-/* ERR_NOT_FOUND. End with group_done. */
+/* ERR_NOT_FOUND. End with group_done. By its id without its document, which is what takes time to read. */
 must_check enum error_code group_find(struct clerk *clerk, int64_t id, struct group *ret_group,
                                       struct error *reterr);
 must_check enum error_code group_find_by_name(struct clerk *clerk, const char *name, struct group *ret_group,
                                               struct error *reterr);
+
+/* Let go of what is kept between two of these. */
+void group_forget(struct clerk *clerk);
 
 /* Read a policy's document. ERR_USAGE names the member that is wrong. */
 must_check enum error_code group_parse(json_t *document, struct policy_group *ret_policy,

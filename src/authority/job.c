@@ -81,35 +81,42 @@ static enum error_code evaluate(struct job *job, struct error *reterr)
     return code;
 }
 
-/* The answer's object: docs/protocol.md, "all answers". An error may bring a result of its own (erased). */
-static enum error_code format(struct job *job, json_t **ret_object, struct error *reterr)
+/* {"code":…,"message":…, and a result of its own}. */
+static enum error_code format_error(const struct job *job, struct buffer *text, struct error *reterr)
 {
-    _cleanup_(json_freep) json_t *object = json_object();
-    json_t *error = NULL;
-    if (!object)
+    _cleanup_(json_freep) json_t *error =
+        json_pack("{s:s, s:s}", "code", wire_word(job), "message", job->error.message);
+    if (!error || (job->result && json_object_update(error, job->result) != 0))
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
-    enum error_code code = json_set_hex(object, "id", job->id, sizeof(job->id), reterr);
+    enum error_code code = buffer_printf(text, reterr, ",\"error\":");
+    return code ? code : json_format(error, text, reterr);
+}
+
+/* The answer: docs/protocol.md, "all answers". An error may bring a result of its own (erased). What is
+ * hexadecimal goes as it is: most of it is the checkpoint. */
+static enum error_code format(const struct job *job, struct buffer *text, struct error *reterr)
+{
+    char id[2 * MESSAGE_ID_SIZE + 1];
+    text_format_hex(id, job->id, sizeof(job->id));
+    enum error_code code = buffer_printf(text, reterr, "{\"id\":\"%s\"", id);
     if (!code && job->has_nonce)
-        code = json_set_new(object, "nonce", json_string(job->nonce), reterr);
+        code = buffer_printf(text, reterr, ",\"nonce\":\"%s\"", job->nonce);
     if (!code)
-        code = json_set_new(object, "checkpoint", json_pack("{s:s}", "signed", job->checkpoint), reterr);
+        code = buffer_printf(text, reterr, ",\"checkpoint\":{\"signed\":\"%s\"}", job->checkpoint);
     if (!code && job->error.code) {
-        error = json_pack("{s:s, s:s}", "code", wire_word(job), "message", job->error.message);
-        code = json_set_new(object, "error", error, reterr);
-        if (!code && job->result && json_object_update(error, job->result) != 0)
-            code = error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+        code = format_error(job, text, reterr);
     } else if (!code) {
-        code = json_set_new(object, "result", json_incref(job->result), reterr);
+        code = buffer_printf(text, reterr, ",\"result\":");
+        if (!code)
+            code = json_format(job->result, text, reterr);
     }
-    if (!code)
-        *ret_object = TAKE(object);
-    return code;
+    return code ? code : buffer_append(text, "}", 1, reterr);
 }
 
 void job_answer(struct job *job)
 {
     _cleanup_(buffer_done) struct buffer wire = {.maximum = MESSAGE_MAXIMUM};
-    _cleanup_(json_freep) json_t *object = NULL;
+    _cleanup_(buffer_done) struct buffer text = {.maximum = MESSAGE_MAXIMUM};
     struct error error = ERROR_NONE;
     enum error_code code = OK;
     if (job->outcome == JOB_TRY_AGAIN || !job->checkpoint || (job->error.code && !wire_word(job)))
@@ -121,9 +128,9 @@ void job_answer(struct job *job)
     if (!code && !job->error.code)
         code = evaluate(job, &error);
     if (!code)
-        code = format(job, &object, &error);
+        code = format(job, &text, &error);
     if (!code)
-        code = answer_seal(object, job->context, &wire, &error);
+        code = answer_seal_text(text.data, text.length, job->context, &wire, &error);
     if (code) {
         job_answer_plain(job, ANSWER_TRY_AGAIN, TRY_AGAIN, sizeof(TRY_AGAIN) - 1);
         return;

@@ -2,6 +2,7 @@
 
 #include "authority/erasing.h"
 #include "authority/orders.h"
+#include "authority/piece.h"
 #include "authority/record.h"
 
 enum { ACTIVE = 1, HELD = 2, ERASED = 4 };
@@ -113,7 +114,9 @@ static enum error_code confirm(struct clerk *clerk, struct host *host, struct er
     if (host->is_confirmed)
         return OK;
     host->is_confirmed = true;
-    enum error_code code = host_update(clerk, host, reterr);
+    enum error_code code = piece_begin(clerk, reterr);
+    if (!code)
+        code = host_update(clerk, host, reterr);
     if (!code)
         code = record_append(clerk, "host-confirmed", record_of_host(host->id), reterr);
     return code;

@@ -7,6 +7,22 @@
 
 enum { WAIT_MOST_S = 60, FACTS_MAXIMUM = 4096, PROBE_S = 3, PROBE_RECENT_S = 60 };
 
+/* What an open is about. */
+struct opening {
+    struct group group;
+    struct request request;
+    struct secret *scalars[REQUEST_OPENS_MAXIMUM]; /* of the request's opens; NULL: taken, or not found yet */
+    struct buffer facts;                           /* of a request that is new */
+};
+
+static void opening_done(struct opening *opening)
+{
+    group_done(&opening->group);
+    for (size_t i = 0; i < REQUEST_OPENS_MAXIMUM; i++)
+        secret_free(opening->scalars[i]);
+    buffer_done(&opening->facts);
+}
+
 static enum error_code parse_open(json_t *value, struct request_open *open, struct error *reterr)
 {
     if (!json_is_object(value))
@@ -49,42 +65,56 @@ static enum error_code parse(struct job *job, struct request *request, struct bu
     return code;
 }
 
-/* All keyslots must be this host's. One that is erased refuses the whole. */
-static enum error_code check_keyslots(struct clerk *clerk, const struct host *host,
-                                      const struct request *request, struct error *reterr)
+/* All keyslots must be this host's, and their scalars must be whole, before anything is written. One that is
+ * erased refuses the whole. */
+static enum error_code find_keyslots(struct clerk *clerk, const struct host *host, struct opening *opening,
+                                     struct error *reterr)
 {
+    const struct request *request = &opening->request;
     struct keyslot keyslot;
     enum error_code code = OK;
     for (size_t i = 0; !code && i < request->open_count; i++) {
         code = keyslot_find(clerk, request->opens[i].keyslot, &keyslot, reterr);
         if (!code && memcmp(keyslot.host, host->id, sizeof(keyslot.host)) != 0)
             code = error_set(reterr, ERR_NOT_FOUND, 0, "there is no such keyslot");
-        if (!code && keyslot.is_erased)
-            code = error_set(reterr, ERR_ERASED, 0, "the keyslot is erased");
+        if (!code)
+            code = keyslot_get_scalar(clerk, &keyslot, &opening->scalars[i], reterr);
     }
     return code;
 }
 
-static enum error_code record_request(struct clerk *clerk, const struct request *request, json_t *facts,
+/* {"address":…} without its braces. */
+static enum error_code format_address(const char *address, struct buffer *text, struct error *reterr)
+{
+    _cleanup_(json_freep) json_t *object = json_pack("{s:s}", "address", address);
+    _cleanup_(buffer_done) struct buffer braced = {0};
+    if (!object)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    enum error_code code = json_format(object, &braced, reterr);
+    return code ? code : buffer_append(text, braced.data + 1, braced.length - 2, reterr);
+}
+
+static enum error_code record_request(struct clerk *clerk, const struct request *request,
                                       struct error *reterr)
 {
-    json_t *details = record_of_request(request->host, request->id), *keyslots = json_array();
-    enum error_code code = json_set_new(details, "keyslots", keyslots, reterr);
-    for (size_t i = 0; !code && i < request->open_count; i++)
-        if (json_array_append_new(keyslots, record_hex(request->opens[i].keyslot)) != 0)
-            code = error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    _cleanup_(buffer_done) struct buffer text = {.maximum = LEDGER_ENTRY_MAXIMUM};
+    char hex[2 * KEYRING_KEYSLOT_SIZE + 1];
+    enum error_code code = record_format_request(request->host, request->id, &text, reterr);
     if (!code)
-        code = json_set_new(details, "boot", record_hex(request->policy.boot), reterr);
+        code = buffer_printf(&text, reterr, ",\"keyslots\":[");
+    for (size_t i = 0; !code && i < request->open_count; i++) {
+        text_format_hex(hex, request->opens[i].keyslot, KEYRING_KEYSLOT_SIZE);
+        code = buffer_printf(&text, reterr, "%s\"%s\"", i > 0 ? "," : "", hex);
+    }
+    text_format_hex(hex, request->policy.boot, POLICY_TOKEN_SIZE);
     if (!code)
-        code = json_set_new(details, "address", json_string(request->policy.address), reterr);
+        code = buffer_printf(&text, reterr, "],\"boot\":\"%s\",", hex);
     if (!code)
-        code = json_set_new(details, "planned", json_boolean(request->policy.planned), reterr);
+        code = format_address(request->policy.address, &text, reterr);
     if (!code)
-        code = json_set_new(details, "facts", json_incref(facts), reterr);
-    if (!code)
-        code = record_append(clerk, "request", TAKE(details), reterr);
-    json_decref(details);
-    return code;
+        code = buffer_printf(&text, reterr, ",\"planned\":%s,\"facts\":%s",
+                             request->policy.planned ? "true" : "false", request->facts);
+    return code ? code : record_append_text(clerk, "request", text.data, reterr);
 }
 
 /* Another boot of this host spoke a moment ago: ask it whether it still runs, before this one is decided. */
@@ -104,30 +134,31 @@ static void begin_probe(struct clerk *clerk, const struct request *request)
 }
 
 static enum error_code make(struct clerk *clerk, struct job *job, const struct host *host,
-                            const struct group *group, struct request *request, struct error *reterr)
+                            struct opening *opening, struct error *reterr)
 {
-    _cleanup_(buffer_done) struct buffer facts = {.maximum = FACTS_MAXIMUM};
+    struct request *request = &opening->request;
     bool is_another = false;
-    enum error_code code = parse(job, request, &facts, reterr);
+    opening->facts.maximum = FACTS_MAXIMUM;
+    enum error_code code = parse(job, request, &opening->facts, reterr);
     if (!code)
-        code = check_keyslots(clerk, host, request, reterr);
+        code = find_keyslots(clerk, host, opening, reterr);
     if (code)
         return code;
     clerk_draw_id(clerk, request->id);
     clerk->requests++;
+    request->is_new = true;
+    request->facts = opening->facts.data;
     memcpy(request->host, host->id, sizeof(request->host));
     memcpy(request->message, job->id, sizeof(request->message));
     snprintf(request->policy.address, sizeof(request->policy.address), "%s", job->peer);
     snprintf(request->code, sizeof(request->code), "%04u", randombytes_uniform(10000));
     request->created_at_unix_s = clerk->now_unix_s;
-    request->policy.expires_at_unix_s = clerk->now_unix_s + group->policy.request_ttl_s;
+    request->policy.expires_at_unix_s = clerk->now_unix_s + opening->group.policy.request_ttl_s;
     request->policy.approvals = request->approvals;
     code = request_flag_others(clerk, request, &is_another, reterr);
     request->policy.flags = is_another ? POLICY_TWO_REQUESTS : 0;
     if (!code)
-        code = request_insert(clerk, request, facts.data, reterr);
-    if (!code)
-        code = record_request(clerk, request, json_object_get(job->object, "facts"), reterr);
+        code = record_request(clerk, request, reterr);
     if (!code)
         begin_probe(clerk, request);
     return code;
@@ -136,8 +167,9 @@ static enum error_code make(struct clerk *clerk, struct job *job, const struct h
 /* The request this message is about: made now, made by it before, or named by it. Only the host and the boot
  * that made it find it. None of its keyslots is erased. */
 static enum error_code find(struct clerk *clerk, struct job *job, const struct host *host,
-                            const struct group *group, struct request *request, struct error *reterr)
+                            struct opening *opening, struct error *reterr)
 {
+    struct request *request = &opening->request;
     uint8_t boot[POLICY_TOKEN_SIZE], id[MESSAGE_ID_SIZE];
     enum error_code code = message_get_boot(job, boot, reterr);
     if (code)
@@ -152,35 +184,33 @@ static enum error_code find(struct clerk *clerk, struct job *job, const struct h
         if (!code && (memcmp(request->host, host->id, sizeof(request->host)) != 0 ||
                       memcmp(request->policy.boot, boot, sizeof(boot)) != 0))
             code = error_set(reterr, ERR_NOT_FOUND, 0, "there is no such request");
-        return code ? code : check_keyslots(clerk, host, request, reterr);
+        return code ? code : find_keyslots(clerk, host, opening, reterr);
     }
     code = request_find_by_message(clerk, host->id, boot, job->id, request, reterr);
     if (code != ERR_NOT_FOUND)
-        return code ? code : check_keyslots(clerk, host, request, reterr);
+        return code ? code : find_keyslots(clerk, host, opening, reterr);
     *request = (struct request){0};
     memcpy(request->policy.boot, boot, sizeof(boot));
-    return make(clerk, job, host, group, request, reterr);
+    return make(clerk, job, host, opening, reterr);
 }
 
-static enum error_code add_evaluations(struct clerk *clerk, struct job *job, const struct host *host,
-                                       const struct request *request, struct error *reterr)
+static enum error_code add_evaluations(struct job *job, const struct host *host, struct opening *opening,
+                                       struct error *reterr)
 {
+    const struct request *request = &opening->request;
     uint8_t worthless[POLICY_TOKEN_SIZE];
-    struct keyslot keyslot;
-    enum error_code code = OK;
-    for (size_t i = 0; !code && i < request->open_count; i++) {
-        code = keyslot_find(clerk, request->opens[i].keyslot, &keyslot, reterr);
-        if (!code)
-            code = keyslot_evaluate(clerk, job, &keyslot, request->opens[i].blinded, reterr);
+    for (size_t i = 0; i < request->open_count; i++) {
+        struct job_evaluation *evaluation = &job->evaluations[job->evaluation_count++];
+        evaluation->scalar = TAKE(opening->scalars[i]);
+        memcpy(evaluation->blinded, request->opens[i].blinded, OPRF_ELEMENT_SIZE);
     }
     /* A stale copy that was let in once gets a token that is nothing here: it stays stale. */
     const bool is_of_host = host->lineage.has_offered &&
                             (!(request->policy.flags & POLICY_STALE_LINEAGE) || request->is_restored);
     if (!is_of_host)
         randombytes_buf(worthless, sizeof(worthless));
-    return code ? code
-                : json_set_hex(job->result, "lineage", is_of_host ? host->lineage.offered : worthless,
-                               POLICY_TOKEN_SIZE, reterr);
+    return json_set_hex(job->result, "lineage", is_of_host ? host->lineage.offered : worthless,
+                        POLICY_TOKEN_SIZE, reterr);
 }
 
 static enum error_code format(struct job *job, const struct request *request,
@@ -233,10 +263,11 @@ static void wait_for(struct clerk *clerk, struct job *job, const struct request 
 }
 
 static enum error_code answer(struct clerk *clerk, struct job *job, struct host *host,
-                              const struct group *group, struct request *request, struct error *reterr)
+                              struct opening *opening, struct error *reterr)
 {
+    struct request *request = &opening->request;
     struct policy_decision decision;
-    enum error_code code = request_decide(clerk, request, host, group, &decision, reterr);
+    enum error_code code = request_decide(clerk, request, host, &opening->group, &decision, reterr);
     if (code)
         return code;
     if (decision.denial == POLICY_ERASED)
@@ -247,7 +278,7 @@ static enum error_code answer(struct clerk *clerk, struct job *job, struct host 
         request->policy.state = POLICY_EXPIRED; /* its answer was there to be taken for long enough */
     code = format(job, request, &decision, reterr);
     if (!code && request->policy.state == POLICY_GRANTED)
-        code = add_evaluations(clerk, job, host, request, reterr);
+        code = add_evaluations(job, host, opening, reterr);
     const bool is_open = request->policy.state == POLICY_PENDING || request->policy.state == POLICY_APPROVED;
     if (!code && is_open && !job->has_waited)
         wait_for(clerk, job, request);
@@ -256,23 +287,19 @@ static enum error_code answer(struct clerk *clerk, struct job *job, struct host 
 
 enum error_code handle_open(struct clerk *clerk, struct job *job, struct host *host, struct error *reterr)
 {
-    struct request request = {0};
-    struct group group = {0};
+    _cleanup_(opening_done) struct opening opening = {0};
     enum error_code code = message_get_wait(clerk, job, WAIT_MOST_S, reterr);
     job->look_again_ns = 0;
     if (!code)
-        code = group_find(clerk, host->group_id, &group, reterr);
-    if (!code && (host->held || group.policy.held)) {
-        group_done(&group);
+        code = group_find(clerk, host->group_id, &opening.group, reterr);
+    if (!code && (host->held || opening.group.policy.held))
         return refuse_held(clerk, job, host, reterr);
-    }
     if (!code)
-        code = find(clerk, job, host, &group, &request, reterr);
+        code = find(clerk, job, host, &opening, reterr);
     if (!code) {
         job->has_request = true;
-        memcpy(job->request, request.id, sizeof(job->request));
-        code = answer(clerk, job, host, &group, &request, reterr);
+        memcpy(job->request, opening.request.id, sizeof(job->request));
+        code = answer(clerk, job, host, &opening, reterr);
     }
-    group_done(&group);
     return code;
 }

@@ -3,6 +3,8 @@
 #include <sodium.h>
 
 enum { SLOTS_AT_FIRST = 1024, SERIAL_SIZE = 4, NONCE_KEY_SIZE = 32 };
+_Static_assert(crypto_stream_xchacha20_NONCEBYTES == MESSAGE_HOST_ID_SIZE + MESSAGE_KEY_ID_SIZE,
+               "a host and a message key are the nonce");
 
 enum error_code presence_init(struct presence *presence, struct error *reterr)
 {
@@ -13,7 +15,8 @@ enum error_code presence_init(struct presence *presence, struct error *reterr)
     if (!presence->slots)
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     presence->slot_count = SLOTS_AT_FIRST;
-    return secret_new_random(NONCE_KEY_SIZE, &presence->nonce_key, reterr);
+    enum error_code code = secret_new_random(NONCE_KEY_SIZE, &presence->nonce_key, reterr);
+    return code ? code : secret_new_random(crypto_stream_xchacha20_KEYBYTES, &presence->exchange_key, reterr);
 }
 
 void presence_done(struct presence *presence)
@@ -26,6 +29,7 @@ void presence_done(struct presence *presence)
         }
     free(presence->slots);
     secret_free(presence->nonce_key);
+    secret_free(presence->exchange_key);
     pthread_rwlock_destroy(&presence->lock);
 }
 
@@ -95,6 +99,55 @@ bool presence_get_identity(struct presence *presence, const uint8_t id[MESSAGE_H
         memcpy(ret_identity, host->identity, HPKE_KEY_SIZE);
     pthread_rwlock_unlock(&presence->lock);
     return host != NULL;
+}
+
+/* The same key and nonce encrypt the same bytes, and no others: an identity never changes. */
+static void crypt_exchange(const struct presence *presence, const uint8_t *id, const uint8_t *key_id,
+                           const uint8_t *from, uint8_t *to)
+{
+    uint8_t nonce[crypto_stream_xchacha20_NONCEBYTES];
+    memcpy(nonce, id, MESSAGE_HOST_ID_SIZE);
+    memcpy(nonce + MESSAGE_HOST_ID_SIZE, key_id, MESSAGE_KEY_ID_SIZE);
+    crypto_stream_xchacha20_xor(to, from, HPKE_KEY_SIZE, nonce, presence->exchange_key->bytes);
+}
+
+static void keep_exchange(struct presence *presence, const uint8_t *id, const uint8_t *key_id,
+                          const struct secret *exchange)
+{
+    pthread_rwlock_wrlock(&presence->lock);
+    struct presence_host *host = presence_find(presence, id);
+    if (host) {
+        host->has_exchange = true;
+        memcpy(host->exchange_key_id, key_id, MESSAGE_KEY_ID_SIZE);
+        crypt_exchange(presence, id, key_id, exchange->bytes, host->exchange);
+    }
+    pthread_rwlock_unlock(&presence->lock);
+}
+
+enum error_code presence_get_exchange(struct presence *presence, const uint8_t id[MESSAGE_HOST_ID_SIZE],
+                                      struct message_key message_key, struct secret **ret_exchange,
+                                      struct error *reterr)
+{
+    uint8_t key_id[MESSAGE_KEY_ID_SIZE], kept[HPKE_KEY_SIZE], identity[HPKE_KEY_SIZE];
+    bool is_kept = false;
+    message_key_id(message_key.public_key, key_id);
+    pthread_rwlock_rdlock(&presence->lock);
+    const struct presence_host *host = presence_find(presence, id);
+    if (host) {
+        is_kept = host->has_exchange && memcmp(host->exchange_key_id, key_id, sizeof(key_id)) == 0;
+        memcpy(kept, host->exchange, sizeof(kept));
+        memcpy(identity, host->identity, sizeof(identity));
+    }
+    pthread_rwlock_unlock(&presence->lock);
+    if (!host)
+        return error_set(reterr, ERR_NOT_FOUND, 0, "there is no such host");
+    enum error_code code = is_kept ? secret_new_packed(HPKE_KEY_SIZE, ret_exchange, reterr)
+                                   : hpke_exchange(message_key.private_key, identity, ret_exchange, reterr);
+    if (!code && is_kept)
+        crypt_exchange(presence, id, key_id, kept, (*ret_exchange)->bytes);
+    else if (!code)
+        keep_exchange(presence, id, key_id, *ret_exchange);
+    return code;
 }
 
 static void format_nonce(const struct presence *presence, const struct presence_host *host, uint32_t serial,

@@ -1,7 +1,8 @@
 /*
  * What is known of hosts in memory only: who they are (so that workers can open messages without the
  * database), nonces they may use, when they were last heard of, and whether an earlier boot is being asked if
- * it still runs. Only the clerk changes it; workers look up identities.
+ * it still runs. Only the clerk changes it; workers look up identities,
+ * and keep what they computed of them.
  */
 #pragma once
 #include <pthread.h>
@@ -21,6 +22,10 @@ struct presence_host {
     struct presence_host *next; /* with the same hash */
     uint8_t id[MESSAGE_HOST_ID_SIZE];
     uint8_t identity[HPKE_KEY_SIZE];
+    /* Under the lock: hpke_exchange of the message key with that id, encrypted, so that it need not be
+     * locked. */
+    bool has_exchange;
+    uint8_t exchange_key_id[MESSAGE_KEY_ID_SIZE], exchange[HPKE_KEY_SIZE];
     /* Everything below is the clerk's. */
     uint32_t nonce_serial; /* of the last nonce */
     uint8_t valid_nonces;  /* a bit for each of the last PRESENCE_NONCES: the lowest for the last */
@@ -50,7 +55,7 @@ struct presence {
     pthread_rwlock_t lock;
     struct presence_host **slots; /* hash table */
     size_t slot_count, count;     /* slot_count is a power of 2 */
-    struct secret *nonce_key;
+    struct secret *nonce_key, *exchange_key;
 };
 
 must_check enum error_code presence_init(struct presence *presence, struct error *reterr);
@@ -69,6 +74,12 @@ struct presence_host *presence_find(struct presence *presence, const uint8_t id[
 /* For workers: the host's identity; false when unknown. */
 bool presence_get_identity(struct presence *presence, const uint8_t id[MESSAGE_HOST_ID_SIZE],
                            uint8_t ret_identity[HPKE_KEY_SIZE]);
+
+/* For workers: hpke_exchange between a message key and a known host, made once for all its messages. */
+must_check enum error_code presence_get_exchange(struct presence *presence,
+                                                 const uint8_t id[MESSAGE_HOST_ID_SIZE],
+                                                 struct message_key message_key, struct secret **ret_exchange,
+                                                 struct error *reterr);
 
 /* A nonce for the host's next message: its serial and a MAC over host and serial, so that nothing is kept of
  * it but the serial. The oldest of more than PRESENCE_NONCES is void, all are after a restart. */

@@ -21,6 +21,16 @@ json_t *record_of_request(const uint8_t host[MESSAGE_HOST_ID_SIZE], const uint8_
     return json_pack("{s:o, s:o}", "host", record_hex(host), "request", record_hex(request));
 }
 
+enum error_code record_format_request(const uint8_t host[MESSAGE_HOST_ID_SIZE],
+                                      const uint8_t request[MESSAGE_ID_SIZE], struct buffer *text,
+                                      struct error *reterr)
+{
+    char host_hex[2 * MESSAGE_HOST_ID_SIZE + 1], request_hex[2 * MESSAGE_ID_SIZE + 1];
+    text_format_hex(host_hex, host, MESSAGE_HOST_ID_SIZE);
+    text_format_hex(request_hex, request, MESSAGE_ID_SIZE);
+    return buffer_printf(text, reterr, "\"host\":\"%s\",\"request\":\"%s\"", host_hex, request_hex);
+}
+
 enum error_code record_get_head(struct sql *sql, uint64_t epoch, struct ledger_head *ret_head,
                                 struct error *reterr)
 {
@@ -71,20 +81,31 @@ static enum error_code insert(struct clerk *clerk, const struct buffer *text, st
     return note_clock(clerk, reterr);
 }
 
-enum error_code record_append(struct clerk *clerk, const char *kind, json_t *details, struct error *reterr)
+enum error_code record_append_text(struct clerk *clerk, const char *kind, const char *members,
+                                   struct error *reterr)
 {
-    _cleanup_(json_freep) json_t *taken = details;
     _cleanup_(buffer_done) struct buffer text = {.maximum = LEDGER_ENTRY_MAXIMUM};
-    _cleanup_(json_freep) json_t *entry = json_pack("{s:i, s:I, s:s}", "version", ENTRY_VERSION, "at",
-                                                    (json_int_t)clerk->now_unix_s, "kind", kind);
-    if (!taken || !entry || json_object_update(entry, taken) != 0)
-        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
-    enum error_code code = json_format(entry, &text, reterr);
+    enum error_code code =
+        buffer_printf(&text, reterr, "{\"version\":%d,\"at\":%lld,\"kind\":\"%s\"%s%s}", ENTRY_VERSION,
+                      (long long)clerk->now_unix_s, kind, *members ? "," : "", members);
     if (!code)
         code = insert(clerk, &text, reterr);
     if (!code)
         clerk->is_head_new = true;
     return code;
+}
+
+enum error_code record_append(struct clerk *clerk, const char *kind, json_t *details, struct error *reterr)
+{
+    _cleanup_(json_freep) json_t *taken = details;
+    _cleanup_(buffer_done) struct buffer text = {.maximum = LEDGER_ENTRY_MAXIMUM};
+    if (!taken)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    enum error_code code = json_format(taken, &text, reterr);
+    if (code)
+        return code;
+    text.data[text.length - 1] = '\0'; /* without the braces */
+    return record_append_text(clerk, kind, text.data + 1, reterr);
 }
 
 enum error_code record_sign_checkpoint(struct clerk *clerk, struct buffer *wire, struct error *reterr)

@@ -8,9 +8,18 @@
 must_check enum error_code record_append(struct clerk *clerk, const char *kind, json_t *details,
                                          struct error *reterr);
 
+/* The same with the members as JSON text, one behind the other; there may be none. */
+must_check enum error_code record_append_text(struct clerk *clerk, const char *kind, const char *members,
+                                              struct error *reterr);
+
 /* {"host":…} and {"host":…,"request":…} in hexadecimal, for details. NULL without memory. */
 json_t *record_of_host(const uint8_t host[MESSAGE_HOST_ID_SIZE]);
 json_t *record_of_request(const uint8_t host[MESSAGE_HOST_ID_SIZE], const uint8_t request[MESSAGE_ID_SIZE]);
+
+/* "host":…,"request":… as text, appended. */
+must_check enum error_code record_format_request(const uint8_t host[MESSAGE_HOST_ID_SIZE],
+                                                 const uint8_t request[MESSAGE_ID_SIZE], struct buffer *text,
+                                                 struct error *reterr);
 
 /* 16 bytes in hexadecimal as a JSON string. NULL without memory. */
 json_t *record_hex(const uint8_t id[16]);

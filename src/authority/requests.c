@@ -93,20 +93,19 @@ enum error_code request_find_by_message(struct clerk *clerk, const uint8_t host[
     return code ? code : finish_find(clerk, &rows, ret_request, reterr);
 }
 
-enum error_code request_insert(struct clerk *clerk, const struct request *request, const char *facts,
-                               struct error *reterr)
+enum error_code request_insert(struct clerk *clerk, const struct request *request, struct error *reterr)
 {
     const struct policy_request *policy = &request->policy;
     return sql_run(
         clerk->sql, reterr,
         "INSERT INTO requests(id, host, boot, message, state, code, flags, lineage, planned, address, "
-        "facts, opens, created_at, expires_at) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        "bbbbitibittbii", request->id, sizeof(request->id), request->host, sizeof(request->host),
+        "facts, opens, created_at, expires_at, asked) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "bbbbitibittbiii", request->id, sizeof(request->id), request->host, sizeof(request->host),
         policy->boot, sizeof(policy->boot), request->message, sizeof(request->message),
         (int64_t)policy->state, request->code, (int64_t)policy->flags,
         policy->has_lineage ? policy->lineage : NULL, sizeof(policy->lineage), (int64_t)policy->planned,
-        policy->address, facts, request->opens, request->open_count * sizeof(struct request_open),
-        request->created_at_unix_s, policy->expires_at_unix_s);
+        policy->address, request->facts, request->opens, request->open_count * sizeof(struct request_open),
+        request->created_at_unix_s, policy->expires_at_unix_s, (int64_t)request->was_asked);
 }
 
 enum error_code request_update(struct clerk *clerk, const struct request *request, struct error *reterr)

@@ -28,6 +28,8 @@ struct request {
     int64_t created_at_unix_s;
     struct request_open opens[REQUEST_OPENS_MAXIMUM];
     size_t open_count;
+    bool is_new;       /* not in the database yet: request_decide writes it, as it then is */
+    const char *facts; /* of a new one: JSON; borrowed */
 };
 
 /* ERR_NOT_FOUND. Approvals are read too. */
@@ -41,8 +43,9 @@ must_check enum error_code request_find_by_message(struct clerk *clerk,
                                                    const uint8_t message[MESSAGE_ID_SIZE],
                                                    struct request *ret_request, struct error *reterr);
 
+/* A new one, its facts with it. */
 must_check enum error_code request_insert(struct clerk *clerk, const struct request *request,
-                                          const char *facts, struct error *reterr);
+                                          struct error *reterr);
 
 /* Write back state, flags, wrong codes and whether people were told. */
 must_check enum error_code request_update(struct clerk *clerk, const struct request *request,

@@ -309,6 +309,7 @@ static void restore_done(struct restore *restore)
     keyring_free(clerk->next_keyring);
     face_free(clerk->next_face);
     face_place_done(&clerk->face_place);
+    group_forget(clerk);
     presence_done(&clerk->presence);
     free(clerk->checkpoint);
     free(restore->path);

@@ -261,6 +261,11 @@ enum error_code sql_commit(struct sql *sql, struct error *reterr)
     return sql_run(sql, reterr, "COMMIT", "");
 }
 
+bool sql_has_transaction(const struct sql *sql)
+{
+    return !sqlite3_get_autocommit(sql->database);
+}
+
 void sql_roll_back(struct sql *sql)
 {
     if (!sqlite3_get_autocommit(sql->database) && sql_run(sql, NULL, "ROLLBACK", "") != OK)

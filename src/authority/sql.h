@@ -61,6 +61,9 @@ must_check enum error_code sql_begin(struct sql *sql, struct error *reterr);
 must_check enum error_code sql_commit(struct sql *sql, struct error *reterr);
 void sql_roll_back(struct sql *sql);
 
+/* False when it was rolled back, by SQLite itself too. */
+bool sql_has_transaction(const struct sql *sql);
+
 /* One piece of a transaction, which can be undone alone. */
 must_check enum error_code sql_piece_begin(struct sql *sql, struct error *reterr);
 must_check enum error_code sql_piece_keep(struct sql *sql, struct error *reterr);

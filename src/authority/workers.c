@@ -11,7 +11,8 @@ static const char AWAITING_ROOT[] = "the authority was restored and waits for it
 
 struct workers {
     struct clerk *clerk;
-    uint8_t decoy[HPKE_KEY_SIZE]; /* the identity of hosts nobody knows */
+    struct presence
+        decoys; /* one host with an identity: what messages of hosts nobody knows are opened with */
     pthread_mutex_t mutex;
     pthread_cond_t wake;
     struct job *opening, **opening_end;     /* queues: what is to be opened, */
@@ -22,18 +23,41 @@ struct workers {
     unsigned count;
 };
 
+static const uint8_t DECOY[MESSAGE_HOST_ID_SIZE];
+
+/* That a host is known is not to be told by how long it takes to find that a message is not its own: for all
+ * others it takes the same, and what is kept of a host is kept whether its message opens or not. */
+static enum error_code find_sender(struct workers *workers, struct message_key message_key,
+                                   const uint8_t id[MESSAGE_HOST_ID_SIZE],
+                                   uint8_t ret_identity[HPKE_KEY_SIZE], struct secret **ret_exchange,
+                                   struct error *reterr)
+{
+    struct presence *presence = &workers->clerk->presence;
+    if (!presence_get_identity(presence, id, ret_identity)) {
+        presence = &workers->decoys;
+        id = DECOY;
+        (void)presence_get_identity(presence, id, ret_identity);
+    }
+    return presence_get_exchange(presence, id, message_key, ret_exchange, reterr);
+}
+
 static enum error_code open_message(struct workers *workers, const struct face *face, struct job *job,
                                     struct error *reterr)
 {
     struct message_header header;
     uint8_t identity[HPKE_KEY_SIZE];
+    _cleanup_(secret_freep) struct secret *exchange = NULL;
     enum error_code code = message_parse_header(job->wire, job->wire_length, &header, reterr);
     if (code)
         return code;
-    if (!presence_get_identity(&workers->clerk->presence, header.host_id, identity))
-        memcpy(identity, workers->decoy, sizeof(identity));
-    code = message_open(job->wire, job->wire_length, face_choose_key(face, header.key_id),
-                        header.mode == MESSAGE_AUTH ? identity : NULL, &job->object, &job->context, reterr);
+    const struct message_key message_key = face_choose_key(face, header.key_id);
+    const bool has_sender = header.mode == MESSAGE_AUTH;
+    if (has_sender)
+        code = find_sender(workers, message_key, header.host_id, identity, &exchange, reterr);
+    const struct hpke_sender sender = {identity, exchange};
+    if (!code)
+        code = message_open(job->wire, job->wire_length, message_key, has_sender ? &sender : NULL,
+                            &job->object, &job->context, reterr);
     if (!code)
         code = message_get_type(job->object, header.mode, &job->type, reterr);
     if (!code)
@@ -131,6 +155,7 @@ enum error_code workers_start(struct clerk *clerk, unsigned count, struct worker
                               struct error *reterr)
 {
     _cleanup_(secret_freep) struct secret *decoy_key = NULL;
+    uint8_t decoy[HPKE_KEY_SIZE];
     struct workers *workers = calloc(1, sizeof(*workers));
     if (!workers)
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
@@ -142,7 +167,11 @@ enum error_code workers_start(struct clerk *clerk, unsigned count, struct worker
     const long processors = sysconf(_SC_NPROCESSORS_ONLN);
     if (count == 0)
         count = processors > 0 ? (unsigned)processors : 1;
-    enum error_code code = hpke_key_new(&decoy_key, workers->decoy, reterr);
+    enum error_code code = presence_init(&workers->decoys, reterr);
+    if (!code)
+        code = hpke_key_new(&decoy_key, decoy, reterr);
+    if (!code)
+        code = presence_add(&workers->decoys, DECOY, decoy, reterr);
     if (!code)
         code = start_threads(workers, count < WORKERS_MAXIMUM ? count : WORKERS_MAXIMUM, reterr);
     if (code)
@@ -164,5 +193,6 @@ void workers_stop(struct workers *workers)
         pthread_join(workers->threads[i], NULL);
     pthread_mutex_destroy(&workers->mutex);
     pthread_cond_destroy(&workers->wake);
+    presence_done(&workers->decoys);
     free(workers);
 }

@@ -39,14 +39,18 @@ enum error_code buffer_printf(struct buffer *buffer, struct error *reterr, const
     va_list arguments, again;
     va_start(arguments, format);
     va_copy(again, arguments);
-    int length = vsnprintf(NULL, 0, format, arguments);
+    /* Mostly it fits into the room there is. */
+    const size_t room = buffer->capacity - buffer->length;
+    int length = vsnprintf(room ? buffer->data + buffer->length : NULL, room, format, arguments);
     va_end(arguments);
     enum error_code code = length < 0 ? error_set(reterr, ERR_FAILED, 0, "text that cannot be formatted")
                                       : reserve(buffer, (size_t)length, reterr);
-    if (!code) {
+    if (!code && (size_t)length >= room)
         vsnprintf(buffer->data + buffer->length, (size_t)length + 1, format, again);
+    if (!code)
         buffer->length += (size_t)length;
-    }
+    else if (room)
+        buffer->data[buffer->length] = '\0';
     va_end(again);
     return code;
 }

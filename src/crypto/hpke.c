@@ -111,11 +111,41 @@ enum error_code hpke_key_new(struct secret **ret_private, uint8_t ret_public[HPK
     return code;
 }
 
-/* What a Diffie-Hellman exchange takes on either side: the private key and the other's public key. */
+/* What a Diffie-Hellman exchange takes on either side: the private key and the other's public key; or what
+ * came of it before. */
 struct exchange {
     const struct secret *own;
     const uint8_t *other;
+    const struct secret *done; /* NULL: it is still to be made */
 };
+
+/* Fails for a public key of low order, whose product is zero. */
+static enum error_code make_exchange(const struct exchange *exchange, uint8_t ret_dh[HPKE_KEY_SIZE],
+                                     struct error *reterr)
+{
+    if (exchange->done && exchange->done->length == HPKE_KEY_SIZE) {
+        memcpy(ret_dh, exchange->done->bytes, HPKE_KEY_SIZE);
+        return OK;
+    }
+    return crypto_scalarmult_curve25519(ret_dh, exchange->own->bytes, exchange->other) == 0
+               ? OK
+               : error_set(reterr, ERR_CORRUPT, 0, "an X25519 public key that is not one");
+}
+
+enum error_code hpke_exchange(const struct secret *recipient, const uint8_t sender[HPKE_KEY_SIZE],
+                              struct secret **ret_exchange, struct error *reterr)
+{
+    _cleanup_(secret_freep) struct secret *made = NULL;
+    const struct exchange exchange = {recipient, sender, NULL};
+    if (recipient->length != HPKE_KEY_SIZE)
+        return error_set(reterr, ERR_CORRUPT, 0, "an X25519 key of %zu bytes", recipient->length);
+    enum error_code code = secret_new_packed(HPKE_KEY_SIZE, &made, reterr);
+    if (!code)
+        code = make_exchange(&exchange, made->bytes, reterr);
+    if (!code)
+        *ret_exchange = TAKE(made);
+    return code;
+}
 
 /* enc || pkRm (|| pkSm). */
 struct kem_context {
@@ -134,10 +164,7 @@ static enum error_code set_up(const struct exchange *exchanges, size_t count, co
     enum error_code code = secret_new_packed(sizeof(struct keys), &context->secret, reterr);
     uint8_t dh[2 * HPKE_KEY_SIZE], shared[HKDF_HASH_SIZE];
     for (size_t i = 0; !code && i < count; i++)
-        /* Fails for a public key of low order, whose product is zero. */
-        if (crypto_scalarmult_curve25519(dh + i * HPKE_KEY_SIZE, exchanges[i].own->bytes,
-                                         exchanges[i].other) != 0)
-            code = error_set(reterr, ERR_CORRUPT, 0, "an X25519 public key that is not one");
+        code = make_exchange(&exchanges[i], dh + i * HPKE_KEY_SIZE, reterr);
     if (!code && (!shared_secret(dh, count * HPKE_KEY_SIZE, kem->bytes, kem->length, shared) ||
                   !key_schedule(count == 2 ? MODE_AUTH : MODE_BASE, shared, info, keys_of(context))))
         code = failed(reterr);
@@ -167,7 +194,7 @@ enum error_code hpke_setup_sender_with(const struct secret *ephemeral, const uin
                                        uint8_t ret_encapsulated[HPKE_ENCAPSULATED_SIZE],
                                        struct hpke_context **ret_context, struct error *reterr)
 {
-    const struct exchange exchanges[] = {{ephemeral, recipient}, {sender, recipient}};
+    const struct exchange exchanges[] = {{ephemeral, recipient, NULL}, {sender, recipient, NULL}};
     uint8_t sender_public[HPKE_KEY_SIZE];
     enum error_code code = hpke_public_key(ephemeral, ret_encapsulated, reterr);
     if (!code && sender)
@@ -195,14 +222,17 @@ enum error_code hpke_setup_sender(const uint8_t recipient[HPKE_KEY_SIZE], const 
 enum error_code hpke_setup_recipient_with(const uint8_t encapsulated[HPKE_ENCAPSULATED_SIZE],
                                           const struct secret *recipient,
                                           const uint8_t recipient_public[HPKE_KEY_SIZE],
-                                          const uint8_t *sender, const void *info, size_t info_length,
-                                          struct hpke_context **ret_context, struct error *reterr)
+                                          const struct hpke_sender *sender, const void *info,
+                                          size_t info_length, struct hpke_context **ret_context,
+                                          struct error *reterr)
 {
-    const struct exchange exchanges[] = {{recipient, encapsulated}, {recipient, sender}};
+    const uint8_t *public_key = sender ? sender->public_key : NULL;
+    const struct exchange exchanges[] = {{recipient, encapsulated, NULL},
+                                         {recipient, public_key, sender ? sender->exchange : NULL}};
     struct kem_context kem;
     if (recipient->length != HPKE_KEY_SIZE)
         return error_set(reterr, ERR_CORRUPT, 0, "an X25519 key of %zu bytes", recipient->length);
-    kem_context_set(&kem, encapsulated, recipient_public, sender);
+    kem_context_set(&kem, encapsulated, recipient_public, public_key);
     return set_up(exchanges, sender ? 2 : 1, &kem, (struct hkdf_piece){info, info_length}, ret_context,
                   reterr);
 }
@@ -213,10 +243,11 @@ enum error_code hpke_setup_recipient(const uint8_t encapsulated[HPKE_ENCAPSULATE
                                      struct error *reterr)
 {
     uint8_t recipient_public[HPKE_KEY_SIZE];
+    const struct hpke_sender from = {sender, NULL};
     enum error_code code = hpke_public_key(recipient, recipient_public, reterr);
     return code ? code
-                : hpke_setup_recipient_with(encapsulated, recipient, recipient_public, sender, info,
-                                            info_length, ret_context, reterr);
+                : hpke_setup_recipient_with(encapsulated, recipient, recipient_public, sender ? &from : NULL,
+                                            info, info_length, ret_context, reterr);
 }
 
 /* ComputeNonce (§5.2). */

@@ -55,11 +55,22 @@ must_check enum error_code hpke_setup_recipient(const uint8_t encapsulated[HPKE_
                                                 const void *info, size_t info_length,
                                                 struct hpke_context **ret_context, struct error *reterr);
 
-/* The same where the public key that belongs to recipient is at hand. */
+/* DH(skR, pkS) of §4.1: the half of mode auth that is the same for all messages of a sender to a recipient.
+ * HPKE_KEY_SIZE bytes: without the other half it opens nothing; with it anybody can pose as the sender. */
+must_check enum error_code hpke_exchange(const struct secret *recipient, const uint8_t sender[HPKE_KEY_SIZE],
+                                         struct secret **ret_exchange, struct error *reterr);
+
+/* Who sent something in mode auth. */
+struct hpke_sender {
+    const uint8_t *public_key;
+    const struct secret *exchange; /* with the recipient; NULL: not at hand */
+};
+
+/* The same where the public key that belongs to recipient is at hand. sender NULL for base. */
 must_check enum error_code hpke_setup_recipient_with(const uint8_t encapsulated[HPKE_ENCAPSULATED_SIZE],
                                                      const struct secret *recipient,
                                                      const uint8_t recipient_public[HPKE_KEY_SIZE],
-                                                     const uint8_t *sender, const void *info,
+                                                     const struct hpke_sender *sender, const void *info,
                                                      size_t info_length, struct hpke_context **ret_context,
                                                      struct error *reterr);
 

@@ -38,11 +38,16 @@ static enum error_code check_scalar(const struct secret *scalar, struct error *r
                : error_set(reterr, ERR_CORRUPT, 0, "an OPRF scalar that is zero or not canonical");
 }
 
+static enum error_code bad_element(struct error *reterr)
+{
+    return error_set(reterr, ERR_CORRUPT, 0, "an OPRF element that is the identity or not canonical");
+}
+
 /* DeserializeElement (§4.1): canonical, and not the identity, whose encoding is all zeros. */
 static enum error_code check_element(const uint8_t element[OPRF_ELEMENT_SIZE], struct error *reterr)
 {
     if (sodium_is_zero(element, OPRF_ELEMENT_SIZE) || crypto_core_ristretto255_is_valid_point(element) != 1)
-        return error_set(reterr, ERR_CORRUPT, 0, "an OPRF element that is the identity or not canonical");
+        return bad_element(reterr);
     return OK;
 }
 
@@ -126,10 +131,10 @@ enum error_code oprf_evaluate(const struct secret *key, const uint8_t blinded[OP
                               uint8_t ret_evaluated[OPRF_ELEMENT_SIZE], struct error *reterr)
 {
     enum error_code code = check_scalar(key, reterr);
-    if (!code)
-        code = check_element(blinded, reterr);
+    /* It decodes the element, and refuses what check_element would: times a scalar that is not zero only the
+     * identity is the identity. */
     if (!code && crypto_scalarmult_ristretto255(ret_evaluated, key->bytes, blinded) != 0)
-        code = failed(reterr);
+        code = bad_element(reterr);
     return code;
 }
 

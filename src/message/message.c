@@ -6,7 +6,13 @@
 #define ANSWER_MAGIC "hska"
 #define ANSWER_LABEL "husk answer v1"
 
-enum { VERSION = 1, SUITE = 1, MAGIC_SIZE = 4, ANSWER_HEADER_SIZE = 8 };
+enum {
+    VERSION = 1,
+    SUITE = 1,
+    MAGIC_SIZE = 4,
+    ANSWER_HEADER_SIZE = 8,
+    ANSWER_TEXT_MAXIMUM = MESSAGE_MAXIMUM - 128
+};
 /* Where things are in a message. */
 enum {
     AT_VERSION = MAGIC_SIZE,
@@ -137,20 +143,19 @@ static enum error_code parse_message(const char *text, size_t length, enum messa
 }
 
 enum error_code message_open(const void *wire, size_t length, struct message_key message_key,
-                             const uint8_t *identity, json_t **ret_object, struct hpke_context **ret_context,
-                             struct error *reterr)
+                             const struct hpke_sender *sender, json_t **ret_object,
+                             struct hpke_context **ret_context, struct error *reterr)
 {
     struct message_header header;
     _cleanup_(hpke_context_freep) struct hpke_context *context = NULL;
     _cleanup_(freep) char *text = NULL;
     const uint8_t *bytes = wire;
     enum error_code code = message_parse_header(wire, length, &header, reterr);
-    if (!code && (header.mode == MESSAGE_AUTH) != (identity != NULL))
+    if (!code && (header.mode == MESSAGE_AUTH) != (sender != NULL))
         code = broken(reterr);
     if (!code)
-        code =
-            hpke_setup_recipient_with(bytes + AT_ENCAPSULATED, message_key.private_key,
-                                      message_key.public_key, identity, bytes, CLEAR_SIZE, &context, reterr);
+        code = hpke_setup_recipient_with(bytes + AT_ENCAPSULATED, message_key.private_key,
+                                         message_key.public_key, sender, bytes, CLEAR_SIZE, &context, reterr);
     if (code)
         return code;
     text = malloc(length);
@@ -171,22 +176,27 @@ static enum error_code append_answer_header(struct buffer *wire, enum answer_kin
     return buffer_append(wire, header, sizeof(header), reterr);
 }
 
+enum error_code answer_seal_text(const char *text, size_t length, const struct hpke_context *context,
+                                 struct buffer *wire, struct error *reterr)
+{
+    const size_t sealed_length = HPKE_RESPONSE_NONCE_SIZE + length + HPKE_TAG_SIZE;
+    if (length > ANSWER_TEXT_MAXIMUM)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "an answer of %zu bytes", length);
+    _cleanup_(freep) uint8_t *sealed = malloc(sealed_length);
+    if (!sealed)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    enum error_code code = hpke_response_seal(context, ANSWER_LABEL, text, length, sealed, reterr);
+    if (!code)
+        code = append_answer_header(wire, ANSWER_SEALED, reterr);
+    return code ? code : buffer_append(wire, sealed, sealed_length, reterr);
+}
+
 enum error_code answer_seal(const json_t *object, const struct hpke_context *context, struct buffer *wire,
                             struct error *reterr)
 {
-    _cleanup_(buffer_done) struct buffer text = {.maximum = MESSAGE_MAXIMUM - 128};
-    _cleanup_(freep) uint8_t *sealed = NULL;
+    _cleanup_(buffer_done) struct buffer text = {.maximum = ANSWER_TEXT_MAXIMUM};
     enum error_code code = json_format(object, &text, reterr);
-    if (code)
-        return code;
-    const size_t length = HPKE_RESPONSE_NONCE_SIZE + text.length + HPKE_TAG_SIZE;
-    sealed = malloc(length);
-    if (!sealed)
-        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
-    code = hpke_response_seal(context, ANSWER_LABEL, text.data, text.length, sealed, reterr);
-    if (!code)
-        code = append_answer_header(wire, ANSWER_SEALED, reterr);
-    return code ? code : buffer_append(wire, sealed, length, reterr);
+    return code ? code : answer_seal_text(text.data, text.length, context, wire, reterr);
 }
 
 enum error_code answer_plain(enum answer_kind kind, const void *bytes, size_t length, struct buffer *wire,

@@ -67,19 +67,22 @@ struct message_key {
     const uint8_t *public_key;
 };
 
-/* Authority: open a message whose header was parsed; identity is the public key of the host it names, NULL in
- * mode base. ERR_WRONG_KEY when it was not sealed to this key by that host; ERR_CORRUPT when what is inside
- * is no object with a known type and an id. Free *ret_object with json_decref; *ret_context seals the answer.
+/* Authority: open a message whose header was parsed; sender is the host it names, NULL in mode base.
+ * ERR_WRONG_KEY when it was not sealed to this key by that host; ERR_CORRUPT when what is inside is no object
+ * with a known type and an id. Free *ret_object with json_decref; *ret_context seals the answer.
  */
 must_check enum error_code message_open(const void *wire, size_t length, struct message_key message_key,
-                                        const uint8_t *identity, json_t **ret_object,
+                                        const struct hpke_sender *sender, json_t **ret_object,
                                         struct hpke_context **ret_context, struct error *reterr);
 
 enum answer_kind { ANSWER_SEALED = 1, ANSWER_DESCRIPTOR = 2, ANSWER_TRY_AGAIN = 3 };
 
-/* Authority: append an answer to wire. */
+/* Authority: append an answer to wire; text is an object's, as json_format would write it. */
 must_check enum error_code answer_seal(const json_t *object, const struct hpke_context *context,
                                        struct buffer *wire, struct error *reterr);
+must_check enum error_code answer_seal_text(const char *text, size_t length,
+                                            const struct hpke_context *context, struct buffer *wire,
+                                            struct error *reterr);
 must_check enum error_code answer_plain(enum answer_kind kind, const void *bytes, size_t length,
                                         struct buffer *wire, struct error *reterr);
 

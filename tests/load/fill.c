@@ -140,6 +140,7 @@ enum error_code fill(const char *directory, const char *group, const char *unloc
     keyring_free(clerk.keyring);
     keyring_free(clerk.next_keyring);
     face_place_done(&clerk.face_place);
+    group_forget(&clerk);
     presence_done(&clerk.presence);
     free(clerk.checkpoint);
     free(clerk.database_path);

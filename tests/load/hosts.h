@@ -18,7 +18,11 @@ typedef enum error_code hosts_action(const struct hosts *hosts, struct error *re
  * "tries"}: the time of one is from when it first asked to its grant, with the pauses of its trying again. */
 hosts_action hosts_open;
 
-/* The same, with "HOST REQUEST" for each grant as it comes, and the end as soon as nobody listens. */
+/* Each says that it is there, over connections that may be kept: {"greeted"}. */
+hosts_action hosts_greet;
+
+/* The same as hosts_open, with "HOST REQUEST" for each grant as it comes, and the end as soon as nobody
+ * listens. */
 hosts_action hosts_open_seen;
 
 /* All hold a poll. {"held"} when they do; then they hold on for hosts->connections seconds. */

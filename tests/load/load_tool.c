@@ -3,7 +3,9 @@
  * sockets are of 127.0.0.1; what came of it is one JSON object on standard output.
  *
  *     fill DIR GROUP UNLOCK FIRST COUNT DESCRIPTOR    write hosts FIRST, FIRST+1, … into a database
- *     open DESCRIPTOR PORT FIRST COUNT CONNECTIONS    each opens once, its message made beforehand
+ *     greet DESCRIPTOR PORT FIRST COUNT CONNECTIONS   each says something, as a host that runs has done
+ * before open DESCRIPTOR PORT FIRST COUNT CONNECTIONS    each opens once, its message made beforehand, and
+ *                                                    its answer opened and checked when the clock has stopped
  *     kept DESCRIPTOR PORT FIRST COUNT CONNECTIONS    the same over connections that are kept
  *     seen DESCRIPTOR PORT FIRST COUNT CONNECTIONS    the same; a line for each grant: host and request
  *     poll DESCRIPTOR PORT FIRST COUNT SECONDS        each holds a poll for so long
@@ -61,6 +63,11 @@ static enum error_code with_hosts(char **words, hosts_action *action, bool keeps
 static enum error_code do_open(char **words, struct error *reterr)
 {
     return with_hosts(words, hosts_open, false, reterr);
+}
+
+static enum error_code do_greet(char **words, struct error *reterr)
+{
+    return with_hosts(words, hosts_greet, true, reterr);
 }
 
 static enum error_code do_kept(char **words, struct error *reterr)
@@ -154,8 +161,9 @@ static const struct {
     int words;
     enum error_code (*act)(char **words, struct error *reterr);
 } actions[] = {
-    {"fill", 6, do_fill}, {"open", 5, do_open}, {"kept", 5, do_kept}, {"seen", 5, do_seen},
-    {"poll", 5, do_poll}, {"beat", 5, do_beat}, {"post", 6, do_post}, {"keep", 6, do_keep},
+    {"fill", 6, do_fill}, {"greet", 5, do_greet}, {"open", 5, do_open},
+    {"kept", 5, do_kept}, {"seen", 5, do_seen},   {"poll", 5, do_poll},
+    {"beat", 5, do_beat}, {"post", 6, do_post},   {"keep", 6, do_keep},
 };
 
 /* A connection each. */
@@ -181,6 +189,6 @@ int main(int argc, char **argv)
             return code != OK;
         }
     fprintf(stderr, "load_tool: %s\n",
-            code ? error.message : "which of fill, open, kept, seen, poll, beat, post, keep?");
+            code ? error.message : "which of fill, greet, open, kept, seen, poll, beat, post, keep?");
     return 2;
 }

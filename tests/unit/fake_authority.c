@@ -293,9 +293,10 @@ static void answer_message(struct fake_authority *fake, const struct buffer *wir
     struct message_header header;
     json_t *message = NULL;
     struct hpke_context *context = NULL;
+    const struct hpke_sender sender = {fake->identity, NULL};
     if (message_parse_header(wire->data, wire->length, &header, NULL) ||
         message_open(wire->data, wire->length, (struct message_key){fake->message_key, fake->message_public},
-                     header.mode == MESSAGE_AUTH ? fake->identity : NULL, &message, &context, NULL)) {
+                     header.mode == MESSAGE_AUTH ? &sender : NULL, &message, &context, NULL)) {
         must(answer_plain(ANSWER_DESCRIPTOR, fake->descriptor_wire.data, fake->descriptor_wire.length, body,
                           NULL));
         return;

@@ -365,6 +365,48 @@ static void no_grant_leaves_when_the_commit_fails(void **state)
     json_decref(world_operate(&scene->world, "ledger verify", NULL));
 }
 
+static int count_entries(struct world *world, const char *kind)
+{
+    json_t *ledger = world_operate(world, "ledger show", NULL), *entries = json_object_get(ledger, "entries");
+    int count = 0;
+    for (size_t i = 0; i < json_array_size(entries); i++)
+        count += !strcmp(json_string_value(json_object_get(json_array_get(entries, i), "kind")), kind);
+    json_decref(ledger);
+    return count;
+}
+
+/* Without a savepoint of its own: all of its batch is undone, and nothing of it is half there. */
+static void an_open_that_fails_halfway_takes_its_batch_with_it_and_all_try_again(void **state)
+{
+    struct scene *scene = *state;
+    struct world_host other;
+    struct world_keyslot keyslot;
+    struct world_open opens[2];
+    scene_another(scene, &other, &keyslot);
+    host_boot(&scene->host);
+    host_boot(&other);
+    scene_opens(&other, &keyslot); /* it is confirmed, and an entry is there that stays */
+    const int requests_before = count_entries(&scene->world, "request");
+    setenv("HUSK_FAULT", ",,,,,,,,authority.request.write:enospc", 1);
+    assert_refused(open_first(&opens[0], &scene->host, &scene->keyslot, 0), "try-again");
+    unsetenv("HUSK_FAULT");
+    assert_int_equal(count_entries(&scene->world, "request"), requests_before);
+    host_boot(&other);
+    open_done(&opens[0]);
+    struct pending *first =
+        host_post(&scene->host, open_message(&opens[0], &scene->host, &scene->keyslot, 0));
+    struct pending *second = host_post(&other, open_message(&opens[1], &other, &keyslot, 0));
+    assert_granted(&opens[0], pending_take(first));
+    assert_granted(&opens[1], pending_take(second));
+    assert_int_equal(count_entries(&scene->world, "request"), requests_before + 2);
+    json_decref(world_operate(&scene->world, "ledger verify", NULL));
+    world_reopen(&scene->world);
+    json_decref(world_operate(&scene->world, "ledger verify", NULL));
+    open_done(&opens[0]);
+    open_done(&opens[1]);
+    host_done(&other);
+}
+
 static void a_bind_whose_commit_fails_leaves_the_old_keyring_valid(void **state)
 {
     struct scene *scene = *state;
@@ -495,6 +537,7 @@ int main(void)
         scene_test(a_crash_at_any_step_of_an_erase_is_finished_at_the_next_start),
         scene_test(an_erase_whose_keyring_cannot_be_destroyed_says_so_and_is_tried_again),
         scene_test(no_grant_leaves_when_the_commit_fails),
+        scene_test(an_open_that_fails_halfway_takes_its_batch_with_it_and_all_try_again),
         scene_test(a_bind_whose_commit_fails_leaves_the_old_keyring_valid),
 #endif
         scene_test(an_administrator_erases_a_host_and_only_that),

@@ -53,9 +53,29 @@ static void talk_make(struct talk *talk, const char *text, enum message_mode mod
 
 static enum error_code open_it(struct talk *talk, const uint8_t *identity, struct error *reterr)
 {
+    const struct hpke_sender sender = {identity, NULL};
     return message_open(talk->wire.data, talk->wire.length,
-                        (struct message_key){talk->message_private, talk->message_key}, identity,
-                        &talk->opened, &talk->answering, reterr);
+                        (struct message_key){talk->message_private, talk->message_key},
+                        identity ? &sender : NULL, &talk->opened, &talk->answering, reterr);
+}
+
+static void an_exchange_that_is_at_hand_opens_what_its_sender_sealed_and_nothing_else(void **state)
+{
+    (void)state;
+    _cleanup_(talk_done) struct talk talk, other;
+    _cleanup_(secret_freep) struct secret *its = NULL, *another = NULL;
+    talk_make(&talk, "{\"type\":\"poll\"," ID "}", MESSAGE_AUTH);
+    talk_make(&other, "{\"type\":\"poll\"," ID "}", MESSAGE_AUTH);
+    const struct message_key key = {talk.message_private, talk.message_key};
+    assert_ok(hpke_exchange(talk.message_private, talk.identity_public, &its, &error));
+    assert_ok(hpke_exchange(talk.message_private, other.identity_public, &another, &error));
+    const struct hpke_sender wrong = {talk.identity_public, another}, right = {talk.identity_public, its};
+    assert_int_equal(
+        message_open(talk.wire.data, talk.wire.length, key, &wrong, &talk.opened, &talk.answering, NULL),
+        ERR_WRONG_KEY);
+    assert_null(talk.opened);
+    assert_ok(
+        message_open(talk.wire.data, talk.wire.length, key, &right, &talk.opened, &talk.answering, &error));
 }
 
 static void a_message_and_its_answer_come_through(void **state)
@@ -126,9 +146,10 @@ static void every_changed_byte_is_found(void **state)
         }
     for (size_t length = 0; length < talk.wire.length; length++) {
         struct error error = ERROR_NONE;
+        const struct hpke_sender sender = {talk.identity_public, NULL};
         assert_int_not_equal(message_open(talk.wire.data, length,
                                           (struct message_key){talk.message_private, talk.message_key},
-                                          talk.identity_public, &talk.opened, &talk.answering, &error),
+                                          &sender, &talk.opened, &talk.answering, &error),
                              OK);
     }
     assert_ok(open_it(&talk, talk.identity_public, &error));
@@ -343,6 +364,7 @@ int main(void)
         cmocka_unit_test(a_type_counts_in_its_own_mode_only),
         cmocka_unit_test(every_changed_byte_is_found),
         cmocka_unit_test(only_the_host_it_names_can_have_made_it),
+        cmocka_unit_test(an_exchange_that_is_at_hand_opens_what_its_sender_sealed_and_nothing_else),
         cmocka_unit_test(what_is_no_message_inside_is_refused),
         cmocka_unit_test(a_message_longer_than_allowed_is_not_made),
         cmocka_unit_test(answers_in_the_clear_come_as_they_are),
