@@ -27,7 +27,10 @@ enum error_code host_tree_lines(int at_fd, const char *path, bool (*each)(char *
     char block[4096], *save = NULL;
     ssize_t got;
     _cleanup_(buffer_done) struct buffer text = {.maximum = HOST_TREE_FILE_MAXIMUM};
-    _cleanup_(close_fdp) int fd = host_tree_open(at_fd, path, O_RDONLY | O_NONBLOCK);
+    /* What is looked at stays as it is, its atime too, which is copied later; only root can ask for that. */
+    _cleanup_(close_fdp) int fd = host_tree_open(at_fd, path, O_RDONLY | O_NONBLOCK | O_NOATIME);
+    if (fd < 0 && errno == EPERM)
+        fd = host_tree_open(at_fd, path, O_RDONLY | O_NONBLOCK);
     if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
         return OK;
     if (fd < 0)
