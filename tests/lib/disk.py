@@ -121,9 +121,9 @@ def wait_unused(device, timeout_s=60):
         time.sleep(0.02)
 
 
-def attach(undo, image):
-    """A loop device on `image` that goes with `undo`, and with this process, however it ends."""
-    device = run("losetup", "--find", "--show", image).strip()
+def attach(undo, image, offset=0):
+    """A loop device on `image`, from an offset on, that goes with `undo`, and with this process, however it ends."""
+    device = run("losetup", "--find", "--show", "--offset", str(offset), image).strip()
     held = os.open(device, os.O_RDONLY)
     sys_calls.set_autoclear(held)
     undo.push(os.close, held)

@@ -75,13 +75,15 @@ def create_overlay(path, backing, backing_format="raw", size=None):
 class Guest:
     """One machine. Its disks keep what was written over any number of start() and power_off() or kill()."""
 
+    IMAGE = "root.ext4"  # the root disk in the directory of an image
+
     def __init__(self, name, memory_mb=512, cpus=2, image=None, append="", network=False):
         """network: a card on QEMU's own network; or the words by which QEMU makes others, see also self.enter."""
         self.name = name
         self.memory_mb = memory_mb
         self.cpus = cpus
         self.image = pathlib.Path(image).resolve() if image else find_image()
-        # Tests that boot something else replace these before start().
+        # Tests that boot something else replace these before start(); without a kernel the disk's own loader is started.
         self.kernel = self.image / "vmlinuz"
         self.initrd = self.image / "initrd.img"
         self.append = f"root=/dev/vda ro console=ttyS0 mitigations=off {append}"
@@ -95,7 +97,7 @@ class Guest:
         self.console_log.write_bytes(b"")
         self._disks = {}
         overlay = self.run_dir / "root.qcow2"
-        create_overlay(overlay, self.image / "root.ext4")
+        create_overlay(overlay, self.image / self.IMAGE)
         self.add_disk("root", overlay, "qcow2")
         _open_guests.add(self)
 
@@ -153,7 +155,7 @@ class Guest:
                    "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(self.cpus), "-m", str(self.memory_mb),
                    # A second boot in the same process costs more than twice the first, so a reset ends it too.
                    "-action", "reboot=shutdown",
-                   "-display", "none", "-kernel", self.kernel, "-initrd", self.initrd, "-append", self.append,
+                   "-display", "none",
                    "-chardev", f"socket,id=console,fd={console_fd},logfile={self.console_log},logappend=on",
                    "-serial", "chardev:console",
                    "-chardev", f"socket,id=agent,fd={agent_fd}",
@@ -161,6 +163,8 @@ class Guest:
                    "-chardev", f"socket,id=monitor,fd={monitor_fd}", "-mon", "chardev=monitor,mode=control",
                    *(self.network if isinstance(self.network, list) else
                      ["-nic", "user,model=virtio-net-pci" if self.network else "none"])]
+        if self.kernel:
+            command += ["-kernel", self.kernel, "-initrd", self.initrd, "-append", self.append]
         for node, device in self._disks.values():
             command += ["-blockdev", json.dumps(node), "-device", json.dumps(device)]
         # The shell closes the gap between our death and the signal being asked for: by then it has another parent.

@@ -20,7 +20,7 @@ import authority
 import disk
 import husk
 import known_address
-from root_guest import PATIENCE_S, RootGuest, build_package
+from root_guest import RootGuest, build_package
 
 LONG = os.environ.get("HUSK_TEST_LONG")
 HOST = "web-1"
@@ -81,10 +81,13 @@ class ProtectedGuest(RootGuest):
         token.write_text(server.token())
         husk.ok("enroll", server.url, "--token-file", token, "--name", HOST, "--at", root, preexec_fn=self.enter)
 
+    def unlock(self, root):
+        husk.ok("unlock", "root", "--at", root, "--recovery-key-file", self.recovery)
+
     @contextlib.contextmanager
     def opened(self):
         with self.attached() as root:
-            husk.ok("unlock", "root", "--at", root, "--recovery-key-file", self.recovery)
+            self.unlock(root)
             yield root
 
     def keep(self):
@@ -107,13 +110,6 @@ class ProtectedGuest(RootGuest):
     def boots(self, by="its authority"):
         self.boot()
         self.is_opened(by)
-
-    def is_opened(self, by="its authority"):
-        self.expect(f"vault root is open, by {by}")
-        self.wait_ready(PATIENCE_S)
-
-    def prompted(self):
-        self.expect("recovery key of vault root: ")
 
     def type_recovery_key(self):
         self.console.send(self.recovery.read_text().strip() + "\n")

@@ -42,36 +42,46 @@ class RootGuest(guest.Guest):
     """`PASSPHRASE` and the recovery key in the file `recovery` open its root once protect() was called."""
 
     PASSPHRASE = "correct horse battery"
+    BOOTED = ("vmlinuz", "initrd.img")  # what QEMU starts itself
+    ROOT_AT = 0  # on the disk
 
     def __init__(self, name, like=None, **options):
         """like: another one that is switched off, whose disk and initramfs are copied instead of the image's."""
         self.undo = Undo()
+        self.package = None  # that is installed
         self.scratch = pathlib.Path(disk.scratch(self.undo))
         self.recovery = self.scratch / "recovery"
         self.passphrase = self.scratch / "passphrase"
         self.passphrase.write_text(self.PASSPHRASE + "\n")
-        base = like.scratch if like else guest.find_image()
-        self.disk_image = self.scratch / "root.ext4"
-        disk.run("cp", "--sparse=always", base / "root.ext4", self.disk_image)
+        base = like.scratch if like else self.find_image()
+        self.disk_image = self.scratch / self.IMAGE
+        disk.run("cp", "--sparse=always", base / self.IMAGE, self.disk_image)
         self.disk_image.chmod(0o600)
-        for name_of_copy in ("vmlinuz", "initrd.img") if like else ("vmlinuz",):
+        for name_of_copy in self.BOOTED if like else self.BOOTED[:1]:
             shutil.copy(base / name_of_copy, self.scratch)
         super().__init__(name, image=self.scratch, **options)
         self.remove_disk("root")
         self.add_disk("root", self.disk_image)
+
+    find_image = staticmethod(guest.find_image)
 
     def close(self):
         super().close()
         self.undo.close()
 
     @contextlib.contextmanager
-    def attached(self):
-        """The root filesystem, mounted out here while the guest is off."""
+    def device(self):
+        """A device out here that has the root filesystem on it while the guest is off."""
         assert not self.running()
         with Undo() as undo:
+            yield disk.attach(undo, self.disk_image, self.ROOT_AT)
+
+    @contextlib.contextmanager
+    def attached(self):
+        """The root filesystem, mounted out here."""
+        with self.device() as device, Undo() as undo:
             path = pathlib.Path(disk.scratch(undo)) / "root"
             path.mkdir()
-            device = disk.attach(undo, self.disk_image)
             disk.run("mount", "-t", "ext4", device, path)
             undo.push(disk.unmount, path)
             yield str(path)
@@ -88,6 +98,7 @@ class RootGuest(guest.Guest):
 
     def install(self, package):
         """Install the package, whose postinst builds the initramfs, and boot from that."""
+        self.package = package
         with self.chroot() as (root, run):
             pathlib.Path(root, "etc/initramfs-tools/conf.d/test").write_text(INITRAMFS)
             shutil.copy(package, f"{root}/root/husk.deb")
@@ -95,6 +106,7 @@ class RootGuest(guest.Guest):
         self.take_initramfs()
 
     def take_initramfs(self):
+        """The one on the disk is what QEMU starts from now on."""
         with self.attached() as root:
             image = next(pathlib.Path(root, "boot").glob("initrd.img-*"))
             shutil.copy(image, self.scratch / "initrd.img")
@@ -102,6 +114,19 @@ class RootGuest(guest.Guest):
     def protect(self, root, *words, expect=husk.DONE):
         return husk.run("protect", "--root", "--at", root, "--enable-feature", *words, timeout=PATIENCE_S,
                         preexec_fn=self.enter).expect(expect)
+
+    def snapshot(self, path):
+        """A copy of the disk as it is at this moment, as a provider makes one of a running machine."""
+        self.monitor("stop")
+        disk.run("cp", "--sparse=always", self.disk_image, path)
+        self.monitor("cont")
+
+    def prompted(self):
+        self.expect("recovery key of vault root: ")
+
+    def is_opened(self, by="its authority"):
+        self.expect(f"vault root is open, by {by}")
+        self.wait_ready(PATIENCE_S)
 
     def boot(self):
         """Begin to boot. What the console shows is looked at from here on."""
