@@ -13,20 +13,13 @@ enum { LISTED_BYTES_MAXIMUM = 16000, KEYSLOTS_LISTED_MAXIMUM = 256 };
 static enum error_code insert_erase(struct clerk *clerk, const struct host *host, bool is_final,
                                     const uint8_t *order, int64_t *ret_erase, struct error *reterr)
 {
-    struct sql_rows rows = {0};
-    bool is_there = false;
     uint8_t own[STATEMENT_ID_SIZE];
     randombytes_buf(own, sizeof(own));
     enum error_code code = sql_run(
         clerk->sql, reterr, "INSERT INTO erases(host, final, order_id, begun_at) VALUES(?, ?, ?, ?)", "bibi",
         host->id, sizeof(host->id), (int64_t)is_final, order ? order : own, sizeof(own), clerk->now_unix_s);
     if (!code)
-        code = sql_select(clerk->sql, &rows, reterr, "SELECT last_insert_rowid()", "");
-    if (!code)
-        code = sql_next(&rows, &is_there, reterr);
-    if (!code)
-        *ret_erase = sql_integer(&rows, 0);
-    sql_done(&rows);
+        *ret_erase = sql_last_insert_id(clerk->sql);
     clerk->has_erases = true;
     clerk_wake(clerk, host->id);
     return code;
@@ -155,7 +148,7 @@ enum error_code erasing_is_host_done(struct clerk *clerk, const struct host *hos
     return code;
 }
 
-/* The answers of these rows, signed with the key that is valid now. Ends them. */
+/* The answers of these rows, signed. Ends them. */
 static enum error_code list_rows(struct clerk *clerk, struct sql_rows *rows, json_t *array,
                                  struct error *reterr)
 {
@@ -165,7 +158,7 @@ static enum error_code list_rows(struct clerk *clerk, struct sql_rows *rows, jso
         _cleanup_(buffer_done) struct buffer wire = {0};
         size_t length;
         const void *bytes = sql_blob(rows, 0, &length);
-        code = record_sign_again(clerk, ERASED_KIND, bytes, length, &wire, reterr);
+        code = record_sign_kept(clerk, ERASED_KIND, bytes, length, &wire, reterr);
         if (!code && json_array_append_new(array, json_hex(wire.data, wire.length)) != 0)
             code = error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     }
@@ -252,24 +245,22 @@ static struct erased erased_of(const struct clerk *clerk, const struct finished 
     return erased;
 }
 
-static enum error_code sign(struct clerk *clerk, const struct erased *erased, struct buffer *wire,
-                            struct error *reterr)
+static enum error_code keep(const struct erased *erased, struct buffer *wire, struct error *reterr)
 {
     _cleanup_(buffer_done) struct buffer text = {0};
     enum error_code code = erased_format(erased, &text, reterr);
-    return code ? code
-                : sign_append(clerk->keyring->signing_key, ERASED_KIND, text.data, text.length, wire, reterr);
+    return code ? code : record_keep_text(&text, wire, reterr);
 }
 
-static enum error_code sign_vault(struct clerk *clerk, const struct finished *finished, const uint8_t *vault,
-                                  struct error *reterr)
+static enum error_code answer_vault(struct clerk *clerk, const struct finished *finished,
+                                    const uint8_t *vault, struct error *reterr)
 {
     _cleanup_(buffer_done) struct buffer wire = {0};
     _cleanup_(erased_done) struct erased erased = erased_of(clerk, finished);
     memcpy(erased.vault, vault, sizeof(erased.vault));
     enum error_code code = list_keyslots(clerk, &erased, reterr);
     if (!code)
-        code = sign(clerk, &erased, &wire, reterr);
+        code = keep(&erased, &wire, reterr);
     if (!code)
         code = sql_run(clerk->sql, reterr, "UPDATE erased_vaults SET signed = ? WHERE host = ? AND vault = ?",
                        "bbb", wire.data, wire.length, erased.host, sizeof(erased.host), vault,
@@ -277,36 +268,41 @@ static enum error_code sign_vault(struct clerk *clerk, const struct finished *fi
     return code;
 }
 
-static enum error_code sign_host(struct clerk *clerk, const struct finished *finished, struct error *reterr)
-{
-    _cleanup_(buffer_done) struct buffer wire = {0};
-    struct erased erased = erased_of(clerk, finished);
-    erased.is_host = true;
-    enum error_code code = sign(clerk, &erased, &wire, reterr);
-    return code ? code
-                : sql_run(clerk->sql, reterr, "UPDATE erases SET signed = ? WHERE id = ?", "bi", wire.data,
-                          wire.length, finished->erase);
-}
-
-static enum error_code sign_vaults(struct clerk *clerk, const struct finished *finished, struct error *reterr)
+/* The ids of the vaults of an erase that have no answer yet. */
+static enum error_code find_vaults(struct clerk *clerk, int64_t erase, struct buffer *ids,
+                                   struct error *reterr)
 {
     struct sql_rows rows = {0};
-    bool is_there = true;
-    uint8_t vault[16];
-    enum error_code code = OK;
-    while (!code && is_there) {
-        code = sql_select(clerk->sql, &rows, reterr,
-                          "SELECT vault FROM erased_vaults WHERE erase = ? AND signed IS NULL LIMIT 1", "i",
-                          finished->erase);
-        if (!code)
-            code = sql_next(&rows, &is_there, reterr);
-        if (!code && is_there && !sql_bytes(&rows, 0, vault, sizeof(vault)))
-            code = error_set(reterr, ERR_FAILED, 0, "the database is damaged: an erased vault without id");
-        sql_done(&rows);
-        if (!code && is_there)
-            code = sign_vault(clerk, finished, vault, reterr);
-    }
+    bool is_there = false;
+    struct erasing_vault vault;
+    enum error_code code =
+        sql_select(clerk->sql, &rows, reterr,
+                   "SELECT vault FROM erased_vaults WHERE erase = ? AND signed IS NULL", "i", erase);
+    while (!code && !(code = sql_next(&rows, &is_there, reterr)) && is_there)
+        code = sql_bytes(&rows, 0, vault.id, sizeof(vault.id))
+                   ? buffer_append(ids, vault.id, sizeof(vault.id), reterr)
+                   : error_set(reterr, ERR_FAILED, 0, "the database is damaged: an erased vault without id");
+    sql_done(&rows);
     return code;
+}
+
+static enum error_code answer_vaults(struct clerk *clerk, const struct finished *finished,
+                                     struct error *reterr)
+{
+    _cleanup_(buffer_done) struct buffer ids = {.maximum = SIZE_MAX};
+    enum error_code code = find_vaults(clerk, finished->erase, &ids, reterr);
+    for (size_t at = 0; !code && at < ids.length; at += sizeof(struct erasing_vault))
+        code = answer_vault(clerk, finished, (const uint8_t *)ids.data + at, reterr);
+    return code;
+}
+
+/* wire stays empty where the host is not erased with its vaults. */
+static enum error_code answer_host(struct clerk *clerk, const struct finished *finished, struct buffer *wire,
+                                   struct error *reterr)
+{
+    struct erased erased = erased_of(clerk, finished);
+    erased.is_host = true;
+    return finished->is_final ? keep(&erased, wire, reterr) : OK;
 }
 
 static enum error_code find_finished(struct clerk *clerk, struct finished *finished, bool *ret_is_there,
@@ -331,10 +327,11 @@ static enum error_code find_finished(struct clerk *clerk, struct finished *finis
 
 static enum error_code tell(struct clerk *clerk, const struct finished *finished, struct error *reterr)
 {
+    _cleanup_(buffer_done) struct buffer wire = {0};
     json_t *details = record_of_host(finished->host);
-    enum error_code code = sign_vaults(clerk, finished, reterr);
-    if (!code && finished->is_final)
-        code = sign_host(clerk, finished, reterr);
+    enum error_code code = answer_vaults(clerk, finished, reterr);
+    if (!code)
+        code = answer_host(clerk, finished, &wire, reterr);
     if (!code)
         code = json_set_new(details, "erase", json_integer(finished->erase), reterr);
     if (!code)
@@ -344,8 +341,9 @@ static enum error_code tell(struct clerk *clerk, const struct finished *finished
         code = record_append(clerk, "erased", TAKE(details), reterr);
     json_decref(details);
     if (!code)
-        code = sql_run(clerk->sql, reterr, "UPDATE erases SET done_at = ? WHERE id = ?", "ii",
-                       clerk->now_unix_s, finished->erase);
+        code = sql_run(clerk->sql, reterr,
+                       "UPDATE erases SET signed = coalesce(?, signed), done_at = ? WHERE id = ?", "bii",
+                       wire.data, wire.length, clerk->now_unix_s, finished->erase);
     clerk_wake(clerk, finished->host);
     return code;
 }

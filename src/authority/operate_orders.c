@@ -117,6 +117,7 @@ static enum error_code find_hosts(struct clerk *clerk, int64_t group_id, struct 
 
 /* A piece of the transaction remembers every page as it was, and SQLite walks through what it remembers at
  * the end of every statement: a piece for all hosts would take their number squared. */
+enum { PIECE_HOSTS = 16 };
 static enum error_code next_piece(struct clerk *clerk, struct error *reterr)
 {
     enum error_code code = sql_piece_keep(clerk->sql, reterr);
@@ -136,7 +137,7 @@ static enum error_code begin_all(struct clerk *clerk, struct job *job, int64_t g
         code = host_find(clerk, id, &host, reterr);
         if (!code)
             code = begin(clerk, job, &host, reterr);
-        if (!code)
+        if (!code && i % PIECE_HOSTS == PIECE_HOSTS - 1)
             code = next_piece(clerk, reterr);
     }
     if (code) /* none of them: what is kept of earlier pieces goes with the whole batch, which is tried again

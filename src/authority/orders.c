@@ -52,7 +52,7 @@ enum error_code order_insert(struct clerk *clerk, const struct host *host, enum 
     if (!code)
         code = order_format(&order, &text, reterr);
     if (!code)
-        code = sign_append(clerk->keyring->signing_key, ORDER_KIND, text.data, text.length, &wire, reterr);
+        code = record_keep_text(&text, &wire, reterr);
     if (!code)
         code = sql_run(clerk->sql, reterr,
                        "INSERT INTO orders(id, host, sequence, action, signed, actor, created_at) "
@@ -116,7 +116,7 @@ static enum error_code append_open(struct clerk *clerk, const struct host *host,
         _cleanup_(buffer_done) struct buffer wire = {0};
         size_t length;
         const void *bytes = sql_blob(&rows, 0, &length);
-        code = record_sign_again(clerk, ORDER_KIND, bytes, length, &wire, reterr);
+        code = record_sign_kept(clerk, ORDER_KIND, bytes, length, &wire, reterr);
         if (!code && json_array_append_new(array, json_hex(wire.data, wire.length)) != 0)
             code = error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     }

@@ -115,17 +115,20 @@ enum error_code record_sign_checkpoint(struct clerk *clerk, struct buffer *wire,
     return code ? code : ledger_checkpoint_sign(&checkpoint, clerk->keyring->signing_key, wire, reterr);
 }
 
-enum error_code record_sign_again(struct clerk *clerk, const char *kind, const void *wire_before,
-                                  size_t length, struct buffer *wire, struct error *reterr)
+enum error_code record_keep_text(const struct buffer *text, struct buffer *wire, struct error *reterr)
 {
-    const char *text = NULL;
-    size_t text_length = 0;
-    if (!wire_before || length <= SIGN_SIGNATURE_SIZE)
-        return error_set(reterr, ERR_FAILED, 0, "the database is damaged: something signed is not whole");
-    if (sign_open(clerk->face->descriptor.signing_key, kind, wire_before, length, &text, &text_length,
-                  NULL) == OK)
-        return buffer_append(wire, wire_before, length, reterr);
-    return sign_append(clerk->keyring->signing_key, kind, (const char *)wire_before + SIGN_SIGNATURE_SIZE,
+    static const uint8_t room[SIGN_SIGNATURE_SIZE];
+    enum error_code code = buffer_append(wire, room, sizeof(room), reterr);
+    return code ? code : buffer_append(wire, text->data, text->length, reterr);
+}
+
+enum error_code record_sign_kept(struct clerk *clerk, const char *kind, const void *kept, size_t length,
+                                 struct buffer *wire, struct error *reterr)
+{
+    if (!kept || length <= SIGN_SIGNATURE_SIZE)
+        return error_set(reterr, ERR_FAILED, 0,
+                         "the database is damaged: something to be signed is not whole");
+    return sign_append(clerk->keyring->signing_key, kind, (const char *)kept + SIGN_SIGNATURE_SIZE,
                        length - SIGN_SIGNATURE_SIZE, wire, reterr);
 }
 

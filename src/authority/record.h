@@ -32,10 +32,12 @@ must_check enum error_code record_get_head(struct sql *sql, uint64_t epoch, stru
 must_check enum error_code record_sign_checkpoint(struct clerk *clerk, struct buffer *wire,
                                                   struct error *reterr);
 
-/* What was signed earlier, as a key that is not valid any more may have done: the same bytes under the
- * present key. Appended to wire. */
-must_check enum error_code record_sign_again(struct clerk *clerk, const char *kind, const void *wire_before,
-                                             size_t length, struct buffer *wire, struct error *reterr);
+/* A text that is signed whenever it leaves, as the key may be another one by then. It is kept with room for a
+ * signature; what earlier versions kept has one. Both append to wire. */
+must_check enum error_code record_keep_text(const struct buffer *text, struct buffer *wire,
+                                            struct error *reterr);
+must_check enum error_code record_sign_kept(struct clerk *clerk, const char *kind, const void *kept,
+                                            size_t length, struct buffer *wire, struct error *reterr);
 
 /* A checkpoint that was signed with any key this authority ever had in a descriptor. ERR_CORRUPT. */
 must_check enum error_code record_parse_checkpoint(struct clerk *clerk, const void *wire, size_t length,

@@ -82,7 +82,8 @@ static const char tables[] =
     "  host BLOB NOT NULL REFERENCES hosts(id),"
     "  final INTEGER NOT NULL," /* the host is erased with it */
     "  order_id BLOB NOT NULL," /* the order to the host that goes with it, or one of its own */
-    "  signed BLOB,"            /* of a final one: the answer about the host, once it is done */
+    "  signed BLOB," /* of a final one: the answer about the host, once it is done, with room for its
+                        signature */
     "  begun_at INTEGER NOT NULL,"
     "  generation INTEGER," /* of the keyring without its scalars, once that is valid */
     "  done_at INTEGER"
@@ -95,7 +96,7 @@ static const char tables[] =
     "  host BLOB NOT NULL REFERENCES hosts(id),"
     "  vault BLOB NOT NULL,"
     "  erase INTEGER NOT NULL REFERENCES erases(id),"
-    "  signed BLOB," /* the answer, once it is done */
+    "  signed BLOB," /* the answer, once it is done, with room for its signature */
     "  report TEXT," /* what the host says that it did itself, JSON */
     "  PRIMARY KEY(host, vault)"
     ") STRICT, WITHOUT ROWID;"
@@ -106,7 +107,7 @@ static const char tables[] =
     "  host BLOB NOT NULL REFERENCES hosts(id),"
     "  sequence INTEGER NOT NULL,"
     "  action INTEGER NOT NULL," /* enum order_action */
-    "  signed BLOB NOT NULL,"
+    "  signed BLOB NOT NULL,"    /* with room for its signature */
     "  actor TEXT NOT NULL,"
     "  created_at INTEGER NOT NULL,"
     "  given_boot BLOB,"  /* the boot that got it last */

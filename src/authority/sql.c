@@ -180,6 +180,11 @@ int sql_changes(const struct sql *sql)
     return sqlite3_changes(sql->database);
 }
 
+int64_t sql_last_insert_id(const struct sql *sql)
+{
+    return sqlite3_last_insert_rowid(sql->database);
+}
+
 enum error_code sql_select(struct sql *sql, struct sql_rows *ret_rows, struct error *reterr, const char *text,
                            const char *types, ...)
 {

@@ -38,6 +38,9 @@ int64_t sql_total_changes(const struct sql *sql);
 /* How many rows the last sql_run changed. */
 int sql_changes(const struct sql *sql);
 
+/* The INTEGER PRIMARY KEY that the last sql_run inserted. */
+int64_t sql_last_insert_id(const struct sql *sql);
+
 /* A statement with results; end it with sql_done before the same text is run again. */
 struct sql_rows {
     struct sql *sql;
