@@ -158,11 +158,10 @@ static enum error_code copy_all(struct convert_work *work, const struct convert_
             newest_ns = newest_here_ns;
     }
     (void)fault("convert.copied");
-    if (!code)
-        code = work_sync(work, reterr);
+    /* In this order: a store through a mapping leaves no trace either while its page waits to be written. */
     if (!code)
         wait_for_next_tick(work, newest_ns);
-    return code;
+    return code ? code : work_sync(work, reterr);
 }
 
 static enum error_code compare_all(struct convert_work *work, const struct convert_plan *plan,

@@ -1,6 +1,7 @@
 """Trees that something changes while they are converted: nothing is lost, and what is uncertain is kept and named."""
 
 import contextlib
+import mmap
 import os
 import socket
 import subprocess
@@ -673,6 +674,42 @@ class TickTest(unittest.TestCase):
         writer.join()
         with open(path, "rb") as file:
             self.assertEqual(file.read(), b"third   " * 1024, paused.done)
+
+    def test_nor_is_a_store_through_a_mapping(self):
+        """Into a page that was written in the second of the copy and waits to go to the disk: it changes no time."""
+        if not husk.list_faults():
+            self.skipTest("no husk with fault points (meson option faults)")
+        self.on_one_processor()
+        d = self.enterContext(disk.ext4(size_mib=96, mkfs=["-I", "128"]))
+        tree = os.path.join(d.path, "data")
+        path = os.path.join(tree, "below", "file")
+        os.makedirs(os.path.dirname(path))
+        for place in (path, os.path.join(tree, "first")):
+            with open(place, "wb") as file:
+                file.write(b"first   " * 1024)
+        disk.sync(d.path)
+        time.sleep(1.2)
+        with husk.paused("tree.copy.create", "protect", tree, "--vault", "v", "--keyfile", husk.keyfile(d.directory),
+                         "--at", d.path, "--skip-free-space") as paused:
+            with open(path, "r+b") as file:
+                mapping = mmap.mmap(file.fileno(), 0)
+            closed = self.enterContext(sys_calls.watch_closing(path))
+            time.sleep(1.01 - time.time() % 1)
+            mapping[:8] = b"second  "
+            writer = threading.Thread(target=self.store_when_read_twice, args=(closed, mapping))
+            writer.start()
+        writer.join()
+        with open(path, "rb") as file:
+            self.assertEqual(file.read(8), b"third   ", paused.done)
+
+    @staticmethod
+    def store_when_read_twice(closed, mapping):
+        if closed():
+            time.sleep(0.3)
+            mapping[:8] = b"second  "
+        if closed():
+            mapping[:8] = b"third   "
+        mapping.close()
 
     @staticmethod
     def write_when_read_twice(closed, path):
