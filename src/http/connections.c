@@ -224,6 +224,14 @@ void connections_sweep(struct connections *connections)
     pthread_mutex_unlock(&connections->mutex);
 }
 
+unsigned connections_held(struct connections *connections)
+{
+    pthread_mutex_lock(&connections->mutex);
+    unsigned held = connections->held;
+    pthread_mutex_unlock(&connections->mutex);
+    return held;
+}
+
 unsigned connections_busy(struct connections *connections)
 {
     pthread_mutex_lock(&connections->mutex);

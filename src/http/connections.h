@@ -51,6 +51,8 @@ bool connections_move(struct connections *connections, struct connection *connec
  */
 void connections_sweep(struct connections *connections);
 
+unsigned connections_held(struct connections *connections);
+
 /* How many have an answer on its way or to come. */
 unsigned connections_busy(struct connections *connections);
 

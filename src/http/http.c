@@ -5,7 +5,7 @@
 #include <stdatomic.h>
 
 #include "base/cleanup.h"
-#include "http/request.h"
+#include "http/resuming.h"
 
 enum {
     HEADERS_SIZE = 8192, /* memory of a connection: request line, headers, and a part of the body */
@@ -16,6 +16,7 @@ enum {
 struct http {
     struct connections connections;
     struct authority *authority;
+    struct resuming resuming;
     struct MHD_Daemon *daemons[HTTP_LISTENERS_MAXIMUM];
     unsigned daemon_count;
     pthread_rwlock_t way; /* read: a message is on its way to the authority; guards quiet */
@@ -94,7 +95,7 @@ static void take_answer(void *context, const void *bytes, size_t length)
         request->status = MHD_HTTP_OK;
     }
     connections_move(&request->http->connections, request->place, CONNECTION_ANSWERING);
-    MHD_resume_connection(request->connection);
+    resuming_put(&request->http->resuming, request);
 }
 
 static void turn_away(struct request *request, const char *text)
@@ -214,6 +215,7 @@ static void stop_daemons(struct http *http)
 
 static void http_free(struct http *http)
 {
+    resuming_done(&http->resuming);
     pthread_rwlock_destroy(&http->way);
     connections_done(&http->connections);
     free(http);
@@ -234,12 +236,14 @@ enum error_code http_start(const struct http_options *options, struct authority 
         return code;
     }
     pthread_rwlock_init(&http->way, NULL);
+    code = resuming_start(&http->resuming, &http->connections, reterr);
     for (unsigned i = 0; !code && i < options->listener_count; i++)
         code = start_daemon(http, options->listeners[i], reterr);
     int failed = code ? 0 : pthread_create(&http->sweeper, NULL, sweep, http);
     if (failed)
         code = error_set(reterr, ERR_FAILED, failed, "cannot start a thread");
     if (code) {
+        resuming_end(&http->resuming);
         stop_daemons(http);
         http_free(http);
         return code;
@@ -270,6 +274,7 @@ void http_end(struct http *http)
     int64_t until_ns = clock_monotonic_ns() + END_S * CLOCK_NS_PER_S;
     while (connections_busy(&http->connections) > 0 && clock_monotonic_ns() < until_ns)
         nanosleep(&(struct timespec){.tv_nsec = 5 * 1000000L}, NULL);
+    resuming_end(&http->resuming);
     stop_daemons(http);
     atomic_store(&http->ends, true);
     pthread_join(http->sweeper, NULL);

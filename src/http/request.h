@@ -17,6 +17,7 @@ struct request {
     const char *allow; /* for 405 */
     uint8_t *answer;   /* owned, until it is queued */
     size_t answer_length;
+    struct request *next_answered; /* of resuming.h */
 };
 
 /* Look at method, path and headers. Sets status where it is refused, or is no message. False when there is no

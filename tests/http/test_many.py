@@ -8,6 +8,9 @@ import time
 import unittest
 
 import authority
+import disk
+import fleet
+from undo import Undo
 
 WANTED = 10000
 REQUEST = b"POST /v1/message HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"
@@ -78,6 +81,18 @@ class ManyTest(unittest.TestCase):
             server.ok("host", "list")
             # Those that spoke last are still there, whatever the others' time.
             self.ask(self.socks[0])
+
+    def test_a_thousand_that_ask_at_once_are_all_granted(self):
+        """So many are held that they get their answers in batches."""
+        directory = disk.scratch(self.enterContext(Undo()))
+        server = fleet.Fleet(directory, "--connection-rate", "100000")
+        server.fill(0, 1000)
+        server.start()
+        try:
+            told = server.play("open", 0, 1000, 1000)
+            self.assertEqual((told["granted"], told["refused"]), (1000, 0), told)
+        finally:
+            server.end()
 
     def test_beyond_the_limit_the_silent_make_room(self):
         with authority.running("--connections", "200") as server:
