@@ -25,7 +25,7 @@ enum {
 
 struct withheld {
     struct filling *filling;
-    const struct free_map *rest;
+    const struct free_map *known; /* what is free and not set aside */
     uint64_t most_bytes;
     uint64_t taken_bytes;
     /* Where what was taken lay, as it is free again while the next is taken. */
@@ -35,17 +35,17 @@ struct withheld {
     size_t open;
 };
 
-static bool is_in_rest(const struct free_map *rest, uint64_t place)
+static bool is_known(const struct free_map *known, uint64_t place)
 {
-    size_t low = 0, high = rest->count;
+    size_t low = 0, high = known->count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (rest->items[middle].start_bytes <= place)
+        if (known->items[middle].start_bytes <= place)
             low = middle + 1;
         else
             high = middle;
     }
-    return low > 0 && place - rest->items[low - 1].start_bytes < rest->items[low - 1].length_bytes;
+    return low > 0 && place - known->items[low - 1].start_bytes < known->items[low - 1].length_bytes;
 }
 
 static bool was_taken(const struct withheld *withheld, uint64_t place)
@@ -60,7 +60,7 @@ static bool was_taken(const struct withheld *withheld, uint64_t place)
 static bool take(struct withheld *withheld, const struct extent *block)
 {
     uint64_t place = block->physical_bytes;
-    if (is_in_rest(withheld->rest, place) || was_taken(withheld, place))
+    if (is_known(withheld->known, place) || was_taken(withheld, place))
         return false;
     struct free_extent *last = withheld->count ? &withheld->places[withheld->count - 1] : NULL;
     uint64_t unit_bytes = withheld->filling->unit_bytes;
@@ -122,7 +122,7 @@ static enum error_code take_of_this_processor(struct withheld *withheld, struct 
         code = interrupt_check(reterr);
         if (!code)
             code = filling_available(withheld->filling, &available, reterr);
-        more = available >= withheld->filling->reserve_bytes + FREE_WITHHELD_ROOM_BYTES;
+        more = available >= withheld->filling->reserve_bytes + FREE_WITHHELD_ROOM_BYTES / 2;
         while (!code && more && withheld->open < FILES_AT_ONCE)
             code = take_into_file(withheld, &more, reterr);
         struct error error = ERROR_NONE;
@@ -137,24 +137,50 @@ static enum error_code take_of_this_processor(struct withheld *withheld, struct 
     return code;
 }
 
-enum error_code free_withheld_overwrite(struct filling *filling, const struct free_map *rest,
-                                        uint64_t withheld_bytes, uint64_t *ret_overwritten_bytes,
-                                        struct error *reterr)
+/* The room may have gone to blocks that the extents of the files need. */
+static enum error_code make_room(struct filling *filling, bool *ret_gave_back, struct error *reterr)
 {
-    struct withheld withheld = {.filling = filling, .rest = rest, .most_bytes = withheld_bytes};
+    uint64_t available = 0, released = 0;
+    enum error_code code = filling_available(filling, &available, reterr);
+    if (!code && available < filling->reserve_bytes + FREE_WITHHELD_ROOM_BYTES)
+        code = filling_release(filling, FREE_WITHHELD_ROOM_BYTES, &released, reterr);
+    *ret_gave_back = released > 0;
+    return code;
+}
+
+static enum error_code take_of_all_processors(struct withheld *withheld, struct error *reterr)
+{
     cpu_set_t before;
     enum error_code code = OK;
     if (sched_getaffinity(0, sizeof(before), &before) < 0)
         CPU_ZERO(&before); /* more processors than the set has room for: what this one keeps stays */
-    for (int cpu = 0; cpu < CPU_SETSIZE && !code && withheld.taken_bytes < withheld_bytes; cpu++) {
+    for (int cpu = 0; cpu < CPU_SETSIZE && !code && withheld->taken_bytes < withheld->most_bytes; cpu++) {
         cpu_set_t one;
         CPU_ZERO(&one);
         CPU_SET(cpu, &one);
         if (CPU_ISSET(cpu, &before) && sched_setaffinity(0, sizeof(one), &one) == 0)
-            code = take_of_this_processor(&withheld, reterr);
+            code = take_of_this_processor(withheld, reterr);
     }
     if (CPU_COUNT(&before) > 0)
         (void)sched_setaffinity(0, sizeof(before), &before);
+    return code;
+}
+
+enum error_code free_withheld_overwrite(struct filling *filling, const struct free_map *rest,
+                                        uint64_t withheld_bytes, uint64_t *ret_overwritten_bytes,
+                                        struct error *reterr)
+{
+    struct withheld withheld = {.filling = filling, .known = rest, .most_bytes = withheld_bytes};
+    struct free_map now = {0};
+    bool gave_back = false;
+    enum error_code code = withheld_bytes > 0 ? make_room(filling, &gave_back, reterr) : OK;
+    if (!code && gave_back) {
+        code = free_map_read(filling->directory_fd, &now, reterr);
+        withheld.known = &now;
+    }
+    if (!code)
+        code = take_of_all_processors(&withheld, reterr);
+    free_map_done(&now);
     *ret_overwritten_bytes = withheld.taken_bytes;
     return code;
 }

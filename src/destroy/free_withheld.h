@@ -6,7 +6,7 @@
  * back. It needs FREE_WITHHELD_ROOM_BYTES of what others may use, for moments. rest is what is free beside
  * it. *ret_overwritten_bytes is never more than was kept aside; what open files keep for themselves is not
  * reached, nor is anything in files without extents. Blocks on the disk. */
-enum { FREE_WITHHELD_ROOM_BYTES = 1 << 20 };
+enum { FREE_WITHHELD_ROOM_BYTES = 2 << 20 };
 must_check enum error_code free_withheld_overwrite(struct filling *filling, const struct free_map *rest,
                                                    uint64_t withheld_bytes, uint64_t *ret_overwritten_bytes,
                                                    struct error *reterr);

@@ -686,6 +686,14 @@ class FreeSpaceTest(FreeSpaceChecks):
 
     def test_what_the_kernel_sets_aside_for_small_files_is_overwritten_too(self):
         """Pieces of free space that no map of it has, and no large file gets, until the next mount."""
+        self.check_that_what_is_set_aside_goes()
+
+    def test_it_is_also_where_what_holds_the_free_space_takes_blocks_of_its_own(self):
+        """In many pieces the extents of files need blocks."""
+        self.fragment(1000)
+        self.check_that_what_is_set_aside_goes()
+
+    def check_that_what_is_set_aside_goes(self):
         self.canaries.plant(self.at("tree"), files=8)
         self.disk.sync()
         subprocess.run(["rm", "-r", self.at("tree")], check=True)

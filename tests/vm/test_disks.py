@@ -10,6 +10,7 @@ import os
 import unittest
 
 import husk
+from canary import Found
 from husk_guest import HuskGuest, InGuest, kinds
 
 PARTS = ["names", "links", "specials", "symlinks", "holes", "unwritten", "xattrs", "acls", "flags", "whole"]
@@ -118,8 +119,12 @@ class RebootTest(InGuest):
 
         self.crash_and_cut_power("convert.exchanged", second)
         self.is_locked(first)
-        self.assertTrue(self.protect(second).document["changed"])
-        self.guest.canaries.gone(self.d)
+        done = self.protect(second)
+        self.assertTrue(done.document["changed"])
+        try:
+            self.guest.canaries.gone(self.d)
+        except Found as found:
+            raise AssertionError(f"{found}; husk said: {done.document['findings']}") from None
         self.assertFalse(self.protect(first, second).document["changed"])
 
         self.guest.reboot()
