@@ -28,7 +28,8 @@
  * All of this only makes hits likely. What was not hit is known from the map of free blocks, tried again in
  * another file as long as that helps, and told.
  */
-enum { ROUNDS = 8, LARGE_UNITS = 255, GAIN_DIVISOR = 50 };
+enum { ROUNDS = 8, VAIN_ROUNDS = 4, LARGE_UNITS = 255, GAIN_DIVISOR = 50 };
+#define LITTLE_BYTES (UINT64_C(4) << 20)
 #define ANCHOR_BLOCK (UINT64_C(1) << 31) /* in the middle of what an ext4 file can be long */
 #define BLOCKS_MAXIMUM (UINT64_C(1) << 32)
 #define RELEASE_BYTES (UINT64_C(16) << 20) /* with one commit of the journal */
@@ -40,6 +41,7 @@ struct seeker {
     uint64_t anchor_unit;  /* in the file */
     uint64_t anchor_place; /* units, on the device */
     /* The end of what was written last, in units: in the file and on the device. */
+    unsigned times; /* how often each piece is asked for */
     bool started;
     uint64_t last_unit;
     uint64_t last_place;
@@ -173,12 +175,12 @@ static enum error_code claim_all(struct seeker *seeker, bool *ret_goes_on, struc
     for (size_t i = 0; i < seeker->rest->count; i++) {
         const struct free_extent *item = &seeker->rest->items[i];
         uint64_t start = item->start_bytes / seeker->filling->unit_bytes;
-        uint64_t units = item->length_bytes / seeker->filling->unit_bytes;
-        for (uint64_t done = 0; done < units;) {
-            uint64_t piece = units_at_once(units, units - done);
+        const uint64_t units = item->length_bytes / seeker->filling->unit_bytes;
+        for (uint64_t done = 0; done < units * seeker->times;) {
+            uint64_t piece = units_at_once(units, units - done % units);
             code = interrupt_check(reterr);
             if (!code)
-                code = claim(seeker, start + done, piece, ret_goes_on, reterr);
+                code = claim(seeker, start + done % units, piece, ret_goes_on, reterr);
             if (code || !*ret_goes_on)
                 return code;
             done += piece;
@@ -200,11 +202,12 @@ static enum error_code seeker_finish(struct seeker *seeker, struct error *reterr
     return code == ERR_UNSUPPORTED ? OK : code;
 }
 
-static enum error_code seek_once(struct filling *filling, struct free_map *rest, bool *ret_goes_on,
-                                 struct error *reterr)
+static enum error_code seek_once(struct filling *filling, struct free_map *rest, unsigned times,
+                                 bool *ret_goes_on, struct error *reterr)
 {
     struct seeker seeker;
     enum error_code code = seeker_init(&seeker, filling, rest, reterr);
+    seeker.times = times;
     if (!code)
         code = claim_all(&seeker, ret_goes_on, reterr);
     if (!code && filling->state == FILLING_FULL)
@@ -217,10 +220,13 @@ enum error_code free_rest_overwrite(struct filling *filling, struct free_map *re
     enum error_code code = OK;
     bool goes_on = true;
     unsigned in_vain = 0;
-    for (unsigned i = 0; i < ROUNDS && goes_on && in_vain < 2 && rest->count && !code; i++) {
+    for (unsigned i = 0; i < ROUNDS && goes_on && in_vain < VAIN_ROUNDS && rest->count && !code; i++) {
         uint64_t before = rest->bytes;
         struct error error = ERROR_NONE;
-        code = seek_once(filling, rest, &goes_on, &error);
+        /* The anchor, and blocks for extents, break up pieces that were given back. What falls off is as
+         * small as what is sought, and is found first: where little is left it is asked for until that is
+         * used up. */
+        code = seek_once(filling, rest, before < LITTLE_BYTES ? 1 + in_vain : 1, &goes_on, &error);
         if (code == ERR_NO_SPACE || code == ERR_UNSUPPORTED) { /* what is left is told */
             goes_on = false;
             code = OK;

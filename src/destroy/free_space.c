@@ -18,9 +18,10 @@
  *
  *   filling    as before, with free blocks held by nameless files, some of them overwritten
  *   re-read    all blocks that could be had hold random bytes, durable
- *   withheld   what the kernel keeps aside for small files is overwritten (free_withheld.c)
  *   rest       what had been left for others is overwritten too, while they get blocks that were overwritten
  *              (free_rest.c)
+ *   withheld   what the kernel keeps aside for small files is overwritten (free_withheld.c), last, as what it
+ *              gives back would be found where the rest is looked for
  *   released   the blocks are free again, then discarded
  *
  * Whatever ends the process gives the space back at once; after a power cut the kernel does when it mounts
@@ -178,9 +179,9 @@ static enum error_code overwrite_rest(struct filling *filling, struct left *ret_
         uint64_t withheld = left.free_bytes > mapped ? left.free_bytes - mapped : 0, overwritten = 0;
         filling->unit_bytes = free_map_unit_bytes(&rest, filling->block_bytes);
         filling->piece_bytes = FILLING_PIECE_UNITS * filling->unit_bytes;
-        code = free_withheld_overwrite(filling, &rest, withheld, &overwritten, &error);
+        code = free_rest_overwrite(filling, &rest, &error);
         if (!code && filling->state == FILLING_FULL)
-            code = free_rest_overwrite(filling, &rest, &error);
+            code = free_withheld_overwrite(filling, withheld, &overwritten, &error);
         left.withheld_bytes = withheld - overwritten;
         left.free_bytes = rest.bytes + rest.unlisted_bytes;
         free_map_done(&rest);

@@ -138,13 +138,12 @@ static enum error_code take_of_this_processor(struct withheld *withheld, struct 
 }
 
 /* The room may have gone to blocks that the extents of the files need. */
-static enum error_code make_room(struct filling *filling, bool *ret_gave_back, struct error *reterr)
+static enum error_code make_room(struct filling *filling, struct error *reterr)
 {
     uint64_t available = 0, released = 0;
     enum error_code code = filling_available(filling, &available, reterr);
     if (!code && available < filling->reserve_bytes + FREE_WITHHELD_ROOM_BYTES)
         code = filling_release(filling, FREE_WITHHELD_ROOM_BYTES, &released, reterr);
-    *ret_gave_back = released > 0;
     return code;
 }
 
@@ -166,21 +165,17 @@ static enum error_code take_of_all_processors(struct withheld *withheld, struct 
     return code;
 }
 
-enum error_code free_withheld_overwrite(struct filling *filling, const struct free_map *rest,
-                                        uint64_t withheld_bytes, uint64_t *ret_overwritten_bytes,
-                                        struct error *reterr)
+enum error_code free_withheld_overwrite(struct filling *filling, uint64_t withheld_bytes,
+                                        uint64_t *ret_overwritten_bytes, struct error *reterr)
 {
-    struct withheld withheld = {.filling = filling, .known = rest, .most_bytes = withheld_bytes};
-    struct free_map now = {0};
-    bool gave_back = false;
-    enum error_code code = withheld_bytes > 0 ? make_room(filling, &gave_back, reterr) : OK;
-    if (!code && gave_back) {
-        code = free_map_read(filling->directory_fd, &now, reterr);
-        withheld.known = &now;
-    }
+    struct free_map known = {0};
+    struct withheld withheld = {.filling = filling, .known = &known, .most_bytes = withheld_bytes};
+    enum error_code code = withheld_bytes > 0 ? make_room(filling, reterr) : OK;
+    if (!code && withheld_bytes > 0)
+        code = free_map_read(filling->directory_fd, &known, reterr);
     if (!code)
         code = take_of_all_processors(&withheld, reterr);
-    free_map_done(&now);
+    free_map_done(&known);
     *ret_overwritten_bytes = withheld.taken_bytes;
     return code;
 }

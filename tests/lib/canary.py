@@ -5,17 +5,27 @@
     c.find(d)          # {"content": 812, "name": 12, "short symlink": 3, "long symlink": 4}: how often each is there
     c.gone(d)          # raises Found unless not one of them is
 
+left_of_free_space(text) is what husk said in it of free space that it did not overwrite.
+
 The strings are random per Canaries object, so that nothing else on the disk has them. `d` is a Disk, which is synced
 first, or the path of an image that no one has mounted.
 """
 
 import os
+import re
 import secrets
 
 from disk import find_in_file
 
 KINDS = ("content", "name", "short symlink", "long symlink")
-BLOCK = 512
+FREED = ("name", "long symlink")
+BLOCK, BLOCK_OF_DISK = 512, 4096
+
+
+def left_of_free_space(text):
+    """The bytes that husk told of in what it wrote."""
+    told = re.findall(r"(\d+) bytes of free space (?:could|were) not (?:be )?overwritten", text)
+    return sum(map(int, told))
 
 
 class Found(AssertionError):
@@ -69,8 +79,13 @@ class Canaries:
     def find(self, image):
         return {kind: len(offsets) for kind, offsets in self.offsets(image).items()}
 
-    def gone(self, image, kinds=KINDS):
+    def gone(self, image, kinds=KINDS, left_bytes=0):
+        """left_bytes: of free space, that husk said it could not overwrite. Names and targets that stood in blocks of
+        their own, which were freed, may be there, and in no more of it."""
         offsets = {kind: where for kind, where in self.offsets(image).items() if kind in kinds}
+        blocks = {offset // BLOCK_OF_DISK for kind in FREED for offset in offsets.get(kind, ())}
+        if len(blocks) * BLOCK_OF_DISK <= left_bytes:
+            offsets = {kind: where for kind, where in offsets.items() if kind not in FREED}
         if offsets:
             told = (f"{kind}: {len(where)}, first at byte {where[0]}" for kind, where in offsets.items())
             raise Found("canaries in the image: " + "; ".join(told))

@@ -11,7 +11,7 @@ import husk
 import manifest
 import sys_calls
 import torture
-from canary import KINDS, Canaries
+from canary import KINDS, Canaries, left_of_free_space
 
 PARTS = ["names", "links", "specials", "symlinks", "holes", "unwritten", "xattrs", "acls", "modes", "times", "flags",
          "empties", "whole"]
@@ -31,6 +31,7 @@ class Scenario:
         self.keyfile = husk.keyfile(directory, f"{type(self).__name__}.key")
         self.canaries = Canaries()
         self.before = {}
+        self.left_bytes = 0
 
     # What each scenario has of its own.
 
@@ -51,7 +52,10 @@ class Scenario:
 
     def attempt(self, d, fault=None):
         """Run the command, however it may end."""
-        return husk.run(*self.command(d), fault=fault)
+        done = husk.run(*self.command(d), fault=fault)
+        if "overwriting free space" in done.err:
+            self.left_bytes = left_of_free_space(done.out + done.err)
+        return done
 
     def run(self, d):
         self.attempt(d).expect(husk.DONE)
@@ -153,7 +157,7 @@ class Protect(Scenario):
     def finished(self, d, gone=KINDS):
         self.all_are(d, encrypted=True)
         d.unmount()
-        self.canaries.gone(d, gone)
+        self.canaries.gone(d, gone, self.left_bytes)
         clean(d)
 
 
