@@ -650,10 +650,7 @@ class TickTest(unittest.TestCase):
         os.sched_setaffinity(0, {min(before)})
         self.addCleanup(os.sched_setaffinity, 0, before)
 
-    def test_a_change_in_the_second_of_the_copy_is_not_lost(self):
-        if not husk.list_faults():
-            self.skipTest("no husk with fault points (meson option faults)")
-        self.on_one_processor()
+    def written_long_ago(self):
         d = self.enterContext(disk.ext4(size_mib=96, mkfs=["-I", "128"]))
         tree = os.path.join(d.path, "data")
         path = os.path.join(tree, "below", "file")
@@ -663,6 +660,13 @@ class TickTest(unittest.TestCase):
                 file.write(b"first   " * 1024)
         disk.sync(d.path)
         time.sleep(1.2)
+        return d, tree, path
+
+    def test_a_change_in_the_second_of_the_copy_is_not_lost(self):
+        if not husk.list_faults():
+            self.skipTest("no husk with fault points (meson option faults)")
+        self.on_one_processor()
+        d, tree, path = self.written_long_ago()
         closed = self.enterContext(sys_calls.watch_closing(path))
         with husk.paused("tree.copy.create", "protect", tree, "--vault", "v", "--keyfile", husk.keyfile(d.directory),
                          "--at", d.path, "--skip-free-space") as paused:
@@ -680,15 +684,7 @@ class TickTest(unittest.TestCase):
         if not husk.list_faults():
             self.skipTest("no husk with fault points (meson option faults)")
         self.on_one_processor()
-        d = self.enterContext(disk.ext4(size_mib=96, mkfs=["-I", "128"]))
-        tree = os.path.join(d.path, "data")
-        path = os.path.join(tree, "below", "file")
-        os.makedirs(os.path.dirname(path))
-        for place in (path, os.path.join(tree, "first")):
-            with open(place, "wb") as file:
-                file.write(b"first   " * 1024)
-        disk.sync(d.path)
-        time.sleep(1.2)
+        d, tree, path = self.written_long_ago()
         with husk.paused("tree.copy.create", "protect", tree, "--vault", "v", "--keyfile", husk.keyfile(d.directory),
                          "--at", d.path, "--skip-free-space") as paused:
             with open(path, "r+b") as file:
