@@ -74,11 +74,16 @@ static enum error_code get_secret(struct run *run, struct vault *vault, struct u
                                   bool *ret_put_off, struct error *reterr)
 {
     const bool accepts = unlocking->accept == VAULT_ACCEPT_CHANGES;
-    struct unlock_kinds kinds;
-    enum error_code code = unlock_get_kinds(vault, &kinds, reterr);
+    struct unlock_kinds kinds = {0};
+    enum error_code code = OK;
+    bool by_itself = unlocking->answers.count > 0 || accepts;
+    if (!by_itself) {
+        code = unlock_get_kinds(vault, &kinds, reterr);
+        by_itself = !kinds.authority && !unlocking->only_authority;
+    }
     if (code)
         return code;
-    if (unlocking->answers.count > 0 || accepts || (!kinds.authority && !unlocking->only_authority))
+    if (by_itself)
         return keys_open(run, vault, &keys_plain, &unlocking->answers,
                          accepts ? KEYS_NOT_RECORDED : KEYS_ANY_SOURCE, ret_vault_secret, ret_kind, reterr);
     code = ERR_WRONG_KEY;

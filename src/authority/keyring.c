@@ -81,7 +81,7 @@ static enum error_code append_bucket(struct keyring *keyring, uint64_t id, struc
 /* There may be thousands of them. */
 static enum error_code bucket_key_copy(const uint8_t *bytes, struct secret **ret_key, struct error *reterr)
 {
-    enum error_code code = secret_new_packed(BUCKET_KEY_SIZE, ret_key, reterr);
+    enum error_code code = secret_new(BUCKET_KEY_SIZE, ret_key, reterr);
     if (!code)
         memcpy((*ret_key)->bytes, bytes, BUCKET_KEY_SIZE);
     return code;
@@ -127,7 +127,7 @@ enum error_code keyring_add_bucket(struct keyring *keyring, uint64_t id, struct 
     struct secret *key = NULL;
     if (find_bucket(keyring, id))
         return OK;
-    enum error_code code = secret_new_packed(BUCKET_KEY_SIZE, &key, reterr);
+    enum error_code code = secret_new(BUCKET_KEY_SIZE, &key, reterr);
     if (code)
         return code;
     randombytes_buf(key->bytes, BUCKET_KEY_SIZE);
@@ -191,7 +191,7 @@ enum error_code keyring_unseal(const struct keyring *keyring, uint64_t bucket,
     _cleanup_(secret_freep) struct secret *scalar = NULL;
     if (!key)
         return no_bucket(bucket, reterr);
-    enum error_code code = secret_new_packed(OPRF_SCALAR_SIZE, &scalar, reterr);
+    enum error_code code = secret_new(OPRF_SCALAR_SIZE, &scalar, reterr);
     if (!code)
         code = aead_open_into(key, &bound, sizeof(bound), sealed, sealed + AEAD_NONCE_SIZE, scalar, reterr);
     if (!code)

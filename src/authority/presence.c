@@ -141,7 +141,7 @@ enum error_code presence_get_exchange(struct presence *presence, const uint8_t i
     pthread_rwlock_unlock(&presence->lock);
     if (!host)
         return error_set(reterr, ERR_NOT_FOUND, 0, "there is no such host");
-    enum error_code code = is_kept ? secret_new_packed(HPKE_KEY_SIZE, ret_exchange, reterr)
+    enum error_code code = is_kept ? secret_new(HPKE_KEY_SIZE, ret_exchange, reterr)
                                    : hpke_exchange(message_key.private_key, identity, ret_exchange, reterr);
     if (!code && is_kept)
         crypt_exchange(presence, id, key_id, kept, (*ret_exchange)->bytes);

@@ -139,7 +139,7 @@ enum error_code hpke_exchange(const struct secret *recipient, const uint8_t send
     const struct exchange exchange = {recipient, sender, NULL};
     if (recipient->length != HPKE_KEY_SIZE)
         return error_set(reterr, ERR_CORRUPT, 0, "an X25519 key of %zu bytes", recipient->length);
-    enum error_code code = secret_new_packed(HPKE_KEY_SIZE, &made, reterr);
+    enum error_code code = secret_new(HPKE_KEY_SIZE, &made, reterr);
     if (!code)
         code = make_exchange(&exchange, made->bytes, reterr);
     if (!code)
@@ -161,7 +161,7 @@ static enum error_code set_up(const struct exchange *exchanges, size_t count, co
     if (!context)
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     memcpy(context->encapsulated, kem->bytes, HPKE_ENCAPSULATED_SIZE);
-    enum error_code code = secret_new_packed(sizeof(struct keys), &context->secret, reterr);
+    enum error_code code = secret_new(sizeof(struct keys), &context->secret, reterr);
     uint8_t dh[2 * HPKE_KEY_SIZE], shared[HKDF_HASH_SIZE];
     for (size_t i = 0; !code && i < count; i++)
         code = make_exchange(&exchanges[i], dh + i * HPKE_KEY_SIZE, reterr);

@@ -88,7 +88,7 @@ static enum error_code hash_to_group(const void *input, size_t length, uint8_t r
 static enum error_code random_scalar(struct secret **ret_scalar, struct error *reterr)
 {
     _cleanup_(secret_freep) struct secret *scalar = NULL;
-    enum error_code code = secret_new_packed(OPRF_SCALAR_SIZE, &scalar, reterr);
+    enum error_code code = secret_new(OPRF_SCALAR_SIZE, &scalar, reterr);
     if (code)
         return code;
     do

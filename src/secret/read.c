@@ -3,9 +3,10 @@
 #include <sodium.h>
 
 #include "base/interrupt.h"
-#include "secret/secret.h"
+#include "secret/packed.h"
 
-enum { FIRST_CAPACITY = 4096 };
+/* Most keyfiles are short. */
+enum { FIRST_CAPACITY = PACKED_MAXIMUM, SECOND_CAPACITY = 4096 };
 
 /* read(2) that goes on after signals, unless one of them asked to stop. *ret_got is 0 at the end of file. */
 static enum error_code read_some(int fd, uint8_t *bytes, size_t room, const char *shown_name, size_t *ret_got,
@@ -25,12 +26,13 @@ static enum error_code read_some(int fd, uint8_t *bytes, size_t room, const char
     }
 }
 
-/* Move what is there into locked memory twice as large, at most maximum bytes. */
+/* Move what is there into more locked memory, at most maximum bytes. */
 static enum error_code grow(struct secret **secret, size_t maximum, struct error *reterr)
 {
     size_t used = (*secret)->length;
     struct secret *larger;
-    enum error_code code = secret_new(used > maximum / 2 ? maximum : used * 2, &larger, reterr);
+    const size_t wanted = used < SECOND_CAPACITY ? SECOND_CAPACITY : used * 2;
+    enum error_code code = secret_new(wanted < maximum ? wanted : maximum, &larger, reterr);
     if (code)
         return code;
     memcpy(larger->bytes, (*secret)->bytes, used);

@@ -47,6 +47,8 @@ enum error_code secret_new(size_t length, struct secret **ret_secret, struct err
     if (length == 0 || length > SECRET_LENGTH_MAXIMUM)
         return error_set(reterr, ERR_FAILED, 0, "a secret of %zu bytes: only 1 to %zu are possible", length,
                          SECRET_LENGTH_MAXIMUM);
+    if (length <= PACKED_MAXIMUM)
+        return packed_new(length, ret_secret, reterr);
     _cleanup_(secret_freep) struct secret *secret = calloc(1, sizeof(*secret));
     if (!secret)
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
@@ -98,7 +100,7 @@ void secret_free(struct secret *secret)
     if (!secret)
         return;
     if (secret->is_packed) {
-        secret_free_packed(secret);
+        packed_free(secret);
         return;
     }
     sodium_free(secret->bytes); /* wipes, also what secret_shorten cut off; takes NULL */

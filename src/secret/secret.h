@@ -13,7 +13,7 @@
 struct secret {
     uint8_t *bytes; /* owned */
     size_t length;
-    bool is_packed;
+    bool is_packed; /* packed.h */
 };
 
 /* Once per program, before anything else of this room or crypto/: sodium_init, no core dumps (PR_SET_DUMPABLE
@@ -22,12 +22,6 @@ must_check enum error_code secret_start(struct error *reterr);
 
 /* Zeroed memory for length bytes (1 to 1 MiB). Free with secret_free. */
 must_check enum error_code secret_new(size_t length, struct secret **ret_secret, struct error *reterr);
-
-/* The same for the short ones of a server that has many at a time: up to SECRET_PACKED_MAXIMUM bytes, side by
- * side in pages that are locked, kept out of dumps and guarded as a whole, and kept for the next one when it
- * is freed. Writing past the end of one is noticed when it is freed, and ends the process. */
-#define SECRET_PACKED_MAXIMUM 112
-must_check enum error_code secret_new_packed(size_t length, struct secret **ret_secret, struct error *reterr);
 
 /* length random bytes. */
 must_check enum error_code secret_new_random(size_t length, struct secret **ret_secret, struct error *reterr);

@@ -47,7 +47,7 @@ void player_of(uint64_t number, struct player *ret_player)
 enum error_code player_identity(const struct player *player, struct secret **ret_identity,
                                 struct error *reterr)
 {
-    enum error_code code = secret_new_packed(HPKE_KEY_SIZE, ret_identity, reterr);
+    enum error_code code = secret_new(HPKE_KEY_SIZE, ret_identity, reterr);
     if (!code)
         draw(player->number, "identity", (*ret_identity)->bytes, HPKE_KEY_SIZE);
     return code;

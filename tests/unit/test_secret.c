@@ -69,7 +69,7 @@ static int try_without_lockable_memory(void)
         return 11;
     struct secret *secret = NULL;
     struct error error = ERROR_NONE;
-    if (secret_new(32, &secret, &error) != ERR_NO_MEMORY || secret)
+    if (secret_new(4096, &secret, &error) != ERR_NO_MEMORY || secret)
         return 12;
     if (!strstr(error.message, "lock") || !strstr(error.remedy, "LimitMEMLOCK="))
         return 13;
@@ -91,7 +91,7 @@ static void a_secret_that_cannot_be_locked_is_refused_with_a_remedy(void **state
     assert_int_equal(WEXITSTATUS(status), 0);
 }
 
-/* Reading one byte behind a secret ends the process. */
+/* Reading one byte behind a long secret ends the process; short ones are in test_packed.c. */
 static void behind_a_secret_is_a_guard_page(void **state)
 {
     (void)state;
@@ -100,9 +100,9 @@ static void behind_a_secret_is_a_guard_page(void **state)
     if (child == 0) {
         signal(SIGSEGV, SIG_DFL); /* also where a sanitizer has its own */
         struct secret *secret = NULL;
-        if (secret_new(32, &secret, NULL) != OK)
+        if (secret_new(4096, &secret, NULL) != OK)
             _exit(10);
-        _exit(*(volatile uint8_t *)(secret->bytes + 32) ? 11 : 12);
+        _exit(*(volatile uint8_t *)(secret->bytes + 4096) ? 11 : 12);
     }
     int status;
     assert_int_equal(waitpid(child, &status, 0), child);
