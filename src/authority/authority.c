@@ -198,7 +198,7 @@ enum error_code authority_message(struct authority *authority, const void *bytes
     job->answer_context = context;
     snprintf(job->peer, sizeof(job->peer), "%s", peer);
     atomic_fetch_add(&clerk->messages, 1);
-    workers_put(clerk->workers, job);
+    workers_open(clerk->workers, job);
     return OK;
 }
 

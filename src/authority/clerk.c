@@ -13,8 +13,9 @@
 
 enum { CLOCK_BACK_S = 60, NS_PER_S = 1000000000 };
 
-/* Batches begin so far apart, unless many jobs wait: a commit costs as much for one job as for twenty. */
-enum { BATCH_APART_NS = 10000000, BATCH_FULL = 64 };
+/* Batches begin so far apart, unless many jobs wait: a commit costs as much for one job as for twenty. Nobody
+ * waits for heartbeats. */
+enum { BATCH_APART_NS = 10000000, HEARTBEATS_APART_NS = 40000000, BATCH_FULL = 64 };
 #define DESTROY_AGAIN_NS (10 * (int64_t)NS_PER_S)
 
 void clerk_wake(struct clerk *clerk, const uint8_t host[MESSAGE_HOST_ID_SIZE])
@@ -287,7 +288,7 @@ static void give_nonce_and_checkpoint(struct clerk *clerk, struct job *job)
     job->checkpoint = clerk->checkpoint ? strdup(clerk->checkpoint) : NULL;
 }
 
-static void deliver_one(struct clerk *clerk, struct job *job)
+static void deliver_one(struct clerk *clerk, struct job *job, struct batch *answers)
 {
     if (job->kind == JOB_OPERATION) {
         job_finish_operation(job);
@@ -297,7 +298,7 @@ static void deliver_one(struct clerk *clerk, struct job *job)
         clerk->waiting_count++;
     } else {
         give_nonce_and_checkpoint(clerk, job);
-        workers_put(clerk->workers, job);
+        add(answers, job);
     }
 }
 
@@ -306,6 +307,7 @@ static void deliver(struct clerk *clerk, struct batch *batch, enum error_code fa
                     const struct error *error)
 {
     struct job *job = batch->first;
+    struct batch answers = {.end = &answers.first};
     *batch = (struct batch){.end = &batch->first};
     while (job) {
         struct job *next = job->next;
@@ -316,9 +318,10 @@ static void deliver(struct clerk *clerk, struct batch *batch, enum error_code fa
         if (job->outcome == JOB_ERASES)
             add(batch, job);
         else
-            deliver_one(clerk, job);
+            deliver_one(clerk, job, &answers);
         job = next;
     }
+    workers_answer(clerk->workers, answers.first);
 }
 
 /* Whoever asked for an erase is told how far it is. What failed is not tried with every batch: a medium that
@@ -376,15 +379,16 @@ static struct timespec until(const struct clerk *clerk)
 /* Under the mutex. Whoever comes when nothing happened for a while is served at once. */
 static void wait_for_jobs(struct clerk *clerk, int64_t begun_ns)
 {
-    const int64_t apart_ns = begun_ns + BATCH_APART_NS;
-    const struct timespec deadline = until(clerk),
-                          apart = {.tv_sec = apart_ns / NS_PER_S, .tv_nsec = apart_ns % NS_PER_S};
+    const struct timespec deadline = until(clerk);
     int result = 0;
     while (!clerk->queue && !clerk->is_stopping && result == 0)
         result = pthread_cond_timedwait(&clerk->wake, &clerk->mutex, &deadline);
     result = 0;
-    while (clerk->queue && clerk->queued < BATCH_FULL && !clerk->is_stopping && result == 0)
+    while (clerk->queue && clerk->queued < BATCH_FULL && !clerk->is_stopping && result == 0) {
+        const int64_t apart_ns = begun_ns + (clerk->is_urgent ? BATCH_APART_NS : HEARTBEATS_APART_NS);
+        const struct timespec apart = {.tv_sec = apart_ns / NS_PER_S, .tv_nsec = apart_ns % NS_PER_S};
         result = pthread_cond_timedwait(&clerk->wake, &clerk->mutex, &apart);
+    }
 }
 
 static void *run(void *context)
@@ -399,6 +403,7 @@ static void *run(void *context)
         struct job *jobs = TAKE(clerk->queue);
         clerk->queue_end = &clerk->queue;
         clerk->queued = 0;
+        clerk->is_urgent = false;
         pthread_mutex_unlock(&clerk->mutex);
         begun_ns = clock_monotonic_ns();
         run_batch(clerk, jobs);
@@ -415,8 +420,10 @@ void clerk_put(struct clerk *clerk, struct job *job)
     *clerk->queue_end = job;
     clerk->queue_end = &job->next;
     clerk->queued++;
-    if (clerk->queued == 1 || clerk->queued == BATCH_FULL) /* in between it waits for more */
-        pthread_cond_signal(&clerk->wake);
+    const bool was_urgent = clerk->is_urgent;
+    clerk->is_urgent |= job->kind != JOB_MESSAGE || job->type != MESSAGE_HEARTBEAT;
+    if (clerk->queued == 1 || clerk->queued == BATCH_FULL || clerk->is_urgent != was_urgent)
+        pthread_cond_signal(&clerk->wake); /* in between it waits for more */
     pthread_mutex_unlock(&clerk->mutex);
 }
 

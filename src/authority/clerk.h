@@ -69,6 +69,7 @@ struct clerk {
     pthread_cond_t wake;
     struct job *queue, **queue_end;
     size_t queued;
+    bool is_urgent; /* one of them: somebody waits for it */
     bool is_stopping;
 };
 

@@ -79,9 +79,9 @@ enum error_code host_update(struct clerk *clerk, const struct host *host, struct
     const struct policy_lineage *lineage = &host->lineage;
     return sql_run(
         clerk->sql, reterr,
-        "UPDATE hosts SET confirmed = ?, held = ?, erased = ?, lineage_current = ?, lineage_offered = ?, "
+        "UPDATE hosts SET confirmed = ?, held = ?, lineage_current = ?, lineage_offered = ?, "
         "restore_accepted = ?, live_boot = ?, last_seen = coalesce(nullif(?, 0), last_seen) WHERE id = ?",
-        "iiibbibib", (int64_t)host->is_confirmed, (int64_t)host->held, (int64_t)host->is_erased,
+        "iibbibib", (int64_t)host->is_confirmed, (int64_t)host->held,
         lineage->has_current ? lineage->current : NULL, (size_t)POLICY_TOKEN_SIZE,
         lineage->has_offered ? lineage->offered : NULL, (size_t)POLICY_TOKEN_SIZE,
         (int64_t)host->restore_accepted, host->has_live_boot ? host->live_boot : NULL,

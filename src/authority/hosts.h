@@ -35,8 +35,8 @@ must_check enum error_code host_find_by_identity(struct clerk *clerk, const uint
 /* A new one, not confirmed. */
 must_check enum error_code host_insert(struct clerk *clerk, const struct host *host, struct error *reterr);
 
-/* Write back what can change: confirmed, held, erased, lineage, restore_accepted, live boot; and when it was
- * last heard of. */
+/* Write back what its messages and people can change: confirmed, held, lineage, restore_accepted, live boot;
+ * and when it was last heard of. */
 must_check enum error_code host_update(struct clerk *clerk, const struct host *host, struct error *reterr);
 
 /* As policy sees it. */

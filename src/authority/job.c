@@ -92,21 +92,29 @@ static enum error_code format_error(const struct job *job, struct buffer *text, 
     return code ? code : json_format(error, text, reterr);
 }
 
+static enum error_code append(struct buffer *text, const char *before, const char *hex, struct error *reterr)
+{
+    enum error_code code = buffer_append(text, before, strlen(before), reterr);
+    return code ? code : buffer_append(text, hex, strlen(hex), reterr);
+}
+
 /* The answer: docs/protocol.md, "all answers". An error may bring a result of its own (erased). What is
  * hexadecimal goes as it is: most of it is the checkpoint. */
 static enum error_code format(const struct job *job, struct buffer *text, struct error *reterr)
 {
     char id[2 * MESSAGE_ID_SIZE + 1];
     text_format_hex(id, job->id, sizeof(job->id));
-    enum error_code code = buffer_printf(text, reterr, "{\"id\":\"%s\"", id);
+    enum error_code code = append(text, "{\"id\":\"", id, reterr);
     if (!code && job->has_nonce)
-        code = buffer_printf(text, reterr, ",\"nonce\":\"%s\"", job->nonce);
+        code = append(text, "\",\"nonce\":\"", job->nonce, reterr);
     if (!code)
-        code = buffer_printf(text, reterr, ",\"checkpoint\":{\"signed\":\"%s\"}", job->checkpoint);
+        code = append(text, "\",\"checkpoint\":{\"signed\":\"", job->checkpoint, reterr);
+    if (!code)
+        code = append(text, "\"}", "", reterr);
     if (!code && job->error.code) {
         code = format_error(job, text, reterr);
     } else if (!code) {
-        code = buffer_printf(text, reterr, ",\"result\":");
+        code = append(text, ",\"result\":", "", reterr);
         if (!code)
             code = json_format(job->result, text, reterr);
     }

@@ -130,11 +130,12 @@ static enum error_code move_lineage(struct clerk *clerk, struct job *job, struct
         memcpy(known->stale_boot, boot, POLICY_TOKEN_SIZE);
         code = record_append(clerk, "stale-heartbeat", record_of_host(host->id), reterr);
     }
-    randombytes_buf(token, sizeof(token));
+    const bool gets_nothing = is_stale && !*ret_changed;
+    if (gets_nothing)
+        randombytes_buf(token, sizeof(token));
     return code ? code
-                : json_set_hex(job->result, "lineage",
-                               is_stale && !*ret_changed ? token : host->lineage.offered, sizeof(token),
-                               reterr);
+                : json_set_hex(job->result, "lineage", gets_nothing ? token : host->lineage.offered,
+                               sizeof(token), reterr);
 }
 
 /* Its facts as it runs: what a later boot's are compared with. */

@@ -7,6 +7,11 @@
 
 enum { WORKERS_MAXIMUM = 64 };
 
+/* A worker that ran out of jobs waits this long before it sleeps, and is not woken for the few that come in
+ * the meantime: to wake a thread for each costs as much as half of what it does. Whoever comes when nothing
+ * happened for a while is served at once. */
+enum { LINGER_NS = 2000000, LINGER_MOST = 8 };
+
 static const char AWAITING_ROOT[] = "the authority was restored and waits for its descriptor: try again";
 
 struct workers {
@@ -18,6 +23,7 @@ struct workers {
     struct job *opening, **opening_end;     /* queues: what is to be opened, */
     struct job *answering, **answering_end; /* and what is to be answered, which goes first */
     size_t waiting;
+    bool lingers; /* one of the threads */
     bool is_stopping;
     pthread_t threads[WORKERS_MAXIMUM];
     unsigned count;
@@ -101,33 +107,66 @@ static struct job *take_next(struct workers *workers)
     return job;
 }
 
+/* Under the mutex: until there is something to do. */
+static void rest(struct workers *workers, bool has_worked)
+{
+    if (!has_worked || workers->lingers) {
+        pthread_cond_wait(&workers->wake, &workers->mutex);
+        return;
+    }
+    const int64_t until_ns = clock_monotonic_ns() + LINGER_NS;
+    const struct timespec until = {.tv_sec = until_ns / CLOCK_NS_PER_S, .tv_nsec = until_ns % CLOCK_NS_PER_S};
+    workers->lingers = true;
+    pthread_cond_clockwait(&workers->wake, &workers->mutex, CLOCK_MONOTONIC, &until);
+    workers->lingers = false;
+}
+
 static void *run(void *context)
 {
     struct workers *workers = context;
+    bool has_worked = false;
     pthread_mutex_lock(&workers->mutex);
     while (workers->waiting > 0 || !workers->is_stopping) {
         if (workers->waiting == 0) {
-            pthread_cond_wait(&workers->wake, &workers->mutex);
+            rest(workers, has_worked);
+            has_worked = false;
             continue;
         }
         struct job *job = take_next(workers);
         pthread_mutex_unlock(&workers->mutex);
         work(workers, job);
+        has_worked = true;
         pthread_mutex_lock(&workers->mutex);
     }
     pthread_mutex_unlock(&workers->mutex);
     return NULL;
 }
 
-void workers_put(struct workers *workers, struct job *job)
+void workers_open(struct workers *workers, struct job *job)
 {
     job->next = NULL;
     pthread_mutex_lock(&workers->mutex);
-    struct job ***end = job->is_opened ? &workers->answering_end : &workers->opening_end;
-    **end = job;
-    *end = &job->next;
+    *workers->opening_end = job;
+    workers->opening_end = &job->next;
     workers->waiting++;
-    pthread_cond_signal(&workers->wake);
+    if (!workers->lingers || workers->waiting >= LINGER_MOST)
+        pthread_cond_signal(&workers->wake);
+    pthread_mutex_unlock(&workers->mutex);
+}
+
+void workers_answer(struct workers *workers, struct job *jobs)
+{
+    size_t count = 0;
+    if (!jobs)
+        return;
+    pthread_mutex_lock(&workers->mutex);
+    for (*workers->answering_end = jobs; *workers->answering_end; count++)
+        workers->answering_end = &(*workers->answering_end)->next;
+    workers->waiting += count;
+    if (count < LINGER_MOST)
+        pthread_cond_signal(&workers->wake);
+    else
+        pthread_cond_broadcast(&workers->wake);
     pthread_mutex_unlock(&workers->mutex);
 }
 

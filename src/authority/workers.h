@@ -12,8 +12,11 @@ struct workers;
 must_check enum error_code workers_start(struct clerk *clerk, unsigned count, struct workers **ret_workers,
                                          struct error *reterr);
 
-/* Take over a job: one that is not opened is opened and handed to the clerk, others are answered. */
-void workers_put(struct workers *workers, struct job *job);
+/* Take over a job: it is opened and handed to the clerk. */
+void workers_open(struct workers *workers, struct job *job);
+
+/* Take over a list of jobs that are to be answered. */
+void workers_answer(struct workers *workers, struct job *jobs);
 
 /* How many jobs wait for a worker. */
 size_t workers_waiting(struct workers *workers);

@@ -43,16 +43,16 @@ void hpke_context_free(struct hpke_context *context)
     free(context);
 }
 
-/* LabeledExtract (§4). */
+/* LabeledExtract (§4), to be expanded. */
 static bool labeled_extract(struct hkdf_piece suite, const uint8_t *salt, size_t salt_length,
-                            const char *label, struct hkdf_piece key, uint8_t ret[HKDF_HASH_SIZE])
+                            const char *label, struct hkdf_piece key, struct hkdf_key *ret_key)
 {
     const struct hkdf_piece pieces[] = {{"HPKE-v1", 7}, suite, {label, strlen(label)}, key};
-    return hkdf_extract(salt, salt_length, pieces, 4, ret);
+    return hkdf_key_extract(salt, salt_length, pieces, 4, ret_key);
 }
 
 /* LabeledExpand (§4). */
-static bool labeled_expand(struct hkdf_piece suite, const uint8_t key[HKDF_HASH_SIZE], const char *label,
+static bool labeled_expand(struct hkdf_piece suite, const struct hkdf_key *key, const char *label,
                            struct hkdf_piece info, uint8_t *out, size_t length)
 {
     const uint8_t length_bytes[2] = {(uint8_t)(length >> 8), (uint8_t)length};
@@ -65,30 +65,33 @@ static bool labeled_expand(struct hkdf_piece suite, const uint8_t key[HKDF_HASH_
 static bool shared_secret(const uint8_t *dh, size_t dh_length, const uint8_t *kem_context,
                           size_t kem_context_length, uint8_t ret[HKDF_HASH_SIZE])
 {
-    uint8_t extracted[HKDF_HASH_SIZE];
-    bool done =
-        labeled_extract(KEM_SUITE, NULL, 0, "eae_prk", (struct hkdf_piece){dh, dh_length}, extracted) &&
-        labeled_expand(KEM_SUITE, extracted, "shared_secret",
-                       (struct hkdf_piece){kem_context, kem_context_length}, ret, HKDF_HASH_SIZE);
-    sodium_memzero(extracted, sizeof(extracted));
-    return done;
+    _cleanup_(hkdf_key_wipe) struct hkdf_key extracted;
+    return labeled_extract(KEM_SUITE, NULL, 0, "eae_prk", (struct hkdf_piece){dh, dh_length}, &extracted) &&
+           labeled_expand(KEM_SUITE, &extracted, "shared_secret",
+                          (struct hkdf_piece){kem_context, kem_context_length}, ret, HKDF_HASH_SIZE);
 }
+
+/* psk_id_hash of §5.1: LabeledExtract("", "psk_id_hash", "") of this suite, the same for every message. */
+static const uint8_t PSK_ID_HASH[HKDF_HASH_SIZE] = {
+    0x43, 0x1d, 0xf6, 0xcd, 0x95, 0xe1, 0x1f, 0xf4, 0x9d, 0x70, 0x13, 0x56, 0x3b, 0xaf, 0x7f, 0x11,
+    0x58, 0x8c, 0x75, 0xa6, 0x61, 0x1e, 0xe2, 0xa4, 0x40, 0x4a, 0x49, 0x30, 0x6a, 0xe4, 0xcf, 0xc5,
+};
 
 /* KeySchedule (§5.1) without a PSK. */
 static bool key_schedule(uint8_t mode, const uint8_t shared[HKDF_HASH_SIZE], struct hkdf_piece info,
                          struct keys *keys)
 {
+    _cleanup_(hkdf_key_wipe) struct hkdf_key secret;
     const struct hkdf_piece none = {NULL, 0};
-    uint8_t context[1 + 2 * HKDF_HASH_SIZE] = {mode}, secret[HKDF_HASH_SIZE];
+    const struct hkdf_piece infos[] = {{"HPKE-v1", 7}, SUITE, {"info_hash", 9}, info};
+    uint8_t context[1 + 2 * HKDF_HASH_SIZE] = {mode};
     const struct hkdf_piece piece = {context, sizeof(context)};
-    bool done = labeled_extract(SUITE, NULL, 0, "psk_id_hash", none, context + 1) &&
-                labeled_extract(SUITE, NULL, 0, "info_hash", info, context + 1 + HKDF_HASH_SIZE) &&
-                labeled_extract(SUITE, shared, HKDF_HASH_SIZE, "secret", none, secret) &&
-                labeled_expand(SUITE, secret, "key", piece, keys->key, sizeof(keys->key)) &&
-                labeled_expand(SUITE, secret, "base_nonce", piece, keys->base_nonce, NONCE_SIZE) &&
-                labeled_expand(SUITE, secret, "exp", piece, keys->exporter, sizeof(keys->exporter));
-    sodium_memzero(secret, sizeof(secret));
-    return done;
+    memcpy(context + 1, PSK_ID_HASH, HKDF_HASH_SIZE);
+    return hkdf_extract(NULL, 0, infos, 4, context + 1 + HKDF_HASH_SIZE) &&
+           labeled_extract(SUITE, shared, HKDF_HASH_SIZE, "secret", none, &secret) &&
+           labeled_expand(SUITE, &secret, "key", piece, keys->key, sizeof(keys->key)) &&
+           labeled_expand(SUITE, &secret, "base_nonce", piece, keys->base_nonce, NONCE_SIZE) &&
+           labeled_expand(SUITE, &secret, "exp", piece, keys->exporter, sizeof(keys->exporter));
 }
 
 enum error_code hpke_public_key(const struct secret *private_key, uint8_t ret_public[HPKE_KEY_SIZE],
@@ -300,7 +303,11 @@ enum error_code hpke_export(const struct hpke_context *context, const void *expo
     const struct hkdf_piece piece = {exporter_context, exporter_context_length};
     if (length == 0 || length > HKDF_LENGTH_MAXIMUM)
         return error_set(reterr, ERR_FAILED, 0, "HPKE exports 1 to %d bytes", HKDF_LENGTH_MAXIMUM);
-    return labeled_expand(SUITE, keys_of(context)->exporter, "sec", piece, out, length) ? OK : failed(reterr);
+    _cleanup_(hkdf_key_wipe) struct hkdf_key exporter;
+    return hkdf_key_init(&exporter, keys_of(context)->exporter) &&
+                   labeled_expand(SUITE, &exporter, "sec", piece, out, length)
+               ? OK
+               : failed(reterr);
 }
 
 /* The AEAD key and nonce of an answer: steps 1 to 5 of RFC 9458 §4.4. */
@@ -318,19 +325,19 @@ static enum error_code response_keys_derive(const struct hpke_context *context, 
                                             const uint8_t response_nonce[HPKE_RESPONSE_NONCE_SIZE],
                                             struct response_keys *ret_keys, struct error *reterr)
 {
-    uint8_t secret[HPKE_RESPONSE_NONCE_SIZE], extracted[HKDF_HASH_SIZE];
+    uint8_t secret[HPKE_RESPONSE_NONCE_SIZE];
+    _cleanup_(hkdf_key_wipe) struct hkdf_key extracted;
     uint8_t salt[HPKE_ENCAPSULATED_SIZE + HPKE_RESPONSE_NONCE_SIZE];
     memcpy(salt, context->encapsulated, HPKE_ENCAPSULATED_SIZE);
     memcpy(salt + HPKE_ENCAPSULATED_SIZE, response_nonce, HPKE_RESPONSE_NONCE_SIZE);
     const struct hkdf_piece secret_piece = {secret, sizeof(secret)}, key_label = {"key", 3},
                             nonce_label = {"nonce", 5};
     enum error_code code = hpke_export(context, label, strlen(label), secret, sizeof(secret), reterr);
-    if (!code && (!hkdf_extract(salt, sizeof(salt), &secret_piece, 1, extracted) ||
-                  !hkdf_expand(extracted, &key_label, 1, ret_keys->key, sizeof(ret_keys->key)) ||
-                  !hkdf_expand(extracted, &nonce_label, 1, ret_keys->nonce, sizeof(ret_keys->nonce))))
+    if (!code && (!hkdf_key_extract(salt, sizeof(salt), &secret_piece, 1, &extracted) ||
+                  !hkdf_expand(&extracted, &key_label, 1, ret_keys->key, sizeof(ret_keys->key)) ||
+                  !hkdf_expand(&extracted, &nonce_label, 1, ret_keys->nonce, sizeof(ret_keys->nonce))))
         code = failed(reterr);
     sodium_memzero(secret, sizeof(secret));
-    sodium_memzero(extracted, sizeof(extracted));
     return code;
 }
 

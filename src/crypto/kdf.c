@@ -27,10 +27,9 @@ enum error_code kdf_hkdf_sha256(const struct secret *key, const void *salt, size
     if (code)
         return code;
     const struct hkdf_piece key_piece = {key->bytes, key->length}, info_piece = {info, strlen(info)};
-    uint8_t extracted[HKDF_HASH_SIZE];
-    bool done = hkdf_extract(salt, salt_length, &key_piece, 1, extracted) &&
-                hkdf_expand(extracted, &info_piece, 1, derived->bytes, length);
-    sodium_memzero(extracted, sizeof(extracted));
+    _cleanup_(hkdf_key_wipe) struct hkdf_key extracted;
+    bool done = hkdf_key_extract(salt, salt_length, &key_piece, 1, &extracted) &&
+                hkdf_expand(&extracted, &info_piece, 1, derived->bytes, length);
     if (!done)
         return error_set(reterr, ERR_FAILED, 0, "cannot derive a key");
     *ret_secret = TAKE(derived);

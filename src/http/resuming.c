@@ -1,6 +1,6 @@
 #include "http/resuming.h"
 
-enum { FEW_HELD = 256, BATCHES = 16 };
+enum { BATCH_LEAST = 16, BATCHES = 16 };
 
 static void give_back(struct request *first)
 {
@@ -17,7 +17,15 @@ static struct request *take_all(struct resuming *resuming)
     struct request *first = resuming->first;
     resuming->first = NULL;
     resuming->count = 0;
+    resuming->given_back_ns = clock_monotonic_ns();
     return first;
+}
+
+static bool is_due(const struct resuming *resuming, unsigned held)
+{
+    const unsigned batch = held / BATCHES > BATCH_LEAST ? held / BATCHES : BATCH_LEAST;
+    return resuming->ends || resuming->count > batch ||
+           clock_monotonic_ns() >= resuming->given_back_ns + RESUMING_WAIT_MS * INT64_C(1000000);
 }
 
 void resuming_put(struct resuming *resuming, struct request *request)
@@ -28,7 +36,7 @@ void resuming_put(struct resuming *resuming, struct request *request)
     request->next_answered = resuming->first;
     resuming->first = request;
     resuming->count++;
-    if (resuming->ends || held < FEW_HELD || resuming->count > held / BATCHES)
+    if (is_due(resuming, held))
         ready = take_all(resuming);
     else if (resuming->count == 1)
         pthread_cond_signal(&resuming->wake);

@@ -1,7 +1,7 @@
 /*
- * Giving connections back to the server once they have their answer. libmicrohttpd walks through all that are
- * held each time it is told of one, so where many are held they are given back many at a time: after
- * RESUMING_WAIT_MS, or when they are a good part of those held. Where few are, at once.
+ * Giving connections back to the server once they have their answer. libmicrohttpd is woken and walks through
+ * all that are held each time it is told of one. So the first is given back at once, and those that follow
+ * closely are given back together: RESUMING_WAIT_MS later, or when they are a good part of those held.
  */
 #pragma once
 #include "http/request.h"
@@ -14,7 +14,8 @@ struct resuming {
     pthread_cond_t wake;
     struct request *first; /* under mutex, with count; linked by next_answered */
     unsigned count;
-    pthread_t thread; /* gives back what waited for long enough */
+    int64_t given_back_ns; /* when that was done last, by the monotonic clock */
+    pthread_t thread;      /* gives back what waited for long enough */
     bool runs, ends;
 };
 
