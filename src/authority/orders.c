@@ -1,7 +1,5 @@
 #include "authority/orders.h"
 
-#include <sodium.h>
-
 #include "authority/record.h"
 
 enum { GIVEN_MAXIMUM = 32, SHOWN_MAXIMUM = 64 };
@@ -46,7 +44,7 @@ enum error_code order_insert(struct clerk *clerk, const struct host *host, enum 
 {
     _cleanup_(buffer_done) struct buffer text = {0}, wire = {0};
     struct order order = {.action = action, .at_unix_s = clerk->now_unix_s};
-    randombytes_buf(order.id, sizeof(order.id));
+    clerk_draw_id(clerk, order.id);
     memcpy(order.host, host->id, sizeof(order.host));
     enum error_code code = next_sequence(clerk, host, &order.sequence, reterr);
     if (!code)

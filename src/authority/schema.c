@@ -46,8 +46,10 @@ static const char tables[] =
     ") STRICT, WITHOUT ROWID;"
     "CREATE INDEX hosts_group ON hosts(group_id, erased);"
 
+    /* In the order of hosts, whose ids begin with their time (clerk_draw_id): what is done to a whole group
+     * touches pages side by side. So are orders. */
     "CREATE TABLE keyslots("
-    "  id BLOB PRIMARY KEY,"
+    "  id BLOB NOT NULL UNIQUE,"
     "  host BLOB NOT NULL REFERENCES hosts(id),"
     "  vault BLOB NOT NULL,"
     "  vault_name TEXT NOT NULL,"
@@ -55,9 +57,9 @@ static const char tables[] =
     "  bound BLOB NOT NULL,"                 /* the blinded elements it was bound with, 64 bytes */
     "  bucket INTEGER,"                      /* that holds the scalar; null once erased */
     "  erase INTEGER REFERENCES erases(id)," /* being erased, or erased: it opens no more */
-    "  erased_at INTEGER"
+    "  erased_at INTEGER,"
+    "  PRIMARY KEY(host, vault, id)"
     ") STRICT, WITHOUT ROWID;"
-    "CREATE INDEX keyslots_host ON keyslots(host, vault);"
     "CREATE INDEX keyslots_erasing ON keyslots(bucket) WHERE erase IS NOT NULL AND bucket IS NOT NULL;"
 
     /* Scalars that are destroyed together. The bucket stays where it is, with those of its scalars that are
@@ -103,7 +105,7 @@ static const char tables[] =
     "CREATE INDEX erased_vaults_open ON erased_vaults(erase) WHERE signed IS NULL;"
 
     "CREATE TABLE orders("
-    "  id BLOB PRIMARY KEY,"
+    "  id BLOB NOT NULL UNIQUE,"
     "  host BLOB NOT NULL REFERENCES hosts(id),"
     "  sequence INTEGER NOT NULL,"
     "  action INTEGER NOT NULL," /* enum order_action */
@@ -115,9 +117,9 @@ static const char tables[] =
     "  outcome TEXT,"     /* as the host says last */
     "  report TEXT,"      /* with it, JSON */
     "  reported_at INTEGER,"
-    "  is_done INTEGER NOT NULL DEFAULT 0"
+    "  is_done INTEGER NOT NULL DEFAULT 0,"
+    "  PRIMARY KEY(host, sequence)"
     ") STRICT, WITHOUT ROWID;"
-    "CREATE UNIQUE INDEX orders_host ON orders(host, sequence);"
     "CREATE INDEX orders_open ON orders(host) WHERE is_done = 0;"
 
     /* What else opens a host's vaults, as it reports. A row is never deleted: copies of a disk keep what was.

@@ -130,20 +130,20 @@ static enum error_code prepare(struct sql *sql, const char *text, sqlite3_stmt *
     return OK;
 }
 
-/* The values last until the statement is reset: the callers of sql_run and sql_select keep them that long. */
-static int bind_all(sqlite3_stmt *statement, const char *types, va_list arguments)
+/* kept: SQLITE_STATIC where the values last until the bindings are cleared, else SQLITE_TRANSIENT. */
+static int bind_all(sqlite3_stmt *statement, const char *types, sqlite3_destructor_type kept,
+                    va_list arguments)
 {
     int result = SQLITE_OK;
     for (int at = 0; result == SQLITE_OK && types[at]; at++) {
         if (types[at] == 'i') {
             result = sqlite3_bind_int64(statement, at + 1, va_arg(arguments, int64_t));
         } else if (types[at] == 't') {
-            result =
-                sqlite3_bind_text(statement, at + 1, va_arg(arguments, const char *), -1, SQLITE_TRANSIENT);
+            result = sqlite3_bind_text(statement, at + 1, va_arg(arguments, const char *), -1, kept);
         } else if (types[at] == 'b') {
             const void *bytes = va_arg(arguments, const void *);
             size_t length = va_arg(arguments, size_t);
-            result = sqlite3_bind_blob64(statement, at + 1, bytes, length, SQLITE_TRANSIENT);
+            result = sqlite3_bind_blob64(statement, at + 1, bytes, length, kept);
         } else {
             result = sqlite3_bind_null(statement, at + 1);
         }
@@ -159,7 +159,7 @@ enum error_code sql_run(struct sql *sql, struct error *reterr, const char *text,
         return code;
     va_list arguments;
     va_start(arguments, types);
-    int result = bind_all(statement, types, arguments);
+    int result = bind_all(statement, types, SQLITE_STATIC, arguments);
     va_end(arguments);
     if (result == SQLITE_OK)
         result = sqlite3_step(statement);
@@ -194,7 +194,7 @@ enum error_code sql_select(struct sql *sql, struct sql_rows *ret_rows, struct er
         return code;
     va_list arguments;
     va_start(arguments, types);
-    int result = bind_all(statement, types, arguments);
+    int result = bind_all(statement, types, SQLITE_TRANSIENT, arguments);
     va_end(arguments);
     if (result != SQLITE_OK)
         return failed(sql, text, reterr);
