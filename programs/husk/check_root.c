@@ -27,7 +27,7 @@ enum error_code check_root(struct run *run, struct error *reterr)
     if (!code)
         code = convert_root_look(run->at, &root, &findings, reterr);
     if (!code)
-        code = convert_root_check(run->at, &findings, reterr);
+        code = convert_root_check(run->at, CONVERT_SWAP_LEAVE, &findings, reterr);
     if (!code && strcmp(run->at, "/") != 0)
         code = convert_plan_new((const char *const *)root.paths, root.count, vault_name, &run->report, &plan,
                                 reterr);

@@ -54,6 +54,9 @@ const struct option_spec husk_options[OPTIONS] = {
                        "unprotect goes back"},
     [OPTION_NO_RECOVERY] = {"no-recovery", NULL, OPTION_ONCE,
                             "with --root: let nothing but authorities open it"},
+    [OPTION_SWAP] = {"swap", "off|encrypt", OPTION_ONCE,
+                     "with --root: change the lines of its /etc/fstab that swap in the clear, instead of "
+                     "refusing"},
     [OPTION_BOOT] = {"boot", NULL, OPTION_ONCE, "rehearse the next boot on the running system"},
     [OPTION_NETWORK] = {"network", NULL, OPTION_ONCE,
                         "set the network up as .husk/network.json tells, and undo that afterwards"},

@@ -81,7 +81,7 @@ static enum error_code go(struct protect *protect, struct error *reterr)
             report_truth(&protect->run->report, "%s is protected already",
                          protect->plan->directories[i].shown_path);
         tell_keys_untried(protect->run, protect->name);
-        return OK;
+        return protect_root_swap(protect, reterr);
     }
     bool is_new = !protect->held.vault;
     code = is_new ? protect_read_keys(protect, reterr) : OK;
@@ -91,6 +91,8 @@ static enum error_code go(struct protect *protect, struct error *reterr)
         authorities_settle(protect->run, protect->plan->filesystem);
     if (!code)
         code = is_new ? protect_make_vault(protect, reterr) : protect_open_vault(protect, reterr);
+    if (!code)
+        code = protect_root_swap(protect, reterr);
     return code ? code : convert(protect, reterr);
 }
 
@@ -171,6 +173,19 @@ static enum error_code abort_it(struct run *run, struct error *reterr)
     return OK;
 }
 
+static enum error_code check_swap(const struct arguments *arguments, struct error *reterr)
+{
+    const char *swap = argument_value(arguments, OPTION_SWAP);
+    if (!swap)
+        return OK;
+    if (!argument_given(arguments, OPTION_ROOT) || argument_given(arguments, OPTION_COMMIT) ||
+        argument_given(arguments, OPTION_ABORT))
+        return error_set(reterr, ERR_USAGE, 0, "--swap goes with --root, without --commit and --abort");
+    if (strcmp(swap, "off") != 0 && strcmp(swap, "encrypt") != 0)
+        return error_set(reterr, ERR_USAGE, 0, "--swap is either off or encrypt");
+    return OK;
+}
+
 static enum error_code check_arguments(const struct run *run, struct error *reterr)
 {
     const struct arguments *arguments = &run->arguments;
@@ -190,7 +205,8 @@ static enum error_code check_arguments(const struct run *run, struct error *rete
         error_set(reterr, ERR_USAGE, 0, "husk protect needs PATH...");
         return error_remedy(reterr, "see husk help protect");
     }
-    return vault_check_name(protect_vault_name(run), reterr);
+    enum error_code code = check_swap(arguments, reterr);
+    return code ? code : vault_check_name(protect_vault_name(run), reterr);
 }
 
 static enum error_code act(struct run *run, struct error *reterr)
@@ -258,6 +274,7 @@ const struct verb verb_protect = {
             {OPTION_ENABLE_FEATURE, ROLE_OPTIONAL, NULL},
             {OPTION_SKIP_FREE_SPACE, ROLE_OPTIONAL, NULL},
             {OPTION_NO_RECOVERY, ROLE_OPTIONAL, NULL},
+            {OPTION_SWAP, ROLE_OPTIONAL, NULL},
             {OPTION_COMMIT, ROLE_OPTIONAL, NULL},
             {OPTION_ABORT, ROLE_OPTIONAL, "go back, as long as nothing was exchanged; takes no PATH"},
             {.id = OPTION_END}},

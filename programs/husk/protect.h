@@ -19,7 +19,8 @@ struct protect {
     const char *name;
     bool is_root;             /* --root: what --at means, else the operands */
     struct convert_root root; /* its directories */
-    struct held_vault held;   /* vault NULL until it is found or made */
+    enum convert_root_swap swap;
+    struct held_vault held; /* vault NULL until it is found or made */
     struct convert_plan *plan;
     struct new_keys keys; /* of a new vault */
     bool lacks_feature;   /* and it may be set */
@@ -45,6 +46,8 @@ const char *const *protect_paths(const struct protect *protect, size_t *ret_coun
 must_check enum error_code protect_root_look(struct protect *protect, struct error *reterr);
 /* --root: what makes a new vault's keys ones that a boot can use. protect_root.c */
 must_check enum error_code protect_root_check_keys(struct protect *protect, struct error *reterr);
+/* --root --swap: does what the check said of the host's swap. protect_root.c */
+must_check enum error_code protect_root_swap(struct protect *protect, struct error *reterr);
 /* --root --commit. protect_root.c */
 must_check enum error_code protect_root_commit(struct run *run, const char *name,
                                                const struct convert_options *options, struct error *reterr);

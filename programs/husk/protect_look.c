@@ -45,7 +45,7 @@ static enum error_code make_plan(struct protect *protect, struct error *reterr)
     enum error_code code =
         convert_plan_new(paths, count, protect->name, &protect->run->report, &protect->plan, reterr);
     if (!code && protect->is_root)
-        code = convert_root_check(protect->run->at, &protect->plan->findings, reterr);
+        code = convert_root_check(protect->run->at, protect->swap, &protect->plan->findings, reterr);
     return code;
 }
 

@@ -8,6 +8,9 @@
 enum error_code protect_root_look(struct protect *protect, struct error *reterr)
 {
     struct run *run = protect->run;
+    const char *swap = argument_value(&run->arguments, OPTION_SWAP);
+    if (swap)
+        protect->swap = strcmp(swap, "encrypt") ? CONVERT_SWAP_OFF : CONVERT_SWAP_ENCRYPT;
     if (!strcmp(run->at, "/")) {
         error_set(reterr, ERR_UNSUPPORTED, 0, "the root of the running system cannot be converted yet");
         return error_remedy(reterr, "attach its disk to another machine, mount it there, and name where: "
@@ -48,6 +51,21 @@ enum error_code protect_root_check_keys(struct protect *protect, struct error *r
         return code;
     error_set(reterr, ERR_DENIED, 0, "nothing but an authority would open the root");
     return error_remedy(reterr, "add --recovery-out F, or say that it is meant with --no-recovery");
+}
+
+enum error_code protect_root_swap(struct protect *protect, struct error *reterr)
+{
+    struct run *run = protect->run;
+    bool changed = false;
+    if (protect->swap == CONVERT_SWAP_LEAVE)
+        return OK;
+    enum error_code code = convert_root_swap(run->at, protect->swap, &changed, reterr);
+    run->changed |= changed;
+    if (changed)
+        report_truth(&run->report, "/etc/fstab of the host %s",
+                     protect->swap == CONVERT_SWAP_OFF ? "swaps to nothing in the clear"
+                                                       : "swaps to what gets a key drawn at each boot");
+    return code;
 }
 
 /* Running from the new trees is what shows that they boot. */

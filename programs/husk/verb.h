@@ -29,6 +29,7 @@ enum husk_option {
     OPTION_ROOT,
     OPTION_COMMIT,
     OPTION_NO_RECOVERY,
+    OPTION_SWAP,
     OPTION_BOOT,
     OPTION_NETWORK,
     OPTION_DHCP,

@@ -102,7 +102,7 @@ enum error_code boot_check(const char *at, struct finding_list *findings, struct
         return OK;
     }
     if (!code)
-        code = convert_root_check(at, findings, reterr);
+        code = convert_root_check(at, CONVERT_SWAP_LEAVE, findings, reterr);
     if (!code && checking.has_authority) {
         check_network(&checking);
         check_authorities(&checking);

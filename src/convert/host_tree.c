@@ -52,16 +52,28 @@ struct fstab {
     void *context;
 };
 
-static bool on_fstab_line(char *line, void *context)
+bool host_tree_parse_mount(char *line, struct host_tree_mount *ret_mount)
 {
-    const struct fstab *fstab = context;
     char *save = NULL;
     struct host_tree_mount mount = {.device = strtok_r(line, " \t", &save)};
     if (!mount.device || *mount.device == '#')
-        return true;
+        return false;
     mount.where = strtok_r(NULL, " \t", &save);
     mount.type = strtok_r(NULL, " \t", &save);
-    return !mount.where || !mount.type || fstab->each(&mount, fstab->context);
+    mount.options = strtok_r(NULL, " \t", &save);
+    if (!mount.where || !mount.type)
+        return false;
+    if (!mount.options)
+        mount.options = "";
+    *ret_mount = mount;
+    return true;
+}
+
+static bool on_fstab_line(char *line, void *context)
+{
+    const struct fstab *fstab = context;
+    struct host_tree_mount mount;
+    return !host_tree_parse_mount(line, &mount) || fstab->each(&mount, fstab->context);
 }
 
 enum error_code host_tree_fstab(int at_fd, bool (*each)(const struct host_tree_mount *mount, void *context),

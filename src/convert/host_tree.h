@@ -19,8 +19,10 @@ must_check enum error_code host_tree_lines(int at_fd, const char *path,
 
 /* Each entry of /etc/fstab; where is "none" or "swap" for swap. False from each ends it. */
 struct host_tree_mount {
-    const char *device, *where, *type;
+    const char *device, *where, *type, *options; /* options may be empty */
 };
+/* One line of it, which is cut into the mount's words. False for one that is none. */
+bool host_tree_parse_mount(char *line, struct host_tree_mount *ret_mount);
 must_check enum error_code host_tree_fstab(int at_fd,
                                            bool (*each)(const struct host_tree_mount *mount, void *context),
                                            void *context, struct error *reterr);

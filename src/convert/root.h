@@ -24,8 +24,21 @@ must_check enum error_code convert_root_look(const char *at, struct convert_root
                                              struct finding_list *findings, struct error *reterr);
 void convert_root_done(struct convert_root *root);
 
+/* What is done about lines of /etc/fstab that swap in the clear. */
+enum convert_root_swap { CONVERT_SWAP_LEAVE, CONVERT_SWAP_OFF, CONVERT_SWAP_ENCRYPT };
+
 /* Blocking findings for what would not boot, or would write the vault's plaintext elsewhere: "separate-usr",
- * "boot-not-mounted", "unknown-initramfs", "no-boot-hook", "no-initramfs", "initramfs-without-husk",
- * "boot-entry-without-initramfs", "swap", "kdump". */
-must_check enum error_code convert_root_check(const char *at, struct finding_list *findings,
-                                              struct error *reterr);
+ * "boot-not-mounted", "no-room-in-boot", "unknown-initramfs", "no-boot-hook", "no-initramfs",
+ * "initramfs-without-husk", "boot-entry-without-initramfs", "unknown-loader", "old-loader", "swap",
+ * "hibernation", "kdump". With one of CONVERT_SWAP_OFF and _ENCRYPT the lines that convert_root_swap() would
+ * change only tell. */
+must_check enum error_code convert_root_check(const char *at, enum convert_root_swap swap,
+                                              struct finding_list *findings, struct error *reterr);
+
+/* Change those lines of the host's /etc/fstab, before the conversion begins. CONVERT_SWAP_OFF gives them
+ * "noauto": without any line systemd would swap to the partition by its type. CONVERT_SWAP_ENCRYPT has them
+ * swap to a mapping of /etc/crypttab whose key is drawn at each boot. What stood there stays in a comment
+ * above. Each file is replaced as a whole, crypttab first; nothing happens twice. *ret_changed is only set.
+ * ERR_UNSUPPORTED for what the check refuses. */
+must_check enum error_code convert_root_swap(const char *at, enum convert_root_swap swap, bool *ret_changed,
+                                             struct error *reterr);

@@ -8,6 +8,8 @@ from job import Job
 PASSPHRASE = "correct horse battery"
 HOOKS = "usr/share/initramfs-tools"
 FSTAB = "/dev/vda / ext4 errors=remount-ro 0 1\n/dev/vdb /data ext4 defaults 0 2\n/dev/mapper/swap none swap sw 0 0\n"
+CRYPTTAB = "swap /dev/vdc /dev/urandom swap,cipher=aes-xts-plain64,size=512\n"
+GRUB = "menuentry 'one' {\n\tlinux /boot/vmlinuz-6.1.0-1 root=/dev/vda\n\tinitrd /boot/initrd.img-6.1.0-1\n}\n"
 
 
 def newc(names):
@@ -29,6 +31,8 @@ class HostRoot(Job):
         super().setUp()
         self.write("etc/passwd", "root:x:0:0::/root:/bin/sh\n")
         self.write("etc/fstab", FSTAB)
+        self.write("etc/crypttab", CRYPTTAB)
+        self.write("boot/grub/grub.cfg", GRUB)
         for name in "hook-functions", "hooks/husk", "scripts/local-bottom/husk":
             self.write(f"{HOOKS}/{name}", "#!/bin/sh\n")
         self.write("usr/bin/program", "x" * 5000)

@@ -1,14 +1,31 @@
 """The root of a host on its disk attached from outside: what it consists of, what is refused, and that it waits."""
 
 import os
+import shutil
+import subprocess
 import unittest
 
 import husk
 import manifest
-from host_root import HOOKS, HostRoot
+from host_root import CRYPTTAB, GRUB, HOOKS, HostRoot
 from job import needs_faults
 
 ENCRYPTED = ("etc", "home", "srv", "usr")
+# What Ubuntu's update-grub makes for its cloud images.
+FORCED_PARTUUID = """\
+if [ "${initrdfail}" = 1 ]; then
+  linux /boot/vmlinuz-6.1.0-1 root=PARTUUID=0123 ro console=tty1
+  initrd /boot/initrd.img-6.1.0-1
+else
+  linux /boot/vmlinuz-6.1.0-1 root=PARTUUID=0123 ro console=tty1 panic=-1
+  #Dont try initramfs when booting without
+fi
+initrdfail""".splitlines()
+
+
+def module(version):
+    """As far as husk looks at a module of GRUB."""
+    return f"\x7fELF\0GNU GRUB  version %s\0{version}\0more"
 
 
 class RootTest(HostRoot):
@@ -46,39 +63,97 @@ class RootTest(HostRoot):
         for verb in ("protect", "--root"), ("check", "--root"):
             self.assertIn("husk unlock", self.call(*verb).expect_error_line(husk.FAILED, husk.REFUSED).err)
 
+    def entry(self, lines):
+        self.write("boot/grub/grub.cfg", GRUB + "menuentry 'two' {\n" + "".join(f"\t{line}\n" for line in lines) + "}\n")
+
     def test_what_would_not_boot_or_would_leak_is_refused(self):
-        cases = {
-            "separate-usr": lambda: self.write("etc/fstab", "/dev/vdc /usr ext4 ro 0 2\n"),
-            "swap": lambda: self.write("etc/fstab", "/swapfile none swap sw 0 0\n"),
-            "boot-not-mounted": lambda: self.write("etc/fstab", "/dev/vdc /boot ext4 defaults 0 2\n"),
-            "kdump": lambda: self.write("etc/default/kdump-tools", "USE_KDUMP=1\n"),
-            "no-boot-hook": lambda: os.remove(self.path(HOOKS, "hooks/husk")),
-            "unknown-initramfs": lambda: os.remove(self.path(HOOKS, "hook-functions")),
-            "no-initramfs": lambda: self.write("boot/vmlinuz-6.1.0-2", "kernel"),
-            "initramfs-without-husk": lambda: self.image("initrd.img-6.1.0-1", ["kernel/x86/microcode/a.bin"]),
-            "boot-entry-without-initramfs": lambda: self.write("boot/grub/grub.cfg", (
-                "menuentry 'one' {\n\tlinux /boot/vmlinuz root=/dev/vda\n\tinitrd /boot/initrd\n}\n"
-                "menuentry 'two' {\n\tlinux /boot/vmlinuz root=/dev/vda\n}\n")),
-        }
-        for kind, damage in cases.items():
-            with self.subTest(kind):
+        linux, initrd = "linux /boot/vmlinuz root=/dev/vda", "initrd /boot/initrd"
+        fstab = lambda line: lambda: self.write("etc/fstab", line + "\n")
+        cases = [
+            ("separate-usr", fstab("/dev/vdc /usr ext4 ro 0 2")),
+            ("swap", fstab("/swapfile none swap sw 0 0")),
+            ("swap", fstab("/dev/mapper/vg-swap none swap sw 0 0")),
+            ("swap", fstab("/dev/mapper/kept none swap sw 0 0")),
+            ("swap", fstab("/dev/dm-0 none swap sw 0 0")),
+            ("swap", lambda: self.write("etc/systemd/system/dev-vdc.swap", "[Swap]\nWhat = /dev/vdc\n")),
+            ("boot-not-mounted", fstab("/dev/vdc /boot ext4 defaults 0 2")),
+            ("kdump", lambda: self.write("etc/default/kdump-tools", "USE_KDUMP=1\n")),
+            ("hibernation", lambda: self.write("etc/initramfs-tools/conf.d/resume", "RESUME=UUID=0123\n")),
+            ("hibernation", lambda: self.write("etc/initramfs-tools/initramfs.conf", "RESUME='auto'\n")),
+            ("hibernation", lambda: self.write("etc/default/grub", "GRUB_CMDLINE_LINUX='quiet resume=/dev/vdc'\n")),
+            ("hibernation", lambda: self.write("etc/default/grub.d/x.cfg", 'GRUB_CMDLINE_LINUX_DEFAULT="resume=/dev/vdc"\n')),
+            ("hibernation", lambda: self.entry([linux + " quiet resume=/dev/vdc", initrd])),
+            ("no-boot-hook", lambda: os.remove(self.path(HOOKS, "hooks/husk"))),
+            ("unknown-initramfs", lambda: os.remove(self.path(HOOKS, "hook-functions"))),
+            ("no-initramfs", lambda: self.write("boot/vmlinuz-6.1.0-2", "kernel")),
+            ("initramfs-without-husk", lambda: self.image("initrd.img-6.1.0-1", ["kernel/x86/microcode/a.bin"])),
+            ("boot-entry-without-initramfs", lambda: self.entry([linux])),
+            ("boot-entry-without-initramfs", lambda: self.entry(FORCED_PARTUUID)),
+            ("boot-entry-without-initramfs", lambda: self.entry([f"if [ x ]; then {linux}; else {linux}; {initrd}; fi"])),
+            ("boot-entry-without-initramfs", lambda: self.entry([linux, linux, initrd])),
+            ("unknown-loader", lambda: os.remove(self.path("boot/grub/grub.cfg"))),
+            ("unknown-loader", lambda: self.write("boot/loader/entries/a.conf", "linux /vmlinuz\n")),
+            ("unknown-loader", lambda: self.write("boot/extlinux/extlinux.conf", "LINUX /vmlinuz\n")),
+            ("old-loader", lambda: self.write("boot/grub/i386-pc/normal.mod", module("2.02+dfsg1-20"))),
+        ]
+        for number, (kind, damage) in enumerate(cases):
+            with self.subTest(kind, number=number):
                 damage()
                 self.assertEqual(self.kinds(), {kind})
-                if kind == "swap":
-                    with self.nothing_changes():
-                        self.assertIn("swap", str(self.protect_root(expect=husk.REFUSED)["findings"]))
+            if number == 1:
+                with self.nothing_changes():
+                    self.assertIn("swap", str(self.protect_root(expect=husk.REFUSED)["findings"]))
             self.restore(kind)
 
+    def test_what_does_no_harm_is_not_refused(self):
+        linux, initrd = "linux /boot/vmlinuz root=/dev/vda noresume", "initrd /boot/initrd"
+        cases = {
+            "zram": lambda: self.write("etc/fstab", "/dev/zram0 none swap sw 0 0\n"),
+            "switched off": lambda: self.write("etc/fstab", "/dev/vdc none swap sw,noauto 0 0\n"),
+            "masked": lambda: os.symlink("/dev/null", self.path("etc/systemd/system/dev-vdc.swap")),
+            "no resume": lambda: self.write("etc/initramfs-tools/conf.d/resume", "#RESUME=auto\nRESUME=none\n"),
+            "both branches": lambda: self.entry(["if [ x ]; then", linux, initrd, "else", linux, initrd, "fi"]),
+            "memory test": lambda: self.entry(["linux16 /boot/memtest86+.bin console=ttyS0"]),
+            "comment": lambda: self.entry([f"#{linux}"]),
+            "new GRUB": lambda: self.write("boot/grub/i386-pc/normal.mod", module("2.06-13+deb12u1")),
+        }
+        os.makedirs(self.path("etc/systemd/system"))
+        for name, change in cases.items():
+            with self.subTest(name):
+                change()
+                self.assertEqual(self.kinds(expect=husk.DONE), set())
+            self.restore(name)
+
     def restore(self, kind):
-        for name in "etc/default/kdump-tools", "boot/vmlinuz-6.1.0-2", "boot/grub/grub.cfg":
-            if os.path.exists(self.path(name)):
+        for name in ("etc/default/kdump-tools", "boot/vmlinuz-6.1.0-2", "etc/default/grub", "etc/default/grub.d/x.cfg",
+                     "etc/initramfs-tools/conf.d/resume", "etc/initramfs-tools/initramfs.conf",
+                     "etc/systemd/system/dev-vdc.swap"):
+            if os.path.lexists(self.path(name)):
                 os.remove(self.path(name))
+        for name in "boot/loader", "boot/extlinux", "boot/grub/i386-pc":
+            shutil.rmtree(self.path(name), ignore_errors=True)
         self.write("etc/fstab", "")
+        self.write("etc/crypttab", CRYPTTAB + "kept /dev/vdd /boot/key luks\n")
+        self.write("boot/grub/grub.cfg", GRUB)
         for name in "hook-functions", "hooks/husk":
             self.write(f"{HOOKS}/{name}", "")
         if kind == "initramfs-without-husk":
             self.image("initrd.img-6.1.0-1", ["husk-initramfs"])
         self.assertEqual(self.kinds(expect=husk.DONE), set(), kind)
+
+    def test_a_boot_without_room_for_another_initramfs_is_refused(self):
+        names = os.listdir(self.path("boot"))
+        small = self.beside("small")
+        os.mkdir(small)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "small", small], check=True)
+        self.addCleanup(subprocess.run, ["umount", small], check=True)
+        subprocess.run(["cp", "-a", *(self.path("boot", name) for name in names), small], check=True)
+        subprocess.run(["mount", "--bind", small, self.path("boot")], check=True)
+        self.addCleanup(subprocess.run, ["umount", self.path("boot")], check=True)
+        self.assertEqual(self.kinds(expect=husk.DONE), set())
+        with open(self.path("boot/initrd.img-6.1.0-1"), "ab") as file:
+            file.write(bytes(2 << 20))
+        self.assertEqual(self.kinds(), {"no-room-in-boot"})
 
     def test_keys_have_to_be_ones_a_boot_finds(self):
         words = ("protect", "--root", "--keyfile")
