@@ -101,7 +101,7 @@ static enum error_code add_slots(struct run *run, struct vault *vault, const str
 {
     json_t *added = json_array();
     run_result(run, "added", added);
-    enum error_code code = new_keys_write_recovery(keys, reterr);
+    enum error_code code = new_keys_write_recovery(keys, slots, reterr);
     size_t done = 0;
     for (; !code && done < new_keys_count(keys); done++) {
         code = vault_add_keyslot(vault, &slots[done], reterr);

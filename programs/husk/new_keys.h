@@ -63,8 +63,14 @@ void new_keys_unbind(struct run *run, const struct new_keys *keys, const struct 
 /* The keyslot is on the disk. That this cannot be noted is no harm: the next run sees it there. */
 void new_keys_bound(const struct filesystem *filesystem, const struct keyslot *slot);
 
-/* Before the keyslots are on disk: write the recovery key's text as F.new. */
-must_check enum error_code new_keys_write_recovery(struct new_keys *keys, struct error *reterr);
+/* Show the recovery key on the terminal now instead of when it is published, and ask for its end, to see that
+ * somebody has written it down. Does nothing where it goes to a file. ERR_USAGE when nobody had. */
+must_check enum error_code new_keys_ask_back(struct run *run, struct new_keys *keys, struct error *reterr);
+
+/* Before the keyslots are on disk: write the recovery key's text as F.new, and read it back from the disk.
+ * ERR_CORRUPT when what is there does not open its keyslot among these. */
+must_check enum error_code new_keys_write_recovery(struct new_keys *keys, const struct keyslot *slots,
+                                                   struct error *reterr);
 /* After: give it its name, or show it on the terminal; record the keyfiles in host.json. */
 must_check enum error_code new_keys_publish(struct run *run, struct new_keys *keys,
                                             const struct vault_id *vault, struct error *reterr);

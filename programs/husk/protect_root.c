@@ -1,5 +1,6 @@
 /* protect --root: the root of a host, on its disk attached from outside; and --commit, on the host itself. */
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/text.h"
@@ -44,6 +45,10 @@ enum error_code protect_root_check_keys(struct protect *protect, struct error *r
 {
     const struct new_keys *keys = &protect->keys;
     enum error_code code = OK;
+    if (keys->recovery_text && !keys->recovery_out && !isatty(STDIN_FILENO)) {
+        error_set(reterr, ERR_USAGE, 0, "nobody could type back the recovery key that is shown");
+        return error_remedy(reterr, "name a new file for it, which is read back: --recovery-out F");
+    }
     for (size_t i = 0; !code && i < keys->answers.count; i++)
         if (keys->keyfile_paths[i])
             code = check_keyfile(protect, keys->keyfile_paths[i], reterr);

@@ -33,7 +33,10 @@ enum error_code protect_read_keys(struct protect *protect, struct error *reterr)
     }
     if (protect->is_root)
         code = protect_root_check_keys(protect, reterr);
-    if (code || protect->keys.recovery_text)
+    const bool has_recovery = protect->keys.recovery_text;
+    if (!code && protect->is_root)
+        code = new_keys_ask_back(protect->run, &protect->keys, reterr);
+    if (code || has_recovery)
         return code;
     char remedy[VAULT_NAME_MAXIMUM + 128];
     snprintf(remedy, sizeof(remedy),
@@ -71,7 +74,7 @@ enum error_code protect_make_vault(struct protect *protect, struct error *reterr
         code = new_keys_make_slots(run, &protect->keys, filesystem, &id, protect->name, vault_secret, &slots,
                                    reterr);
     if (!code)
-        code = new_keys_write_recovery(&protect->keys, reterr);
+        code = new_keys_write_recovery(&protect->keys, slots, reterr);
     if (!code)
         code = create(protect, &id, vault_secret, slots, reterr);
     if (code) {

@@ -1,7 +1,9 @@
 /* The file of a recovery key: F.new, then F (new_keys.h). */
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sodium.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,6 +12,8 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "new_keys.h"
+
+enum { ASK_TIMES = 3, END_LETTERS = 10 /* two groups */ };
 
 /* The directory of an absolute path, and the names in it. */
 struct place {
@@ -50,7 +54,42 @@ static enum error_code as_line(const struct secret *text, struct secret **ret_li
     return OK;
 }
 
-enum error_code new_keys_write_recovery(struct new_keys *keys, struct error *reterr)
+static enum error_code read_key(int fd, const char *path, struct secret **ret_key, struct error *reterr)
+{
+    _cleanup_(secret_freep) struct secret *text = NULL;
+    enum error_code code = secret_read_fd(fd, 1, RECOVERY_TEXT_SIZE, text_shown(path), &text, reterr);
+    if (code)
+        return code;
+    if (text->bytes[text->length - 1] == '\n')
+        secret_shorten(text, text->length - 1);
+    return recovery_key_parse(text, ret_key, reterr);
+}
+
+/* From the disk where it has one, not from what the kernel keeps of it. */
+static enum error_code read_back(const struct new_keys *keys, const struct place *place,
+                                 const struct keyslot *slots, struct error *reterr)
+{
+    _cleanup_(secret_freep) struct secret *key = NULL, *vault_secret = NULL;
+    int injected = fault("program.recovery-read");
+    _cleanup_(close_fdp) int fd =
+        injected ? -1 : openat(place->fd, place->new_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return error_set(reterr, ERR_FAILED, injected ? injected : errno, "cannot open %s",
+                         text_shown(place->new_name));
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    enum error_code code = read_key(fd, place->new_name, &key, reterr);
+    for (size_t i = 0; !code && i < new_keys_count(keys); i++)
+        if (slots[i].kind == KEYSLOT_RECOVERY)
+            code = keyslot_finish(&slots[i], key, &vault_secret, reterr);
+    if (!code && vault_secret)
+        return OK;
+    error_set(reterr, ERR_CORRUPT, 0, "what was written to %s is not the recovery key when it is read back",
+              text_shown(place->new_name));
+    return error_remedy(reterr, "name a file on another disk: --recovery-out F");
+}
+
+enum error_code new_keys_write_recovery(struct new_keys *keys, const struct keyslot *slots,
+                                        struct error *reterr)
 {
     if (!keys->recovery_out)
         return OK;
@@ -64,7 +103,7 @@ enum error_code new_keys_write_recovery(struct new_keys *keys, struct error *ret
     if (code)
         return error_prefix(reterr, "the recovery key cannot be written");
     keys->recovery_is_written = true;
-    return OK;
+    return read_back(keys, &place, slots, reterr);
 }
 
 void new_keys_withdraw(struct new_keys *keys)
@@ -105,6 +144,64 @@ static enum error_code show_on_terminal(struct run *run, const struct secret *te
     return code;
 }
 
+/* Letters alone, so that it does not matter how somebody parts them. Those that look alike stand for one. */
+static enum error_code only_letters(const struct secret *text, struct secret **ret_letters,
+                                    struct error *reterr)
+{
+    size_t length = 0;
+    enum error_code code = secret_new(text->length + 1, ret_letters, reterr);
+    if (code)
+        return code;
+    for (size_t i = 0; i < text->length; i++) {
+        const int letter = toupper(text->bytes[i]);
+        if (isalnum(letter))
+            (*ret_letters)->bytes[length++] = (uint8_t)(letter == 'O'                    ? '0'
+                                                        : letter == 'I' || letter == 'L' ? '1'
+                                                                                         : letter);
+    }
+    secret_shorten(*ret_letters, length);
+    return OK;
+}
+
+static enum error_code ask_end(const struct secret *letters, bool *ret_right, struct error *reterr)
+{
+    _cleanup_(secret_freep) struct secret *typed = NULL, *typed_letters = NULL;
+    enum error_code code = secret_ask(
+        "its last two groups, as you have written them down: ", RECOVERY_TEXT_SIZE, &typed, reterr);
+    if (!code)
+        code = only_letters(typed, &typed_letters, reterr);
+    if (code)
+        return code;
+    const size_t length = typed_letters->length;
+    *ret_right = length >= END_LETTERS && length <= letters->length &&
+                 !sodium_memcmp(typed_letters->bytes, letters->bytes + letters->length - length, length);
+    return OK;
+}
+
+enum error_code new_keys_ask_back(struct run *run, struct new_keys *keys, struct error *reterr)
+{
+    _cleanup_(secret_freep) struct secret *letters = NULL;
+    bool is_right = false;
+    if (!keys->recovery_text || keys->recovery_out)
+        return OK;
+    enum error_code code = show_on_terminal(run, keys->recovery_text, reterr);
+    if (!code)
+        code = only_letters(keys->recovery_text, &letters, reterr);
+    for (int i = 0; !code && !is_right && i < ASK_TIMES; i++) {
+        code = ask_end(letters, &is_right, reterr);
+        if (!code && !is_right)
+            fprintf(stderr, "that is not how it ends\n");
+    }
+    if (code)
+        return code;
+    if (!is_right) {
+        error_set(reterr, ERR_USAGE, 0, "the recovery key was not typed back");
+        return error_remedy(reterr, "the same command draws and shows another one; or --recovery-out F");
+    }
+    secret_free(TAKE(keys->recovery_text));
+    return OK;
+}
+
 enum error_code new_keys_publish(struct run *run, struct new_keys *keys, const struct vault_id *vault,
                                  struct error *reterr)
 {
@@ -134,13 +231,9 @@ static enum error_code opens(const struct vault *vault, const char *path, bool *
         return OK;
     if (fd < 0)
         return error_set(reterr, ERR_FAILED, errno, "cannot open %s", text_shown(path));
-    _cleanup_(secret_freep) struct secret *text = NULL, *vault_secret = NULL;
+    _cleanup_(secret_freep) struct secret *vault_secret = NULL;
     struct secret *key = NULL;
-    if (secret_read_fd(fd, 1, RECOVERY_TEXT_SIZE, text_shown(path), &text, NULL))
-        return OK;
-    if (text->bytes[text->length - 1] == '\n')
-        secret_shorten(text, text->length - 1);
-    if (recovery_key_parse(text, &key, NULL))
+    if (read_key(fd, path, &key, NULL))
         return OK;
     _cleanup_(unlock_answers_done) struct unlock_answers answers = {0};
     _cleanup_(finding_list_done) struct finding_list findings = {0};

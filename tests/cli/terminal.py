@@ -17,9 +17,10 @@ TIMEOUT_S = 60
 
 
 class Terminal:
-    """One run. With out=False standard output is a pipe; enter is called in the process before husk is."""
+    """One run. With out=False standard output is a pipe; stdin is another standard input than the terminal; enter is
+    called in the process before husk is."""
 
-    def __init__(self, *arguments, columns=100, term="xterm", out=True, env=None, fault=None, enter=None):
+    def __init__(self, *arguments, columns=100, term="xterm", out=True, stdin=None, env=None, fault=None, enter=None):
         self.seen = ""
         self.master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
@@ -30,11 +31,11 @@ class Terminal:
         self.argv = [husk.PROGRAM, *arguments]
 
         def prepare():
-            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+            fcntl.ioctl(2, termios.TIOCSCTTY, 0)
             if enter:
                 enter()
 
-        self.process = subprocess.Popen(self.argv, stdin=slave, stdout=slave if out else subprocess.PIPE,
+        self.process = subprocess.Popen(self.argv, stdin=slave if stdin is None else stdin, stdout=slave if out else subprocess.PIPE,
                                         stderr=slave, start_new_session=True, env=environment, preexec_fn=prepare)
         os.close(slave)
 

@@ -1,6 +1,7 @@
 """The root of a host on its disk attached from outside: what it consists of, what is refused, and that it waits."""
 
 import os
+import re
 import shutil
 import subprocess
 import unittest
@@ -9,8 +10,10 @@ import husk
 import manifest
 from host_root import CRYPTTAB, GRUB, HOOKS, HostRoot
 from job import needs_faults
+from terminal import on_terminal
 
 ENCRYPTED = ("etc", "home", "srv", "usr")
+RECOVERY_KEY = r"husk(?:-[0-9A-Z]{5}){13}"
 # What Ubuntu's update-grub makes for its cloud images.
 FORCED_PARTUUID = """\
 if [ "${initrdfail}" = 1 ]; then
@@ -162,6 +165,47 @@ class RootTest(HostRoot):
         with open(self.path("boot/husk.key"), "wb") as file:
             file.write(os.urandom(64))
         self.call(*words, self.path("boot/husk.key"), "--skip-free-space", expect=husk.DONE)
+
+    @needs_faults
+    def test_a_recovery_key_that_does_not_read_back_makes_no_vault(self):
+        words = self.at("protect", "--root", "--skip-free-space", "--recovery-out", self.recovery)
+        with husk.paused("program.recovery-read", *words) as paused:
+            with open(self.recovery + ".new", "r+b") as file:
+                file.seek(10)
+                file.write(b"000")
+        paused.done.expect_error_line(husk.FAILED)
+        self.assertIn("read back", paused.done.err)
+        self.assertFalse(os.path.exists(self.path(".husk/vaults/root")))
+        self.assertFalse(os.path.exists(self.recovery + ".new"))
+        self.protect_root()
+        self.call("lock", "root", expect=husk.DONE)
+        self.unlock_root()
+
+    def show_recovery_key(self):
+        return on_terminal(*self.at("protect", "--root", "--skip-free-space", "--recovery-out", "-"))
+
+    def test_a_recovery_key_that_is_shown_has_to_be_typed_back_before_anything_is_made(self):
+        asked = "its last two groups"
+        self.kinds(expect=husk.DONE)  # what is looked at has its atime
+        with self.nothing_changes(), self.show_recovery_key() as terminal:
+            for typed in "", "ABCDE-FGHJK", "X":
+                terminal.expect(asked).line(typed).expect("not how it ends")
+            self.assertEqual(terminal.end(), husk.USAGE, terminal)
+        with self.show_recovery_key() as terminal:
+            (key,) = re.findall(RECOVERY_KEY, terminal.expect(asked).seen)
+            terminal.line(key[-5:]).expect("not how it ends").expect(asked).line(key[-11:].lower().replace("-", " "))
+            self.assertEqual(terminal.end(), husk.DONE, terminal)
+            self.assertEqual(re.findall(RECOVERY_KEY, terminal.seen), [key])
+        self.call("lock", "root", expect=husk.DONE)
+        with open(self.recovery, "w", encoding="ascii") as file:
+            file.write(key)
+        self.unlock_root()
+
+    def test_a_recovery_key_is_not_shown_where_nobody_can_type_it_back(self):
+        with on_terminal("protect", "--root", "--recovery-out", "-", "--at", self.d.path, stdin=subprocess.DEVNULL) as terminal:
+            self.assertEqual(terminal.end(), husk.USAGE, terminal)
+            self.assertEqual(re.findall(RECOVERY_KEY, terminal.seen), [])
+            self.assertIn("--recovery-out F", terminal.seen)
 
     def test_the_running_root_is_refused(self):
         done = husk.run("protect", "--root", "--keyfile", self.keyfile).expect_error_line(husk.REFUSED)
