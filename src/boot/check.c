@@ -25,7 +25,18 @@ static void check_keyfiles(struct checking *checking, const struct vault *vault)
         unlock_open(vault, &answers, &vault_secret, NULL, checking->findings, NULL) == OK;
 }
 
-static void check_vault(struct checking *checking, const struct vault *vault)
+/* What a boot compares before it opens the vault. */
+static enum error_code check_recorded(struct checking *checking, const struct vault *vault,
+                                      struct error *reterr)
+{
+    _cleanup_(client_closep) struct client *client = NULL;
+    struct vault_pins pins = {0};
+    if (client_open(checking->at, &client, NULL) == OK)
+        unlock_pins(client, &pins);
+    return vault_check_recorded(vault, &pins, checking->findings, reterr);
+}
+
+static enum error_code check_vault(struct checking *checking, const struct vault *vault, struct error *reterr)
 {
     struct unlock_kinds kinds = {0};
     struct error why = ERROR_NONE;
@@ -33,14 +44,14 @@ static void check_vault(struct checking *checking, const struct vault *vault)
     if (vault->mark != VAULT_ACTIVE) {
         finding_add(checking->findings, FINDING_BLOCKS, "vault-erased", vault->name, "",
                     "it is erased or being erased: nothing boots from it");
-        return;
+        return OK;
     }
     if (vault->damage.code)
         why = vault->damage;
     if (why.code || unlock_get_kinds(vault, &kinds, &why)) {
         finding_add(checking->findings, FINDING_BLOCKS, "vault-unreadable", vault->name, why.remedy, "%s",
                     why.message);
-        return;
+        return OK;
     }
     checking->has_authority |= kinds.authority;
     check_keyfiles(checking, vault);
@@ -48,6 +59,7 @@ static void check_vault(struct checking *checking, const struct vault *vault)
         finding_add(checking->findings, FINDING_TELLS, "no-way-in-for-people", vault->name,
                     "add one: husk keyslot add NAME --recovery-out F",
                     "it has neither a passphrase nor a recovery key: nobody at the console could open it");
+    return check_recorded(checking, vault, reterr);
 }
 
 /* A poll changes nothing there and shows that both sides know each other. */
@@ -95,7 +107,7 @@ enum error_code boot_check(const char *at, struct finding_list *findings, struct
     enum error_code code = vault_list_even_damaged(at, &list, findings, reterr);
     for (size_t i = 0; !code && i < list.count; i++)
         if (needed_is(list.items[i], &list))
-            check_vault(&checking, list.items[i]);
+            code = check_vault(&checking, list.items[i], reterr);
     if (!code && !checking.has_needed) {
         finding_add(findings, FINDING_TELLS, "nothing-to-open", text_shown(at), "",
                     "no vault protects what a boot needs: it goes as without husk");

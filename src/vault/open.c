@@ -151,8 +151,19 @@ static void check_authorities(const struct vault *vault, const struct vault_pins
     }
 }
 
-/* Everything that does not need the key. */
-static enum error_code check_recorded(const struct vault *vault, const struct secret *mac_key,
+enum error_code vault_check_recorded(const struct vault *vault, const struct vault_pins *pins,
+                                     struct finding_list *findings, struct error *reterr)
+{
+    enum error_code code = vault_check_directories(vault, findings, reterr);
+    if (code)
+        return code;
+    check_symlinks(vault, findings);
+    check_authorities(vault, pins, findings);
+    check_keyslots(vault, findings);
+    return OK;
+}
+
+static enum error_code check_manifest(const struct vault *vault, const struct secret *mac_key,
                                       const struct vault_pins *pins, struct finding_list *findings,
                                       struct error *reterr)
 {
@@ -162,14 +173,7 @@ static enum error_code check_recorded(const struct vault *vault, const struct se
                     "%s is not as husk wrote it: its MAC does not fit", VAULT_FILE_NAME);
         code = OK;
     }
-    if (!code)
-        code = vault_check_directories(vault, findings, reterr);
-    if (!code) {
-        check_symlinks(vault, findings);
-        check_authorities(vault, pins, findings);
-        check_keyslots(vault, findings);
-    }
-    return code;
+    return code ? code : vault_check_recorded(vault, pins, findings, reterr);
 }
 
 static enum error_code refuse(const struct vault *vault, const struct finding_list *findings,
@@ -299,7 +303,7 @@ enum error_code vault_unlock(struct vault *vault, const struct secret *vault_sec
     if (!code)
         code = vault_derive_mac_key(vault_secret, &mac_key, reterr);
     if (!code)
-        code = check_recorded(vault, mac_key, pins, &found, reterr);
+        code = check_manifest(vault, mac_key, pins, &found, reterr);
     if (!code && finding_count_blocking(&found) > 0 && accept == VAULT_ACCEPT_NOTHING)
         code = refuse(vault, &found, reterr);
     if (!code)

@@ -208,6 +208,11 @@ must_check enum error_code vault_unlock(struct vault *vault, const struct secret
 must_check enum error_code vault_check_directories(const struct vault *vault, struct finding_list *findings,
                                                    struct error *reterr);
 
+/* Beside these everything else that vault_unlock() compares and that needs no key, as findings of the same
+ * kinds. pins may be NULL. */
+must_check enum error_code vault_check_recorded(const struct vault *vault, const struct vault_pins *pins,
+                                                struct finding_list *findings, struct error *reterr);
+
 /* Remove the key from the kernel. Findings ("busy-process" ...) name what keeps files of the vault open when
  * removal is partial: ERR_BUSY then, with the key gone for new opens. *ret_changed is false when it was
  * locked already. ERR_CORRUPT when nothing says which key it is. What

@@ -125,6 +125,28 @@ class BootTest(HostRoot):
             console.expect("vault root: ").line(self.recovery_key()).expect("vault root is open")
             self.assertEqual(console.end(), husk.DONE)
 
+    def rehearsed(self, expect=husk.REFUSED):
+        return {finding["kind"] for finding in self.json("check", "--boot", expect=expect)["findings"]}
+
+    def test_a_rehearsal_compares_what_the_boot_will(self):
+        self.d.remount("rw")
+        self.unlock_root()
+        self.assertEqual(self.rehearsed(husk.DONE), set())
+        os.remove(self.path("bin"))
+        os.symlink("srv", self.path("bin"))
+        self.assertEqual(self.rehearsed(), {"symlink-changed"})
+        os.remove(self.path("bin"))
+        os.symlink("usr/bin", self.path("bin"))
+        self.assertEqual(self.rehearsed(husk.DONE), set())
+        for made, kind in (os.mkdir, "directory-replaced"), (lambda path: None, "directory-missing"):
+            os.rename(self.path("srv"), self.path("aside"))
+            made(self.path("srv"))
+            self.assertEqual(self.rehearsed(), {kind})
+            if os.path.exists(self.path("srv")):
+                os.rmdir(self.path("srv"))
+            os.rename(self.path("aside"), self.path("srv"))
+        self.assertEqual(self.rehearsed(husk.DONE), set())
+
     def with_another_vault(self):
         """On the filesystem of the root, but nothing a boot needs."""
         self.d.remount("rw")
