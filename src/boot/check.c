@@ -33,7 +33,7 @@ static enum error_code check_recorded(struct checking *checking, const struct va
     struct vault_pins pins = {0};
     if (client_open(checking->at, &client, NULL) == OK)
         unlock_pins(client, &pins);
-    return vault_check_recorded(vault, &pins, checking->findings, reterr);
+    return vault_check_recorded(vault, client ? &pins : NULL, checking->findings, reterr);
 }
 
 static enum error_code check_vault(struct checking *checking, const struct vault *vault, struct error *reterr)

@@ -1,0 +1,91 @@
+"""check --boot on a host in a network of its own: each thing that would keep the next boot from going its way is named,
+and what makes it so is the only thing named."""
+
+import glob
+import os
+import sys
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "cli"))
+sys.path.insert(0, HERE)
+
+import authority
+import husk
+from job import needs_faults
+from test_boot import Placed
+
+
+class Rehearsed(Placed):
+    def setUp(self):
+        super().setUp()
+        self.authority.unlock_by("auto")
+        self.record()
+
+    def rehearsed(self, expect=husk.REFUSED):
+        found = self.json("check", "--boot", expect=expect, **self.here)["findings"]
+        return [finding["kind"] for finding in found]
+
+
+@unittest.skipIf(authority.missing(), authority.missing() or "")
+class CheckTest(Rehearsed):
+    def test_all_well(self):
+        self.assertEqual(self.rehearsed(husk.DONE), [])
+
+    def test_an_authority_that_does_not_answer(self):
+        self.authority.end()
+        self.assertEqual(self.rehearsed(), ["authority-unreachable"] * 2)
+
+    def test_an_authority_that_does_not_answer_where_a_keyfile_opens_it_too(self):
+        key = self.path("boot/husk.key")
+        with open(key, "wb") as file:
+            file.write(os.urandom(64))
+        self.call("keyslot", "add", "root", "--keyfile", key, "--allow-bypass", "--with-recovery-key-file", self.recovery,
+                  expect=husk.DONE)
+        self.authority.end()
+        self.assertEqual(self.rehearsed(husk.DONE), ["authority-unreachable"])
+
+    def test_what_is_known_of_the_authority_is_damaged(self):
+        (path,) = glob.glob(self.path(".husk/authorities/*.json"))
+        with open(path, "wb") as file:
+            file.write(b"{")
+        self.assertEqual(self.rehearsed(), ["authority-unknown"])
+
+    def test_the_authority_has_erased_this_host(self):
+        self.authority.admin("host erase", "web-1", "--confirm", "web-1")
+        self.assertEqual(self.rehearsed(), ["host-erased", "authority-unreachable"])
+
+    def test_no_network_is_recorded(self):
+        os.remove(self.path(".husk/network.json"))
+        self.assertEqual(self.rehearsed(), ["network-not-recorded"])
+
+    def test_the_network_is_another_one_than_was_recorded(self):
+        self.ip("link set hub mtu 1400")
+        self.assertEqual(self.rehearsed(), ["network-changed"])
+
+    @needs_faults
+    def test_an_erase_was_begun(self):
+        self.assertTrue(self.call("erase", "root", "--confirm", "root", fault="erase.marked:crash").crashed)
+        self.assertEqual(self.rehearsed(), ["vault-erased"])
+
+
+@unittest.skipIf(authority.missing(), authority.missing() or "")
+class OnlyAuthorityTest(Rehearsed):
+    """A root that nothing but its authority opens."""
+
+    def protect_root(self, *words, **options):
+        alone = "protect", "--root", "--skip-free-space", *words
+        refused = self.call(*alone, **options).expect_error_line(husk.REFUSED)
+        self.assertFalse(os.path.exists(self.path(".husk/vaults/root")))
+        self.assertIn("--no-recovery", refused.err)
+        return self.json(*alone, "--no-recovery", **options)
+
+    def test_it_is_made_where_that_is_meant_and_nobody_at_the_console_could_open_it(self):
+        self.assertEqual(self.rehearsed(husk.DONE), ["no-way-in-for-people"])
+        self.assertEqual([slot["kind"] for slot in self.json("keyslot list", "root")["result"]["keyslots"]], ["authority"])
+        self.call("lock", "root", expect=husk.DONE)
+        self.call("unlock", "root", expect=husk.DONE, **self.here)
+
+
+if __name__ == "__main__":
+    unittest.main()
