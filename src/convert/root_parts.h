@@ -19,6 +19,9 @@ must_check enum error_code root_check_loader(struct root_checking *checking, str
 /* "swap": what /etc/fstab, units of systemd and, on the running system, the kernel swap to. */
 must_check enum error_code root_check_swap(struct root_checking *checking, struct error *reterr);
 
+/* "swap" to a partition that only its type names. Only where /etc/fstab names none at all. */
+must_check enum error_code root_check_gpt(struct root_checking *checking, struct error *reterr);
+
 /* "hibernation" in the settings of initramfs-tools and update-grub. */
 must_check enum error_code root_check_hibernation(struct root_checking *checking, struct error *reterr);
 

@@ -12,8 +12,8 @@
 #define UNITS "etc/systemd/system"
 #define INITRAMFS_CONF "etc/initramfs-tools"
 #define REMEDY                                                                                               \
-    "husk protect --root --swap=off or --swap=encrypt does it; or take it out of /etc/fstab, or encrypt "    \
-    "it with a key drawn at each boot (crypttab(5), swap)"
+    "husk protect --root --swap=off or --swap=encrypt does it; by hand: give it noauto in /etc/fstab, or "   \
+    "encrypt it with a key drawn at each boot (crypttab(5), swap)"
 
 struct looking {
     struct root_checking *checking;
@@ -21,6 +21,7 @@ struct looking {
     enum error_code code; /* of the callbacks, which can only end the reading */
     const char *name;     /* of the file that is read */
     char mapping[300];
+    bool has_line; /* fstab names swap, whatever it says of it */
 };
 
 static void add_swap(struct root_checking *checking, const char *subject, const char *remedy)
@@ -55,6 +56,7 @@ static bool on_mount(const struct host_tree_mount *mount, void *context)
 {
     struct looking *looking = context;
     struct root_checking *checking = looking->checking;
+    looking->has_line |= !strcmp(mount->type, "swap");
     if (!swap_line_counts(mount) || !is_in_the_clear(looking, mount->device))
         return !looking->code;
     struct error why = ERROR_NONE;
@@ -122,6 +124,8 @@ enum error_code root_check_swap(struct root_checking *checking, struct error *re
     enum error_code code = host_tree_fstab(checking->at_fd, on_mount, &looking, reterr);
     if (!code)
         code = looking.code;
+    if (!code && !looking.has_line)
+        code = root_check_gpt(checking, reterr);
     if (!code)
         code = list(checking, UNITS, on_unit, &looking, reterr);
     if (!code && !strcmp(checking->at, "/"))

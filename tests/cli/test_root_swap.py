@@ -1,15 +1,23 @@
 """protect --root --swap: the lines of the host's /etc/fstab that swap in the clear are changed, and stay to be read."""
 
+import json
 import os
+import shutil
+import struct
 import subprocess
 import unittest
+import uuid
 
+import disk
+import document
 import husk
 from host_root import CRYPTTAB, HostRoot
 from job import needs_faults
+from undo import Undo
 
 ROOT = "/dev/vda / ext4 errors=remount-ro 0 1\n# a comment\n\n"
 PARTITION = "PARTUUID=0123-02 none swap sw,pri=5 0 0"
+SWAP_TYPE = uuid.UUID("0657fd6d-a4ab-43c4-84e5-0933c84b4f4f").bytes_le
 ENTRY = "\t/dev/disk/by-partuuid/0123-02\t/dev/urandom\tplain,cipher=aes-xts-plain64,size=512,swap\n"
 # Runs the words behind it with a /dev of its own, where a link tells which partition a UUID is.
 OWN_DEV = """
@@ -20,6 +28,11 @@ ln -s ../../vdz2 "$new/disk/by-uuid/4567"; ln -s ../../vdz2 "$new/disk/by-partuu
 ln -s ../../vdz1 "$new/disk/by-partuuid/0123-01"
 mount --rbind "$new" /dev
 exec "$@"
+"""
+CHROOT = """
+mount -t proc proc "$1/proc"; mount --bind "$2" "$1/proc/swaps"
+root=$1; shift 2
+exec chroot "$root" "$@"
 """
 
 
@@ -101,6 +114,60 @@ class SwapTest(HostRoot):
     def test_it_goes_with_root_alone_and_is_one_of_two_words(self):
         for words in ("--root", "--swap=on"), ("--root", "--commit", "--swap=off"), (self.tree, "--vault", "v", "--swap=off"):
             self.call("protect", *words).expect_error_line(husk.USAGE)
+
+    def on_partition_two(self, attributes):
+        """A copy of the root on a disk whose first partition has the type of swap; what is found about that."""
+        entries = (SWAP_TYPE + bytes(16) + struct.pack("<QQQ", 2048, 4095, attributes)).ljust(128, b"\0")
+        header = b"EFI PART" + bytes(64) + struct.pack("<QII", 2, 1, 128)
+        with Undo() as undo:
+            path = disk.scratch(undo)
+            image = os.path.join(path, "image")
+            with open(image, "wb") as file:
+                for at, data in (512, header), (1024, entries), (64 << 20, b""):
+                    file.seek(at)
+                    file.write(data)
+                file.truncate(64 << 20)
+            loop = disk.run("losetup", "-f", "-P", "--show", image).strip()
+            undo.push(disk.run, "losetup", "-d", loop)
+            disk.run("addpart", loop, "2", "4096", "100000")
+            undo.push(disk.run, "delpart", loop, "2")
+            disk.run("mkfs.ext4", "-q", "-O", "encrypt", f"{loop}p2")
+            root = os.path.join(path, "root")
+            os.mkdir(root)
+            disk.run("mount", f"{loop}p2", root)
+            undo.push(disk.unmount, root)
+            disk.run("cp", "-a", f"{self.d.path}/.", root)
+            return self.told(document.run("check", "--root", "--at", root, expect=None)[1])
+
+    def test_a_partition_that_systemd_takes_by_its_type_is_found_where_fstab_names_no_swap(self):
+        generator = "systemd/system-generators/systemd-gpt-auto-generator"
+        self.write("etc/fstab", ROOT)
+        self.assertEqual(self.on_partition_two(0), [])  # nothing would take it
+        self.write(f"usr/lib/{generator}", "")
+        self.assertIn("by its type", self.on_partition_two(0)[0]["cause"])
+        self.assertEqual(self.on_partition_two(1 << 63), [])
+        self.swaps("PARTUUID=0123-02 none swap noauto 0 0")
+        self.assertEqual(self.on_partition_two(0), [])
+        self.write("etc/fstab", ROOT)
+        os.makedirs(os.path.dirname(self.path("etc", generator)))
+        os.symlink("/dev/null", self.path("etc", generator))
+        self.assertEqual(self.on_partition_two(0), [])
+
+    def running(self):
+        """What is found about the swap of a system whose / is our disk."""
+        words = "unshare", "-m", "--propagation", "private", "sh", "-ec", CHROOT, "sh", self.d.path, self.beside("swaps")
+        done = subprocess.run([*words, "/husk", "check", "--root", "--json"], capture_output=True, check=False)
+        return [finding["subject"] for finding in self.told(json.loads(done.stdout))]
+
+    def test_where_the_running_system_swaps_to_is_looked_at(self):
+        shutil.copy(husk.PROGRAM, self.path("husk"))
+        for number, name in enumerate(("swap", "vg-swap")):
+            self.write(f"sys/class/block/dm-{number}/dm/name", name + "\n")
+        with open(self.beside("swaps"), "w", encoding="ascii") as file:
+            file.write("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n")
+            for name in "/dev/dm-0", "/dev/dm-1", "/dev/zram0", "/swapfile":
+                file.write(f"{name}                               partition\t1048572\t\t0\t\t-2\n")
+        self.assertEqual(self.running(), ["/dev/dm-1", "/swapfile"])
 
     @needs_faults
     def test_cut_between_the_two_files_the_same_command_makes_no_second_entry(self):

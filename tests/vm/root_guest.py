@@ -101,6 +101,10 @@ class RootGuest(guest.Guest):
         self.package = package
         with self.chroot() as (root, run):
             pathlib.Path(root, "etc/initramfs-tools/conf.d/test").write_text(INITRAMFS)
+            loader = pathlib.Path(root, "boot/grub/grub.cfg")
+            if not loader.exists():  # QEMU loads the kernel, but husk wants to see what would
+                loader.parent.mkdir(exist_ok=True)
+                loader.write_text("menuentry 'QEMU' {\n\tlinux /vmlinuz\n\tinitrd /initrd.img\n}\n")
             shutil.copy(package, f"{root}/root/husk.deb")
             run("dpkg -i /root/husk.deb")
         self.take_initramfs()
