@@ -40,7 +40,8 @@ const struct verb verb_check = {
         "from "
         "outside the same plan, on the running system what would not boot. --boot rehearses the next boot of "
         "a "
-        "host with an encrypted root: its initramfs, its keyslots, the network that is recorded, and whether "
+        "host with an encrypted root: its initramfs, its directories and keyslots, the network that is "
+        "recorded, and whether "
         "its authorities answer.",
     .options = (const struct verb_option[]){{OPTION_VAULT, ROLE_OPTIONAL, "plan for joining this vault"},
                                             {OPTION_ROOT, ROLE_IN_OPERANDS, NULL},

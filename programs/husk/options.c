@@ -12,9 +12,10 @@ const struct option_spec husk_options[OPTIONS] = {
          "and asks on a terminal"},
     [OPTION_RECOVERY_KEY_FILE] = {"recovery-key-file", "F", OPTION_REPEATS,
                                   "F holds the recovery key; - is standard input, and asks on a terminal"},
-    [OPTION_RECOVERY_OUT] = {"recovery-out", "F", OPTION_ONCE,
-                             "make a recovery key and write it to the new file F; - shows it once on the "
-                             "terminal"},
+    [OPTION_RECOVERY_OUT] =
+        {"recovery-out", "F", OPTION_ONCE,
+         "make a recovery key and write it to the new file F, which is read back; - shows it "
+         "once on the terminal, and asks for its end with --root"},
     [OPTION_WITH_KEYFILE] = {"with-keyfile", "F", OPTION_REPEATS, "open the vault with this keyfile"},
     [OPTION_WITH_PASSPHRASE_FILE] = {"with-passphrase-file", "F", OPTION_REPEATS,
                                      "open the vault with the passphrase in F; - as above"},

@@ -256,7 +256,9 @@ const struct verb verb_protect = {
         "points, "
         "/boot, /lost+found and /.husk: of a host whose disk is attached from outside, with husk and its "
         "initramfs installed on it. Its vault is called root, unless --vault says otherwise. What would not "
-        "boot is refused. The old trees wait in /.husk/plaintext until the host has booted well and --root "
+        "boot is refused, and so is what would write memory elsewhere in the clear: swap (--swap changes "
+        "/etc/fstab), hibernation, kdump. The old trees wait in /.husk/plaintext until the host has booted "
+        "well and --root "
         "--commit is run on it. An authority as the only way in needs --no-recovery.\n\nSnapshots from "
         "before the conversion hold the data in the clear, for good.",
     .options =
