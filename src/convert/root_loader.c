@@ -92,6 +92,9 @@ static void read_command(struct reading *reading, const char *command)
         if (!strncmp(command, "menuentry ", 10))
             snprintf(reading->title, sizeof(reading->title), "%.*s", (int)strcspn(command + 10, "{"),
                      command + 10);
+        const char *brace = strrchr(command, '{');
+        if (brace)
+            read_command(reading, brace + 1);
         return;
     }
     if (!strncmp(command, "initrd", 6))
@@ -160,6 +163,7 @@ enum error_code root_check_loader(struct root_checking *checking, struct error *
     static const char *const others[] = {"boot/loader/entries", "boot/efi/loader/entries",
                                          "efi/loader/entries", "boot/extlinux/extlinux.conf",
                                          "boot/syslinux/syslinux.cfg"};
+    static const char *const configurations[] = {GRUB_CONFIGURATION, "boot/grub/custom.cfg"};
     struct reading reading = {.checking = checking};
     if (checking->boot_fd < 0)
         return OK;
@@ -170,8 +174,10 @@ enum error_code root_check_loader(struct root_checking *checking, struct error *
     if (!host_tree_has(checking->at_fd, GRUB_CONFIGURATION))
         root_blocks(checking, "unknown-loader", "/" GRUB_CONFIGURATION, REMEDY_GRUB,
                     "it is not there: nothing tells what loads the kernel and its initramfs");
-    enum error_code code =
-        host_tree_lines(checking->at_fd, GRUB_CONFIGURATION, on_grub_line, &reading, reterr);
-    end_branch(&reading);
+    enum error_code code = OK;
+    for (size_t i = 0; !code && i < ARRAY_SIZE(configurations); i++) {
+        code = host_tree_lines(checking->at_fd, configurations[i], on_grub_line, &reading, reterr);
+        end_branch(&reading);
+    }
     return code ? code : check_grub_version(checking, reterr);
 }

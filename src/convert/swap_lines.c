@@ -49,10 +49,12 @@ static bool on_crypttab_line(char *line, void *context)
 enum error_code swap_is_encrypted(int at_fd, const char *device, bool *ret_is, struct error *reterr)
 {
     const size_t prefix = strlen(MAPPER);
-    struct looking_for looking = {.name = device + prefix};
+    struct looking_for looking = {0};
     enum error_code code = OK;
-    if (!strncmp(device, MAPPER, prefix))
+    if (!strncmp(device, MAPPER, prefix)) {
+        looking.name = device + prefix;
         code = host_tree_lines(at_fd, CRYPTTAB, on_crypttab_line, &looking, reterr);
+    }
     if (!code)
         *ret_is = looking.is_random || !strncmp(device, "/dev/zram", 9);
     return code;

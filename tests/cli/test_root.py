@@ -94,6 +94,8 @@ class RootTest(HostRoot):
             ("boot-entry-without-initramfs", lambda: self.entry(FORCED_PARTUUID)),
             ("boot-entry-without-initramfs", lambda: self.entry([f"if [ x ]; then {linux}; else {linux}; {initrd}; fi"])),
             ("boot-entry-without-initramfs", lambda: self.entry([linux, linux, initrd])),
+            ("boot-entry-without-initramfs", lambda: self.write("boot/grub/grub.cfg", f"menuentry 'x' {{ {linux}; }}\n")),
+            ("boot-entry-without-initramfs", lambda: self.write("boot/grub/custom.cfg", f"menuentry x {{\n{linux}\n}}\n")),
             ("unknown-loader", lambda: os.remove(self.path("boot/grub/grub.cfg"))),
             ("unknown-loader", lambda: self.write("boot/loader/entries/a.conf", "linux /vmlinuz\n")),
             ("unknown-loader", lambda: self.write("boot/extlinux/extlinux.conf", "LINUX /vmlinuz\n")),
@@ -129,7 +131,7 @@ class RootTest(HostRoot):
 
     def restore(self, kind):
         for name in ("etc/default/kdump-tools", "boot/vmlinuz-6.1.0-2", "etc/default/grub", "etc/default/grub.d/x.cfg",
-                     "etc/initramfs-tools/conf.d/resume", "etc/initramfs-tools/initramfs.conf",
+                     "boot/grub/custom.cfg", "etc/initramfs-tools/conf.d/resume", "etc/initramfs-tools/initramfs.conf",
                      "etc/systemd/system/dev-vdc.swap"):
             if os.path.lexists(self.path(name)):
                 os.remove(self.path(name))
