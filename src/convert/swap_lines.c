@@ -112,16 +112,18 @@ static enum error_code find_source(const char *device, char *ret_source, size_t 
 
 static enum error_code check_cryptsetup(int at_fd, struct error *reterr)
 {
-    static const char *const runners[] = {
-        "lib/systemd/systemd-cryptsetup", "usr/lib/systemd/systemd-cryptsetup",
-        "lib/cryptsetup/cryptdisks-functions", "usr/lib/cryptsetup/cryptdisks-functions"};
+    static const char *const runners[] = {"lib/systemd/system-generators/systemd-cryptsetup-generator",
+                                          "usr/lib/systemd/system-generators/systemd-cryptsetup-generator",
+                                          "lib/cryptsetup/cryptdisks-functions",
+                                          "usr/lib/cryptsetup/cryptdisks-functions"};
     bool has = false;
     for (size_t i = 0; i < ARRAY_SIZE(runners); i++)
         has |= host_tree_has(at_fd, runners[i]);
     if (has && (host_tree_has(at_fd, "sbin/cryptsetup") || host_tree_has(at_fd, "usr/sbin/cryptsetup")))
         return OK;
     error_set(reterr, ERR_UNSUPPORTED, 0, "the host has nothing that sets up what is in /etc/crypttab");
-    return error_remedy(reterr, "install cryptsetup on the host; or --swap=off");
+    return error_remedy(reterr, "install cryptsetup on the host, and systemd-cryptsetup where that is a "
+                                "package of its own; or --swap=off");
 }
 
 enum error_code swap_line_can(int at_fd, enum convert_root_swap swap, const char *device,

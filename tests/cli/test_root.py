@@ -25,6 +25,30 @@ else
 fi
 initrdfail""".splitlines()
 
+UPDATE_GRUB = """\
+if [ -s $prefix/grubenv ]; then
+  load_env
+fi
+function gfxmode {
+	set gfxpayload="${1}"
+}
+menuentry 'Debian GNU/Linux' --class debian $menuentry_id_option 'gnulinux-simple-0123' {
+	load_video
+	if [ x$grub_platform = xxen ]; then insmod xzio; insmod lzopio; fi
+	search --no-floppy --fs-uuid --set=root 0123
+	echo	'Loading Linux 6.1.0-1 ...'
+	linux	/boot/vmlinuz-6.1.0-1 root=UUID=0123 ro quiet
+	echo	'Loading initial ramdisk ...'
+	initrd	/boot/initrd.img-6.1.0-1
+}
+submenu 'Advanced options' $menuentry_id_option 'gnulinux-advanced-0123' {
+	menuentry 'Debian GNU/Linux, 6.1.0-1 (recovery mode)' --class debian {
+		linux	/boot/vmlinuz-6.1.0-1 root=UUID=0123 ro single
+		initrd	/boot/initrd.img-6.1.0-1
+	}
+}
+"""
+
 
 def module(version):
     """As far as husk looks at a module of GRUB."""
@@ -118,6 +142,7 @@ class RootTest(HostRoot):
             "masked": lambda: os.symlink("/dev/null", self.path("etc/systemd/system/dev-vdc.swap")),
             "no resume": lambda: self.write("etc/initramfs-tools/conf.d/resume", "#RESUME=auto\nRESUME=none\n"),
             "both branches": lambda: self.entry(["if [ x ]; then", linux, initrd, "else", linux, initrd, "fi"]),
+            "as update-grub makes it": lambda: self.write("boot/grub/grub.cfg", UPDATE_GRUB),
             "memory test": lambda: self.entry(["linux16 /boot/memtest86+.bin console=ttyS0"]),
             "comment": lambda: self.entry([f"#{linux}"]),
             "new GRUB": lambda: self.write("boot/grub/i386-pc/normal.mod", module("2.06-13+deb12u1")),

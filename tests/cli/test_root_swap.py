@@ -46,7 +46,7 @@ class SwapTest(HostRoot):
         os.chmod(self.path("etc/fstab"), 0o640)
 
     def install_cryptsetup(self):
-        for name in "usr/sbin/cryptsetup", "usr/lib/systemd/systemd-cryptsetup":
+        for name in "usr/sbin/cryptsetup", "usr/lib/systemd/system-generators/systemd-cryptsetup-generator":
             self.write(name, "")
 
     def told(self, document):
