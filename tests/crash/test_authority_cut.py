@@ -80,10 +80,16 @@ class Granting(cuts.Scenario):
         if found not in [("active", 1), ("erased", 0)] or ("erased" in must_be_there and found[0] != "erased"):
             raise AssertionError(f"the host is {found}")
         d.remount()
+        self.check_old_keyring(d, found[0] == "erased")
+
+    def check_old_keyring(self, d, is_erased):
+        """Where nothing is erased it is the keyring, and found: the search sees what is there."""
         with open(d.image, "rb") as image:
-            left = [piece for piece in self.old_keyring if piece in image.read()] if found[0] == "erased" else []
-        if left:
-            raise AssertionError("the keyring from before the erase is still on the disk")
+            disk_bytes = image.read()
+        there = sum(piece in disk_bytes for piece in self.old_keyring)
+        if there != (0 if is_erased else len(self.old_keyring)):
+            raise AssertionError(f"{there} of {len(self.old_keyring)} pieces of the keyring from before the erase are on "
+                                 f"the disk, and the host is {'' if is_erased else 'not '}erased")
 
 
 class AuthorityCutTest(unittest.TestCase):
