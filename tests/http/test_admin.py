@@ -6,6 +6,7 @@ import pwd
 import shutil
 import socket
 import stat
+import subprocess
 import threading
 import time
 import unittest
@@ -26,6 +27,24 @@ def ask_raw(server, data, patience=20):
             if not got:
                 return answer
             answer += got
+
+
+def name_of(uid):
+    """As the ledger has it."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
+
+
+def login_uid():
+    """None where the kernel knows of none."""
+    try:
+        with open("/proc/self/loginuid") as file:
+            uid = int(file.read())
+    except FileNotFoundError:
+        return None
+    return None if uid == 2 ** 32 - 1 else uid
 
 
 class SocketTest(unittest.TestCase):
@@ -124,12 +143,90 @@ class SocketTest(unittest.TestCase):
         self.server.ok("token", "create", env={"SUDO_UID": "nonsense"})
         actors = [entry["actor"] for entry in self.server.document("ledger", "show")["result"]["entries"]
                   if entry["kind"] == "token"][-2:]
-        with open("/proc/self/loginuid") as file:
-            login = int(file.read())
-        if login != 2 ** 32 - 1:
-            self.assertEqual(len(set(actors)), 1)
+        login = login_uid()
+        if login is not None:
+            self.assertEqual(actors, [f"{name_of(login)} (uid 0)"] * 2)
         else:
-            self.assertEqual(actors, [f"{pwd.getpwuid(1).pw_name} (by sudo) (uid 0)", "root (uid 0)"])
+            self.assertEqual(actors, [f"{name_of(1)} (by sudo) (uid 0)", "root (uid 0)"])
+
+    def test_the_login_user_goes_before_what_sudo_says(self):
+        def log_in():
+            with open("/proc/self/loginuid", "w") as file:
+                file.write("1")
+        if login_uid() is not None:
+            self.skipTest("this process has a login user, which cannot be changed: the test before saw its name")
+        try:
+            self.server.ok("token", "create", env={"SUDO_UID": "2"}, preexec_fn=log_in)
+        except subprocess.SubprocessError:
+            self.skipTest("this kernel, or what this process may do, has no login users")
+        actors = [entry["actor"] for entry in self.server.document("ledger", "show")["result"]["entries"]
+                  if entry["kind"] == "token"]
+        self.assertEqual(actors[-1], f"{name_of(1)} (uid 0)")
+
+
+class PeopleTest(unittest.TestCase):
+    """Users of this machine who may use the socket, known to it by nothing but their numbers."""
+
+    GROUP = 54321
+    ALICE, BOB, ADMIN = 54321, 54322, 54323
+
+    def setUp(self):
+        self.server = self.enterContext(authority.running())
+        # As the packages make it: the directory open to pass through, the socket the group's.
+        for path in self.server.directory, self.server.path:
+            os.chmod(path, 0o711)
+        self.addCleanup(os.chmod, self.server.path, 0o700)
+        os.chown(f"{self.server.path}/admin.socket", 0, self.GROUP)
+        self.server.ok("group", "set", "two", "--unlock", "approve", "--approvals", "2")
+        self.host = self.server.host("web1", group="two")
+        self.addCleanup(self.host.close)
+        self.keyslot = os.urandom(16).hex()
+        self.host.result({"type": "bind", "keyslot": self.keyslot, "vault": os.urandom(16).hex(), "vault_name": "data",
+                          "blinded": ["@point", "@point"]})
+
+    def ask(self):
+        asked = self.host.result({"type": "open", "boot": "@boot", "planned": False, "facts": authority.FACTS,
+                                  "open": [{"keyslot": self.keyslot, "blinded": "@point"}], "wait_s": 0})
+        self.assertEqual(asked["state"], "pending")
+        self.request = asked["request"]
+
+    def approve_as(self, uid, groups=(GROUP,), sudo=None):
+        """What becomes of the request when that user, in these groups, approves it."""
+        words = ["setpriv", f"--reuid={uid}", f"--regid={uid}"]
+        words += [f"--groups={','.join(map(str, groups))}"] if groups else ["--clear-groups"]
+        environment = {**os.environ, "SUDO_UID": str(sudo)} if sudo else {**os.environ}
+        done = subprocess.run([*words, authority.PROGRAM, "request", "approve", self.request, "--dir", self.server.path,
+                               "--json"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment, timeout=60)
+        document = json.loads(done.stdout)
+        return done.returncode, document["error"]["code"] if document["error"] else self.state()
+
+    def state(self):
+        return self.host.result({"type": "open", "boot": "@boot", "request": self.request, "wait_s": 0})["state"]
+
+    def test_two_people_are_two_users_who_may_use_the_socket(self):
+        self.ask()
+        self.assertEqual(self.approve_as(self.ALICE), (0, "pending"))
+        self.assertEqual(self.approve_as(self.BOB), (0, "granted"))
+        actors = [entry["actor"] for entry in self.server.document("ledger", "show")["result"]["entries"]
+                  if entry["kind"] == "approval"]
+        self.assertEqual(actors, [f"{name_of(uid)} (uid {uid})" for uid in (self.ALICE, self.BOB)])
+
+    def test_one_person_twice_and_root_beside_them_are_one(self):
+        self.ask()
+        self.assertEqual(self.approve_as(self.ALICE), (0, "pending"))
+        self.assertEqual(self.approve_as(self.ALICE), (0, "pending"))
+        self.assertEqual(self.approve_as(0, groups=()), (0, "pending"))
+        for uid in self.ALICE, self.BOB, self.ADMIN:  # root says whom it stands for: nobody counts it
+            self.assertEqual(self.approve_as(0, groups=(), sudo=uid), (0, "pending"))
+        # A user who is not root says it stands for another: it is itself.
+        self.assertEqual(self.approve_as(self.ALICE, sudo=self.BOB), (0, "pending"))
+        self.assertEqual(self.approve_as(self.BOB, sudo=self.ALICE), (0, "granted"))
+
+    def test_who_is_not_of_the_group_is_not_heard(self):
+        self.ask()
+        self.assertEqual(self.approve_as(self.ALICE), (0, "pending"))
+        self.assertEqual(self.approve_as(self.BOB, groups=()), (husk.REFUSED, "denied"))
+        self.assertEqual(self.state(), "pending")
 
 
 class VerbsTest(unittest.TestCase):
