@@ -1,9 +1,11 @@
 """Ten thousand connections at a time, as far as the machine lets one have descriptors."""
 # runs alone
 
+import json
 import os
 import resource
 import socket
+import subprocess
 import time
 import unittest
 
@@ -93,6 +95,27 @@ class ManyTest(unittest.TestCase):
             self.assertEqual((told["granted"], told["refused"]), (1000, 0), told)
         finally:
             server.end()
+
+    def test_a_thousand_held_polls_take_little_memory(self):
+        """What the bench measures, where it can fail."""
+        directory = disk.scratch(self.enterContext(Undo()))
+        server = fleet.Fleet(directory, "--connection-rate", "100000")
+        server.fill(0, 2000)
+        server.start()
+        try:
+            server.play("open", 1000, 1000, 64)  # what it takes to work at all is not the polls'
+            before_mb = server.memory_mb()
+            words = ["poll", server.descriptor, str(server.address[1]), "0", "1000", "8"]
+            with subprocess.Popen([fleet.LOAD, *words], stdout=subprocess.PIPE) as process:
+                time.sleep(5)
+                used_mb = server.memory_mb() - before_mb
+                self.assertIsNone(process.poll(), "it was over before it was looked at")
+                told = json.loads(process.communicate(timeout=120)[0])
+        finally:
+            server.end()
+        self.assertEqual(told["held"], 1000, told)
+        print(f"note: {used_mb:.1f} MB for 1,000 held polls, beside {before_mb:.0f} MB")
+        self.assertLess(used_mb, 40)
 
     def test_beyond_the_limit_the_silent_make_room(self):
         with authority.running("--connections", "200") as server:
