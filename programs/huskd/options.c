@@ -21,8 +21,8 @@ const struct option_spec huskd_options[OPTIONS] = {
     [OPTION_CONNECTIONS_PER_ADDRESS] = {"connections-per-address", "N", OPTION_ONCE,
                                         "at most so many of one address (default 12000)"},
     [OPTION_CONNECTION_RATE] = {"connection-rate", "N", OPTION_ONCE,
-                                "at most so many new ones a second of one address; ten seconds' worth may "
-                                "come at once (default 1000)"},
+                                "at most so many new ones a second of one address, ten seconds' worth at "
+                                "once; and so many messages in vain, twenty seconds' worth (default 1000)"},
     [OPTION_GROUP] = {"group", "G", OPTION_ONCE, "the group of hosts"},
     [OPTION_EXPIRES] = {"expires", "TIME", OPTION_ONCE, "how long it may be used, as 30m, 1h, 2d"},
     [OPTION_CODE] = {"code", "C", OPTION_ONCE, "the four digits the host's console shows"},

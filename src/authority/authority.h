@@ -60,9 +60,10 @@ void authority_close(struct authority *authority);
 
 /* A message (docs/protocol.md) from a peer, shown as text ("192.0.2.1", "2001:db8::1"). bytes are copied.
  * answer is called exactly once, from another thread or from this one, now or up to wait_s later, with the
- * whole body of the answer; it must not block. Returns OK, or ERR_BUSY when too much waits: then answer is
- * not called and the peer should get 503. */
-typedef void authority_answer(void *context, const void *bytes, size_t length);
+ * whole body of the answer; it must not block. in_vain says that the message cost work and served nobody: it
+ * could not be read, was an enrolment that made no host known, or more than a host may say. Returns OK, or
+ * ERR_BUSY when too much waits: then answer is not called and the peer should get 503. */
+typedef void authority_answer(void *context, const void *bytes, size_t length, bool in_vain);
 must_check enum error_code authority_message(struct authority *authority, const void *bytes, size_t length,
                                              const char *peer, authority_answer *answer, void *context,
                                              struct error *reterr);

@@ -155,5 +155,6 @@ enum error_code handle_enroll(struct clerk *clerk, struct job *job, struct host 
     if (!code && !enrolment.was_used)
         code = sql_run(clerk->sql, reterr, "UPDATE tokens SET host = ? WHERE hash = ?", "bb", host.id,
                        sizeof(host.id), enrolment.token_hash, sizeof(enrolment.token_hash));
+    job->in_vain = code || enrolment.was_used;
     return code ? code : format_result(clerk, job, &host, reterr);
 }

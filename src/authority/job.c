@@ -45,7 +45,7 @@ void job_answer_plain(struct job *job, enum answer_kind kind, const void *bytes,
     _cleanup_(buffer_done) struct buffer wire = {.maximum = MESSAGE_MAXIMUM};
     /* Without memory even for this the peer gets an empty body, which is no answer: it tries again. */
     enum error_code code = answer_plain(kind, bytes, length, &wire, NULL);
-    job->answer(job->answer_context, code ? "" : wire.data, code ? 0 : wire.length);
+    job->answer(job->answer_context, code ? "" : wire.data, code ? 0 : wire.length, job->in_vain);
     job_free(job);
 }
 
@@ -143,7 +143,7 @@ void job_answer(struct job *job)
         job_answer_plain(job, ANSWER_TRY_AGAIN, TRY_AGAIN, sizeof(TRY_AGAIN) - 1);
         return;
     }
-    job->answer(job->answer_context, wire.data, wire.length);
+    job->answer(job->answer_context, wire.data, wire.length, job->in_vain);
     job_free(job);
 }
 

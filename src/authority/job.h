@@ -56,6 +56,7 @@ struct job {
     enum message_type type;
     uint8_t host[MESSAGE_HOST_ID_SIZE]; /* for enroll: the one that was made */
     uint8_t id[MESSAGE_ID_SIZE];
+    bool in_vain;     /* authority_answer */
     bool is_opened;   /* the clerk's part is next, or done */
     bool has_paid;    /* as the next */
     bool took_nonce;  /* not again when it is looked at again */

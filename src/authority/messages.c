@@ -102,7 +102,8 @@ static enum error_code pay(struct clerk *clerk, struct job *job, struct error *r
     struct presence_host *known = presence_find(&clerk->presence, job->host);
     if (job->has_paid || !known)
         return OK;
-    if (!rate_pay(&known->rate, PRESENCE_RATE, PRESENCE_BURST_S, clerk->now_ns))
+    job->in_vain = !rate_pay(&known->rate, PRESENCE_RATE, PRESENCE_BURST_S, clerk->now_ns);
+    if (job->in_vain)
         return error_set(reterr, ERR_BUSY, 0, "this host says too much at a time: try again");
     job->has_paid = true;
     return OK;

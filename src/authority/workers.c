@@ -89,6 +89,7 @@ static void work(struct workers *workers, struct job *job)
         clerk_put(clerk, job);
     } else {
         atomic_fetch_add(&clerk->unreadable, 1);
+        job->in_vain = true;
         job_answer_plain(job, ANSWER_DESCRIPTOR, face->bytes.data, face->bytes.length);
     }
     face_place_give(&clerk->face_place, face);

@@ -8,7 +8,7 @@
 
 static_assert(HASH_KEY_SIZE == crypto_shorthash_KEYBYTES, "the key of the hash");
 
-enum { PEER_BUCKETS = 4096, PEERS_MAXIMUM = 65536, BURST_S = 10, IDLE_WHEN_FULL_S = 5 };
+enum { PEER_BUCKETS = 4096, PEERS_MAXIMUM = 65536, BURST_S = 10, VAIN_BURST_S = 20, IDLE_WHEN_FULL_S = 5 };
 
 /* An address, or what counts as one. */
 struct peer {
@@ -16,6 +16,7 @@ struct peer {
     struct address address;
     unsigned connections;
     struct rate rate; /* of new connections */
+    struct rate vain; /* of messages that were answered in vain */
 };
 
 enum error_code connections_init(struct connections *connections, const struct http_options *options,
@@ -54,18 +55,30 @@ bool connections_trust(const struct connections *connections, const struct addre
     return false;
 }
 
+static struct peer **bucket_of(struct connections *connections, const struct address *whom)
+{
+    uint8_t hash[crypto_shorthash_BYTES];
+    crypto_shorthash(hash, whom->bytes, sizeof(whom->bytes), connections->hash_key);
+    return &connections->peers[(hash[0] | (unsigned)hash[1] << 8) % PEER_BUCKETS];
+}
+
+/* Under the mutex. NULL where there is none. */
+static struct peer *look_up_peer(struct connections *connections, const struct address *address)
+{
+    struct address whom = address_of_peer(address);
+    struct peer *peer = *bucket_of(connections, &whom);
+    while (peer && memcmp(&peer->address, &whom, sizeof(whom)) != 0)
+        peer = peer->next;
+    return peer;
+}
+
 /* Under the mutex. Makes it where there is none; NULL when there are too many. */
 static struct peer *find_peer(struct connections *connections, const struct address *address)
 {
     struct address whom = address_of_peer(address);
-    uint8_t hash[crypto_shorthash_BYTES];
-    crypto_shorthash(hash, whom.bytes, sizeof(whom.bytes), connections->hash_key);
-    struct peer **bucket = &connections->peers[(hash[0] | (unsigned)hash[1] << 8) % PEER_BUCKETS];
-    for (struct peer *peer = *bucket; peer; peer = peer->next)
-        if (!memcmp(&peer->address, &whom, sizeof(whom)))
-            return peer;
-    if (connections->peer_count >= PEERS_MAXIMUM)
-        return NULL;
+    struct peer **bucket = bucket_of(connections, &whom), *known = look_up_peer(connections, address);
+    if (known || connections->peer_count >= PEERS_MAXIMUM)
+        return known;
     struct peer *peer = calloc(1, sizeof(*peer));
     if (!peer)
         return NULL;
@@ -118,6 +131,25 @@ struct connection *connections_add(struct connections *connections, int fd, cons
     connections->count++;
     pthread_mutex_unlock(&connections->mutex);
     return connection;
+}
+
+bool connections_hear(struct connections *connections, const struct address *address)
+{
+    pthread_mutex_lock(&connections->mutex);
+    const struct peer *peer = look_up_peer(connections, address);
+    const bool hears = !peer || rate_has_room(&peer->vain, connections->options.connection_rate, VAIN_BURST_S,
+                                              clock_monotonic_ns());
+    pthread_mutex_unlock(&connections->mutex);
+    return hears;
+}
+
+void connections_note_vain(struct connections *connections, const struct address *address)
+{
+    pthread_mutex_lock(&connections->mutex);
+    struct peer *peer = find_peer(connections, address);
+    if (peer)
+        (void)rate_pay(&peer->vain, connections->options.connection_rate, VAIN_BURST_S, clock_monotonic_ns());
+    pthread_mutex_unlock(&connections->mutex);
 }
 
 static void count_state(struct connections *connections, enum connection_state state, int step)
@@ -173,7 +205,8 @@ static void forget_quiet_peers(struct connections *connections, int64_t now_ns)
     for (unsigned i = 0; i < PEER_BUCKETS; i++)
         for (struct peer **at = &connections->peers[i]; *at;) {
             struct peer *peer = *at;
-            if (peer->connections > 0 || peer->rate.paid_until_ns > now_ns) {
+            if (peer->connections > 0 || peer->rate.paid_until_ns > now_ns ||
+                peer->vain.paid_until_ns > now_ns) {
                 at = &peer->next;
                 continue;
             }

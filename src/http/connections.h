@@ -43,6 +43,11 @@ bool connections_welcome(struct connections *connections, const struct address *
 struct connection *connections_add(struct connections *connections, int fd, const struct address *address);
 void connections_remove(struct connections *connections, struct connection *connection);
 
+/* Whether a message of this address, which may be one behind a trusted proxy, is to be looked at: not while
+ * too many of it were answered in vain, of which there may be a rate. */
+bool connections_hear(struct connections *connections, const struct address *address);
+void connections_note_vain(struct connections *connections, const struct address *address);
+
 /* To HELD: false, and nothing changes, when too many are. */
 bool connections_move(struct connections *connections, struct connection *connection,
                       enum connection_state state);

@@ -82,9 +82,11 @@ static void on_connection(void *context, struct MHD_Connection *connection, void
 }
 
 /* From the authority, on any thread. Once resumed, the server's thread may free the request. */
-static void take_answer(void *context, const void *bytes, size_t length)
+static void take_answer(void *context, const void *bytes, size_t length, bool in_vain)
 {
     struct request *request = context;
+    if (in_vain)
+        connections_note_vain(&request->http->connections, &request->peer);
     request->status = MHD_HTTP_SERVICE_UNAVAILABLE;
     request->text = "out of memory, try again\n";
     uint8_t *answer = malloc(length > 0 ? length : 1);
@@ -109,6 +111,10 @@ static enum MHD_Result hand_over(struct http *http, struct request *request)
 {
     if (request->received != request->length)
         return MHD_NO;
+    if (!connections_hear(&http->connections, &request->peer)) {
+        turn_away(request, "too much of what this address says is in vain, try again\n");
+        return request_reply(request);
+    }
     if (!connections_move(&http->connections, request->place, CONNECTION_HELD)) {
         turn_away(request, "too many are waiting, try again\n");
         return request_reply(request);

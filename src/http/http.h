@@ -24,9 +24,11 @@ struct http_options {
     unsigned connections;             /* at most, of all peers */
     unsigned held;                    /* at most, of these waiting for the authority */
     unsigned connections_per_address; /* at most */
-    unsigned connection_rate; /* new ones a second of one address; ten seconds' worth may come at once */
-    unsigned request_s;       /* a new connection has sent a whole request by then, or taken its answer */
-    unsigned idle_s;          /* between an answer and the next whole request */
+    /* New ones a second of one address, ten seconds' worth at once; and so many of its messages that are in
+     * vain (authority_answer), twenty seconds' worth at once. */
+    unsigned connection_rate;
+    unsigned request_s; /* a new connection has sent a whole request by then, or taken its answer */
+    unsigned idle_s;    /* between an answer and the next whole request */
     const struct network *trusted; /* proxies whose X-Forwarded-For counts, and that have no limit of their
                                     * own; outlives the front */
     unsigned trusted_count;

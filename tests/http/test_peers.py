@@ -2,8 +2,10 @@
 
 import os
 import random
+import re
 import socket
 import struct
+import threading
 import time
 import unittest
 
@@ -188,6 +190,66 @@ class PeersTest(unittest.TestCase):
                 told = server.document("host", "show", "forwarded")["result"]["hosts"]
                 self.assertEqual([found["address"] for found in told], [seen])
                 host.close()
+
+
+class Flood(threading.Thread):
+    """Garbage that looks like messages, on one kept connection from an address of its own, many in line at a time."""
+    AT_A_TIME, AT_MOST = 50, 200
+
+    def __init__(self, server, source, end):
+        super().__init__()
+        self.end_of_descriptor = end
+        self.sock = socket.create_connection(server.address, 30, (source, 0))
+        self.error = None
+        self.statuses = []
+
+    def run(self):
+        try:
+            for _ in range(self.AT_MOST):
+                self.sock.sendall(b"".join(post(b"hskm\x01\x01\x02\0" + os.urandom(120)) for _ in range(self.AT_A_TIME)))
+                data = b""
+                while data.count(b"HTTP/1.1 ") < self.AT_A_TIME or not data.endswith((b"try again\n", self.end_of_descriptor)):
+                    got = self.sock.recv(65536)
+                    if not got:
+                        return
+                    data += got
+                self.statuses += [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+)", data)]
+                if self.statuses.count(503) > 1000:
+                    return
+        except OSError as error:
+            self.error = error
+
+
+class FloodTest(unittest.TestCase):
+    def test_garbage_on_kept_connections_is_turned_away_and_other_hosts_are_granted(self):
+        with authority.running("--connection-rate", "100") as server:  # two thousand in vain at once
+            server.ok("group", "set", "auto", "--unlock", "auto")
+            host = server.host("web1", "auto")
+            self.addCleanup(host.close)
+            host.result({"type": "heartbeat", "boot": "@boot", "lineage": "@id", "facts": authority.FACTS,
+                         "descriptor_sequence": 1})
+            keyslot = os.urandom(16).hex()
+            host.result({"type": "bind", "keyslot": keyslot, "vault": os.urandom(16).hex(), "vault_name": "data",
+                         "blinded": ["@point", "@point"]})
+            with server.connect() as sock:
+                sock.sendall(post(b""))
+                end = read_answer(sock)[2][-8:]
+            floods = [Flood(server, "127.0.0.2", end) for _ in range(4)]
+            for flood in floods:
+                flood.start()
+            granted = 0
+            while any(flood.is_alive() for flood in floods):
+                opened = host.result({"type": "open", "boot": "@boot", "planned": False, "facts": authority.FACTS,
+                                      "open": [{"keyslot": keyslot, "blinded": "@point"}], "wait_s": 0})
+                self.assertEqual(opened["state"], "granted")
+                granted += 1
+                time.sleep(0.05)
+            statuses = [status for flood in floods for status in flood.statuses]
+            self.assertEqual(([flood.error for flood in floods], set(statuses)), ([None] * 4, {200, 503}))
+            self.assertGreaterEqual(statuses.count(200), 2000)
+            self.assertGreater(granted, 3)
+            for flood in floods:
+                flood.sock.close()
 
 
 class SlowTest(unittest.TestCase):

@@ -130,10 +130,11 @@ json_t *host_message(const char *type)
     return message;
 }
 
-static void take_answer(void *context, const void *bytes, size_t length)
+static void take_answer(void *context, const void *bytes, size_t length, bool in_vain)
 {
     struct pending *pending = context;
     pthread_mutex_lock(&pending->mutex);
+    pending->in_vain = in_vain;
     if (length)
         assert_ok(buffer_append(&pending->answer, bytes, length, &error));
     pending->is_done = true;
@@ -197,6 +198,7 @@ json_t *pending_take(struct pending *pending)
     json_t *object = NULL;
     struct buffer plain = {0};
     pending_wait(pending);
+    pending->host->was_in_vain = pending->in_vain;
     assert_ok(answer_open(pending->answer.data, pending->answer.length, pending->context, &kind, &object,
                           &plain, &error));
     if (kind == ANSWER_DESCRIPTOR)
@@ -239,6 +241,7 @@ enum answer_kind host_replay(struct world_host *host, const struct buffer *wire,
     pending_wait(pending);
     assert_ok(buffer_append(answer, pending->answer.data, pending->answer.length, &error));
     const enum answer_kind kind = (enum answer_kind)(uint8_t)pending->answer.data[5];
+    host->was_in_vain = pending->in_vain;
     pending_free(pending);
     return kind;
 }

@@ -43,6 +43,7 @@ struct world_host {
     struct secret *identity;
     uint8_t identity_public[HPKE_KEY_SIZE], id[WORLD_ID], boot[WORLD_ID], nonce[WORLD_ID], lineage[WORLD_ID];
     bool has_nonce, has_lineage, planned;
+    bool was_in_vain; /* what the last answer was the answer to */
     struct descriptor descriptor;
     uint8_t message_key[HPKE_KEY_SIZE];
     struct buffer last_wire; /* the last message as it was sent */
@@ -67,7 +68,7 @@ struct pending {
     struct buffer answer;
     pthread_mutex_t mutex;
     pthread_cond_t done;
-    bool is_done;
+    bool is_done, in_vain;
 };
 struct pending *host_post(struct world_host *host, json_t *message);
 bool pending_is_done(struct pending *pending);

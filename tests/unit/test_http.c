@@ -31,7 +31,7 @@ struct late {
 static void *answer_late(void *context)
 {
     struct late *late = context;
-    late->answer(late->context, "late", 4);
+    late->answer(late->context, "late", 4, false);
     free(late);
     return NULL;
 }
@@ -58,7 +58,7 @@ enum error_code authority_message(struct authority *where, const void *bytes, si
         pthread_mutex_unlock(&where->mutex);
         return OK;
     }
-    answer(context, bytes, length);
+    answer(context, bytes, length, length > 0 && text[0] == 'V');
     return OK;
 }
 
@@ -66,7 +66,7 @@ void authority_close(struct authority *where)
 {
     pthread_mutex_lock(&where->mutex);
     for (size_t i = 0; i < where->held_count; i++)
-        where->held[i].answer(where->held[i].context, "again", 5);
+        where->held[i].answer(where->held[i].context, "again", 5, false);
     where->held_count = 0;
     pthread_mutex_unlock(&where->mutex);
 }
@@ -300,6 +300,45 @@ static void time_ends_for_those_that_are_slow(void **state)
     end(&served);
 }
 
+/* How many are, until the next is turned away. */
+static unsigned count_heard_in_vain(int fd)
+{
+    for (unsigned count = 0; count < 100; count++) {
+        post(fd, "Vain");
+        if (strncmp(hear(fd), "HTTP/1.1 503 ", 13) == 0)
+            return count;
+    }
+    return 100;
+}
+
+static void what_is_in_vain_counts_against_the_address_and_nothing_else_does(void **state)
+{
+    (void)state;
+    struct http_options options = http_defaults;
+    options.connection_rate = 1; /* twenty in vain at once */
+    struct served served = serve(&options);
+    int fd = reach(&served), other = socket(AF_INET, SOCK_STREAM, 0);
+    const struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK + 1)}};
+    assert_int_equal(bind(other, (const struct sockaddr *)&from, sizeof(from)), 0);
+    assert_int_equal(connect(other, (const struct sockaddr *)&served.address, sizeof(served.address)), 0);
+    for (int i = 0; i < 100; i++) {
+        post(fd, "now");
+        assert_heard(fd, "HTTP/1.1 200 ", "now");
+    }
+    assert_in_range(count_heard_in_vain(fd), 20, 30);
+    post(fd, "Vain");
+    assert_heard(fd, "HTTP/1.1 503 ", "too much of what this address says is in vain, try again\n");
+    post(other, "now");
+    assert_heard(other, "HTTP/1.1 200 ", "now");
+    nanosleep(&(struct timespec){.tv_sec = 1, .tv_nsec = 200 * 1000000L}, NULL);
+    post(fd, "now"); /* a second later there is room, which what is not in vain does not take */
+    assert_heard(fd, "HTTP/1.1 200 ", "now");
+    assert_in_range(count_heard_in_vain(fd), 1, 10);
+    close(fd);
+    close(other);
+    end(&served);
+}
+
 /* True when the connection is taken. */
 static bool is_served(int fd)
 {
@@ -382,6 +421,7 @@ int main(void)
         cmocka_unit_test(answers_come_back_at_once_late_or_as_try_again),
         cmocka_unit_test(what_is_no_message_is_refused_with_a_line),
         cmocka_unit_test(time_ends_for_those_that_are_slow),
+        cmocka_unit_test(what_is_in_vain_counts_against_the_address_and_nothing_else_does),
         cmocka_unit_test(one_address_has_its_limits_and_a_trusted_proxy_none),
         cmocka_unit_test(connections_come_no_faster_than_allowed),
         cmocka_unit_test(more_held_answers_than_allowed_are_turned_away),
