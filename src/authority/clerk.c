@@ -234,6 +234,9 @@ static void add_due(struct clerk *clerk, struct batch *batch)
         }
         *at = job->next;
         clerk->waiting_count--;
+        struct presence_host *host = presence_find(&clerk->presence, job->host);
+        if (host)
+            host->held--;
         add(batch, job);
     }
     clerk->has_woken = false;
@@ -288,14 +291,34 @@ static void give_nonce_and_checkpoint(struct clerk *clerk, struct job *job)
     job->checkpoint = clerk->checkpoint ? strdup(clerk->checkpoint) : NULL;
 }
 
+/* The time of a host's oldest is over: it is answered with the next batch, which does not wait. */
+static void end_oldest(struct clerk *clerk, const uint8_t host[MESSAGE_HOST_ID_SIZE])
+{
+    struct job *oldest = NULL;
+    for (struct job *job = clerk->waiting; job; job = job->next)
+        if (job->wait_until_ns > clerk->now_ns && memcmp(job->host, host, MESSAGE_HOST_ID_SIZE) == 0)
+            oldest = job;
+    if (oldest)
+        oldest->wait_until_ns = clerk->now_ns;
+}
+
+/* One host cannot take the room of all. */
+static void hold(struct clerk *clerk, struct job *job)
+{
+    struct presence_host *host = presence_find(&clerk->presence, job->host);
+    job->next = clerk->waiting;
+    clerk->waiting = job;
+    clerk->waiting_count++;
+    if (host && ++host->held > PRESENCE_HELD)
+        end_oldest(clerk, job->host);
+}
+
 static void deliver_one(struct clerk *clerk, struct job *job, struct batch *answers)
 {
     if (job->kind == JOB_OPERATION) {
         job_finish_operation(job);
     } else if (job->outcome == JOB_WAITS && clerk->waiting_count < CLERK_WAITING_MAXIMUM) {
-        job->next = clerk->waiting;
-        clerk->waiting = job;
-        clerk->waiting_count++;
+        hold(clerk, job);
     } else {
         give_nonce_and_checkpoint(clerk, job);
         add(answers, job);

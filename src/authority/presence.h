@@ -16,6 +16,7 @@
 #define PRESENCE_NONCE_SIZE 16
 #define PRESENCE_RATE 10    /* messages a second a host may say, */
 #define PRESENCE_BURST_S 30 /* and so many seconds' worth at once */
+#define PRESENCE_HELD 4     /* messages of a host are held at a time: of the agent, husk unlock, a boot */
 #define PRESENCE_NONCES 8   /* of the last answers; a host has more than one conversation */
 
 struct presence_host {
@@ -30,6 +31,7 @@ struct presence_host {
     uint32_t nonce_serial; /* of the last nonce */
     uint8_t valid_nonces;  /* a bit for each of the last PRESENCE_NONCES: the lowest for the last */
     struct rate rate;      /* of its messages */
+    unsigned held;         /* of them, at this time */
     bool was_seen;
     int64_t last_seen_unix_s;
     /* The boot that spoke last, and when, by the monotonic clock. */
