@@ -111,9 +111,11 @@ static void crypt_exchange(const struct presence *presence, const uint8_t *id, c
     crypto_stream_xchacha20_xor(to, from, HPKE_KEY_SIZE, nonce, presence->exchange_key->bytes);
 }
 
-static void keep_exchange(struct presence *presence, const uint8_t *id, const uint8_t *key_id,
-                          const struct secret *exchange)
+void presence_keep_exchange(struct presence *presence, const uint8_t id[MESSAGE_HOST_ID_SIZE],
+                            struct message_key message_key, const struct secret *exchange)
 {
+    uint8_t key_id[MESSAGE_KEY_ID_SIZE];
+    message_key_id(message_key.public_key, key_id);
     pthread_rwlock_wrlock(&presence->lock);
     struct presence_host *host = presence_find(presence, id);
     if (host) {
@@ -128,26 +130,24 @@ enum error_code presence_get_exchange(struct presence *presence, const uint8_t i
                                       struct message_key message_key, struct secret **ret_exchange,
                                       struct error *reterr)
 {
-    uint8_t key_id[MESSAGE_KEY_ID_SIZE], kept[HPKE_KEY_SIZE], identity[HPKE_KEY_SIZE];
-    bool is_kept = false;
+    uint8_t key_id[MESSAGE_KEY_ID_SIZE], kept[HPKE_KEY_SIZE];
+    _cleanup_(secret_freep) struct secret *exchange = NULL;
     message_key_id(message_key.public_key, key_id);
     pthread_rwlock_rdlock(&presence->lock);
     const struct presence_host *host = presence_find(presence, id);
-    if (host) {
-        is_kept = host->has_exchange && memcmp(host->exchange_key_id, key_id, sizeof(key_id)) == 0;
+    const bool is_kept =
+        host && host->has_exchange && memcmp(host->exchange_key_id, key_id, sizeof(key_id)) == 0;
+    if (is_kept)
         memcpy(kept, host->exchange, sizeof(kept));
-        memcpy(identity, host->identity, sizeof(identity));
-    }
     pthread_rwlock_unlock(&presence->lock);
-    if (!host)
-        return error_set(reterr, ERR_NOT_FOUND, 0, "there is no such host");
-    enum error_code code = is_kept ? secret_new(HPKE_KEY_SIZE, ret_exchange, reterr)
-                                   : hpke_exchange(message_key.private_key, identity, ret_exchange, reterr);
-    if (!code && is_kept)
-        crypt_exchange(presence, id, key_id, kept, (*ret_exchange)->bytes);
-    else if (!code)
-        keep_exchange(presence, id, key_id, *ret_exchange);
-    return code;
+    if (!is_kept)
+        return OK;
+    enum error_code code = secret_new(HPKE_KEY_SIZE, &exchange, reterr);
+    if (code)
+        return code;
+    crypt_exchange(presence, id, key_id, kept, exchange->bytes);
+    *ret_exchange = TAKE(exchange);
+    return OK;
 }
 
 static void format_nonce(const struct presence *presence, const struct presence_host *host, uint32_t serial,

@@ -77,11 +77,15 @@ struct presence_host *presence_find(struct presence *presence, const uint8_t id[
 bool presence_get_identity(struct presence *presence, const uint8_t id[MESSAGE_HOST_ID_SIZE],
                            uint8_t ret_identity[HPKE_KEY_SIZE]);
 
-/* For workers: hpke_exchange between a message key and a known host, made once for all its messages. */
+/* For workers: hpke_exchange between a message key and a host, made once for all its messages. It is kept
+ * when it has opened one: what others send in the host's name changes nothing. *ret_exchange stays as it is
+ * where none is kept, and where there is no such host. */
 must_check enum error_code presence_get_exchange(struct presence *presence,
                                                  const uint8_t id[MESSAGE_HOST_ID_SIZE],
                                                  struct message_key message_key, struct secret **ret_exchange,
                                                  struct error *reterr);
+void presence_keep_exchange(struct presence *presence, const uint8_t id[MESSAGE_HOST_ID_SIZE],
+                            struct message_key message_key, const struct secret *exchange);
 
 /* A nonce for the host's next message: its serial and a MAC over host and serial, so that nothing is kept of
  * it but the serial. The oldest of more than PRESENCE_NONCES is void, all are after a restart. */

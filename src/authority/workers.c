@@ -16,8 +16,7 @@ static const char AWAITING_ROOT[] = "the authority was restored and waits for it
 
 struct workers {
     struct clerk *clerk;
-    struct presence
-        decoys; /* one host with an identity: what messages of hosts nobody knows are opened with */
+    uint8_t decoy[HPKE_KEY_SIZE]; /* an identity nobody has: what messages of unknown hosts are opened with */
     pthread_mutex_t mutex;
     pthread_cond_t wake;
     struct job *opening, **opening_end;     /* queues: what is to be opened, */
@@ -29,41 +28,43 @@ struct workers {
     unsigned count;
 };
 
-static const uint8_t DECOY[MESSAGE_HOST_ID_SIZE];
-
-/* That a host is known is not to be told by how long it takes to find that a message is not its own: for all
- * others it takes the same, and what is kept of a host is kept whether its message opens or not. */
-static enum error_code find_sender(struct workers *workers, struct message_key message_key,
-                                   const uint8_t id[MESSAGE_HOST_ID_SIZE],
-                                   uint8_t ret_identity[HPKE_KEY_SIZE], struct secret **ret_exchange,
-                                   struct error *reterr)
+/* That a host is known is not to be told by how long it takes to find that a message is not its own: whatever
+ * is known and kept, a message that does not open costs one exchange, and nothing is kept of it. */
+static enum error_code open_from(struct workers *workers, struct message_key message_key,
+                                 const uint8_t id[MESSAGE_HOST_ID_SIZE], struct job *job,
+                                 struct error *reterr)
 {
     struct presence *presence = &workers->clerk->presence;
-    if (!presence_get_identity(presence, id, ret_identity)) {
-        presence = &workers->decoys;
-        id = DECOY;
-        (void)presence_get_identity(presence, id, ret_identity);
-    }
-    return presence_get_exchange(presence, id, message_key, ret_exchange, reterr);
+    _cleanup_(secret_freep) struct secret *exchange = NULL, *unused = NULL;
+    uint8_t identity[HPKE_KEY_SIZE];
+    memcpy(identity, workers->decoy, sizeof(identity));
+    (void)presence_get_identity(presence, id, identity);
+    enum error_code code = presence_get_exchange(presence, id, message_key, &exchange, reterr);
+    const bool is_kept = exchange != NULL;
+    if (!code && !is_kept)
+        code = hpke_exchange(message_key.private_key, identity, &exchange, reterr);
+    const struct hpke_sender sender = {identity, exchange};
+    if (!code)
+        code = message_open(job->wire, job->wire_length, message_key, &sender, &job->object, &job->context,
+                            reterr);
+    if (!code && !is_kept)
+        presence_keep_exchange(presence, id, message_key, exchange);
+    if (code && is_kept)
+        (void)!hpke_exchange(message_key.private_key, identity, &unused, NULL);
+    return code;
 }
 
 static enum error_code open_message(struct workers *workers, const struct face *face, struct job *job,
                                     struct error *reterr)
 {
     struct message_header header;
-    uint8_t identity[HPKE_KEY_SIZE];
-    _cleanup_(secret_freep) struct secret *exchange = NULL;
     enum error_code code = message_parse_header(job->wire, job->wire_length, &header, reterr);
     if (code)
         return code;
     const struct message_key message_key = face_choose_key(face, header.key_id);
-    const bool has_sender = header.mode == MESSAGE_AUTH;
-    if (has_sender)
-        code = find_sender(workers, message_key, header.host_id, identity, &exchange, reterr);
-    const struct hpke_sender sender = {identity, exchange};
-    if (!code)
-        code = message_open(job->wire, job->wire_length, message_key, has_sender ? &sender : NULL,
-                            &job->object, &job->context, reterr);
+    code = header.mode == MESSAGE_AUTH ? open_from(workers, message_key, header.host_id, job, reterr)
+                                       : message_open(job->wire, job->wire_length, message_key, NULL,
+                                                      &job->object, &job->context, reterr);
     if (!code)
         code = message_get_type(job->object, header.mode, &job->type, reterr);
     if (!code)
@@ -195,7 +196,6 @@ enum error_code workers_start(struct clerk *clerk, unsigned count, struct worker
                               struct error *reterr)
 {
     _cleanup_(secret_freep) struct secret *decoy_key = NULL;
-    uint8_t decoy[HPKE_KEY_SIZE];
     struct workers *workers = calloc(1, sizeof(*workers));
     if (!workers)
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
@@ -207,11 +207,7 @@ enum error_code workers_start(struct clerk *clerk, unsigned count, struct worker
     const long processors = sysconf(_SC_NPROCESSORS_ONLN);
     if (count == 0)
         count = processors > 0 ? (unsigned)processors : 1;
-    enum error_code code = presence_init(&workers->decoys, reterr);
-    if (!code)
-        code = hpke_key_new(&decoy_key, decoy, reterr);
-    if (!code)
-        code = presence_add(&workers->decoys, DECOY, decoy, reterr);
+    enum error_code code = hpke_key_new(&decoy_key, workers->decoy, reterr);
     if (!code)
         code = start_threads(workers, count < WORKERS_MAXIMUM ? count : WORKERS_MAXIMUM, reterr);
     if (code)
@@ -233,6 +229,5 @@ void workers_stop(struct workers *workers)
         pthread_join(workers->threads[i], NULL);
     pthread_mutex_destroy(&workers->mutex);
     pthread_cond_destroy(&workers->wake);
-    presence_done(&workers->decoys);
     free(workers);
 }
