@@ -194,7 +194,9 @@ const struct verb verb_host_erase = {
         "vaults itself, and carries it out as soon as its agent hears of it: that reaches its keyslots, and "
         "its other authorities. What lies elsewhere is not reached: recovery keys, passphrases and keyfiles, "
         "which open copies of the disk (keycopy list).\n\n"
-        "There is no way back.",
+        "There is no way back. Its name is free: a server installed anew enrols under it with a new "
+        "identity, "
+        "and this host is told by its id.",
     .options = (const struct verb_option[]){{OPTION_CONFIRM, ROLE_CONFIRMING, NULL}, {.id = OPTION_END}},
     .effect = VERB_ACTS,
     .act = erase,

@@ -5,7 +5,7 @@
 
 static enum error_code list(struct run *run, struct error *reterr)
 {
-    static const char *const columns[] = {"id", "host", "kind", "place", "state", NULL};
+    static const char *const columns[] = {"id", "host", "host_id", "kind", "place", "state", NULL};
     json_t *result, *copies;
     enum error_code code = ask(run, NULL, &result, reterr);
     if (!code)

@@ -73,7 +73,7 @@ static enum error_code find_used(struct clerk *clerk, const struct enrolment *en
 }
 
 /* A host that is known under its name and identity stays what it is; a name or an identity known otherwise is
- * refused: only an administrator can decide that. */
+ * refused. An administrator makes the name free by erasing the host that has it. */
 static enum error_code find_known(struct clerk *clerk, const struct enrolment *enrolment,
                                   struct host *ret_host, bool *ret_is_known, struct error *reterr)
 {
@@ -81,19 +81,19 @@ static enum error_code find_known(struct clerk *clerk, const struct enrolment *e
     enum error_code code = host_find_by_name(clerk, enrolment->name, &by_name, reterr);
     if (code && code != ERR_NOT_FOUND)
         return code;
-    const bool has_name = code == OK;
+    const bool has_name = code == OK && !by_name.is_erased;
     code = host_find_by_identity(clerk, enrolment->identity, &by_identity, reterr);
     if (code && code != ERR_NOT_FOUND)
         return code;
     const bool has_identity = code == OK;
+    if (has_identity && by_identity.is_erased)
+        return error_set(reterr, ERR_DENIED, 0, "this host is erased: enrol it anew, with a new identity");
     *ret_is_known = has_name && has_identity;
     if (has_name != has_identity || (has_name && memcmp(by_name.id, by_identity.id, sizeof(by_name.id)) != 0))
         return error_set(reterr, ERR_DENIED, 0,
-                         has_name ? "a host of this name is enrolled with another identity"
+                         has_name ? "a host of this name is enrolled with another identity: the name is free "
+                                    "when that host is erased (huskd host erase)"
                                   : "this identity is enrolled under another name");
-    if (has_name && by_name.is_erased)
-        return error_set(reterr, ERR_DENIED, 0,
-                         "this host is erased: enrol it anew, with a new identity and name");
     if (has_name)
         *ret_host = by_name;
     return OK;

@@ -52,7 +52,9 @@ enum error_code host_find_by_name(struct clerk *clerk, const char *name, struct 
                                   struct error *reterr)
 {
     struct sql_rows rows = {0};
-    enum error_code code = sql_select(clerk->sql, &rows, reterr, COLUMNS "WHERE name = ?", "t", name);
+    enum error_code code =
+        sql_select(clerk->sql, &rows, reterr,
+                   COLUMNS "WHERE name = ? ORDER BY erased, created_at DESC LIMIT 1", "t", name);
     return code ? code : read_host(&rows, ret_host, reterr);
 }
 

@@ -24,7 +24,7 @@ struct host {
 /* 1 to 64 letters, digits, dots, underscores and dashes. */
 bool host_name_is_valid(const char *name);
 
-/* ERR_NOT_FOUND. */
+/* ERR_NOT_FOUND. By its name the one that is not erased, or the newest of those that are. */
 must_check enum error_code host_find(struct clerk *clerk, const uint8_t id[MESSAGE_HOST_ID_SIZE],
                                      struct host *ret_host, struct error *reterr);
 must_check enum error_code host_find_by_name(struct clerk *clerk, const char *name, struct host *ret_host,

@@ -81,9 +81,11 @@ static json_t *show(const struct sql_rows *rows)
 {
     size_t length;
     const void *id = sql_blob(rows, 0, &length);
-    return json_pack("{s:o, s:s, s:s, s:s, s:s, s:I, s:o, s:s?}", "id", json_hex(id, length), "host",
-                     sql_text(rows, 1), "kind", sql_text(rows, 2), "place", sql_text(rows, 3), "state",
-                     state_word(rows), "reported_at", (json_int_t)sql_integer(rows, 4), "destroyed_at",
+    json_t *host_id = sql_is_null(rows, 8) ? json_null() : json_string(sql_text(rows, 8));
+    return json_pack("{s:o, s:s, s:o, s:s, s:s, s:s, s:I, s:o, s:s?}", "id", json_hex(id, length), "host",
+                     sql_text(rows, 1), "host_id", host_id, "kind", sql_text(rows, 2), "place",
+                     sql_text(rows, 3), "state", state_word(rows), "reported_at",
+                     (json_int_t)sql_integer(rows, 4), "destroyed_at",
                      sql_is_null(rows, 6) ? json_null() : json_integer((json_int_t)sql_integer(rows, 6)),
                      "destroyed_by", sql_is_null(rows, 7) ? NULL : sql_text(rows, 7));
 }
@@ -92,7 +94,8 @@ static json_t *show(const struct sql_rows *rows)
  */
 #define ENVELOPES                                                                                            \
     "SELECT b.id, '(every host)', 'backup', 'envelope of backup ' || lower(hex(b.id)), b.made_at, 1, "       \
-    "b.destroyed_at, b.destroyed_by FROM backups b WHERE ?1 IS NULL OR EXISTS(SELECT 1 FROM hosts h WHERE "  \
+    "b.destroyed_at, b.destroyed_by, NULL FROM backups b WHERE ?1 IS NULL OR EXISTS(SELECT 1 FROM hosts h "  \
+    "WHERE "                                                                                                 \
     "h.name = ?1 AND h.created_at <= b.made_at AND NOT EXISTS(SELECT 1 FROM erases e WHERE e.host = h.id "   \
     "AND e.final = 1 AND e.done_at < b.made_at))"
 
@@ -105,12 +108,13 @@ enum error_code operation_keycopy_list(struct clerk *clerk, struct job *job, str
     job->result = json_pack("{s:o}", "keycopies", array);
     enum error_code code = job->result ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     if (!code)
-        code = sql_select(
-            clerk->sql, &rows, reterr,
-            "SELECT k.id, h.name AS host, k.kind AS kind, k.place AS place, k.reported_at, "
-            "k.is_reported, k.destroyed_at, k.destroyed_by FROM keycopies k JOIN hosts h ON h.id = "
-            "k.host WHERE ?1 IS NULL OR h.name = ?1 UNION ALL " ENVELOPES " ORDER BY host, kind, place",
-            "t", host);
+        code = sql_select(clerk->sql, &rows, reterr,
+                          "SELECT k.id, h.name AS host, k.kind AS kind, k.place AS place, k.reported_at, "
+                          "k.is_reported, k.destroyed_at, k.destroyed_by, lower(hex(h.id)) FROM keycopies k "
+                          "JOIN hosts h ON h.id = "
+                          "k.host WHERE ?1 IS NULL OR h.name = ?1 UNION ALL " ENVELOPES
+                          " ORDER BY host, kind, place",
+                          "t", host);
     while (!code && !(code = sql_next(&rows, &is_there, reterr)) && is_there)
         if (json_array_append_new(array, show(&rows)) != 0)
             code = error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");

@@ -28,7 +28,7 @@ static const char tables[] =
 
     "CREATE TABLE hosts("
     "  id BLOB PRIMARY KEY,"
-    "  name TEXT NOT NULL UNIQUE,"
+    "  name TEXT NOT NULL,"
     "  group_id INTEGER NOT NULL REFERENCES groups(id),"
     "  identity BLOB NOT NULL UNIQUE," /* 32 bytes */
     "  created_at INTEGER NOT NULL,"
@@ -44,6 +44,8 @@ static const char tables[] =
     "  facts TEXT," /* of the running host, JSON */
     "  notes TEXT"
     ") STRICT, WITHOUT ROWID;"
+    /* A name is one host's until that is erased. */
+    "CREATE UNIQUE INDEX hosts_name ON hosts(name, CASE erased WHEN 0 THEN x'' ELSE id END);"
     "CREATE INDEX hosts_group ON hosts(group_id, erased);"
 
     /* In the order of hosts, whose ids begin with their time (clerk_draw_id): what is done to a whole group

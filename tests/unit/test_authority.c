@@ -71,6 +71,51 @@ static void a_name_that_is_known_needs_its_identity(void **state)
     host_done(&impostor);
 }
 
+static const char *told(json_t *shown, size_t number, const char *member)
+{
+    json_t *host = json_array_get(json_object_get(shown, "hosts"), number);
+    return json_string_value(json_object_get(host, member));
+}
+
+static void the_name_of_an_erased_host_is_free_and_its_record_stays(void **state)
+{
+    struct scene *scene = *state;
+    struct world_host anew;
+    struct world_keyslot keyslot;
+    char id[2 * WORLD_ID + 1];
+    for (unsigned round = 0; round < 2; round++) { /* and again after that one is erased, too */
+        json_decref(world_operate(&scene->world, "host erase",
+                                  json_pack("{s:s, s:s}", "host", "web1", "confirm", "web1")));
+        json_t *token = world_operate(&scene->world, "token create", json_pack("{s:s}", "group", "auto"));
+        assert_refused(host_enroll_with(&scene->host, json_string_value(json_object_get(token, "token"))),
+                       "denied");
+        json_decref(token);
+        host_make(&anew, &scene->world, "web1");
+        host_enroll(&anew, "auto");
+        host_bind(&anew, &keyslot);
+        scene_opens(&anew, &keyslot);
+        assert_refused(host_send(&scene->host, host_message("poll")), "erased");
+        json_t *shown = world_operate(&scene->world, "host show", json_pack("{s:s}", "host", "web1"));
+        text_format_hex(id, anew.id, sizeof(anew.id));
+        assert_string_equal(told(shown, 0, "id"), id);
+        assert_string_equal(told(shown, 0, "state"), "active");
+        json_decref(shown);
+        text_format_hex(id, scene->host.id, sizeof(scene->host.id));
+        shown = world_operate(&scene->world, "host show", json_pack("{s:s}", "host", id));
+        assert_string_equal(told(shown, 0, "state"), "erased");
+        assert_string_equal(told(shown, 0, "name"), "web1");
+        json_decref(shown);
+        host_done(&anew);
+    }
+    json_t *list = world_operate(&scene->world, "host list", NULL);
+    assert_int_equal(json_array_size(json_object_get(list, "hosts")), 3);
+    json_decref(list);
+    world_reopen(&scene->world);
+    json_t *shown = world_operate(&scene->world, "host show", json_pack("{s:s}", "host", "web1"));
+    assert_string_equal(told(shown, 0, "state"), "active");
+    json_decref(shown);
+}
+
 static void a_host_is_counted_once_it_has_shown_its_identity(void **state)
 {
     struct scene *scene = *state;
@@ -432,6 +477,7 @@ int main(void)
         scene_test(a_token_is_for_the_first_identity_that_uses_it),
         scene_test(a_token_expires_and_an_invented_one_is_refused_alike),
         scene_test(a_name_that_is_known_needs_its_identity),
+        scene_test(the_name_of_an_erased_host_is_free_and_its_record_stays),
         scene_test(a_host_is_counted_once_it_has_shown_its_identity),
         scene_test(who_the_authority_does_not_know_gets_the_descriptor),
         scene_test(every_flipped_byte_of_a_message_gets_the_descriptor),
