@@ -252,6 +252,26 @@ static enum error_code keep(const struct erased *erased, struct buffer *wire, st
     return code ? code : record_keep_text(&text, wire, reterr);
 }
 
+/* Where the scalars may live on all the same, that this authority knows of. vault NULL: of all the host's. A
+ * backup holds a scalar that was there when it was made. */
+static enum error_code find_copies(struct clerk *clerk, const uint8_t *vault, struct erased *erased,
+                                   struct error *reterr)
+{
+    struct sql_rows rows = {0};
+    enum error_code code =
+        sql_select(clerk->sql, &rows, reterr,
+                   "SELECT 1 FROM keyslots k JOIN backups b ON k.created_at <= b.made_at AND (k.erased_at IS "
+                   "NULL OR k.erased_at >= b.made_at) WHERE k.host = ?1 AND (?2 IS NULL OR k.vault = ?2) AND "
+                   "b.destroyed_at IS NULL LIMIT 1",
+                   "bb", erased->host, sizeof(erased->host), vault, sizeof(erased->vault));
+    if (!code)
+        code = sql_next(&rows, &erased->copies[ERASED_COPY_BACKUP], reterr);
+    sql_done(&rows);
+    erased->copies[ERASED_COPY_IMAGE] =
+        (!vault || erased->keyslot_count > 0) && !keyring_has_holder_elsewhere(&clerk->place);
+    return code;
+}
+
 static enum error_code answer_vault(struct clerk *clerk, const struct finished *finished,
                                     const uint8_t *vault, struct error *reterr)
 {
@@ -259,6 +279,8 @@ static enum error_code answer_vault(struct clerk *clerk, const struct finished *
     _cleanup_(erased_done) struct erased erased = erased_of(clerk, finished);
     memcpy(erased.vault, vault, sizeof(erased.vault));
     enum error_code code = list_keyslots(clerk, &erased, reterr);
+    if (!code)
+        code = find_copies(clerk, vault, &erased, reterr);
     if (!code)
         code = keep(&erased, &wire, reterr);
     if (!code)
@@ -302,7 +324,8 @@ static enum error_code answer_host(struct clerk *clerk, const struct finished *f
 {
     struct erased erased = erased_of(clerk, finished);
     erased.is_host = true;
-    return finished->is_final ? keep(&erased, wire, reterr) : OK;
+    enum error_code code = finished->is_final ? find_copies(clerk, NULL, &erased, reterr) : OK;
+    return code || !finished->is_final ? code : keep(&erased, wire, reterr);
 }
 
 static enum error_code find_finished(struct clerk *clerk, struct finished *finished, bool *ret_is_there,

@@ -76,6 +76,9 @@ must_check enum error_code keyring_write(const struct keyring *keyring, const st
 must_check enum error_code keyring_read(const struct keyring_place *place, uint64_t generation,
                                         struct keyring **ret_keyring, struct error *reterr);
 
+/* Whether an image of the keyring's filesystem does not open it: its holder lies on another one. */
+bool keyring_has_holder_elsewhere(const struct keyring_place *place);
+
 /* Destroy keyrings and holders of every other generation, temporary files too. ERR_FAILED when one could not
  * be overwritten: it is still there, for the next call. Blocks. */
 must_check enum error_code keyring_destroy_others(const struct keyring_place *place, uint64_t generation,

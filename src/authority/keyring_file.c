@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include "base/fault.h"
 #include "base/file.h"
@@ -73,6 +74,15 @@ static enum error_code derive_key(const struct secret *holder, struct secret **r
     return code ? code
                 : kdf_hkdf_sha256(holder ? holder : zeros, NULL, 0, KEYRING_LABEL, AEAD_KEY_SIZE, ret_key,
                                   reterr);
+}
+
+bool keyring_has_holder_elsewhere(const struct keyring_place *place)
+{
+    _cleanup_(close_fdp) int fd = -1;
+    struct stat here, there;
+    const char *base;
+    return place->holder && open_holder(place, &fd, &base, NULL) == OK && fstat(fd, &there) == 0 &&
+           fstat(place->directory_fd, &here) == 0 && here.st_dev != there.st_dev;
 }
 
 static enum error_code write_holder(const struct keyring_place *place, uint64_t generation,

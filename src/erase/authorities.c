@@ -104,10 +104,19 @@ enum error_code erase_authorities_note(const struct vault *vault, const struct c
 static enum error_code keep_answer(json_t *item, const struct erased *erased, const struct buffer *wire,
                                    struct error *reterr)
 {
-    json_t *keyslots = json_array();
-    json_t *answer = json_pack("{s:s, s:I, s:I, s:o, s:o}", "order", client_id_shown(erased->order),
-                               "sequence", (json_int_t)erased->sequence, "at", (json_int_t)erased->at_unix_s,
-                               "keyslots", keyslots, "signed", json_hex(wire->data, wire->length));
+    json_t *keyslots = json_array(), *copies = json_array();
+    json_t *answer =
+        json_pack("{s:s, s:I, s:I, s:o, s:o, s:o}", "order", client_id_shown(erased->order), "sequence",
+                  (json_int_t)erased->sequence, "at", (json_int_t)erased->at_unix_s, "keyslots", keyslots,
+                  "copies", copies, "signed", json_hex(wire->data, wire->length));
+    for (size_t i = 0; answer && i <= ERASED_COPIES; i++) {
+        const bool may_be = i < ERASED_COPIES ? erased->copies[i] : erased->other_copies;
+        const char *word = i < ERASED_COPIES ? erased_copy_words[i] : "other";
+        if (may_be && json_array_append_new(copies, json_string(word)) != 0) {
+            json_decref(answer);
+            answer = NULL;
+        }
+    }
     for (size_t i = 0; answer && i < erased->keyslot_count; i++)
         if (json_array_append_new(keyslots, json_string(client_id_shown(erased->keyslots[i]))) != 0) {
             json_decref(answer);

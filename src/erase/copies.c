@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "client/client.h"
 
 /* What still guards a local keyslot once a copy of it is in foreign hands. */
 static const char *guard(enum keyslot_kind kind)
@@ -176,6 +177,47 @@ static void name_plaintext(const struct vault *vault, struct erase_facts *facts,
             HUSK_DIRECTORY, vault->name);
 }
 
+static void name_authority_copy(const char *authority, const char *word, struct finding_list *findings)
+{
+    if (!strcmp(word, erased_copy_words[ERASED_COPY_IMAGE]))
+        finding_add(
+            findings, FINDING_TELLS, "key-copy-authority-image", text_shown(authority),
+            "destroy the images and backups of that machine's disk; an authority made with huskd init "
+            "--holder, on another medium, has no such copies",
+            "nothing on another filesystem seals the keyring of this authority: an image of its disk "
+            "made while the keyslot existed opens the vault in copies of this disk");
+    else if (!strcmp(word, erased_copy_words[ERASED_COPY_BACKUP]))
+        finding_add(
+            findings, FINDING_TELLS, "key-copy-authority-backup", text_shown(authority),
+            "destroy the envelope of the backup, and declare it there: huskd keycopy list, keycopy "
+            "destroyed",
+            "a backup of this authority was made while the keyslot existed: it and its envelope, with "
+            "the backup key, open the vault in copies of this disk");
+    else
+        finding_add(findings, FINDING_TELLS, "key-copies-unknown", text_shown(authority),
+                    "ask the administrator of that authority",
+                    "this authority names a key copy of a kind that this husk does not know: %s",
+                    text_shown(word));
+}
+
+/* What the authorities that answered say of themselves. */
+static void name_authority_copies(const struct erase_progress *progress, struct erase_facts *facts,
+                                  struct finding_list *findings)
+{
+    size_t index, number;
+    json_t *item, *copy;
+    json_array_foreach(progress->authorities, index, item)
+    {
+        const char *authority = json_string_value(json_object_get(item, "authority"));
+        json_array_foreach(json_object_get(json_object_get(item, "answer"), "copies"), number, copy)
+        {
+            const char *word = json_string_value(copy);
+            facts->authority_copies++;
+            name_authority_copy(authority ? authority : "", word ? word : "", findings);
+        }
+    }
+}
+
 enum error_code erase_name_copies(const struct vault *vault, const char *at,
                                   const struct erase_progress *progress, int64_t now_unix_s,
                                   struct erase_facts *facts, struct finding_list *findings,
@@ -189,6 +231,7 @@ enum error_code erase_name_copies(const struct vault *vault, const char *at,
         name_keyslot(copy, now_unix_s, findings);
     }
     count_unlisted(vault, progress, facts, findings);
+    name_authority_copies(progress, facts, findings);
     name_plaintext(vault, facts, findings);
     return at && !vault->damage.code ? name_keyfiles(vault, at, findings, reterr) : OK;
 }

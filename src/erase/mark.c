@@ -96,7 +96,7 @@ enum error_code erase_progress_recall(const struct buffer *report, struct erase_
                                       struct erase_facts *facts, struct error *reterr)
 {
     _cleanup_(json_freep) json_t *file = NULL;
-    json_t *verdicts = NULL, *host = NULL, *keyslots = NULL;
+    json_t *verdicts = NULL, *host = NULL, *keyslots = NULL, *authorities = NULL;
     const char *keys = NULL, *manifest = NULL;
     enum error_code code = json_parse_object(report->data, report->length, VAULT_MARK_ERASED, &file, NULL);
     if (!code)
@@ -111,7 +111,10 @@ enum error_code erase_progress_recall(const struct buffer *report, struct erase_
         code = json_get_array(host, "keyslots", MARK_KEYSLOTS_MAXIMUM, &keyslots, NULL);
     /* What cannot be read was not said, and nothing is better now than it was. */
     facts->copies_unknown |= code || strcmp(keys, erase_verdict_word(ERASE_COMPLETE)) != 0;
-    struct erase_progress progress = {.authorities = json_array(),
+    if (!code)
+        code = json_get_array(file, "done_by_authority", MARK_AUTHORITIES_MAXIMUM, &authorities, NULL);
+    facts->copies_unknown |= code != OK;
+    struct erase_progress progress = {.authorities = code ? json_array() : json_incref(authorities),
                                       .keyslots = code ? json_array() : json_incref(keyslots)};
     if (!progress.authorities || !progress.keyslots) {
         erase_progress_done(&progress);

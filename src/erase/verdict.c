@@ -11,9 +11,9 @@ enum erase_verdict erase_judge_keys(const struct erase_facts *facts)
 {
     if (facts->steps_failed > 0 || facts->authorities_open > 0 || facts->key_in_memory)
         return ERASE_INCOMPLETE;
-    /* A local keyslot lives on in every snapshot and backup taken while it existed, and nobody here sees
-     * them. */
-    if (facts->local_copies > 0 || facts->copies_unknown)
+    /* A local keyslot lives on in every snapshot and backup taken while it existed, and a scalar in images
+     * and backups of its authority; nobody here sees them. */
+    if (facts->local_copies > 0 || facts->authority_copies > 0 || facts->copies_unknown)
         return ERASE_UNKNOWN;
     return ERASE_COMPLETE;
 }

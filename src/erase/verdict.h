@@ -6,6 +6,7 @@ struct erase_facts {
     size_t steps_failed;     /* of the host's own part */
     size_t authorities_open; /* that have not answered with "erased" */
     size_t local_copies;     /* keyslots, here now or before, that open without an authority */
+    size_t authority_copies; /* of authorities that answered: images of their disks, backups */
     bool key_in_memory;      /* files in use keep their keys */
     bool copies_unknown; /* vault.json could not be read, was not authenticated, or is not as husk wrote it */
     bool plaintext_left; /* trees or conversions on this disk that are not done */

@@ -2,7 +2,7 @@
 
 #include "base/text.h"
 
-enum { STATEMENT_VERSION = 1, KEYSLOTS_MAXIMUM = 256 };
+enum { STATEMENT_VERSION = 1, KEYSLOTS_MAXIMUM = 256, COPIES_MAXIMUM = 16 };
 
 const char *const order_action_words[ORDER_ACTIONS] = {
     [ORDER_LOCK] = "lock", [ORDER_ERASE] = "erase", [ORDER_POWER_OFF] = "power-off"};
@@ -114,6 +114,9 @@ enum error_code order_parse(const void *wire, size_t length, const uint8_t signi
     return OK;
 }
 
+const char *const erased_copy_words[ERASED_COPIES] = {
+    [ERASED_COPY_IMAGE] = "disk-image", [ERASED_COPY_BACKUP] = "backup"};
+
 void erased_done(struct erased *erased)
 {
     free(erased->keyslots);
@@ -123,7 +126,7 @@ void erased_done(struct erased *erased)
 enum error_code erased_format(const struct erased *erased, struct buffer *text, struct error *reterr)
 {
     _cleanup_(json_freep) json_t *object = NULL;
-    json_t *keyslots = json_array();
+    json_t *keyslots = json_array(), *copies = json_array();
     enum error_code code = format_head(erased->host, erased->is_host ? NULL : erased->vault, erased->order,
                                        erased->sequence, &object, reterr);
     if (code)
@@ -134,8 +137,34 @@ enum error_code erased_format(const struct erased *erased, struct buffer *text, 
         if (json_array_append_new(keyslots, json_hex(erased->keyslots[i], STATEMENT_ID_SIZE)) < 0)
             code = error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     if (!code)
+        code = json_set_new(object, "copies", copies, reterr);
+    else
+        json_decref(copies);
+    for (size_t i = 0; !code && i < ERASED_COPIES; i++)
+        if (erased->copies[i] && json_array_append_new(copies, json_string(erased_copy_words[i])) < 0)
+            code = error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    if (!code)
         code = json_set_new(object, "at", json_integer((json_int_t)erased->at_unix_s), reterr);
     return code ? code : json_format(object, text, reterr);
+}
+
+static enum error_code parse_copies(json_t *object, struct erased *erased, struct error *reterr)
+{
+    json_t *array = NULL, *item;
+    size_t index;
+    enum error_code code = json_get_array(object, "copies", COPIES_MAXIMUM, &array, reterr);
+    json_array_foreach(array, index, item)
+    {
+        const char *word = json_string_value(item);
+        size_t kind = 0;
+        while (kind < ERASED_COPIES && (!word || strcmp(word, erased_copy_words[kind]) != 0))
+            kind++;
+        if (kind < ERASED_COPIES)
+            erased->copies[kind] = true;
+        else
+            erased->other_copies = true;
+    }
+    return code;
 }
 
 static enum error_code parse_keyslots(json_t *object, struct erased *erased, struct error *reterr)
@@ -167,6 +196,8 @@ enum error_code erased_parse(const void *wire, size_t length, const uint8_t sign
                                       erased.order, &erased.sequence, &object, reterr);
     if (!code)
         code = parse_keyslots(object, &erased, reterr);
+    if (!code)
+        code = parse_copies(object, &erased, reterr);
     if (!code)
         code = json_get_integer(object, "at", INT64_MIN, INT64_MAX, &erased.at_unix_s, reterr);
     if (code)

@@ -33,6 +33,11 @@ must_check enum error_code order_parse(const void *wire, size_t length,
                                        const uint8_t host[MESSAGE_HOST_ID_SIZE], struct order *ret_order,
                                        struct error *reterr);
 
+/* Key copies of an authority itself, in which the scalars may live on: images of its disk, where no holder on
+ * another filesystem seals the keyring; backups that held them, whose envelopes nobody declared destroyed. */
+enum erased_copy { ERASED_COPY_IMAGE, ERASED_COPY_BACKUP, ERASED_COPIES };
+extern const char *const erased_copy_words[ERASED_COPIES];
+
 /* The scalars of a vault, or of all a host has, are destroyed. */
 struct erased {
     uint8_t host[MESSAGE_HOST_ID_SIZE];
@@ -43,6 +48,8 @@ struct erased {
     int64_t at_unix_s;
     uint8_t (*keyslots)[STATEMENT_ID_SIZE]; /* owned; whose scalars they were */
     size_t keyslot_count;
+    bool copies[ERASED_COPIES]; /* that there may be */
+    bool other_copies;          /* of a kind this husk does not know */
 };
 void erased_done(struct erased *erased);
 

@@ -23,19 +23,20 @@ def free_port():
 
 
 class Server(authority.Server):
-    def __init__(self, directory, address="127.0.0.1", port=None, also=()):
+    def __init__(self, directory, address="127.0.0.1", port=None, also=(), holder=None):
         super().__init__(directory)
+        self.holder = ("--holder", holder) if holder else ()
         self.known_address = address
         self.also = also  # further addresses, for its descriptor
         self.listen_at(port or free_port())
 
     def listen_at(self, port):
         self.port, self.url = port, f"http://{self.known_address}:{port}"
-        self.words = ["--listen", f"{self.known_address}:{port}"]
+        self.words = ["--listen", f"{self.known_address}:{port}", *self.holder]
 
     def init(self):
         addresses = [word for url in (self.url, *self.also) for word in ("--address", url)]
-        authority.run("init", "--dir", self.path, "--root-out", self.root, *addresses).expect(0)
+        authority.run("init", "--dir", self.path, "--root-out", self.root, *addresses, *self.holder).expect(0)
         return self
 
     def admin(self, verb, *words):
@@ -63,10 +64,10 @@ class Server(authority.Server):
 
 
 @contextlib.contextmanager
-def running(address="127.0.0.1", port=None, also=(), **options):
+def running(address="127.0.0.1", port=None, also=(), holder=None, **options):
     """The options are those of subprocess.Popen."""
     directory = authority.make_directory()
-    server = Server(directory, address, port, also)
+    server = Server(directory, address, port, also, holder)
     try:
         server.init().start(**options)
         yield server

@@ -5,10 +5,13 @@ import os
 import re
 import shutil
 import sys
+import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "cli"))
 
+import authority
+import disk
 import document
 import husk
 import known_address
@@ -17,6 +20,11 @@ from test_host import HostTest
 
 
 class EraseCase(HostTest):
+    def holder(self):
+        """On another filesystem: an image of the authority's opens nothing."""
+        self.medium = self.enterContext(disk.tmpfs(1))
+        return f"{self.medium.path}/holder"
+
     def erase(self, *words, expect=husk.DONE, **options):
         return self.json("erase", "v", "--confirm", "v", *words, expect=expect, **options)
 
@@ -39,7 +47,7 @@ class EraseCase(HostTest):
         return [item["answer"] for item in found["result"]["reports"][0]["done_by_authority"]]
 
     def second_authority(self):
-        other = self.enterContext(known_address.running())
+        other = self.enterContext(known_address.running(holder=f"{self.medium.path}/other"))
         other.unlock_by("auto")
         second = self.enroll(of=other)["result"]["authority"]
         self.json("keyslot add", "v", f"--authority={second[:8]}")
@@ -164,12 +172,15 @@ class EraseTest(EraseCase):
         self.authority.unlock_by("auto")
         self.enroll()
         self.authority.end()
-        shutil.copytree(self.authority.path, self.beside("earlier"))
+        places = ((self.authority.path, self.beside("earlier")), (self.medium.path, self.beside("earlier-holder")))
+        for place, earlier in places:
+            shutil.copytree(place, earlier)
         self.authority.start()
         self.protect(key=("--authority",), expect=husk.DONE)
         self.authority.end()
         shutil.rmtree(self.authority.path)
-        shutil.copytree(self.beside("earlier"), self.authority.path)
+        for place, earlier in places:
+            shutil.copytree(earlier, place, dirs_exist_ok=True)
         self.authority.start()
         found = self.erase()
         self.assertEqual(self.verdict(found), "UNKNOWN")
@@ -244,6 +255,52 @@ class EraseTest(EraseCase):
         self.assertIn("progress-not-kept", document.kinds(found))
         self.assertEqual(os.listdir(self.path(".husk/vaults/v/keyslots")), [])
         self.assertEqual(self.verdict(found), "COMPLETE")
+
+
+class CopiesOfTheAuthorityTest(EraseCase):
+    """What opens a vault may also lie in copies of the authority."""
+
+    def made_with(self, holder):
+        self.authority.end()
+        self.authority = self.enterContext(known_address.running(holder=holder))
+        self.authority_only()
+
+    def backup(self):
+        self.authority.ok("backup", "--out", self.beside("bulk"), "--envelope-out", self.beside("envelope"),
+                          "--backup-key-out", self.beside("backup.key"))
+
+    def assert_named(self, *kinds):
+        """As unknown, also when the same is said again."""
+        for _ in range(2):
+            found = self.erase()
+            self.assertEqual((self.verdict(found), self.state()), ("UNKNOWN", "erased"))
+            self.assertEqual([kind for kind in document.kinds(found) if kind.startswith("key-copy")], list(kinds))
+            self.assertEqual(found["result"]["reports"][0]["verdicts"]["key_destruction"], "UNKNOWN")
+
+    def test_an_authority_without_a_holder_names_images_of_its_disk(self):
+        self.made_with(None)
+        self.assert_named("key-copy-authority-image")
+
+    def test_a_holder_on_the_filesystem_of_the_keyring_is_as_good_as_none(self):
+        directory = authority.make_directory()
+        self.addCleanup(shutil.rmtree, directory)
+        self.made_with(f"{directory}/holder")
+        self.assert_named("key-copy-authority-image")
+
+    def test_a_backup_is_named(self):
+        self.authority_only()
+        self.backup()
+        self.assert_named("key-copy-authority-backup")
+
+    def test_a_backup_whose_envelope_is_declared_destroyed_and_one_from_before_the_keyslot_are_no_copies(self):
+        self.backup()
+        time.sleep(1.1)
+        self.authority_only()
+        self.authority.ok("backup", "--out", self.beside("bulk2"), "--envelope-out", self.beside("envelope2"))
+        newest = max(self.authority.admin("keycopy list")["keycopies"], key=lambda copy: copy["reported_at"])
+        self.assertEqual(newest["kind"], "backup")
+        self.authority.ok("keycopy", "destroyed", newest["id"])
+        self.assertEqual(self.verdict(self.erase()), "COMPLETE")
 
 
 class OrphanTest(EraseCase):

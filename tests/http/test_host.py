@@ -21,8 +21,12 @@ from job import Job, needs_faults
 class HostTest(Job):
     def setUp(self):
         super().setUp()
-        self.authority = self.enterContext(known_address.running())
+        self.authority = self.enterContext(known_address.running(holder=self.holder()))
         self.addCleanup(self.forget_boot)
+
+    def holder(self):
+        """Of its keyring."""
+        return None
 
     def runtime(self):
         status = os.stat(self.d.path)

@@ -148,7 +148,8 @@ static void an_erased_answer_is_read_as_it_was_made(void **state)
                                 .sequence = 6,
                                 .at_unix_s = 7,
                                 .keyslots = keyslots,
-                                .keyslot_count = is_host ? 0 : 2};
+                                .keyslot_count = is_host ? 0 : 2,
+                                .copies = {[ERASED_COPY_BACKUP] = is_host == 0}};
         assert_ok(erased_format(&erased, &text, &error));
         sign_text(signer, ERASED_KIND, &text, &wire);
         assert_fails(ERR_DENIED,
@@ -165,6 +166,8 @@ static void an_erased_answer_is_read_as_it_was_made(void **state)
         assert_int_equal(read.sequence, 6);
         assert_int_equal(read.at_unix_s, 7);
         assert_int_equal(read.keyslot_count, erased.keyslot_count);
+        assert_memory_equal(read.copies, erased.copies, sizeof(read.copies));
+        assert_false(read.other_copies);
         assert_memory_equal(read.keyslots, keyslots, erased.keyslot_count * STATEMENT_ID_SIZE);
         if (!is_host)
             assert_memory_equal(read.vault, erased.vault, sizeof(read.vault));
