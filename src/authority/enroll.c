@@ -2,6 +2,7 @@
 
 #include "authority/messages.h"
 #include "authority/record.h"
+#include "base/sure.h"
 #include "base/text.h"
 
 struct enrolment {
@@ -25,7 +26,7 @@ static enum error_code parse(struct job *job, struct enrolment *enrolment, struc
         code = error_set(reterr, ERR_CORRUPT, 0,
                          "a host's name is 1 to 64 letters, digits, \".\", \"_\" and \"-\"");
     if (!code)
-        crypto_hash_sha256(enrolment->token_hash, token, sizeof(token));
+        sure(crypto_hash_sha256(enrolment->token_hash, token, sizeof(token)));
     return code;
 }
 

@@ -3,6 +3,7 @@
 #include "authority/operations.h"
 #include "authority/orders.h"
 #include "authority/record.h"
+#include "base/sure.h"
 #include "base/text.h"
 
 enum { TOKEN_SIZE = 16, TOKEN_TTL_S = 86400, TOKEN_TTL_MOST_S = 90 * 86400 };
@@ -47,7 +48,7 @@ enum error_code operation_token_create(struct clerk *clerk, struct job *job, str
         return code;
     const int64_t expires_at = clerk->now_unix_s + ttl_s;
     randombytes_buf(token, sizeof(token));
-    crypto_hash_sha256(hash, token, sizeof(token));
+    sure(crypto_hash_sha256(hash, token, sizeof(token)));
     code = sql_run(clerk->sql, reterr, "INSERT INTO tokens(hash, group_id, expires_at) VALUES(?, ?, ?)",
                    "bii", hash, sizeof(hash), group.id, expires_at);
     if (!code)

@@ -1,4 +1,5 @@
 #include "authority/presence.h"
+#include "base/sure.h"
 
 #include <sodium.h>
 
@@ -108,7 +109,7 @@ static void crypt_exchange(const struct presence *presence, const uint8_t *id, c
     uint8_t nonce[crypto_stream_xchacha20_NONCEBYTES];
     memcpy(nonce, id, MESSAGE_HOST_ID_SIZE);
     memcpy(nonce + MESSAGE_HOST_ID_SIZE, key_id, MESSAGE_KEY_ID_SIZE);
-    crypto_stream_xchacha20_xor(to, from, HPKE_KEY_SIZE, nonce, presence->exchange_key->bytes);
+    sure(crypto_stream_xchacha20_xor(to, from, HPKE_KEY_SIZE, nonce, presence->exchange_key->bytes));
 }
 
 void presence_keep_exchange(struct presence *presence, const uint8_t id[MESSAGE_HOST_ID_SIZE],
@@ -156,7 +157,8 @@ static void format_nonce(const struct presence *presence, const struct presence_
     uint8_t bytes[MESSAGE_HOST_ID_SIZE + SERIAL_SIZE], mac[crypto_generichash_BYTES_MIN];
     memcpy(bytes, host->id, MESSAGE_HOST_ID_SIZE);
     memcpy(bytes + MESSAGE_HOST_ID_SIZE, &serial, SERIAL_SIZE);
-    crypto_generichash(mac, sizeof(mac), bytes, sizeof(bytes), presence->nonce_key->bytes, NONCE_KEY_SIZE);
+    sure(crypto_generichash(mac, sizeof(mac), bytes, sizeof(bytes), presence->nonce_key->bytes,
+                            NONCE_KEY_SIZE));
     memcpy(nonce, &serial, SERIAL_SIZE);
     memcpy(nonce + SERIAL_SIZE, mac, PRESENCE_NONCE_SIZE - SERIAL_SIZE);
 }

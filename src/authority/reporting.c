@@ -6,6 +6,7 @@
 #include "authority/messages.h"
 #include "authority/orders.h"
 #include "authority/record.h"
+#include "base/sure.h"
 
 enum { REPORT_MAXIMUM = 49152, OUTCOME_MAXIMUM = 32 };
 
@@ -16,7 +17,7 @@ static enum error_code record_done(struct clerk *clerk, const struct host *host,
 {
     uint8_t hash[crypto_hash_sha256_BYTES];
     json_t *details = record_of_host(host->id);
-    crypto_hash_sha256(hash, (const uint8_t *)report->data, report->length);
+    sure(crypto_hash_sha256(hash, (const uint8_t *)report->data, report->length));
     enum error_code code = json_set_new(details, subject, record_hex(id), reterr);
     if (!code)
         code = json_set_new(details, "outcome", json_string(outcome), reterr);

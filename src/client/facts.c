@@ -5,6 +5,7 @@
 #include <sys/utsname.h>
 
 #include "base/cleanup.h"
+#include "base/sure.h"
 #include "client/wire.h"
 
 #define COMMAND_LINE_PATH "/proc/cmdline"
@@ -16,7 +17,7 @@ static enum error_code add_command_line(json_t *facts, struct error *reterr)
     ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof(text));
     if (length < 0) /* a container may hide it */
         return OK;
-    crypto_hash_sha256(hash, text, (unsigned long long)length);
+    sure(crypto_hash_sha256(hash, text, (unsigned long long)length));
     return json_set_hex(facts, "cmdline_hash", hash, sizeof(hash), reterr);
 }
 

@@ -1,4 +1,5 @@
 #include "destroy/pattern.h"
+#include "base/sure.h"
 
 #include <sodium.h>
 
@@ -21,7 +22,7 @@ static void apply(const struct pattern *pattern, uint64_t inode, uint64_t offset
     uint8_t nonce[crypto_stream_chacha20_ietf_NONCEBYTES];
     memcpy(nonce, &inode, sizeof(inode));
     memcpy(nonce + sizeof(inode), &high, sizeof(high));
-    crypto_stream_chacha20_ietf_xor_ic(bytes, bytes, length, nonce, (uint32_t)block, pattern->key);
+    sure(crypto_stream_chacha20_ietf_xor_ic(bytes, bytes, length, nonce, (uint32_t)block, pattern->key));
 }
 
 void pattern_fill(const struct pattern *pattern, uint64_t inode, uint64_t offset, uint8_t *bytes,

@@ -5,6 +5,7 @@
 
 #include "base/cleanup.h"
 #include "base/rate.h"
+#include "base/sure.h"
 
 static_assert(HASH_KEY_SIZE == crypto_shorthash_KEYBYTES, "the key of the hash");
 
@@ -58,7 +59,7 @@ bool connections_trust(const struct connections *connections, const struct addre
 static struct peer **bucket_of(struct connections *connections, const struct address *whom)
 {
     uint8_t hash[crypto_shorthash_BYTES];
-    crypto_shorthash(hash, whom->bytes, sizeof(whom->bytes), connections->hash_key);
+    sure(crypto_shorthash(hash, whom->bytes, sizeof(whom->bytes), connections->hash_key));
     return &connections->peers[(hash[0] | (unsigned)hash[1] << 8) % PEER_BUCKETS];
 }
 

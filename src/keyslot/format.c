@@ -1,4 +1,5 @@
 #include "keyslot/format.h"
+#include "base/sure.h"
 
 #include <endian.h>
 #include <sodium.h>
@@ -191,12 +192,12 @@ void keyslot_write_header(struct keyslot *keyslot)
 
 void keyslot_write_checksum(struct keyslot *keyslot)
 {
-    crypto_hash_sha256(keyslot->file + AT_CHECKSUM, keyslot->file, AT_CHECKSUM);
+    sure(crypto_hash_sha256(keyslot->file + AT_CHECKSUM, keyslot->file, AT_CHECKSUM));
 }
 
 bool keyslot_is_whole(const struct keyslot *keyslot)
 {
     uint8_t checksum[crypto_hash_sha256_BYTES];
-    crypto_hash_sha256(checksum, keyslot->file, AT_CHECKSUM);
+    sure(crypto_hash_sha256(checksum, keyslot->file, AT_CHECKSUM));
     return !memcmp(checksum, keyslot->file + AT_CHECKSUM, sizeof(checksum));
 }

@@ -1,5 +1,6 @@
 #include <sodium.h>
 
+#include "base/sure.h"
 #include "ledger/ledger.h"
 
 static void write_u64(uint8_t bytes[8], uint64_t value)
@@ -15,11 +16,11 @@ void ledger_begin(uint64_t epoch, struct ledger_head *ret_head)
     uint8_t number[8];
     crypto_hash_sha256_state state;
     write_u64(number, epoch);
-    crypto_hash_sha256_init(&state);
-    crypto_hash_sha256_update(&state, (const uint8_t *)label, sizeof(label));
-    crypto_hash_sha256_update(&state, number, sizeof(number));
+    sure(crypto_hash_sha256_init(&state));
+    sure(crypto_hash_sha256_update(&state, (const uint8_t *)label, sizeof(label)));
+    sure(crypto_hash_sha256_update(&state, number, sizeof(number)));
     ret_head->sequence = 0;
-    crypto_hash_sha256_final(&state, ret_head->hash);
+    sure(crypto_hash_sha256_final(&state, ret_head->hash));
 }
 
 enum error_code ledger_append(const struct ledger_head *head, const void *bytes, size_t length,
@@ -31,12 +32,12 @@ enum error_code ledger_append(const struct ledger_head *head, const void *bytes,
     uint8_t number[8];
     crypto_hash_sha256_state state;
     write_u64(number, head->sequence + 1);
-    crypto_hash_sha256_init(&state);
-    crypto_hash_sha256_update(&state, (const uint8_t *)label, sizeof(label));
-    crypto_hash_sha256_update(&state, head->hash, sizeof(head->hash));
-    crypto_hash_sha256_update(&state, number, sizeof(number));
-    crypto_hash_sha256_update(&state, bytes, length);
+    sure(crypto_hash_sha256_init(&state));
+    sure(crypto_hash_sha256_update(&state, (const uint8_t *)label, sizeof(label)));
+    sure(crypto_hash_sha256_update(&state, head->hash, sizeof(head->hash)));
+    sure(crypto_hash_sha256_update(&state, number, sizeof(number)));
+    sure(crypto_hash_sha256_update(&state, bytes, length));
     ret_head->sequence = head->sequence + 1;
-    crypto_hash_sha256_final(&state, ret_head->hash);
+    sure(crypto_hash_sha256_final(&state, ret_head->hash));
     return OK;
 }

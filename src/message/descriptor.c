@@ -2,6 +2,7 @@
 
 #include <sodium.h>
 
+#include "base/sure.h"
 #include "base/text.h"
 #include "json/json.h"
 
@@ -151,6 +152,6 @@ void descriptor_fingerprint(const uint8_t root[SIGN_PUBLIC_SIZE],
                             uint8_t ret_fingerprint[DESCRIPTOR_FINGERPRINT_SIZE])
 {
     uint8_t hash[crypto_hash_sha256_BYTES];
-    crypto_hash_sha256(hash, root, SIGN_PUBLIC_SIZE);
+    sure(crypto_hash_sha256(hash, root, SIGN_PUBLIC_SIZE));
     memcpy(ret_fingerprint, hash, DESCRIPTOR_FINGERPRINT_SIZE);
 }

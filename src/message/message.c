@@ -1,4 +1,5 @@
 #include "message/message.h"
+#include "base/sure.h"
 
 #include <sodium.h>
 
@@ -58,7 +59,7 @@ enum error_code message_get_type(json_t *object, enum message_mode mode, enum me
 void message_key_id(const uint8_t message_key[HPKE_KEY_SIZE], uint8_t ret_id[MESSAGE_KEY_ID_SIZE])
 {
     uint8_t hash[crypto_hash_sha256_BYTES];
-    crypto_hash_sha256(hash, message_key, HPKE_KEY_SIZE);
+    sure(crypto_hash_sha256(hash, message_key, HPKE_KEY_SIZE));
     memcpy(ret_id, hash, MESSAGE_KEY_ID_SIZE);
 }
 

@@ -9,6 +9,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/sure.h"
 
 /* The kernel's own bounds (limits.h XATTR_*). */
 enum { NAMES_MAXIMUM = 65536, VALUE_MAXIMUM = 65536 };
@@ -351,7 +352,7 @@ static uint64_t hash(const void *bytes, size_t length)
     static const uint8_t key[crypto_shorthash_KEYBYTES];
     uint8_t out[crypto_shorthash_BYTES];
     uint64_t value;
-    crypto_shorthash(out, bytes, length, key);
+    sure(crypto_shorthash(out, bytes, length, key));
     memcpy(&value, out, sizeof(value));
     return value;
 }

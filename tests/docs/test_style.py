@@ -46,6 +46,17 @@ class StyleTest(unittest.TestCase):
             for literal in re.findall(r'"(?:\\.|[^"\\\n])*"', re.sub(r"/\*.*?\*/", "", read(path), flags=re.S)):
                 self.assertNotRegex(literal, r"(?i)\bwip(e|es|ed|ing)\b", path)
 
+    def test_what_libsodium_returns_is_looked_at(self):
+        """A call that stands alone is a function that returns nothing, or it is in sure()."""
+        returns_nothing = ("crypto_core_ristretto255_scalar_random", "crypto_core_ristretto255_scalar_reduce")
+        seen = 0
+        for path in files("src", "programs", ends=(".c", ".h")):
+            text = without_comments(read(path))
+            seen += len(re.findall(r"\bcrypto_\w+\(", text))
+            for call in re.finditer(r"(?:[;{})]|\belse)\s*(?:\(void\)\s*!?)?(crypto_\w+)\(", text):
+                self.assertIn(call[1], returns_nothing, f"{path}:{text.count(chr(10), 0, call.start(1)) + 1}")
+        self.assertGreater(seen, 50, "calls are not recognised any more")
+
     def test_links_between_pages_lead_somewhere(self):
         for path in pages():
             for target in re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", read(path)):
