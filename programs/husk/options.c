@@ -47,7 +47,7 @@ const struct option_spec husk_options[OPTIONS] = {
     [OPTION_TOKEN_FILE] = {"token-file", "F", OPTION_ONCE, "F holds the token; - is standard input"},
     [OPTION_NAME] = {"name", "HOST", OPTION_ONCE, "what this host is called there (default: its hostname)"},
     [OPTION_FINISH] = {"finish", NULL, OPTION_ONCE,
-                       "for the boots until a conversion that goes on in them is finished"},
+                       "for all boots of the next 24 hours, as for a conversion that goes on in them"},
     [OPTION_ROOT] = {"root", NULL, OPTION_ONCE,
                      "the whole root of the host --at means, but mount points and /boot"},
     [OPTION_COMMIT] = {"commit", NULL, OPTION_ONCE,

@@ -47,6 +47,23 @@ static enum error_code write_ticket(struct clerk *clerk, const struct host *host
     return code;
 }
 
+/* A finishing ticket that lasts as long covers that reboot: husk-ticket.service asks at every one. */
+static enum error_code find_finishing(struct clerk *clerk, const struct host *host, int64_t *expires_at,
+                                      bool *ret_is_there, struct error *reterr)
+{
+    struct sql_rows rows = {0};
+    enum error_code code =
+        sql_select(clerk->sql, &rows, reterr,
+                   "SELECT expires_at FROM tickets WHERE host = ? AND purpose = ? AND expires_at >= ?", "bii",
+                   host->id, sizeof(host->id), (int64_t)POLICY_TICKET_FINISH, *expires_at);
+    if (!code)
+        code = sql_next(&rows, ret_is_there, reterr);
+    if (!code && *ret_is_there)
+        *expires_at = sql_integer(&rows, 0);
+    sql_done(&rows);
+    return code;
+}
+
 enum error_code handle_ticket(struct clerk *clerk, struct job *job, struct host *host, struct error *reterr)
 {
     uint8_t boot[POLICY_TOKEN_SIZE];
@@ -76,9 +93,13 @@ enum error_code handle_ticket(struct clerk *clerk, struct job *job, struct host 
             "this boot was not opened by this authority: it gets no ticket, the next boot asks");
     const enum policy_ticket_purpose kind =
         strcmp(purpose, "finish") == 0 ? POLICY_TICKET_FINISH : POLICY_TICKET_REBOOT;
-    const int64_t expires_at =
+    int64_t expires_at =
         clerk->now_unix_s + (kind == POLICY_TICKET_FINISH ? FINISH_TTL_S : policy.ticket_ttl_s);
-    code = write_ticket(clerk, host, boot, kind, expires_at, reterr);
+    bool is_covered = false;
+    if (kind == POLICY_TICKET_REBOOT)
+        code = find_finishing(clerk, host, &expires_at, &is_covered, reterr);
+    if (!code && !is_covered)
+        code = write_ticket(clerk, host, boot, kind, expires_at, reterr);
     if (code)
         return code;
     message_note_seen(clerk, host);

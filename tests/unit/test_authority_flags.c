@@ -199,6 +199,27 @@ static void a_finishing_ticket_covers_boots_for_a_day(void **state)
     open_done(&open);
 }
 
+static void a_finishing_ticket_stays_one_when_an_orderly_reboot_asks_for_its_own(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open open;
+    scene_opens(&scene->host, &scene->keyslot);
+    group_set(&scene->world, "auto", "unlock", json_string("ticket"));
+    host_ticket(&scene->host, "finish");
+    scene->host.planned = true;
+    for (unsigned boot = 0; boot < 3; boot++) {
+        host_ticket(&scene->host, "reboot");
+        scene_opens(&scene->host, &scene->keyslot);
+        scene_opens(&scene->host, &scene->keyslot); /* and one that nobody ordered */
+    }
+    world_pass(&scene->world, 86399); /* what is left of it is less than a ticket's time: this is another */
+    host_ticket(&scene->host, "reboot");
+    scene_opens(&scene->host, &scene->keyslot);
+    host_boot(&scene->host);
+    assert_flagged(&open, &scene->host, &scene->keyslot, "ticket-reused");
+    open_done(&open);
+}
+
 static json_t *ask_ticket(struct world_host *host)
 {
     json_t *message = host_message("ticket");
@@ -447,6 +468,7 @@ int main(void)
         scene_test(a_ticket_lets_the_next_boot_open_and_no_other),
         scene_test(a_ticket_expires),
         scene_test(a_finishing_ticket_covers_boots_for_a_day),
+        scene_test(a_finishing_ticket_stays_one_when_an_orderly_reboot_asks_for_its_own),
         scene_test(who_copied_a_disk_gets_no_ticket),
         scene_test(a_copy_is_flagged_when_the_host_still_answers),
         scene_test(a_host_that_crashed_and_does_not_answer_opens_after_the_probe),
