@@ -4,7 +4,7 @@
  *     restore.new       the database of the backup, then changed         fault authority.restore.unpacked
  *     keyring.N+1       written when the changes are committed                   authority.keyring.written
  *     ...               erases since the backup are carried out (erasing.h)
- *     authority.db      restore.new, renamed                                     authority.restore.placed
+ *     authority.db      restore.new, renamed                              before: authority.restore.place
  *
  * Until the rename there is no authority, and the same command begins anew.
  */
