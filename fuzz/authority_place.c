@@ -129,8 +129,9 @@ struct answered {
     bool is_there;
 };
 
-static void take_answer(void *context, const void *bytes, size_t length)
+static void take_answer(void *context, const void *bytes, size_t length, bool in_vain)
 {
+    (void)in_vain;
     struct answered *answered = context;
     pthread_mutex_lock(&place.mutex);
     must_hold(!answered->is_there);
