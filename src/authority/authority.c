@@ -22,13 +22,16 @@ struct authority {
     char *holder; /* owned */
 };
 
-/* Everybody who is enrolled, and when they were heard of last. */
+enum { RETURN_S = 90 }; /* an agent that found no authority tries again at least so often */
+
+/* Everybody who is enrolled, and when they were heard of last. Which boots were heard is not known any more:
+ * until the agents are back, any may run of a host that ever had one. */
 static enum error_code read_hosts(struct clerk *clerk, struct error *reterr)
 {
     struct sql_rows rows = {0};
     bool is_there = false;
     enum error_code code =
-        sql_select(clerk->sql, &rows, reterr, "SELECT id, identity, last_seen FROM hosts", "");
+        sql_select(clerk->sql, &rows, reterr, "SELECT id, identity, last_seen, live_boot FROM hosts", "");
     while (!code && !(code = sql_next(&rows, &is_there, reterr)) && is_there) {
         uint8_t id[MESSAGE_HOST_ID_SIZE], identity[HPKE_KEY_SIZE];
         if (!sql_bytes(&rows, 0, id, sizeof(id)) || !sql_bytes(&rows, 1, identity, sizeof(identity))) {
@@ -37,6 +40,8 @@ static enum error_code read_hosts(struct clerk *clerk, struct error *reterr)
         }
         code = presence_add(&clerk->presence, id, identity, reterr);
         struct presence_host *host = presence_find(&clerk->presence, id);
+        if (!code && !sql_is_null(&rows, 3))
+            host->others_until_ns = clock_monotonic_ns() + RETURN_S * CLOCK_NS_PER_S;
         if (!code && !sql_is_null(&rows, 2)) {
             host->was_seen = true;
             host->last_seen_unix_s = sql_integer(&rows, 2);

@@ -75,8 +75,7 @@ static enum error_code grant(struct clerk *clerk, struct request *request, struc
 static bool is_probing(struct clerk *clerk, const struct request *request)
 {
     const struct presence_host *known = presence_find(&clerk->presence, request->host);
-    return known && known->is_probing && clerk->now_ns < known->probe_until_ns &&
-           memcmp(known->probed_boot, request->policy.boot, POLICY_TOKEN_SIZE) != 0;
+    return known && presence_is_probed_for(known, request->policy.boot, clerk->now_ns);
 }
 
 static enum error_code carry_out(struct clerk *clerk, struct request *request, struct host *host,

@@ -103,7 +103,7 @@ enum error_code handle_ticket(struct clerk *clerk, struct job *job, struct host 
     if (code)
         return code;
     message_note_seen(clerk, host);
-    message_note_boot(clerk, host, boot);
+    message_note_boot(clerk, host, boot, clerk->now_ns);
     job->result = json_pack("{s:I}", "expires_at", (json_int_t)expires_at);
     return job->result ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
 }
@@ -176,7 +176,7 @@ static enum error_code keep_facts(struct clerk *clerk, struct job *job, const st
     return code;
 }
 
-/* A probe that comes back: this boot runs, so the one that wants to open is a copy. */
+/* A probe that comes back: this boot runs beside the one that wants to open. */
 static enum error_code take_probe(struct clerk *clerk, struct job *job, const struct host *host,
                                   const uint8_t *boot, struct error *reterr)
 {
@@ -185,7 +185,7 @@ static enum error_code take_probe(struct clerk *clerk, struct job *job, const st
     if (!json_object_get(job->object, "probe"))
         return OK;
     enum error_code code = json_get_hex(job->object, "probe", probe, sizeof(probe), reterr);
-    if (code || !known || !known->is_probing || memcmp(known->probed_boot, boot, POLICY_TOKEN_SIZE) != 0 ||
+    if (code || !known || !known->is_probing || memcmp(known->asking_boot, boot, POLICY_TOKEN_SIZE) == 0 ||
         memcmp(known->probe, probe, sizeof(probe)) != 0)
         return code;
     known->is_probing = false;
@@ -210,7 +210,7 @@ enum error_code handle_heartbeat(struct clerk *clerk, struct job *job, struct ho
     if (!code && message_is_live_boot(host, boot))
         message_note_seen(clerk, host);
     if (!code)
-        message_note_boot(clerk, host, boot);
+        message_note_boot(clerk, host, boot, clerk->now_ns);
     if (!code)
         code = move_lineage(clerk, job, host, boot, &changed, reterr);
     if (!code && changed)
@@ -243,11 +243,9 @@ enum error_code handle_poll(struct clerk *clerk, struct job *job, struct host *h
         code = orders_give(clerk, host, boot, job->result, reterr);
     if (code)
         return code;
-    message_note_boot(clerk, host, boot);
-    if (known && !job->has_waited)
-        known->boot_at_ns = job->wait_until_ns; /* as long as it is held, that boot is one to be probed */
+    message_note_boot(clerk, host, boot, job->has_waited ? clerk->now_ns : job->wait_until_ns);
     if (known && known->is_probing && clerk->now_ns < known->probe_until_ns &&
-        memcmp(known->probed_boot, boot, POLICY_TOKEN_SIZE) == 0)
+        memcmp(known->asking_boot, boot, POLICY_TOKEN_SIZE) != 0)
         return json_set_hex(job->result, "probe", known->probe, sizeof(known->probe), reterr);
     if (!job->has_waited && !are_new)
         job->outcome = JOB_WAITS;

@@ -7,6 +7,8 @@
 
 enum { ACTIVE = 1, HELD = 2, ERASED = 4 };
 
+enum { SILENCE_S = 60 }; /* for so long a boot that was heard may still run */
+
 /* Who may say what. A type without handler is for later. */
 static const struct {
     message_handler *handler;
@@ -33,14 +35,12 @@ void message_note_seen(struct clerk *clerk, const struct host *host)
     known->last_seen_unix_s = clerk->now_unix_s;
 }
 
-void message_note_boot(struct clerk *clerk, const struct host *host, const uint8_t boot[POLICY_TOKEN_SIZE])
+void message_note_boot(struct clerk *clerk, const struct host *host, const uint8_t boot[POLICY_TOKEN_SIZE],
+                       int64_t at_ns)
 {
     struct presence_host *known = presence_find(&clerk->presence, host->id);
-    if (!known)
-        return;
-    known->has_boot = true;
-    memcpy(known->boot, boot, POLICY_TOKEN_SIZE);
-    known->boot_at_ns = clerk->now_ns;
+    if (known)
+        presence_note_boot(known, boot, at_ns + SILENCE_S * CLOCK_NS_PER_S);
 }
 
 enum error_code message_get_boot(struct job *job, uint8_t ret_boot[POLICY_TOKEN_SIZE], struct error *reterr)

@@ -18,8 +18,9 @@ message_handler handle_enroll, handle_bind, handle_unbind, handle_open, handle_t
  * open. */
 void message_note_seen(struct clerk *clerk, const struct host *host);
 
-/* A boot of the host spoke. */
-void message_note_boot(struct clerk *clerk, const struct host *host, const uint8_t boot[POLICY_TOKEN_SIZE]);
+/* A boot of the host spoke, or has a poll that is held, up to that time of the monotonic clock. */
+void message_note_boot(struct clerk *clerk, const struct host *host, const uint8_t boot[POLICY_TOKEN_SIZE],
+                       int64_t at_ns);
 
 /* "boot" of the message, and whether it is the boot this authority let open; the first boot that ever speaks
  * is. */

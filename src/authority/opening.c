@@ -5,7 +5,7 @@
 #include "authority/requests.h"
 #include "base/text.h"
 
-enum { WAIT_MOST_S = 60, FACTS_MAXIMUM = 4096, PROBE_S = 3, PROBE_RECENT_S = 60 };
+enum { WAIT_MOST_S = 60, FACTS_MAXIMUM = 4096, PROBE_S = 3 };
 
 /* What an open is about. */
 struct opening {
@@ -117,18 +117,19 @@ static enum error_code record_request(struct clerk *clerk, const struct request 
     return code ? code : record_append_text(clerk, "request", text.data, reterr);
 }
 
-/* Another boot of this host spoke a moment ago: ask it whether it still runs, before this one is decided. */
-static void begin_probe(struct clerk *clerk, const struct request *request)
+/* Another boot of this host may run: all of them are asked whether they do, before this one is decided. Not
+ * for the boot that was let open last: it is no copy of another one, and its other vaults need not wait. One
+ * that takes a probe over from another boot finds that one's request open, and both are flagged for that. */
+static void begin_probe(struct clerk *clerk, const struct host *host, const struct request *request)
 {
+    const uint8_t *boot = request->policy.boot;
     struct presence_host *known = presence_find(&clerk->presence, request->host);
-    if (!known || !known->has_boot || memcmp(known->boot, request->policy.boot, POLICY_TOKEN_SIZE) == 0 ||
-        clerk->now_ns - known->boot_at_ns > PROBE_RECENT_S * CLOCK_NS_PER_S)
-        return;
-    if (known->is_probing && clerk->now_ns < known->probe_until_ns)
+    if (!known || message_is_live_boot(host, boot) || !presence_may_another_run(known, boot, clerk->now_ns) ||
+        presence_is_probed_for(known, boot, clerk->now_ns))
         return;
     known->is_probing = true;
     randombytes_buf(known->probe, sizeof(known->probe));
-    memcpy(known->probed_boot, known->boot, sizeof(known->probed_boot));
+    memcpy(known->asking_boot, boot, sizeof(known->asking_boot));
     known->probe_until_ns = clerk->now_ns + PROBE_S * CLOCK_NS_PER_S;
     clerk_wake(clerk, request->host);
 }
@@ -160,7 +161,7 @@ static enum error_code make(struct clerk *clerk, struct job *job, const struct h
     if (!code)
         code = record_request(clerk, request, reterr);
     if (!code)
-        begin_probe(clerk, request);
+        begin_probe(clerk, host, request);
     return code;
 }
 
@@ -256,7 +257,7 @@ static enum error_code refuse_held(struct clerk *clerk, struct job *job, const s
 static void wait_for(struct clerk *clerk, struct job *job, const struct request *request)
 {
     const struct presence_host *known = presence_find(&clerk->presence, request->host);
-    if (known && known->is_probing && clerk->now_ns < known->probe_until_ns &&
+    if (known && presence_is_probed_for(known, request->policy.boot, clerk->now_ns) &&
         known->probe_until_ns < job->wait_until_ns)
         job->look_again_ns = known->probe_until_ns;
     job->outcome = JOB_WAITS;

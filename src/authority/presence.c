@@ -186,6 +186,39 @@ bool presence_take_nonce(const struct presence *presence, struct presence_host *
     return true;
 }
 
+static bool same_boot(const uint8_t *left, const uint8_t *right)
+{
+    return memcmp(left, right, POLICY_TOKEN_SIZE) == 0;
+}
+
+static int64_t later(int64_t left_ns, int64_t right_ns)
+{
+    return left_ns > right_ns ? left_ns : right_ns;
+}
+
+void presence_note_boot(struct presence_host *host, const uint8_t boot[POLICY_TOKEN_SIZE], int64_t until_ns)
+{
+    if (same_boot(host->boot, boot)) {
+        host->boot_until_ns = later(host->boot_until_ns, until_ns);
+        return;
+    }
+    host->others_until_ns = later(host->others_until_ns, host->boot_until_ns);
+    memcpy(host->boot, boot, POLICY_TOKEN_SIZE);
+    host->boot_until_ns = until_ns;
+}
+
+bool presence_may_another_run(const struct presence_host *host, const uint8_t boot[POLICY_TOKEN_SIZE],
+                              int64_t now_ns)
+{
+    return now_ns < host->others_until_ns || (now_ns < host->boot_until_ns && !same_boot(host->boot, boot));
+}
+
+bool presence_is_probed_for(const struct presence_host *host, const uint8_t boot[POLICY_TOKEN_SIZE],
+                            int64_t now_ns)
+{
+    return host->is_probing && now_ns < host->probe_until_ns && same_boot(host->asking_boot, boot);
+}
+
 void presence_forget_after(struct presence *presence, int64_t unix_s)
 {
     for (size_t slot = 0; slot < presence->slot_count; slot++)

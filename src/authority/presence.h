@@ -1,8 +1,8 @@
 /*
  * What is known of hosts in memory only: who they are (so that workers can open messages without the
- * database), nonces they may use, when they were last heard of, and whether an earlier boot is being asked if
- * it still runs. Only the clerk changes it; workers look up identities,
- * and keep what they computed of them.
+ * database), nonces they may use, when they were last heard of, and whether the boots of one are being asked
+ * if they still run, because another one wants to open. Only the clerk changes it; workers look up
+ * identities, and keep what they computed of them.
  */
 #pragma once
 #include <pthread.h>
@@ -34,14 +34,15 @@ struct presence_host {
     unsigned held;         /* of them, at this time */
     bool was_seen;
     int64_t last_seen_unix_s;
-    /* The boot that spoke last, and when, by the monotonic clock. */
-    bool has_boot;
+    /* The boot that spoke last; until when it, and until when any other, may still run for all that was
+     * heard, by the monotonic clock. So no boot hides another, whoever speaks in between and how many ids it
+     * uses. */
     uint8_t boot[POLICY_TOKEN_SIZE];
-    int64_t boot_at_ns;
-    /* A probe: boot is asked whether it still runs, because another one wants to open. */
+    int64_t boot_until_ns, others_until_ns;
+    /* A probe: every boot but the one that wants to open is asked whether it runs. */
     bool is_probing;
     uint8_t probe[POLICY_TOKEN_SIZE];
-    uint8_t probed_boot[POLICY_TOKEN_SIZE];
+    uint8_t asking_boot[POLICY_TOKEN_SIZE];
     int64_t probe_until_ns;
     uint64_t woken_round; /* clerk_wake */
     /* The boots whose refusal, and whose stale lineage, were written to the ledger: once is enough. */
@@ -72,6 +73,17 @@ void presence_forget_after(struct presence *presence, int64_t unix_s);
 
 /* For the clerk. NULL when unknown. */
 struct presence_host *presence_find(struct presence *presence, const uint8_t id[MESSAGE_HOST_ID_SIZE]);
+
+/* For the clerk, as the next two: this boot spoke, and may run until then. */
+void presence_note_boot(struct presence_host *host, const uint8_t boot[POLICY_TOKEN_SIZE], int64_t until_ns);
+
+/* Whether a boot other than this one may run; rather yes than no. */
+bool presence_may_another_run(const struct presence_host *host, const uint8_t boot[POLICY_TOKEN_SIZE],
+                              int64_t now_ns);
+
+/* Whether the others are being asked because of this boot. */
+bool presence_is_probed_for(const struct presence_host *host, const uint8_t boot[POLICY_TOKEN_SIZE],
+                            int64_t now_ns);
 
 /* For workers: the host's identity; false when unknown. */
 bool presence_get_identity(struct presence *presence, const uint8_t id[MESSAGE_HOST_ID_SIZE],

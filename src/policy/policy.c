@@ -12,7 +12,7 @@ const char *const policy_flag_words[POLICY_FLAGS] = {
 
 const char *const policy_flag_reasons[POLICY_FLAGS] = {
     "it shows an old lineage: this is an old copy of the host's disk, or a disk restored from one",
-    "the boot that was opened before still answers: this is a copy of a host that runs",
+    "another boot of this host answers while this one asks: one of the two runs from a copy of the disk",
     "its ticket has opened another boot already",
     "two boots of this host ask at the same time",
     "the authority's clock went back: tickets and times cannot be trusted",

@@ -94,7 +94,7 @@ struct policy_host {
 /* Reasons for which a request is never granted without people. */
 enum policy_flag {
     POLICY_STALE_LINEAGE = 1 << 0,      /* an old copy of the disk */
-    POLICY_OTHER_BOOT_ANSWERS = 1 << 1, /* the earlier boot still runs: this is a copy */
+    POLICY_OTHER_BOOT_ANSWERS = 1 << 1, /* another boot runs: one of the two is a copy */
     POLICY_TICKET_REUSED = 1 << 2,      /* the ticket opened another boot already */
     POLICY_TWO_REQUESTS = 1 << 3,       /* two boots of one host ask at once */
     POLICY_CLOCK = 1 << 4,              /* the authority's clock went back */

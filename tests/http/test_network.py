@@ -96,8 +96,7 @@ class NetworkTest(unittest.TestCase):
         self.server.unlock_by("auto")
 
     def pause(self):
-        """A while passes: an authority does not ask a boot any more whether it lives that was heard of long ago, and one
-        that was started since has heard of none."""
+        """The authority is started again: it has heard of no boot since, and asks for one."""
         self.server.end()
         self.server.start(preexec_fn=self.hub.enter)
 
@@ -199,6 +198,25 @@ class CopyTest(NetworkTest):
             twin.unlock(expect=husk.NOT_NOW)
             self.assertIn("other-boot-answers", self.flags())
         self.assertEqual((copy.state(), twin.state(), host.state()), ("locked", "locked", "unlocked"))
+
+    def test_one_whose_agent_speaks_before_it_asks_is_flagged(self):
+        host = self.host()
+        host.boot()
+        with host.agent():
+            twin = host.copy(self.places[1])
+            with twin.agent():
+                twin.unlock(expect=husk.NOT_NOW)
+                self.assertEqual(self.flags(), {"other-boot-answers"})
+        self.assertEqual((twin.state(), host.state()), ("locked", "unlocked"))
+
+    def test_one_that_asks_right_after_a_restart_of_the_authority_is_flagged(self):
+        host = self.host()
+        host.boot()
+        with host.agent():
+            twin = host.copy(self.places[1])
+            self.pause()
+            twin.unlock(expect=husk.NOT_NOW)
+            self.assertEqual(self.flags(), {"other-boot-answers"})
 
     def test_one_that_asks_after_the_host_moved_on_is_flagged_although_nobody_answers(self):
         host = self.host()
