@@ -15,13 +15,13 @@ static enum error_code accept(struct run *run, struct error *reterr)
 const struct verb verb_clock_accept = {
     .name = "clock accept",
     .operands = "",
-    .summary = "Declare that the clock is right, though the ledger is ahead of it.",
+    .summary = "Declare that the clock is right, though it went back.",
     .text =
-        "A clock that is more than a minute behind the last entry of the ledger went back: tickets and "
-        "windows "
-        "of time mean nothing then, and nothing opens without people until it has caught up. Where the clock "
-        "was ahead when those entries were written and is right now, this ends that. It goes into the "
-        "ledger.",
+        "A clock that is more than a minute behind the last entry of the ledger, or behind where it was "
+        "while huskd runs, went back: tickets and windows of time mean nothing then, and nothing opens "
+        "without people until it has caught up. Where the clock was ahead before and is right now, this ends "
+        "that, and nothing else does: who approves a request approves that one alone. It goes into the "
+        "ledger; tickets and tokens that are not used yet are void.",
     .options = (const struct verb_option[]){{.id = OPTION_END}},
     .effect = VERB_ACTS,
     .act = accept,

@@ -57,12 +57,28 @@ static void tell(const struct clerk *clerk, const char *line)
         clerk->log(clerk->log_context, line);
 }
 
-/* A clock that went back by more than a minute behind the last entry makes nothing automatic. */
+/* Since the last batch the clock should have gone as far as the time since boot. Where it went back, the time
+ * it should be is what it is measured by, also after a restart. A batch that is not committed sees it again.
+ */
+static enum error_code compare_with_boottime(struct clerk *clerk, struct error *reterr)
+{
+    const int64_t passed_s = (clerk->now_boot_ns - clerk->seen_boot_ns) / NS_PER_S;
+    const int64_t expected_unix_s = clerk->seen_unix_s + passed_s;
+    if (!clerk->seen_boot_ns || clerk->now_unix_s >= expected_unix_s - CLOCK_BACK_S)
+        return OK;
+    return sql_run(clerk->sql, reterr, "UPDATE state SET clock_highest = max(clock_highest, ?)", "i",
+                   expected_unix_s);
+}
+
+/* A clock that went back by more than a minute behind the last entry, or from one batch to the next, makes
+ * nothing automatic. */
 static enum error_code look_at_the_clock(struct clerk *clerk, struct error *reterr)
 {
     struct sql_rows rows = {0};
     bool is_there = false;
-    enum error_code code = sql_select(clerk->sql, &rows, reterr, "SELECT clock_highest FROM state", "");
+    enum error_code code = compare_with_boottime(clerk, reterr);
+    if (!code)
+        code = sql_select(clerk->sql, &rows, reterr, "SELECT clock_highest FROM state", "");
     if (!code)
         code = sql_next(&rows, &is_there, reterr);
     const bool went_back = !code && is_there && clerk->now_unix_s < sql_integer(&rows, 0) - CLOCK_BACK_S;
@@ -91,6 +107,7 @@ enum error_code clerk_begin(struct clerk *clerk, struct error *reterr)
 {
     clerk->now_unix_s = clock_unix_s(clerk->clock);
     clerk->now_ns = clock_monotonic_ns();
+    clerk->now_boot_ns = clock_boottime_ns();
     drop_next(clerk);
     clerk->is_lost = false;
     memset(&clerk->ledger, 0, sizeof(clerk->ledger));
@@ -147,6 +164,8 @@ enum error_code clerk_commit(struct clerk *clerk, struct error *reterr)
         code = sql_commit(clerk->sql, reterr);
     if (code)
         return give_up(clerk, code);
+    clerk->seen_unix_s = clerk->now_unix_s;
+    clerk->seen_boot_ns = clerk->now_boot_ns;
     if (clerk->next_keyring) {
         keyring_free(clerk->keyring);
         clerk->keyring = TAKE(clerk->next_keyring);

@@ -252,9 +252,6 @@ enum error_code operation_request_approve(struct clerk *clerk, struct job *job, 
     code = write_approval(clerk, job, &request, reterr);
     if (!code)
         code = record_by(clerk, job, &request, "approval", reterr);
-    /* Somebody who looked at a request flagged for the clock says that the clock is right. */
-    if (!code && (request.policy.flags & POLICY_CLOCK))
-        code = sql_run(clerk->sql, reterr, "UPDATE state SET clock_highest = ?", "i", clerk->now_unix_s);
     if (!code)
         code = count_approvals(clerk, &request, reterr);
     if (!code)

@@ -8,7 +8,7 @@ static const char tables[] =
     "  epoch INTEGER NOT NULL,"         /* of the ledger */
     "  generation INTEGER NOT NULL,"    /* of the keyring that is valid */
     "  next_bucket INTEGER NOT NULL,"   /* ids of buckets and their keys are never used again */
-    "  clock_highest INTEGER NOT NULL," /* the latest time of a ledger entry */
+    "  clock_highest INTEGER NOT NULL," /* the latest time of a ledger entry, or that was seen */
     "  descriptor BLOB NOT NULL"        /* as signed */
     ") STRICT;"
 

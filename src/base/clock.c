@@ -26,6 +26,11 @@ int64_t clock_monotonic_ns(void)
     return read_ns(CLOCK_MONOTONIC);
 }
 
+int64_t clock_boottime_ns(void)
+{
+    return read_ns(CLOCK_BOOTTIME);
+}
+
 void clock_format(int64_t unix_s, char text[CLOCK_TEXT_SIZE])
 {
     time_t time = (time_t)unix_s;

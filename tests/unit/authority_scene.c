@@ -39,3 +39,20 @@ void scene_opens(struct world_host *host, struct world_keyslot *keyslot)
     assert_granted(&open, open_first(&open, host, keyslot, 30));
     open_done(&open);
 }
+
+void assert_flagged(struct world_open *open, struct world_host *host, struct world_keyslot *keyslot,
+                    const char *flag)
+{
+    json_t *answer = open_first(open, host, keyslot, 0);
+    if (!has_flag(answer, flag))
+        fail_msg("no flag %s", flag);
+    assert_state(answer, "pending");
+}
+
+struct world_host copy_disk(const struct world_host *host)
+{
+    struct world_host copy = *host;
+    copy.last_wire = (struct buffer){0};
+    host_boot(&copy);
+    return copy;
+}

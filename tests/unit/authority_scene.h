@@ -19,4 +19,11 @@ void scene_another(struct scene *scene, struct world_host *host, struct world_ke
  */
 void scene_opens(struct world_host *host, struct world_keyslot *keyslot);
 
+/* Open, expected to be flagged. The request stays pending. */
+void assert_flagged(struct world_open *open, struct world_host *host, struct world_keyslot *keyslot,
+                    const char *flag);
+
+/* The host's disk as it is now, booted elsewhere. Its last_wire is for the caller to end. */
+struct world_host copy_disk(const struct world_host *host);
+
 #define scene_test(name) cmocka_unit_test_setup_teardown(name, scene_start, scene_end)

@@ -491,3 +491,11 @@ json_t *approve(struct world *world, unsigned uid, const char *request, const ch
     assert_ok(world_try(world, uid, "request approve", arguments, &result, &changed, &error));
     return result;
 }
+
+json_t *poll_message(struct world_host *host, int wait_s)
+{
+    json_t *message = host_message("poll");
+    assert_ok(json_set_hex(message, "boot", host->boot, WORLD_ID, &error));
+    assert_ok(json_set_new(message, "wait_s", json_integer(wait_s), &error));
+    return message;
+}

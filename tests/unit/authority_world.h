@@ -105,6 +105,7 @@ void assert_state(json_t *answer, const char *state);
 void assert_refused(json_t *answer, const char *code);
 bool has_flag(json_t *answer, const char *flag);
 bool has_entry(struct world *world, const char *kind);
+json_t *poll_message(struct world_host *host, int wait_s);
 void host_heartbeat(struct world_host *host);
 /* The group's policy. */
 void group_set(struct world *world, const char *group, const char *option, json_t *value);

@@ -6,25 +6,6 @@
 #include "authority_scene.h"
 #include "base/text.h"
 
-/* Open, expected to be flagged. The request stays pending. */
-static void assert_flagged(struct world_open *open, struct world_host *host, struct world_keyslot *keyslot,
-                           const char *flag)
-{
-    json_t *answer = open_first(open, host, keyslot, 0);
-    if (!has_flag(answer, flag))
-        fail_msg("no flag %s", flag);
-    assert_state(answer, "pending");
-}
-
-/* The host's disk as it is now. */
-static struct world_host copy_disk(const struct world_host *host)
-{
-    struct world_host copy = *host;
-    copy.last_wire = (struct buffer){0};
-    host_boot(&copy);
-    return copy;
-}
-
 static void an_old_copy_of_the_disk_is_flagged_even_in_auto(void **state)
 {
     struct scene *scene = *state;
@@ -241,167 +222,6 @@ static void who_copied_a_disk_gets_no_ticket(void **state)
     buffer_done(&copy.last_wire);
 }
 
-static json_t *poll(struct world_host *host, int wait_s)
-{
-    json_t *message = host_message("poll");
-    assert_ok(json_set_hex(message, "boot", host->boot, WORLD_ID, &error));
-    assert_ok(json_set_new(message, "wait_s", json_integer(wait_s), &error));
-    return message;
-}
-
-static void answer_probe(struct world_host *host, const char *probe)
-{
-    json_t *message = host_message("heartbeat");
-    assert_ok(json_set_hex(message, "boot", host->boot, WORLD_ID, &error));
-    assert_ok(json_set_hex(message, "lineage", host->lineage, WORLD_ID, &error));
-    assert_ok(json_set_new(message, "facts", json_object(), &error));
-    assert_ok(json_set_new(message, "descriptor_sequence", json_integer(1), &error));
-    assert_ok(json_set_new(message, "probe", json_string(probe), &error));
-    json_decref(host_send(host, message));
-}
-
-static void a_copy_is_flagged_when_the_host_still_answers(void **state)
-{
-    struct scene *scene = *state;
-    struct world_open open = {0};
-    scene_opens(&scene->host, &scene->keyslot);
-    host_heartbeat(&scene->host);
-    struct world_host copy = copy_disk(&scene->host);
-    struct pending *held = host_post(&scene->host, poll(&scene->host, 300));
-    usleep(100000);
-    struct pending *opening = host_post(&copy, open_message(&open, &copy, &scene->keyslot, 5));
-    json_t *probed = pending_take(held);
-    const char *probe = json_string_value(json_object_get(json_object_get(probed, "result"), "probe"));
-    assert_non_null(probe);
-    assert_false(pending_is_done(opening));
-    answer_probe(&scene->host, probe);
-    json_t *answer = pending_take(opening);
-    assert_true(has_flag(answer, "other-boot-answers"));
-    assert_state(answer, "pending");
-    json_decref(probed);
-    open_done(&open);
-    buffer_done(&copy.last_wire);
-}
-
-/* The host holds a poll; then the copy asks, and is found out. */
-static void assert_copy_is_found_out(struct scene *scene, struct world_host *copy)
-{
-    struct world_open open = {0};
-    struct pending *held = host_post(&scene->host, poll(&scene->host, 5));
-    usleep(100000);
-    json_decref(host_send(copy, poll(copy, 0)));
-    struct pending *opening = host_post(copy, open_message(&open, copy, &scene->keyslot, 5));
-    json_t *probed = pending_take(held);
-    const char *probe = json_string_value(json_object_get(json_object_get(probed, "result"), "probe"));
-    assert_non_null(probe);
-    /* The copy gets no probe, and what it might know of one is worth nothing. */
-    json_t *nothing = host_send(copy, poll(copy, 0));
-    assert_null(json_object_get(json_object_get(nothing, "result"), "probe"));
-    json_decref(nothing);
-    answer_probe(copy, probe);
-    assert_false(pending_is_done(opening));
-    answer_probe(&scene->host, probe);
-    json_t *answer = pending_take(opening);
-    assert_true(has_flag(answer, "other-boot-answers"));
-    assert_state(answer, "pending");
-    json_decref(probed);
-    open_done(&open);
-}
-
-static void a_copy_that_polls_before_it_asks_is_flagged(void **state)
-{
-    struct scene *scene = *state;
-    scene_opens(&scene->host, &scene->keyslot);
-    host_heartbeat(&scene->host);
-    struct world_host copy = copy_disk(&scene->host);
-    assert_copy_is_found_out(scene, &copy);
-    buffer_done(&copy.last_wire);
-}
-
-static void a_poll_of_an_earlier_boot_sent_again_does_not_hide_the_host(void **state)
-{
-    struct scene *scene = *state;
-    struct buffer wire = {0}, answer = {.maximum = 65536};
-    scene_opens(&scene->host, &scene->keyslot);
-    json_decref(host_send(&scene->host, poll(&scene->host, 0)));
-    assert_ok(buffer_append(&wire, scene->host.last_wire.data, scene->host.last_wire.length, &error));
-    scene_opens(&scene->host, &scene->keyslot);
-    struct world_host copy = copy_disk(&scene->host);
-    json_decref(host_send(&copy, poll(&copy, 0)));
-    (void)!host_replay(&copy, &wire, &answer);
-    assert_copy_is_found_out(scene, &copy);
-    buffer_done(&copy.last_wire);
-    buffer_done(&answer);
-    buffer_done(&wire);
-}
-
-/* It was opened by other means than this authority's leave, as with a recovery key. */
-static void a_host_that_no_grant_opened_is_asked_too(void **state)
-{
-    struct scene *scene = *state;
-    scene_opens(&scene->host, &scene->keyslot);
-    host_boot(&scene->host);
-    host_heartbeat(&scene->host);
-    struct world_host copy = copy_disk(&scene->host);
-    assert_copy_is_found_out(scene, &copy);
-    buffer_done(&copy.last_wire);
-}
-
-/* Right after a start the authority has heard nobody, and the host's agent comes back in a moment. */
-static void a_copy_that_asks_right_after_a_restart_is_flagged(void **state)
-{
-    struct scene *scene = *state;
-    struct world_open open = {0};
-    scene_opens(&scene->host, &scene->keyslot);
-    host_heartbeat(&scene->host);
-    struct world_host copy = copy_disk(&scene->host);
-    world_reopen(&scene->world);
-    struct pending *opening = host_post(&copy, open_message(&open, &copy, &scene->keyslot, 5));
-    usleep(200000);
-    assert_false(pending_is_done(opening));
-    json_t *probed = host_send(&scene->host, poll(&scene->host, 5));
-    const char *probe = json_string_value(json_object_get(json_object_get(probed, "result"), "probe"));
-    assert_non_null(probe);
-    answer_probe(&scene->host, probe);
-    json_t *answer = pending_take(opening);
-    assert_true(has_flag(answer, "other-boot-answers"));
-    assert_state(answer, "pending");
-    json_decref(probed);
-    open_done(&open);
-    buffer_done(&copy.last_wire);
-}
-
-static void a_host_that_crashed_and_does_not_answer_opens_after_the_probe(void **state)
-{
-    struct scene *scene = *state;
-    struct world_open open = {0};
-    scene_opens(&scene->host, &scene->keyslot);
-    host_heartbeat(&scene->host);
-    host_boot(&scene->host);
-    const int64_t before = clock_monotonic_ns();
-    assert_granted(&open, open_first(&open, &scene->host, &scene->keyslot, 30));
-    const int64_t waited = clock_monotonic_ns() - before;
-    assert_true(waited >= 2900 * INT64_C(1000000) && waited < 10 * CLOCK_NS_PER_S);
-    open_done(&open);
-}
-
-/* Its agent and what opens its vaults start side by side, and a host has more than one vault. */
-static void a_reboot_waits_for_one_probe_whoever_speaks_first(void **state)
-{
-    struct scene *scene = *state;
-    struct world_open open = {0};
-    scene_opens(&scene->host, &scene->keyslot);
-    json_decref(host_send(&scene->host, poll(&scene->host, 0)));
-    host_boot(&scene->host);
-    json_decref(host_send(&scene->host, poll(&scene->host, 0)));
-    const int64_t before = clock_monotonic_ns();
-    for (unsigned i = 0; i < 3; i++) {
-        assert_granted(&open, open_first(&open, &scene->host, &scene->keyslot, 30));
-        open_done(&open);
-    }
-    assert_true(clock_monotonic_ns() - before < 5 * CLOCK_NS_PER_S);
-}
-
 static void two_boots_that_ask_at_once_flag_each_other(void **state)
 {
     struct scene *scene = *state;
@@ -429,29 +249,63 @@ static void two_boots_that_ask_at_once_flag_each_other(void **state)
     buffer_done(&copy.last_wire);
 }
 
-static void a_clock_that_went_back_makes_nothing_automatic_until_people_looked(void **state)
+/* Each of its boots asks people, and the next one again. */
+static void assert_clock_alarm(struct scene *scene)
+{
+    struct world_open open;
+    for (unsigned i = 0; i < 2; i++) {
+        host_boot(&scene->host);
+        assert_flagged(&open, &scene->host, &scene->keyslot, "clock");
+        json_decref(approve(&scene->world, 1000, open.request, open.code));
+        assert_granted(&open, open_again(&open, 30));
+        open_done(&open);
+    }
+    assert_refused(ask_ticket(&scene->host), "denied");
+}
+
+static void accept_clock(struct scene *scene)
+{
+    json_decref(world_operate(&scene->world, "clock accept", NULL));
+    assert_true(has_entry(&scene->world, "clock-accepted"));
+    scene_opens(&scene->host, &scene->keyslot);
+    host_ticket(&scene->host, "reboot");
+}
+
+static void a_clock_that_went_back_makes_nothing_automatic_until_it_is_accepted(void **state)
 {
     struct scene *scene = *state;
-    struct world_open open;
     scene_opens(&scene->host, &scene->keyslot);
     world_pass(&scene->world, -59);
     scene_opens(&scene->host, &scene->keyslot);
     world_pass(&scene->world, -3600);
-    assert_refused(ask_ticket(&scene->host), "denied");
-    for (unsigned i = 0; i < 2; i++) {
-        host_boot(&scene->host);
-        assert_flagged(&open, &scene->host, &scene->keyslot, "clock");
-        if (i == 0) {
-            json_decref(
-                world_operate(&scene->world, "request deny", json_pack("{s:s}", "request", open.request)));
-            open_done(&open);
-            world_reopen(&scene->world);
-        }
-    }
-    json_decref(approve(&scene->world, 1000, open.request, open.code));
-    assert_granted(&open, open_again(&open, 30));
-    open_done(&open);
+    assert_clock_alarm(scene);
+    world_reopen(&scene->world);
+    assert_clock_alarm(scene);
+    accept_clock(scene);
+}
+
+/* Nothing was decided for hours, and the clock goes back by less than that. */
+static void a_clock_that_goes_back_on_a_quiet_authority_is_seen(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open open;
     scene_opens(&scene->host, &scene->keyslot);
+    world_pass(&scene->world, 11 * 3600);
+    json_decref(host_send(&scene->host, poll_message(&scene->host, 0)));
+    world_pass(&scene->world, -10 * 3600);
+    json_decref(host_send(&scene->host, poll_message(&scene->host, 0)));
+    assert_clock_alarm(scene);
+    world_reopen(&scene->world);
+    assert_clock_alarm(scene);
+    /* Right again it is without anybody's word. */
+    world_pass(&scene->world, 10 * 3600);
+    scene_opens(&scene->host, &scene->keyslot);
+    world_pass(&scene->world, -10 * 3600);
+    host_boot(&scene->host);
+    assert_flagged(&open, &scene->host, &scene->keyslot, "clock");
+    json_decref(world_operate(&scene->world, "request deny", json_pack("{s:s}", "request", open.request)));
+    open_done(&open);
+    accept_clock(scene);
 }
 
 static void an_address_outside_the_sources_asks(void **state)
@@ -508,16 +362,6 @@ static void a_group_refuses_a_policy_that_is_none(void **state)
     scene_opens(&scene->host, &scene->keyslot);
 }
 
-static json_t *poll_now(struct world_host *host)
-{
-    char boot[2 * WORLD_ID + 1];
-    json_t *message = host_message("poll");
-    text_format_hex(boot, host->boot, sizeof(host->boot));
-    json_object_set_new(message, "boot", json_string(boot));
-    json_object_set_new(message, "wait_s", json_integer(0));
-    return host_send(host, message);
-}
-
 /* Until it is told so. */
 static void say_too_much(struct world_host *host)
 {
@@ -526,7 +370,7 @@ static void say_too_much(struct world_host *host)
     for (int said = 0; !json_object_get(answer, "error"); said++) {
         assert_true(said < 4 * most); /* a slow machine may earn some meanwhile */
         json_decref(answer);
-        answer = poll_now(host);
+        answer = host_send(host, poll_message(host, 0));
     }
     assert_refused(answer, "busy");
 }
@@ -573,15 +417,9 @@ int main(void)
         scene_test(a_finishing_ticket_covers_boots_for_a_day),
         scene_test(a_finishing_ticket_stays_one_when_an_orderly_reboot_asks_for_its_own),
         scene_test(who_copied_a_disk_gets_no_ticket),
-        scene_test(a_copy_is_flagged_when_the_host_still_answers),
-        scene_test(a_copy_that_polls_before_it_asks_is_flagged),
-        scene_test(a_poll_of_an_earlier_boot_sent_again_does_not_hide_the_host),
-        scene_test(a_host_that_no_grant_opened_is_asked_too),
-        scene_test(a_copy_that_asks_right_after_a_restart_is_flagged),
-        scene_test(a_host_that_crashed_and_does_not_answer_opens_after_the_probe),
-        scene_test(a_reboot_waits_for_one_probe_whoever_speaks_first),
         scene_test(two_boots_that_ask_at_once_flag_each_other),
-        scene_test(a_clock_that_went_back_makes_nothing_automatic_until_people_looked),
+        scene_test(a_clock_that_went_back_makes_nothing_automatic_until_it_is_accepted),
+        scene_test(a_clock_that_goes_back_on_a_quiet_authority_is_seen),
         scene_test(an_address_outside_the_sources_asks),
         scene_test(a_host_not_heard_of_asks_and_an_orderly_restart_remembers),
         scene_test(a_group_refuses_a_policy_that_is_none),

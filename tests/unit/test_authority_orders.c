@@ -6,14 +6,6 @@
 #include "ledger/ledger.h"
 #include "message/statement.h"
 
-static json_t *poll_message(struct world_host *host, int wait_s)
-{
-    json_t *message = host_message("poll");
-    assert_ok(json_set_hex(message, "boot", host->boot, WORLD_ID, &error));
-    assert_ok(json_set_new(message, "wait_s", json_integer(wait_s), &error));
-    return message;
-}
-
 static json_t *heartbeat_message(struct world_host *host)
 {
     json_t *message = host_message("heartbeat");

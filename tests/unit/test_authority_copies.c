@@ -1,0 +1,171 @@
+/* Copies of a disk that ask while the host runs: its boots are asked whether they do. */
+#include <unistd.h>
+
+#include "authority_scene.h"
+
+static void answer_probe(struct world_host *host, const char *probe)
+{
+    json_t *message = host_message("heartbeat");
+    assert_ok(json_set_hex(message, "boot", host->boot, WORLD_ID, &error));
+    assert_ok(json_set_hex(message, "lineage", host->lineage, WORLD_ID, &error));
+    assert_ok(json_set_new(message, "facts", json_object(), &error));
+    assert_ok(json_set_new(message, "descriptor_sequence", json_integer(1), &error));
+    assert_ok(json_set_new(message, "probe", json_string(probe), &error));
+    json_decref(host_send(host, message));
+}
+
+static void a_copy_is_flagged_when_the_host_still_answers(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open open = {0};
+    scene_opens(&scene->host, &scene->keyslot);
+    host_heartbeat(&scene->host);
+    struct world_host copy = copy_disk(&scene->host);
+    struct pending *held = host_post(&scene->host, poll_message(&scene->host, 300));
+    usleep(100000);
+    struct pending *opening = host_post(&copy, open_message(&open, &copy, &scene->keyslot, 5));
+    json_t *probed = pending_take(held);
+    const char *probe = json_string_value(json_object_get(json_object_get(probed, "result"), "probe"));
+    assert_non_null(probe);
+    assert_false(pending_is_done(opening));
+    answer_probe(&scene->host, probe);
+    json_t *answer = pending_take(opening);
+    assert_true(has_flag(answer, "other-boot-answers"));
+    assert_state(answer, "pending");
+    json_decref(probed);
+    open_done(&open);
+    buffer_done(&copy.last_wire);
+}
+
+/* The host holds a poll; then the copy asks, and is found out. */
+static void assert_copy_is_found_out(struct scene *scene, struct world_host *copy)
+{
+    struct world_open open = {0};
+    struct pending *held = host_post(&scene->host, poll_message(&scene->host, 5));
+    usleep(100000);
+    json_decref(host_send(copy, poll_message(copy, 0)));
+    struct pending *opening = host_post(copy, open_message(&open, copy, &scene->keyslot, 5));
+    json_t *probed = pending_take(held);
+    const char *probe = json_string_value(json_object_get(json_object_get(probed, "result"), "probe"));
+    assert_non_null(probe);
+    /* The copy gets no probe, and what it might know of one is worth nothing. */
+    json_t *nothing = host_send(copy, poll_message(copy, 0));
+    assert_null(json_object_get(json_object_get(nothing, "result"), "probe"));
+    json_decref(nothing);
+    answer_probe(copy, probe);
+    assert_false(pending_is_done(opening));
+    answer_probe(&scene->host, probe);
+    json_t *answer = pending_take(opening);
+    assert_true(has_flag(answer, "other-boot-answers"));
+    assert_state(answer, "pending");
+    json_decref(probed);
+    open_done(&open);
+}
+
+static void a_copy_that_polls_before_it_asks_is_flagged(void **state)
+{
+    struct scene *scene = *state;
+    scene_opens(&scene->host, &scene->keyslot);
+    host_heartbeat(&scene->host);
+    struct world_host copy = copy_disk(&scene->host);
+    assert_copy_is_found_out(scene, &copy);
+    buffer_done(&copy.last_wire);
+}
+
+static void a_poll_of_an_earlier_boot_sent_again_does_not_hide_the_host(void **state)
+{
+    struct scene *scene = *state;
+    struct buffer wire = {0}, answer = {.maximum = 65536};
+    scene_opens(&scene->host, &scene->keyslot);
+    json_decref(host_send(&scene->host, poll_message(&scene->host, 0)));
+    assert_ok(buffer_append(&wire, scene->host.last_wire.data, scene->host.last_wire.length, &error));
+    scene_opens(&scene->host, &scene->keyslot);
+    struct world_host copy = copy_disk(&scene->host);
+    json_decref(host_send(&copy, poll_message(&copy, 0)));
+    (void)!host_replay(&copy, &wire, &answer);
+    assert_copy_is_found_out(scene, &copy);
+    buffer_done(&copy.last_wire);
+    buffer_done(&answer);
+    buffer_done(&wire);
+}
+
+/* It was opened by other means than this authority's leave, as with a recovery key. */
+static void a_host_that_no_grant_opened_is_asked_too(void **state)
+{
+    struct scene *scene = *state;
+    scene_opens(&scene->host, &scene->keyslot);
+    host_boot(&scene->host);
+    host_heartbeat(&scene->host);
+    struct world_host copy = copy_disk(&scene->host);
+    assert_copy_is_found_out(scene, &copy);
+    buffer_done(&copy.last_wire);
+}
+
+/* Right after a start the authority has heard nobody, and the host's agent comes back in a moment. */
+static void a_copy_that_asks_right_after_a_restart_is_flagged(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open open = {0};
+    scene_opens(&scene->host, &scene->keyslot);
+    host_heartbeat(&scene->host);
+    struct world_host copy = copy_disk(&scene->host);
+    world_reopen(&scene->world);
+    struct pending *opening = host_post(&copy, open_message(&open, &copy, &scene->keyslot, 5));
+    usleep(200000);
+    assert_false(pending_is_done(opening));
+    json_t *probed = host_send(&scene->host, poll_message(&scene->host, 5));
+    const char *probe = json_string_value(json_object_get(json_object_get(probed, "result"), "probe"));
+    assert_non_null(probe);
+    answer_probe(&scene->host, probe);
+    json_t *answer = pending_take(opening);
+    assert_true(has_flag(answer, "other-boot-answers"));
+    assert_state(answer, "pending");
+    json_decref(probed);
+    open_done(&open);
+    buffer_done(&copy.last_wire);
+}
+
+static void a_host_that_crashed_and_does_not_answer_opens_after_the_probe(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open open = {0};
+    scene_opens(&scene->host, &scene->keyslot);
+    host_heartbeat(&scene->host);
+    host_boot(&scene->host);
+    const int64_t before = clock_monotonic_ns();
+    assert_granted(&open, open_first(&open, &scene->host, &scene->keyslot, 30));
+    const int64_t waited = clock_monotonic_ns() - before;
+    assert_true(waited >= 2900 * INT64_C(1000000) && waited < 10 * CLOCK_NS_PER_S);
+    open_done(&open);
+}
+
+/* Its agent and what opens its vaults start side by side, and a host has more than one vault. */
+static void a_reboot_waits_for_one_probe_whoever_speaks_first(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open open = {0};
+    scene_opens(&scene->host, &scene->keyslot);
+    json_decref(host_send(&scene->host, poll_message(&scene->host, 0)));
+    host_boot(&scene->host);
+    json_decref(host_send(&scene->host, poll_message(&scene->host, 0)));
+    const int64_t before = clock_monotonic_ns();
+    for (unsigned i = 0; i < 3; i++) {
+        assert_granted(&open, open_first(&open, &scene->host, &scene->keyslot, 30));
+        open_done(&open);
+    }
+    assert_true(clock_monotonic_ns() - before < 5 * CLOCK_NS_PER_S);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        scene_test(a_copy_is_flagged_when_the_host_still_answers),
+        scene_test(a_copy_that_polls_before_it_asks_is_flagged),
+        scene_test(a_poll_of_an_earlier_boot_sent_again_does_not_hide_the_host),
+        scene_test(a_host_that_no_grant_opened_is_asked_too),
+        scene_test(a_copy_that_asks_right_after_a_restart_is_flagged),
+        scene_test(a_host_that_crashed_and_does_not_answer_opens_after_the_probe),
+        scene_test(a_reboot_waits_for_one_probe_whoever_speaks_first),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
