@@ -43,12 +43,13 @@ static enum error_code record(struct clerk *clerk, const struct request *request
 }
 
 /* The host's lineage after a grant. A stale one that was approved once stays stale. */
-static void move_lineage(struct host *host, const struct request *request, unsigned flags)
+static void move_lineage(struct host *host, const struct request *request,
+                         const struct policy_decision *decision)
 {
     const uint8_t *presented = request->policy.has_lineage ? request->policy.lineage : NULL;
-    if (!(flags & POLICY_STALE_LINEAGE))
+    if (!(decision->flags & POLICY_STALE_LINEAGE))
         (void)lineage_advance(&host->lineage, presented);
-    else if (request->is_restored)
+    else if (decision->is_restored)
         lineage_accept(&host->lineage, presented);
 }
 
@@ -56,7 +57,7 @@ static enum error_code grant(struct clerk *clerk, struct request *request, struc
                              const struct policy_decision *decision, struct error *reterr)
 {
     request->policy.state = POLICY_GRANTED;
-    move_lineage(host, request, decision->flags);
+    move_lineage(host, request, decision);
     host->has_live_boot = true;
     memcpy(host->live_boot, request->policy.boot, sizeof(host->live_boot));
     struct presence_host *known = presence_find(&clerk->presence, host->id);

@@ -37,20 +37,23 @@ static enum error_code read_request(struct sql_rows *rows, struct request *reque
     return OK;
 }
 
+/* Root, and of the others at most as many as a group can want: those who saw most flags, of them those who
+ * said restored. Whoever saw too few does not take the place of somebody whose approval counts. */
 static enum error_code read_approvals(struct clerk *clerk, struct request *request, struct error *reterr)
 {
     struct sql_rows rows = {0};
     bool is_there = false;
     size_t count = 0;
-    enum error_code code = sql_select(
-        clerk->sql, &rows, reterr, "SELECT uid, flags, restored FROM approvals WHERE request = ? ORDER BY at",
-        "b", request->id, sizeof(request->id));
+    enum error_code code = sql_select(clerk->sql, &rows, reterr,
+                                      "SELECT uid, flags, restored FROM approvals WHERE request = ? AND "
+                                      "(flags & ?) = ? ORDER BY uid <> 0, flags DESC, restored DESC",
+                                      "bii", request->id, sizeof(request->id), (int64_t)request->policy.flags,
+                                      (int64_t)request->policy.flags);
     while (!code && !(code = sql_next(&rows, &is_there, reterr)) && is_there &&
-           count < POLICY_APPROVALS_MAXIMUM) {
+           count < ARRAY_SIZE(request->approvals))
         request->approvals[count++] = (struct policy_approval){.uid = (unsigned)sql_integer(&rows, 0),
-                                                               .flags = (unsigned)sql_integer(&rows, 1)};
-        request->is_restored |= sql_integer(&rows, 2) != 0;
-    }
+                                                               .flags = (unsigned)sql_integer(&rows, 1),
+                                                               .restored = sql_integer(&rows, 2) != 0};
     sql_done(&rows);
     request->policy.approval_count = count;
     return code;

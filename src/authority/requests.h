@@ -19,9 +19,8 @@ struct request {
     uint8_t id[MESSAGE_ID_SIZE];
     uint8_t host[MESSAGE_HOST_ID_SIZE];
     uint8_t message[MESSAGE_ID_SIZE];
-    struct policy_request policy; /* approvals point to those below */
-    struct policy_approval approvals[POLICY_APPROVALS_MAXIMUM];
-    bool is_restored; /* an approver said that this copy is the host now */
+    struct policy_request policy;                            /* approvals point to those below */
+    struct policy_approval approvals[POLICY_APPROVALS_READ]; /* those that may count */
     char code[REQUEST_CODE_SIZE];
     int64_t wrong_codes;
     bool was_asked; /* people were told */

@@ -1,5 +1,7 @@
 #include "policy/policy.h"
 
+#include "base/cleanup.h"
+
 static const char *const unlock_words[POLICY_UNLOCKS] = {
     [POLICY_AUTO] = "auto",
     [POLICY_TICKET] = "ticket",
@@ -71,6 +73,17 @@ unsigned policy_count_people(const struct policy_approval *approvals, size_t cou
         people += is_new;
     }
     return people;
+}
+
+bool policy_is_restored(const struct policy_approval *approvals, size_t count, unsigned flags,
+                        unsigned needed)
+{
+    struct policy_approval restored[POLICY_APPROVALS_READ];
+    size_t restored_count = 0;
+    for (size_t i = 0; i < count && restored_count < ARRAY_SIZE(restored); i++)
+        if (approvals[i].restored)
+            restored[restored_count++] = approvals[i];
+    return restored_count > 0 && policy_count_people(restored, restored_count, flags, needed) >= needed;
 }
 
 static void add_reason(struct policy_decision *decision, const char *reason)
@@ -177,6 +190,8 @@ void policy_decide(const struct policy_host *host, const struct policy_group *gr
     decision.flags = find_flags(host, request, ticket_use);
     decision.approvals =
         policy_count_people(request->approvals, request->approval_count, decision.flags, group->approvals);
+    decision.is_restored =
+        policy_is_restored(request->approvals, request->approval_count, decision.flags, group->approvals);
     if (!is_denied(host, group, request, now_unix_s, &decision)) {
         find_reasons(host, group, request, ticket_use, now_unix_s, &decision);
         if (decision.reason_count == 0 || decision.approvals >= needed) {

@@ -45,7 +45,8 @@ must_check enum error_code policy_window_parse(const char *text, struct policy_w
 bool policy_window_contains(const struct policy_window *window, int64_t unix_s);
 
 #define POLICY_SOURCES_MAXIMUM 32
-#define POLICY_APPROVALS_MAXIMUM 8
+#define POLICY_APPROVALS_MAXIMUM 8                           /* people a group can want */
+#define POLICY_APPROVALS_READ (POLICY_APPROVALS_MAXIMUM + 1) /* and root, who counts alone only */
 
 struct policy_group {
     enum policy_unlock unlock;
@@ -106,6 +107,7 @@ extern const char *const policy_flag_reasons[POLICY_FLAGS]; /* for people */
 struct policy_approval {
     unsigned uid;   /* of who approved */
     unsigned flags; /* of the request, as they were shown then */
+    bool restored;  /* this copy is the host from now on, not only once */
 };
 
 enum policy_request_state {
@@ -163,6 +165,7 @@ struct policy_decision {
     unsigned flags;                              /* those of the request and those found now */
     bool uses_ticket;                            /* with POLICY_GRANT: bind the ticket to this boot */
     unsigned approvals;                          /* distinct people whose approval counts */
+    bool is_restored;                            /* enough of them said so */
     const char *reasons[POLICY_REASONS_MAXIMUM]; /* for people; static storage */
     unsigned reason_count;
 };
@@ -176,3 +179,7 @@ void policy_decide(const struct policy_host *host, const struct policy_group *gr
  * nobody, whatever name stands behind it. */
 unsigned policy_count_people(const struct policy_approval *approvals, size_t count, unsigned flags,
                              unsigned needed);
+
+/* Whether so many people as are needed said that this copy is the host from now on. */
+bool policy_is_restored(const struct policy_approval *approvals, size_t count, unsigned flags,
+                        unsigned needed);

@@ -552,6 +552,27 @@ static void nothing_opens_on_hold_or_erased_or_denied_however_many_approve(void 
         }
 }
 
+static void a_copy_is_restored_when_as_many_as_are_needed_say_so(void **state)
+{
+    (void)state;
+    enum { SEEN = POLICY_STALE_LINEAGE, MORE = POLICY_STALE_LINEAGE | POLICY_CLOCK };
+    static const struct {
+        struct policy_approval approvals[3];
+        unsigned needed;
+        bool is_restored;
+    } cases[] = {
+        {{{1, MORE, false}, {2, MORE, true}, {3, MORE, false}}, 2, false},
+        {{{1, MORE, true}, {2, MORE, true}, {3, MORE, false}}, 2, true},
+        {{{1, MORE, true}, {2, SEEN, true}, {3, MORE, false}}, 2, false}, /* one did not see the clock */
+        {{{0, MORE, true}, {2, MORE, true}, {3, MORE, false}}, 2, false}, /* root is nobody beside others */
+        {{{0, MORE, true}, {2, SEEN, false}, {3, SEEN, false}}, 1, true},
+        {{{1, MORE, false}, {2, MORE, false}, {3, MORE, false}}, 1, false},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+        if (policy_is_restored(cases[i].approvals, 3, MORE, cases[i].needed) != cases[i].is_restored)
+            fail_msg("case %zu", i);
+}
+
 static void networks_are_read_strictly(void **state)
 {
     (void)state;
@@ -695,6 +716,7 @@ int main(void)
         cmocka_unit_test(the_table_of_cases_holds),
         cmocka_unit_test(nothing_flagged_is_ever_granted_without_people),
         cmocka_unit_test(nothing_opens_on_hold_or_erased_or_denied_however_many_approve),
+        cmocka_unit_test(a_copy_is_restored_when_as_many_as_are_needed_say_so),
         cmocka_unit_test(networks_are_read_strictly),
         cmocka_unit_test(networks_contain_what_they_say),
         cmocka_unit_test(windows_are_read_strictly),
