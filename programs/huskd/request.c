@@ -1,10 +1,55 @@
 /* Verbs about requests of hosts to open. */
 #include "ask.h"
+#include "base/clock.h"
 #include "base/text.h"
 #include "table.h"
 #include "json/json.h"
 
 static const char *const operands[] = {"request", NULL};
+
+static void show_facts(struct run *run, json_t *facts)
+{
+    const char *name;
+    json_t *value;
+    json_object_foreach(facts, name, value)
+        run_text(run, "  %s: %s\n", text_shown(name), text_shown(json_string_value(value)));
+}
+
+static void show_changes(struct run *run, const json_t *changed, const json_t *accepted)
+{
+    for (size_t i = 0; i < json_array_size(changed); i++) {
+        const char *name = json_string_value(json_array_get(changed, i));
+        run_text(run, "  differs from the boot that was let in last: %s, which was %s\n", text_shown(name),
+                 text_shown(json_string_value(json_object_get(accepted, name))));
+    }
+}
+
+/* What is known of a request besides what policy says of it: what the authority knows, then what the host
+ * says. */
+static void show_more(struct run *run, const json_t *request)
+{
+    const json_t *ticket = json_object_get(request, "ticket"), *seen = json_object_get(request, "last_seen"),
+                 *changed = json_object_get(request, "changed_facts");
+    char time[CLOCK_TEXT_SIZE] = "never", until[CLOCK_TEXT_SIZE] = "";
+    if (json_is_integer(seen))
+        clock_format(json_integer_value(seen), time);
+    if (json_is_object(ticket))
+        clock_format(json_integer_value(json_object_get(ticket, "expires_at")), until);
+    run_text(run, "\n%.8s of %s, heard of last: %s; ticket: %s%s\n",
+             json_string_value(json_object_get(request, "id")),
+             text_shown(json_string_value(json_object_get(request, "host"))), time,
+             *until ? json_is_true(json_object_get(ticket, "used")) ? "used, until " : "until " : "none",
+             until);
+    run_text(run, "  reported by the host (a tampered boot can lie): %s\n",
+             json_is_true(json_object_get(request, "planned")) ? "planned" : "not planned");
+    show_facts(run, json_object_get(request, "reported_facts"));
+    if (json_is_null(json_object_get(request, "accepted_facts")))
+        run_text(run, "  nothing to compare with: no boot of it was let in yet\n");
+    else if (json_array_size(changed) == 0)
+        run_text(run, "  nothing of it differs from the boot that was let in last\n");
+    else
+        show_changes(run, changed, json_object_get(request, "accepted_facts"));
+}
 
 static enum error_code list(struct run *run, struct error *reterr)
 {
@@ -16,7 +61,11 @@ static enum error_code list(struct run *run, struct error *reterr)
         code = json_get_array(result, "requests", SIZE_MAX, &requests, reterr);
     if (!code)
         ask_tell_alarms(run, result);
-    return code ? code : table_show(run, requests, columns, "no host asks", reterr);
+    if (!code)
+        code = table_show(run, requests, columns, "no host asks", reterr);
+    for (size_t i = 0; !code && i < json_array_size(requests); i++)
+        show_more(run, json_array_get(requests, i));
+    return code;
 }
 
 static enum error_code decide(struct run *run, const char *word, struct error *reterr)
@@ -46,8 +95,11 @@ const struct verb verb_request_list = {
     .operands = "",
     .summary = "List the requests of hosts that wait for a decision.",
     .text =
-        "Flags say why a request is never granted without people; reasons say it in words. What a host tells "
-        "of its boot is reported by the host: a tampered boot can lie.",
+        "Flags say why a request is never granted without people; reasons say it in words. Below the table "
+        "stands of each request when its host was heard of last, whether there is a ticket, and what it "
+        "reports of its boot: kernel, and SHA-256 of kernel, initramfs and command line where they can be "
+        "read. What differs from the boot that was let in last is said; what only one of the two reports is "
+        "not compared. A tampered boot can lie.",
     .effect = VERB_READS,
     .act = list,
 };

@@ -1,5 +1,6 @@
 #include <sodium.h>
 
+#include "authority/facts.h"
 #include "authority/record.h"
 #include "authority/requests.h"
 #include "base/fault.h"
@@ -70,6 +71,8 @@ static enum error_code grant(struct clerk *clerk, struct request *request, struc
         code =
             sql_run(clerk->sql, reterr, "UPDATE tickets SET used_by = ? WHERE host = ? AND used_by IS NULL",
                     "bb", request->policy.boot, sizeof(request->policy.boot), host->id, sizeof(host->id));
+    if (!code)
+        code = facts_accept(clerk, request, reterr);
     return code ? code : record(clerk, request, "granted", decision, reterr);
 }
 

@@ -2,6 +2,7 @@
 #include <sodium.h>
 
 #include "authority/erasing.h"
+#include "authority/facts.h"
 #include "authority/messages.h"
 #include "authority/orders.h"
 #include "authority/record.h"
@@ -9,7 +10,7 @@
 #include "authority/watching.h"
 #include "base/text.h"
 
-enum { POLL_MOST_S = 300, FINISH_TTL_S = 86400, FACTS_MAXIMUM = 4096, VAULTS_MAXIMUM = 64 };
+enum { POLL_MOST_S = 300, FINISH_TTL_S = 86400, VAULTS_MAXIMUM = 64 };
 
 /* The first boot that speaks after enrolling is the live one; later ones are when they were let open.
  * Otherwise whoever copied a disk could take a ticket with the identity that lies on it. */
@@ -159,23 +160,6 @@ static enum error_code move_lineage(struct clerk *clerk, struct job *job, struct
                                sizeof(token), reterr);
 }
 
-/* Its facts as it runs: what a later boot's are compared with. */
-static enum error_code keep_facts(struct clerk *clerk, struct job *job, const struct host *host,
-                                  struct error *reterr)
-{
-    _cleanup_(buffer_done) struct buffer text = {.maximum = FACTS_MAXIMUM};
-    json_t *facts;
-    enum error_code code = json_get_object(job->object, "facts", &facts, reterr);
-    if (!code)
-        code = json_format(facts, &text, reterr);
-    if (!code)
-        code = sql_run(
-            clerk->sql, reterr,
-            "UPDATE hosts SET facts = ?, address = ? WHERE id = ? AND (facts IS NOT ? OR address IS NOT ?)",
-            "ttbtt", text.data, job->peer, host->id, sizeof(host->id), text.data, job->peer);
-    return code;
-}
-
 /* A probe that comes back: this boot runs beside the one that wants to open. */
 static enum error_code take_probe(struct clerk *clerk, struct job *job, const struct host *host,
                                   const uint8_t *boot, struct error *reterr)
@@ -216,7 +200,7 @@ enum error_code handle_heartbeat(struct clerk *clerk, struct job *job, struct ho
     if (!code && changed)
         code = host_update(clerk, host, reterr);
     if (!code)
-        code = keep_facts(clerk, job, host, reterr);
+        code = facts_keep(clerk, job, host, boot, reterr);
     if (!code)
         code = take_probe(clerk, job, host, boot, reterr);
     if (!code)

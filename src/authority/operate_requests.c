@@ -1,52 +1,73 @@
 #include <sodium.h>
 
+#include "authority/facts.h"
 #include "authority/operations.h"
 #include "authority/record.h"
 #include "base/text.h"
 
 enum { WRONG_CODES_MOST = 3, REQUEST_DIGITS_LEAST = 8 };
 
+/* A request as it is seen now. */
+struct view {
+    char name[HOST_NAME_SIZE]; /* of the host */
+    struct policy_host host;
+    struct policy_ticket ticket;
+    struct policy_decision decision;
+};
+
 /* What policy would say of it now, without carrying anything out. */
-static enum error_code look(struct clerk *clerk, const struct request *request,
-                            struct policy_decision *decision, char name[HOST_NAME_SIZE], struct error *reterr)
+static enum error_code look(struct clerk *clerk, const struct request *request, struct view *view,
+                            struct error *reterr)
 {
     struct host host;
     struct group group = {0};
-    struct policy_ticket ticket = {0};
     enum error_code code = host_find(clerk, request->host, &host, reterr);
     if (!code)
         code = group_find(clerk, host.group_id, &group, reterr);
     if (!code)
-        code = ticket_find(clerk, host.id, &ticket, reterr);
+        code = ticket_find(clerk, host.id, &view->ticket, reterr);
     if (!code) {
-        const struct policy_host seen = host_for_policy(clerk, &host);
+        view->host = host_for_policy(clerk, &host);
         struct policy_request policy = request->policy;
         policy.clock_went_back = clerk->clock_went_back;
-        policy_decide(&seen, &group.policy, &policy, &ticket, clerk->now_unix_s, decision);
-        memcpy(name, host.name, HOST_NAME_SIZE);
+        policy_decide(&view->host, &group.policy, &policy, &view->ticket, clerk->now_unix_s, &view->decision);
+        memcpy(view->name, host.name, HOST_NAME_SIZE);
     }
     group_done(&group);
     return code;
 }
 
+static json_t *ticket_json(const struct policy_ticket *ticket)
+{
+    if (!ticket->exists)
+        return json_null();
+    return json_pack("{s:s, s:I, s:b}", "purpose",
+                     ticket->purpose == POLICY_TICKET_FINISH ? "finish" : "reboot", "expires_at",
+                     (json_int_t)ticket->expires_at_unix_s, "used", ticket->is_used);
+}
+
 static enum error_code append_request(struct clerk *clerk, const struct request *request, json_t *array,
                                       struct error *reterr)
 {
-    struct policy_decision decision;
-    char name[HOST_NAME_SIZE];
-    enum error_code code = look(clerk, request, &decision, name, reterr);
+    struct view view = {0};
+    const struct policy_decision *decision = &view.decision;
+    enum error_code code = look(clerk, request, &view, reterr);
     if (code)
         return code;
-    const bool is_over = decision.denial == POLICY_REQUEST_EXPIRED && request->policy.state < POLICY_GRANTED;
-    json_t *object =
-        json_pack("{s:o, s:s, s:s, s:s, s:o, s:o, s:s, s:I, s:I, s:i}", "id", record_hex(request->id), "host",
-                  name, "state", policy_request_words[is_over ? POLICY_EXPIRED : request->policy.state],
-                  "code", request->code, "flags", request_flags_json(decision.flags), "reasons",
-                  request_reasons_json(&decision), "address", request->policy.address, "created_at",
-                  (json_int_t)request->created_at_unix_s, "expires_at",
-                  (json_int_t)request->policy.expires_at_unix_s, "approvals", (int)decision.approvals);
-    return json_array_append_new(array, object) == 0 ? OK
-                                                     : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    const bool is_over = decision->denial == POLICY_REQUEST_EXPIRED && request->policy.state < POLICY_GRANTED;
+    json_t *object = json_pack(
+        "{s:o, s:s, s:s, s:s, s:o, s:o, s:s, s:I, s:I, s:i, s:b, s:o, s:o}", "id", record_hex(request->id),
+        "host", view.name, "state", policy_request_words[is_over ? POLICY_EXPIRED : request->policy.state],
+        "code", request->code, "flags", request_flags_json(decision->flags), "reasons",
+        request_reasons_json(decision), "address", request->policy.address, "created_at",
+        (json_int_t)request->created_at_unix_s, "expires_at", (json_int_t)request->policy.expires_at_unix_s,
+        "approvals", (int)decision->approvals, "planned", request->policy.planned, "ticket",
+        ticket_json(&view.ticket), "last_seen",
+        view.host.was_seen ? json_integer((json_int_t)view.host.last_seen_unix_s) : json_null());
+    code = object ? facts_show(clerk, request, object, reterr) : OK;
+    if (json_array_append_new(array, object) != 0)
+        return code ? code : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    return code;
 }
 
 /* Ids first: one statement at a time. */
@@ -208,8 +229,7 @@ static enum error_code write_approval(struct clerk *clerk, struct job *job, cons
 /* With enough people it is approved; granting is policy's, when the host asks. */
 static enum error_code count_approvals(struct clerk *clerk, struct request *request, struct error *reterr)
 {
-    struct policy_decision decision;
-    char name[HOST_NAME_SIZE];
+    struct view view = {0};
     uint8_t id[MESSAGE_ID_SIZE];
     const unsigned flags = request->policy.flags;
     memcpy(id, request->id, sizeof(id));
@@ -217,8 +237,8 @@ static enum error_code count_approvals(struct clerk *clerk, struct request *requ
     request->policy.approvals = request->approvals;
     request->policy.flags = flags;
     if (!code)
-        code = look(clerk, request, &decision, name, reterr);
-    if (!code && decision.verdict == POLICY_GRANT) {
+        code = look(clerk, request, &view, reterr);
+    if (!code && view.decision.verdict == POLICY_GRANT) {
         request->policy.state = POLICY_APPROVED;
         code = request_update(clerk, request, reterr);
     }
@@ -228,8 +248,7 @@ static enum error_code count_approvals(struct clerk *clerk, struct request *requ
 enum error_code operation_request_approve(struct clerk *clerk, struct job *job, struct error *reterr)
 {
     struct request request = {0};
-    struct policy_decision decision;
-    char name[HOST_NAME_SIZE];
+    struct view view = {0};
     bool is_right = false;
     enum error_code code = find_open(clerk, job, &request, reterr);
     request.policy.approvals = request.approvals;
@@ -239,13 +258,13 @@ enum error_code operation_request_approve(struct clerk *clerk, struct job *job, 
         return code;
     if (request.policy.state == POLICY_GRANTED)
         return state_result(job, &request, reterr);
-    code = look(clerk, &request, &decision, name, reterr);
+    code = look(clerk, &request, &view, reterr);
     if (code)
         return code;
     /* Whatever people say: nothing of it opens any more. */
-    if (decision.denial == POLICY_ERASED)
-        return error_set(reterr, ERR_ERASED, 0, "host %s is erased", name);
-    request.policy.flags = decision.flags;
+    if (view.decision.denial == POLICY_ERASED)
+        return error_set(reterr, ERR_ERASED, 0, "host %s is erased", view.name);
+    request.policy.flags = view.decision.flags;
     code = check_code(clerk, job, &request, &is_right, reterr);
     if (code || !is_right)
         return code;

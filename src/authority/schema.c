@@ -41,7 +41,7 @@ static const char tables[] =
     "  live_boot BLOB," /* the boot id this authority let open, or first heard of */
     "  last_seen INTEGER,"
     "  address TEXT,"
-    "  facts TEXT," /* of the running host, JSON */
+    "  facts TEXT," /* that the boot let open last reports, JSON */
     "  notes TEXT"
     ") STRICT, WITHOUT ROWID;"
     /* A name is one host's until that is erased. */

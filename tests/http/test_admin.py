@@ -288,9 +288,17 @@ class VerbsTest(unittest.TestCase):
             server.run("host", "show", "web2").expect_error_line_of("huskd", husk.FAILED)
             done = server.run("host", "erase", "web1").expect(husk.USAGE)
             self.assertIn("huskd host erase web1 --confirm web1", done.err)
-            asked = host.result({"type": "open", "boot": "@boot", "planned": False, "facts": authority.FACTS,
+            asked = host.result({"type": "open", "boot": "@boot", "planned": False,
+                                 "facts": {**authority.FACTS, "cmdline_hash": "ab" * 32},
                                  "open": [{"keyslot": keyslot, "blinded": "@point"}], "wait_s": 0})
-            self.assertEqual(len(server.document("request", "list")["result"]["requests"]), 1)
+            (request,) = server.document("request", "list")["result"]["requests"]
+            self.assertEqual((request["reported_facts"]["cmdline_hash"], request["accepted_facts"],
+                              request["changed_facts"], request["ticket"], request["planned"]),
+                             ("ab" * 32, authority.FACTS, ["cmdline_hash"], None, False))
+            out = server.ok("request", "list").out
+            self.assertIn("reported by the host (a tampered boot can lie): not planned", out)
+            self.assertIn(f"cmdline_hash: {'ab' * 32}", out)
+            self.assertIn(f"let in last: cmdline_hash, which was {authority.FACTS['cmdline_hash']}", out)
             server.ok("host", "erase", "web1", "--confirm", "web1")
             self.assertEqual(server.document("host", "show", "web1")["result"]["hosts"][0]["state"], "erased")
             # What no approval lets open any more is not called approved, nor does it wait for one.

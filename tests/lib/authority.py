@@ -163,7 +163,7 @@ class Host:
         self.tool.wait()
 
 
-FACTS = {"kernel": "6.1.0-test"}
+FACTS = {"kernel": "6.1.0-test", "cmdline_hash": "5a" * 32}
 
 
 def poll(wait_s):

@@ -113,6 +113,94 @@ static void two_of_three_approvers_make_a_copy_the_host(void **state)
     buffer_done(&old.last_wire);
 }
 
+static json_t *facts_of(const char *kernel, const char *command_line)
+{
+    return json_pack("{s:s, s:s, s:s*, s:s}", "kernel", kernel, "kernel_hash", "ab", "cmdline_hash",
+                     command_line, "something_else", "x");
+}
+
+static json_t *open_with(struct scene *scene, struct world_open *open, json_t *facts)
+{
+    json_t *message = open_message(open, &scene->host, &scene->keyslot, 0);
+    json_object_set_new(message, "facts", facts);
+    return host_send(&scene->host, message);
+}
+
+/* Asked by a new boot that reports these; its request is denied again. */
+static void assert_changed(struct scene *scene, json_t *facts, const char *expected_changed)
+{
+    struct world_open open;
+    host_boot(&scene->host);
+    json_t *answer = open_with(scene, &open, facts);
+    snprintf(open.request, sizeof(open.request), "%s",
+             json_string_value(json_object_get(json_object_get(answer, "result"), "request")));
+    json_t *request = listed(scene), *changed = json_object_get(request, "changed_facts");
+    json_t *expected = json_loads(expected_changed, 0, NULL);
+    assert_true(json_equal(changed, expected));
+    json_decref(expected);
+    json_decref(request);
+    json_decref(answer);
+    json_decref(world_operate(&scene->world, "request deny", json_pack("{s:s}", "request", open.request)));
+    open_done(&open);
+}
+
+static void beat_with(struct scene *scene, json_t *facts)
+{
+    json_t *message = host_message("heartbeat");
+    assert_ok(json_set_hex(message, "boot", scene->host.boot, WORLD_ID, &error));
+    assert_ok(json_set_hex(message, "lineage", scene->host.lineage, WORLD_ID, &error));
+    assert_ok(json_set_new(message, "facts", facts, &error));
+    json_decref(host_send(&scene->host, message));
+}
+
+static void approvers_see_what_differs_from_the_last_boot_that_was_let_in(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open open;
+    group_set(&scene->world, "auto", "unlock", json_string("approve"));
+    host_boot(&scene->host);
+    json_decref(open_with(scene, &open, facts_of("6.1.0-1", "aa")));
+    json_t *request = listed(scene);
+    assert_true(json_is_null(json_object_get(request, "accepted_facts")));
+    assert_int_equal(json_array_size(json_object_get(request, "changed_facts")), 0);
+    snprintf(open.request, sizeof(open.request), "%s", json_string_value(json_object_get(request, "id")));
+    json_decref(request);
+    json_decref(approve(&scene->world, 1000, open.request, NULL));
+    assert_granted(&open, open_again(&open, 0));
+    open_done(&open);
+    assert_changed(scene, facts_of("6.1.0-1", "aa"), "[]");
+    assert_changed(scene, facts_of("6.1.0-1", "bb"), "[\"cmdline_hash\"]");
+    assert_changed(scene, facts_of("6.1.0-2", "bb"), "[\"kernel\", \"cmdline_hash\"]");
+    assert_changed(scene, facts_of("6.1.0-1", NULL), "[]"); /* where it cannot be read, nothing can be said */
+    /* Nor does a boot that was not let in say what is usual. */
+    beat_with(scene, facts_of("6.1.0-1", "bb"));
+    assert_changed(scene, facts_of("6.1.0-1", "bb"), "[\"cmdline_hash\"]");
+}
+
+static void what_the_running_host_reports_is_what_its_next_boot_is_compared_with(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open open;
+    scene_opens(&scene->host, &scene->keyslot);
+    host_ticket(&scene->host, "reboot");
+    beat_with(scene, facts_of("6.1.0-1", "aa"));
+    group_set(&scene->world, "auto", "unlock", json_string("approve"));
+    scene->host.planned = true;
+    host_boot(&scene->host);
+    json_decref(open_with(scene, &open, facts_of("6.1.0-1", "cc")));
+    json_t *request = listed(scene), *reported = json_object_get(request, "reported_facts");
+    assert_string_equal(json_string_value(json_object_get(reported, "cmdline_hash")), "cc");
+    assert_null(json_object_get(reported, "something_else"));
+    json_t *accepted = json_object_get(request, "accepted_facts"),
+           *ticket = json_object_get(request, "ticket");
+    assert_string_equal(json_string_value(json_object_get(accepted, "cmdline_hash")), "aa");
+    assert_string_equal(json_string_value(json_object_get(ticket, "purpose")), "reboot");
+    assert_true(json_is_true(json_object_get(request, "planned")));
+    assert_int_equal(json_integer_value(json_object_get(request, "last_seen")), WORLD_START_S);
+    json_decref(request);
+    open_done(&open);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -120,6 +208,8 @@ int main(void)
         scene_test(approvals_that_do_not_count_do_not_crowd_out_those_that_do),
         scene_test(one_of_two_approvers_does_not_make_a_copy_the_host),
         scene_test(two_of_three_approvers_make_a_copy_the_host),
+        scene_test(approvers_see_what_differs_from_the_last_boot_that_was_let_in),
+        scene_test(what_the_running_host_reports_is_what_its_next_boot_is_compared_with),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
