@@ -97,7 +97,7 @@ const struct verb verb_request_list = {
     .text =
         "Flags say why a request is never granted without people; reasons say it in words. Below the table "
         "stands of each request when its host was heard of last, whether there is a ticket, and what it "
-        "reports of its boot: kernel, and SHA-256 of kernel, initramfs and command line where they can be "
+        "reports of its boot: kernel, and hashes of kernel, initramfs and command line where they can be "
         "read. What differs from the boot that was let in last is said; what only one of the two reports is "
         "not compared. A tampered boot can lie.",
     .effect = VERB_READS,

@@ -108,7 +108,7 @@ static enum error_code make_heartbeat(struct client *client, struct client_pin *
     if (!code && entry->has_token)
         code = json_set_hex(message, "lineage", entry->token, sizeof(entry->token), reterr);
     if (!code)
-        code = client_facts(message, reterr);
+        code = client_facts(client, message, reterr);
     if (!code)
         code = client_ledger_set(client, pin, message, reterr);
     if (!code && probe)
@@ -175,6 +175,8 @@ enum error_code client_heartbeat(struct client *client, struct client_pin *pin, 
     _cleanup_(client_news_done) struct client_news news = {0};
     _cleanup_(close_fdp) int lock_fd = -1;
     struct lineage_entry entry;
+    if (!probe)
+        client_facts_forget(client); /* a probe waits for seconds only, and they may be long to read */
     enum error_code code = lineage_lock(client, &lock_fd, reterr);
     if (!code)
         code = lineage_get(client, pin->id, &entry, reterr);

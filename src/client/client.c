@@ -76,6 +76,7 @@ void client_close(struct client *client)
     secret_free(client->identity);
     for (size_t i = 0; i < client->pin_count; i++)
         client_pin_done(&client->pins[i]);
+    json_decref(client->facts);
     json_decref(client->names);
     free(client);
 }

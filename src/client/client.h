@@ -49,6 +49,7 @@ struct client {
     struct secret *identity; /* owned; NULL until it is needed */
     struct client_pin pins[CLIENT_AUTHORITIES_MAXIMUM];
     size_t pin_count;
+    json_t *facts; /* owned; what it says of its boot; NULL: not looked up yet */
     json_t *names; /* owned; what names stood for when they were last looked up, or were given; or NULL */
 };
 

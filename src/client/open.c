@@ -125,7 +125,7 @@ static enum error_code make_request(struct client *client, const struct lineage_
     if (!code)
         code = json_set_new(message, "planned", json_boolean(planned), reterr);
     if (!code)
-        code = client_facts(message, reterr);
+        code = client_facts(client, message, reterr);
     if (!code)
         code = set_elements(message, elements, count, reterr);
     if (!code)

@@ -66,8 +66,10 @@ must_check enum error_code client_tell_done(struct client *client, struct client
                                             const char *subject, const uint8_t id[CLIENT_ID_SIZE],
                                             const char *outcome, json_t *report, struct error *reterr);
 
-/* "facts" of a message. */
-must_check enum error_code client_facts(json_t *message, struct error *reterr);
+/* "facts" of a message. They are looked up once, which reads kernel and initramfs, until they are forgotten.
+ */
+must_check enum error_code client_facts(struct client *client, json_t *message, struct error *reterr);
+void client_facts_forget(struct client *client);
 
 /* "boot" of a message. */
 must_check enum error_code client_set_boot(struct client *client, json_t *message, struct error *reterr);

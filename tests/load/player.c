@@ -86,8 +86,8 @@ static json_t *hex_of(const uint8_t *bytes, size_t length)
 static json_t *facts(void)
 {
     static const char hash[] = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03";
-    return json_pack("{s:s, s:s, s:s, s:s, s:s}", "kernel", "6.1.0-18-cloud-amd64", "kernel_hash", hash,
-                     "initramfs_hash", hash, "cmdline_hash", hash, "address", "192.0.2.17");
+    return json_pack("{s:s, s:s, s:s, s:s}", "kernel", "6.1.0-18-cloud-amd64", "kernel_hash", hash,
+                     "initramfs_hash", hash, "cmdline_hash", hash);
 }
 
 json_t *player_open(const struct player *player)

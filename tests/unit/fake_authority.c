@@ -126,6 +126,12 @@ static json_t *on_bind(struct fake_authority *fake, json_t *message)
     return json_pack("{s:{s:o}}", "result", "evaluated", evaluated);
 }
 
+static void take_facts(struct fake_authority *fake, json_t *message)
+{
+    json_decref(fake->last_facts);
+    fake->last_facts = json_incref(json_object_get(message, "facts"));
+}
+
 /* The rule of docs/protocol.md, "Lineage". */
 static void take_lineage(struct fake_authority *fake, json_t *message)
 {
@@ -172,6 +178,7 @@ static json_t *on_open(struct fake_authority *fake, json_t *message)
         return make_error("held");
     if (open) {
         take_lineage(fake, message);
+        take_facts(fake, message);
         fake->last_planned = json_is_true(json_object_get(message, "planned"));
         json_decref(fake->elements);
         fake->elements = json_incref(open);
@@ -236,6 +243,7 @@ static json_t *on_erase(struct fake_authority *fake, json_t *message)
 static json_t *on_heartbeat(struct fake_authority *fake, json_t *message)
 {
     json_t *result = json_pack("{s:o}", "orders", orders_of(fake));
+    take_facts(fake, message);
     const char *checkpoint =
         json_string_value(json_object_get(json_object_get(message, "checkpoint"), "signed"));
     snprintf(fake->last_checkpoint, sizeof(fake->last_checkpoint), "%s", checkpoint ? checkpoint : "");
@@ -403,4 +411,5 @@ void fake_stop(struct fake_authority *fake)
     buffer_done(&fake->descriptor_wire);
     buffer_done(&fake->before);
     json_decref(fake->elements);
+    json_decref(fake->last_facts);
 }

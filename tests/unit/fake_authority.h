@@ -54,6 +54,7 @@ struct fake_authority {
     atomic_uint messages, opens, unbinds, tickets, stale_lineages;
     char last_lineage[33], last_request[33], last_name[65];
     bool last_planned;
+    json_t *last_facts; /* of an open or heartbeat; owned */
     unsigned evaluations;
 
     /* Its own. */

@@ -1,7 +1,9 @@
+#include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <sodium.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 
 #include "base/file.h"
 #include "base/text.h"
@@ -240,6 +242,61 @@ static void a_crash_between_receiving_and_storing_raises_no_alarm(void **state)
     assert_ok(file_write_durable(client->husk_fd, "lineage", 0600, before.data, before.length, &error));
     request(client, OK, NULL);
     assert_int_equal(world->fake.stale_lineages, 1);
+}
+
+static void write_boot_file(const struct world *world, const char *name, const char *text)
+{
+    struct utsname names;
+    char path[256];
+    assert_int_equal(uname(&names), 0);
+    snprintf(path, sizeof(path), "%s/boot", world->at);
+    assert_true(mkdir(path, 0755) == 0 || errno == EEXIST);
+    snprintf(path, sizeof(path), "%s/boot/%s-%s", world->at, name, names.release);
+    FILE *file = fopen(path, "we");
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void assert_fact(const struct world *world, const char *member, const char *text)
+{
+    uint8_t hash[32], reported[32];
+    crypto_generichash(hash, sizeof(hash), (const uint8_t *)text, strlen(text), NULL, 0);
+    assert_ok(json_get_hex(world->fake.last_facts, member, reported, sizeof(reported), &error));
+    assert_memory_equal(hash, reported, sizeof(hash));
+}
+
+static void beat(struct client *client, const uint8_t *probe)
+{
+    _cleanup_(client_news_done) struct client_news news = {0};
+    assert_ok(client_heartbeat(client, &client->pins[0], probe, once, &news, &error));
+}
+
+static void a_boot_is_told_by_its_kernel_and_initramfs_where_they_can_be_read(void **state)
+{
+    struct world *world = *state;
+    const uint8_t probe[CLIENT_ID_SIZE] = {1};
+    enroll(world);
+    _cleanup_(client_closep) struct client *client = open_host(world);
+    beat(client, NULL);
+    assert_non_null(json_object_get(world->fake.last_facts, "kernel"));
+    assert_null(json_object_get(world->fake.last_facts, "kernel_hash"));
+    assert_null(json_object_get(world->fake.last_facts, "initramfs_hash"));
+    write_boot_file(world, "vmlinuz", "a kernel");
+    write_boot_file(world, "initrd.img", "an initramfs");
+    beat(client, NULL);
+    assert_fact(world, "kernel_hash", "a kernel");
+    assert_fact(world, "initramfs_hash", "an initramfs");
+    /* It may take longer to read them than a probe waits. */
+    write_boot_file(world, "initrd.img", "another one");
+    beat(client, probe);
+    assert_fact(world, "initramfs_hash", "an initramfs");
+    beat(client, NULL);
+    assert_fact(world, "initramfs_hash", "another one");
+    _cleanup_(client_closep) struct client *booted = open_host(world);
+    (void)request(booted, OK, NULL);
+    assert_fact(world, "kernel_hash", "a kernel");
+    assert_fact(world, "initramfs_hash", "another one");
 }
 
 static void heartbeats_and_requests_share_the_lineage(void **state)
@@ -598,6 +655,7 @@ int main(void)
         cmocka_unit_test(a_token_is_exactly_that),
         in_a_world(a_grant_brings_the_elements_and_moves_the_lineage_on_on_disk),
         in_a_world(a_crash_between_receiving_and_storing_raises_no_alarm),
+        in_a_world(a_boot_is_told_by_its_kernel_and_initramfs_where_they_can_be_read),
         in_a_world(heartbeats_and_requests_share_the_lineage),
         in_a_world(a_ticket_is_noted_for_one_boot),
         in_a_world(stale_nonces_are_replaced_three_times_at_most),
