@@ -117,6 +117,18 @@ class GuestChroot:
                  f"cp /boot/vmlinuz-{self.kernel} /boot/vmlinuz-{version}; "
                  f"cp /boot/config-{self.kernel} /boot/config-{version}")
 
+    def add_kernel_of(self, package):
+        """The kernel that a package of the distribution depends on, fetched out here; its version. No image is built."""
+        depends = disk.run("apt-cache", "depends", "--important", package)
+        name = next(line.split()[-1] for line in depends.splitlines() if "Depends: linux-image-" in line)
+        directory = self.path("root/kernel")
+        directory.mkdir()
+        disk.run("apt-get", "download", "-q", name, cwd=directory)
+        version = name.removeprefix("linux-image-")
+        self.run(f"dpkg-deb --extract /root/kernel/*.deb /root/kernel/files; mv /root/kernel/files/boot/* /boot/; "
+                 f"mv /root/kernel/files/lib/modules/{version} /lib/modules/; depmod {version}")
+        return version
+
     def build_image(self, name="built", kernel=None):
         """The path of a new image in the scratch of the chroot."""
         self.run(f"mkinitramfs -o /root/{name} {kernel or self.kernel}")
