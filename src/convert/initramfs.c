@@ -5,11 +5,13 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/text.h"
+#include "json/json.h"
 
 /* cpio "newc": 110 bytes of ASCII, the name padded to 4 bytes, the content padded to 4. */
 enum { HEAD_SIZE = 110, FILE_SIZE_AT = 54, NAME_SIZE_AT = 94, NAME_MAXIMUM = 4096, FIELD_SIZE = 8 };
-enum { ENTRIES_MAXIMUM = 100000, ZEROS_MAXIMUM = 1 << 20 };
+enum { ENTRIES_MAXIMUM = 100000, ZEROS_MAXIMUM = 1 << 20, CONTENT_MAXIMUM = 4096 };
 #define TRAILER "TRAILER!!!"
 
 static bool read_field(const char *head, int at, uint32_t *ret_value)
@@ -28,18 +30,25 @@ static uint64_t padded(uint64_t size)
     return (size + 3) & ~(uint64_t)3;
 }
 
-/* One entry at *offset, which moves behind it. False where there is none. */
-static bool next_entry(int fd, uint64_t *offset, char name[NAME_MAXIMUM])
+struct entry {
+    char name[NAME_MAXIMUM];
+    uint64_t content_at;
+    uint32_t size;
+};
+
+/* The one at *offset, which moves behind it. False where there is none. */
+static bool next_entry(int fd, uint64_t *offset, struct entry *entry)
 {
     char head[HEAD_SIZE];
-    uint32_t name_size, file_size;
+    uint32_t name_size;
     if (pread(fd, head, sizeof(head), (off_t)*offset) != sizeof(head) || memcmp(head, "07070", 5) != 0 ||
-        !read_field(head, NAME_SIZE_AT, &name_size) || !read_field(head, FILE_SIZE_AT, &file_size) ||
+        !read_field(head, NAME_SIZE_AT, &name_size) || !read_field(head, FILE_SIZE_AT, &entry->size) ||
         name_size == 0 || name_size > NAME_MAXIMUM ||
-        pread(fd, name, name_size, (off_t)*offset + HEAD_SIZE) != (ssize_t)name_size ||
-        name[name_size - 1] != '\0')
+        pread(fd, entry->name, name_size, (off_t)*offset + HEAD_SIZE) != (ssize_t)name_size ||
+        entry->name[name_size - 1] != '\0')
         return false;
-    *offset = padded(padded(*offset + HEAD_SIZE + name_size) + file_size);
+    entry->content_at = padded(*offset + HEAD_SIZE + name_size);
+    *offset = padded(entry->content_at + entry->size);
     return true;
 }
 
@@ -59,16 +68,33 @@ static void skip_zeros(int fd, uint64_t *offset)
     }
 }
 
-enum error_code initramfs_has_husk(int image_fd, bool *ret_has, struct error *reterr)
+static int64_t version_of(int fd, const struct entry *entry)
 {
-    char name[NAME_MAXIMUM], byte;
+    char text[CONTENT_MAXIMUM];
+    _cleanup_(json_freep) json_t *object = NULL;
+    int64_t version;
+    if (entry->size > sizeof(text) ||
+        pread(fd, text, entry->size, (off_t)entry->content_at) != (ssize_t)entry->size ||
+        json_parse_object(text, entry->size, INITRAMFS_MARK, &object, NULL) ||
+        json_get_integer(object, "version", 1, INT64_MAX, &version, NULL))
+        return 0;
+    return version;
+}
+
+enum error_code initramfs_read_mark(int image_fd, struct initramfs_mark *ret_mark, struct error *reterr)
+{
+    struct entry entry;
+    char byte;
     uint64_t offset = 0;
     if (pread(image_fd, &byte, 1, 0) < 0)
         return error_set(reterr, ERR_FAILED, errno, "cannot read an initramfs");
-    *ret_has = false;
-    for (unsigned i = 0; i < ENTRIES_MAXIMUM && !*ret_has && next_entry(image_fd, &offset, name); i++) {
-        *ret_has = !strcmp(name, INITRAMFS_MARK);
-        if (!strcmp(name, TRAILER))
+    *ret_mark = (struct initramfs_mark){0};
+    for (unsigned i = 0; i < ENTRIES_MAXIMUM && next_entry(image_fd, &offset, &entry); i++) {
+        if (!strcmp(entry.name, INITRAMFS_MARK)) {
+            *ret_mark = (struct initramfs_mark){.found = true, .version = version_of(image_fd, &entry)};
+            break;
+        }
+        if (!strcmp(entry.name, TRAILER))
             skip_zeros(image_fd, &offset);
     }
     return OK;

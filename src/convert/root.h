@@ -29,9 +29,9 @@ enum convert_root_swap { CONVERT_SWAP_LEAVE, CONVERT_SWAP_OFF, CONVERT_SWAP_ENCR
 
 /* Blocking findings for what would not boot, or would write the vault's plaintext elsewhere: "separate-usr",
  * "boot-not-mounted", "no-room-in-boot", "unknown-initramfs", "no-boot-hook", "no-initramfs",
- * "initramfs-without-husk", "boot-entry-without-initramfs", "unknown-loader", "old-loader", "swap",
- * "hibernation", "kdump". With one of CONVERT_SWAP_OFF and _ENCRYPT the lines that convert_root_swap() would
- * change only tell. */
+ * "initramfs-without-husk", "initramfs-with-older-husk", "boot-entry-without-initramfs", "unknown-loader",
+ * "old-loader", "swap", "hibernation", "kdump". With one of CONVERT_SWAP_OFF and _ENCRYPT the lines that
+ * convert_root_swap() would change only tell. */
 must_check enum error_code convert_root_check(const char *at, enum convert_root_swap swap,
                                               struct finding_list *findings, struct error *reterr);
 

@@ -65,7 +65,7 @@ static enum error_code check_image(struct images *images, const char *version, s
     struct root_checking *checking = images->checking;
     char name[300];
     struct stat status;
-    bool has_husk = false;
+    struct initramfs_mark mark = {0};
     snprintf(name, sizeof(name), "initrd.img-%s", version);
     _cleanup_(close_fdp) int fd = openat(checking->boot_fd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &status) < 0) {
@@ -75,11 +75,16 @@ static enum error_code check_image(struct images *images, const char *version, s
     }
     if ((uint64_t)status.st_size > images->largest_bytes)
         images->largest_bytes = (uint64_t)status.st_size;
-    enum error_code code = initramfs_has_husk(fd, &has_husk, reterr);
-    if (!code && !has_husk)
+    enum error_code code = initramfs_read_mark(fd, &mark, reterr);
+    if (!code && !mark.found)
         root_blocks(checking, "initramfs-without-husk", text_shown(name),
                     "on the host: update-initramfs -u -k all",
                     "husk is not in this initramfs: it could not open the vault");
+    else if (!code && mark.version < INITRAMFS_VERSION)
+        root_blocks(
+            checking, "initramfs-with-older-husk", text_shown(name),
+            "on the host: update-initramfs -u -k all",
+            "the husk in this initramfs is older than this one and could not read what this one writes");
     return code;
 }
 

@@ -24,8 +24,7 @@ static void check_kernel(const char *subject, struct finding_list *findings)
     uname(&name);
     if (!kernel_release_will_do(name.release))
         finding_add(findings, FINDING_BLOCKS, "old-kernel", subject,
-                    "boot Linux 5.7 or later: Debian 11 (5.10), Ubuntu 20.04 with its HWE kernel (5.15) or "
-                    "22.04, RHEL 9 (5.14)",
+                    "boot Linux 5.7 or later; Debian 12 (6.1) is what husk is tested on",
                     "the running kernel is Linux %s; husk needs %d.%d or later", text_shown(name.release),
                     KERNEL_LEAST_MAJOR, KERNEL_LEAST_MINOR);
     if (!kernel_has_feature("encryption"))

@@ -114,6 +114,8 @@ class RootTest(HostRoot):
             ("unknown-initramfs", lambda: os.remove(self.path(HOOKS, "hook-functions"))),
             ("no-initramfs", lambda: self.write("boot/vmlinuz-6.1.0-2", "kernel")),
             ("initramfs-without-husk", lambda: self.image("initrd.img-6.1.0-1", ["kernel/x86/microcode/a.bin"])),
+            ("initramfs-with-older-husk",
+             lambda: self.image("initrd.img-6.1.0-1", ["husk-initramfs"], version=0)),
             ("boot-entry-without-initramfs", lambda: self.entry([linux])),
             ("boot-entry-without-initramfs", lambda: self.entry(FORCED_PARTUUID)),
             ("boot-entry-without-initramfs", lambda: self.entry([f"if [ x ]; then {linux}; else {linux}; {initrd}; fi"])),
@@ -129,9 +131,9 @@ class RootTest(HostRoot):
             with self.subTest(kind, number=number):
                 damage()
                 self.assertEqual(self.kinds(), {kind})
-            if number == 1:
+            if number == 1 or kind == "initramfs-with-older-husk":
                 with self.nothing_changes():
-                    self.assertIn("swap", str(self.protect_root(expect=husk.REFUSED)["findings"]))
+                    self.assertIn(kind, str(self.protect_root(expect=husk.REFUSED)["findings"]))
             self.restore(kind)
 
     def test_what_does_no_harm_is_not_refused(self):
@@ -167,7 +169,7 @@ class RootTest(HostRoot):
         self.write("boot/grub/grub.cfg", GRUB)
         for name in "hook-functions", "hooks/husk":
             self.write(f"{HOOKS}/{name}", "")
-        if kind == "initramfs-without-husk":
+        if kind.startswith("initramfs-with"):
             self.image("initrd.img-6.1.0-1", ["husk-initramfs"])
         self.assertEqual(self.kinds(expect=husk.DONE), set(), kind)
 

@@ -131,14 +131,46 @@ static void add_file(struct buffer *image, const char *name, const char *content
     assert_ok(buffer_append(image, zeros, -image->length % 4, &error));
 }
 
-static bool has_husk(const char *bytes, size_t length)
+static struct initramfs_mark mark_of(const char *bytes, size_t length)
 {
-    bool has = false;
+    struct initramfs_mark mark = {.found = true, .version = -1};
     _cleanup_(close_fdp) int fd = memfd_create("image", MFD_CLOEXEC);
     assert_true(fd >= 0);
     assert_ok(file_write_all(fd, bytes, length, &error));
-    assert_ok(initramfs_has_husk(fd, &has, &error));
-    return has;
+    assert_ok(initramfs_read_mark(fd, &mark, &error));
+    return mark;
+}
+
+static bool has_husk(const char *bytes, size_t length)
+{
+    return mark_of(bytes, length).found;
+}
+
+static void the_mark_of_an_initramfs_says_what_its_husk_reads(void **state)
+{
+    static const struct {
+        const char *content;
+        int64_t version;
+    } marks[] = {{"{\"version\":1,\"kernel\":\"6.1\"}\n", 1},
+                 {"{\"version\":7}", 7},
+                 {"{\"version\":0}", 0},
+                 {"{\"version\":\"1\"}", 0},
+                 {"{\"kernel\":\"6.1\"}", 0},
+                 {"{\"version\":1", 0},
+                 {"", 0}};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(marks); i++) {
+        _cleanup_(buffer_done) struct buffer image = {0};
+        add_file(&image, INITRAMFS_MARK, marks[i].content);
+        const struct initramfs_mark mark = mark_of(image.data, image.length);
+        assert_true(mark.found);
+        assert_int_equal(mark.version, marks[i].version);
+        /* One that is cut, or says that it is larger than it is, says nothing. */
+        const struct initramfs_mark cut = mark_of(image.data, 110 + sizeof(INITRAMFS_MARK) + 3);
+        assert_int_equal(cut.version, 0);
+        memcpy(image.data + 54, "7fffffff", 8);
+        assert_int_equal(mark_of(image.data, image.length).version, 0);
+    }
 }
 
 static void the_mark_of_an_initramfs_is_found_in_any_of_its_plain_archives(void **state)
@@ -179,6 +211,7 @@ int main(void)
         cmocka_unit_test(a_journal_of_a_newer_husk_is_not_touched),
         cmocka_unit_test(every_field_of_a_journal_is_checked),
         cmocka_unit_test(a_directory_stands_in_a_journal_once),
+        cmocka_unit_test(the_mark_of_an_initramfs_says_what_its_husk_reads),
         cmocka_unit_test(the_mark_of_an_initramfs_is_found_in_any_of_its_plain_archives),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

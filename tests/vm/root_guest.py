@@ -13,7 +13,6 @@ import contextlib
 import os
 import pathlib
 import shutil
-import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
@@ -21,21 +20,13 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import disk
 import guest
 import husk
+from guest_chroot import build_package, enterable, run_in
 from undo import Undo
 
+__all__ = ["PATIENCE_S", "RootGuest", "build_package"]
+
 PATIENCE_S = 1200
-PACKAGES = pathlib.Path(husk.ROOT) / "build" / "packages"
 INITRAMFS = "MODULES=list\nCOMPRESS=gzip\n"
-
-
-def build_package():
-    """The .deb of the husk under test."""
-    build = os.path.dirname(os.path.abspath(husk.PROGRAM))
-    made = subprocess.run([os.path.join(husk.ROOT, "scripts", "package"), "--build", build], stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, text=True)
-    if made.returncode != 0:
-        raise RuntimeError(f"scripts/package: {made.stderr}")
-    return next(pathlib.Path(line) for line in made.stdout.split() if "/husk_" in line)
 
 
 class RootGuest(guest.Guest):
@@ -90,11 +81,8 @@ class RootGuest(guest.Guest):
     def chroot(self):
         """attached(), with what programs in a chroot want to see; the path, and what runs a script in it."""
         with self.attached() as root, Undo() as undo:
-            for kind, name in ("proc", "proc"), ("sysfs", "sys"), ("devtmpfs", "dev"):
-                disk.run("mount", "-t", kind, kind, f"{root}/{name}")
-                undo.push(disk.unmount, f"{root}/{name}")
-            environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive"}
-            yield root, lambda script: disk.run("chroot", root, "sh", "-ec", script, env=environment)
+            enterable(undo, root)
+            yield root, lambda script: run_in(root, script)
 
     def install(self, package):
         """Install the package, whose postinst builds the initramfs, and boot from that."""

@@ -1,0 +1,228 @@
+"""The packages on a Debian system, without a boot: installed, removed, and the images of an initramfs they make.
+
+What must be in an image is written down here again: it is compared with what the hook did, not with what the hook says.
+"""
+
+import os
+import unittest
+
+from guest_chroot import GuestChroot, build_packages
+
+OTHER = "6.1.0-99-cloud-amd64"  # newer, so the first that is built
+HOOK = "usr/share/initramfs-tools/hooks/husk"
+CIPHERS = "hmac sha512_generic sha256_generic aes_generic xts cts cbc ecb"
+ACCELERATED = "aesni_intel sha512_ssse3 sha256_ssse3"
+DISKS = "ext4 virtio_blk virtio_scsi virtio_pci nvme xen_blkfront sd_mod ata_piix hv_storvsc vmw_pvscsi"
+CARDS = "virtio_net ena gve hv_netvsc mana vmxnet3 xen_netfront ixgbevf mlx4_en mlx5_core af_packet ipv6"
+# What the kernel for clouds has none of.
+RACKS = "ahci mptspi mpt3sas megaraid_sas e1000 e1000e igb igc ixgbe i40e iavf ice bnxt_en tg3 r8169".split()
+PROMISED = f"{CIPHERS} {ACCELERATED} {DISKS} {CARDS}".split()
+GROWTH_MOST = 3_000_000  # unpacked, with MODULES=most: what README, CHANGELOG and architecture.md say
+
+packages = {}
+
+
+def setUpModule():
+    packages.update(build_packages())
+
+
+class ChrootTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.guest = cls.enterClassContext(GuestChroot())
+
+    def fails(self, script, *words):
+        status, told = self.guest.attempt(script)
+        self.assertNotEqual(status, 0, told)
+        for said in words:
+            self.assertIn(said, told)
+        return told
+
+    def passes(self, script):
+        status, told = self.guest.attempt(script)
+        self.assertEqual(status, 0, told)
+        return told
+
+    def has_husk(self, image):
+        return "usr/sbin/husk" in self.guest.run(f"lsinitramfs {image}").split()
+
+
+class RemovedTest(ChrootTest):
+    """A host without a vault."""
+
+    def tree(self):
+        top = self.guest.path(".husk")
+        return {str(path): path.read_text() if path.is_file() else "" for path in sorted(top.rglob("*"))}
+
+    def test_removed_and_purged_it_leaves_images_that_can_be_built_and_what_is_in_husk(self):
+        self.guest.install(packages["husk"])
+        self.assertTrue(self.has_husk(f"/boot/initrd.img-{self.guest.kernel}"))
+        for name in "authorities/one.json", "vaults", "network.json":
+            path = self.guest.path(".husk") / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("kept\n") if "." in name else path.mkdir()
+        before = self.tree()
+        self.assertEqual(len(before), 4)
+        self.passes("dpkg --remove husk")
+        self.assertFalse(self.has_husk(f"/boot/initrd.img-{self.guest.kernel}"))
+        self.assertTrue(self.guest.path("etc/initramfs/post-update.d/husk").exists())
+        self.passes("update-initramfs -u")
+        self.passes("dpkg --purge husk")
+        self.assertFalse(self.guest.path("etc/initramfs/post-update.d/husk").exists())
+        self.passes("update-initramfs -u")
+        self.assertEqual(self.tree(), before)
+
+
+class TwoKernelsTest(ChrootTest):
+    """A host with a vault for data and two kernels, whose images were built before husk came. In the order of names."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        guest = cls.guest
+        guest.add_kernel(OTHER)
+        cls.kernels = guest.kernel, OTHER
+        cls.plain = guest.path("root/plain")
+        cls.plain.write_bytes(guest.image().read_bytes())
+        cls.without_husk(cls)
+        guest.path(".husk/vaults/data").mkdir(parents=True)
+        cls.installed = guest.attempt(f"dpkg -i {guest.put(packages['husk'])}")
+
+    def without_husk(self, *kernels):
+        for kernel in kernels or self.kernels:
+            self.guest.image(kernel).write_bytes(self.plain.read_bytes())
+
+    def setUp(self):
+        self.assertEqual(self.installed[0], 0, self.installed[1])
+
+    def test_1_installing_builds_both(self):
+        for kernel in self.kernels:
+            self.assertTrue(self.has_husk(f"/boot/initrd.img-{kernel}"))
+
+    def test_all_can_be_built_where_all_lack_it_and_one_alone_warns_of_the_other(self):
+        self.without_husk()
+        told = self.passes(f"update-initramfs -u -k {OTHER}")
+        self.assertIn(f"W: husk: /boot/initrd.img-{self.guest.kernel} has no husk in it", told)
+        self.assertNotIn("E: husk", told)
+        self.without_husk()
+        self.passes("update-initramfs -u -k all")
+        for kernel in self.kernels:
+            self.assertTrue(self.has_husk(f"/boot/initrd.img-{kernel}"))
+
+    def test_an_image_that_was_just_built_without_it_is_an_error(self):
+        self.guest.run(f"chmod -x /{HOOK}")
+        self.addCleanup(self.guest.run, f"chmod +x /{HOOK}")
+        self.fails("update-initramfs -u", f"E: husk: /boot/initrd.img-{OTHER} has no husk in it",
+                   "E: husk: build it again: update-initramfs -u -k all")
+
+    def test_it_stays_while_there_is_a_vault(self):
+        self.fails("dpkg --remove husk", "husk stays", "data")
+
+    def test_while_an_image_lacks_it_installing_is_an_error(self):
+        self.without_husk(self.guest.kernel)
+        self.guest.no_images()
+        self.fails("dpkg -i /root/husk_*.deb", f"E: husk: /boot/initrd.img-{self.guest.kernel} has no husk in it")
+
+
+class HookTest(ChrootTest):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.guest.install(packages["husk"])
+        cls.xts = f"lib/modules/{cls.guest.kernel}/kernel/crypto/xts.ko"
+
+    def build_fails(self, *words):
+        """And the image of before stays."""
+        before = self.guest.image().read_bytes()
+        self.fails("update-initramfs -u", "so it is not built", *words)
+        self.assertEqual(self.guest.image().read_bytes(), before)
+
+    def test_a_cipher_the_kernel_does_not_have_is_an_error(self):
+        depmod = f"depmod {self.guest.kernel}"
+        self.addCleanup(self.guest.run, depmod)
+        with self.guest.hidden(self.xts):
+            self.guest.run(depmod)
+            self.build_fails(f"E: husk: the kernel {self.guest.kernel} has no xts")
+
+    def test_a_cipher_whose_module_is_gone_is_an_error(self):
+        with self.guest.hidden(self.xts):
+            self.build_fails("E: husk:", "xts.ko, for xts, did not get into the image")
+
+    def test_no_husk_is_an_error(self):
+        with self.guest.hidden("usr/sbin/husk"):
+            self.build_fails("E: husk: cannot copy /usr/sbin/husk")
+
+    def test_a_husk_that_does_not_run_is_an_error(self):
+        with self.guest.hidden("usr/sbin/husk"):
+            program = self.guest.path("usr/sbin/husk")
+            program.write_text("#!/bin/sh\nexit 1\n")
+            program.chmod(0o755)
+            self.build_fails("E: husk: /usr/sbin/husk does not run")
+            program.unlink()
+
+
+class ContentTest(ChrootTest):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.guest.no_images()
+
+    def module_names(self, paths):
+        return {os.path.basename(path).split(".ko")[0].replace("-", "_") for path in paths if ".ko" in path}
+
+    def holds_what_is_promised(self, image, kernel=None, promised=()):
+        modules = self.guest.path(f"lib/modules/{kernel or self.guest.kernel}")
+        promised = {*PROMISED, *promised}
+        built_in = self.module_names((modules / "modules.builtin").read_text().split())
+        known = built_in | self.module_names(str(path) for path in modules.rglob("*.ko"))
+        listed = self.guest.run(f"lsinitramfs {image}").split()
+        self.assertEqual(promised - known, set(), "this kernel has none of these names")
+        self.assertEqual(promised - built_in - self.module_names(listed), set())
+        self.assertLess({"usr/sbin/husk", "scripts/local-bottom/husk", "scripts/husk-dhcp"}, set(listed))
+
+    def unpacked(self, image):
+        self.guest.run(f"rm -rf /root/unpacked; unmkinitramfs {image} /root/unpacked")
+        return sum(path.stat().st_size for path in self.guest.path("root/unpacked").rglob("*")
+                   if path.is_file() and not path.is_symlink())
+
+    def test_every_promised_module_is_in_it_and_it_grows_by_three_megabytes_at_most(self):
+        self.guest.configure("MODULES=most\n")
+        before = self.unpacked(self.guest.build_image())
+        self.guest.install(packages["husk"])
+        image = self.guest.build_image()
+        self.holds_what_is_promised(image)
+        grown = self.unpacked(image) - before
+        self.assertGreater(grown, 1_000_000, "husk is not in it")
+        self.assertLessEqual(grown, GROWTH_MOST)
+        for how in "list", "dep":
+            with self.subTest(how):
+                self.guest.configure(f"MODULES={how}\n")
+                self.holds_what_is_promised(self.guest.build_image())
+
+    @unittest.skipUnless(os.environ.get("HUSK_TEST_LONG"), "only in the long form: it fetches a kernel")
+    def test_the_drivers_of_racks_are_in_an_image_of_the_kernel_that_has_them(self):
+        self.guest.install(packages["husk"])
+        self.guest.configure("MODULES=list\n")
+        kernel = self.guest.add_kernel_of("linux-image-amd64")
+        self.holds_what_is_promised(self.guest.build_image(kernel=kernel), kernel, RACKS)
+
+
+class AuthorityTest(ChrootTest):
+    def test_huskd_comes_with_its_user_units_and_page(self):
+        guest = self.guest
+        guest.install(packages["huskd"])
+        self.assertRegex(guest.run("getent passwd huskd"),
+                         r"(?m)^huskd:x:\d+:\d+:husk authority:/var/lib/huskd:/usr/sbin/nologin$")
+        for name in "huskd.service", "huskd.socket":
+            self.assertTrue(guest.path(f"lib/systemd/system/{name}").is_file(), name)
+            # Who installs it decides when it begins: it needs huskd init first.
+            self.assertNotIn("enabled", guest.attempt(f"systemctl is-enabled {name}")[1])
+        self.passes("cd /lib/systemd/system && systemd-analyze --man=no verify huskd.socket huskd.service")
+        self.assertIn("huskd", guest.run("zcat /usr/share/man/man8/huskd.8.gz"))
+        self.assertIn("huskd", guest.run("huskd help"))
+        self.passes("dpkg --purge huskd")
+        self.assertFalse(guest.path("usr/sbin/huskd").exists())
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
