@@ -3,12 +3,21 @@
 import contextlib
 import os
 import shutil
+import subprocess
 import unittest
 
 import husk
+import sys_calls
 from host_root import PASSPHRASE, HostRoot
 from job import needs_faults
 from terminal import on_terminal
+
+
+def without_proc():
+    """In this process, which cannot see its mounts then."""
+    sys_calls.unshare_mounts()
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "none", "/proc"], check=True)
 
 
 class BootTest(HostRoot):
@@ -76,6 +85,17 @@ class BootTest(HostRoot):
             self.assertEqual(console.end(), husk.REFUSED)
             self.assertFalse(console.echoes() and "shell\n" in console.seen)
         self.assertEqual(self.state(), "locked")
+
+    def test_while_what_there_is_cannot_be_seen_it_looks_again_and_a_shell_is_had_by_asking(self):
+        with self.boot(enter=without_proc) as console:
+            console.expect("/proc/self/mountinfo").expect("trying again")
+            subprocess.run(["nsenter", f"--mount=/proc/{console.process.pid}/ns/mnt", "umount", "/proc"], check=True)
+            console.line("").expect("vault root: ").line(self.recovery_key()).expect("vault root is open")
+            self.assertEqual(console.end(), husk.DONE)
+        self.lock_all()
+        with self.boot(enter=without_proc) as console:
+            console.expect("trying again").line("shell")
+            self.assertEqual(console.end(), husk.REFUSED)
 
     def test_what_was_changed_is_named_and_opens_only_when_accepted(self):
         self.d.remount("rw")
