@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -48,9 +49,22 @@ class BootTest(HostRoot):
         self.authority.unlock_by("auto")
         self.authority.end()
         with self.boot() as console:
-            console.expect("recovery key of vault root: ").expect("cannot connect").expect("recovery key of vault root: ")
+            console.expect("recovery key of vault root: ").expect("cannot connect").expect("see that the authority runs")
+            console.expect("recovery key of vault root: ")
             self.authority.start()
             console.expect("vault root is open, by its authority")
+
+    def test_what_is_found_while_asking_is_said_once_with_what_to_do(self):
+        self.d.remount("rw")
+        shutil.rmtree(self.path(".husk/authorities"))
+        self.d.remount("ro")
+        with self.boot() as console:
+            console.expect("bound to an authority this host is not enrolled at - husk enroll, where this is meant")
+            time.sleep(5)  # it is asked again after 1.5 and 4.5 s at the latest
+            with open(self.recovery, encoding="ascii") as file:
+                console.expect("recovery key of vault root: ").line(file.read().strip())
+        self.assertEqual(console.seen.count("this host is not enrolled at"), 1, console)
+        self.assertEqual(console.seen.count("opens the vault root - open it with one of its other keys"), 1, console)
 
     def test_it_waits_for_an_approval_and_shows_the_code(self):
         self.authority.unlock_by("approve")
