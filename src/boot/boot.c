@@ -125,6 +125,7 @@ static void lock_all(struct boot *boot)
         bool changed;
         if (vault_lock(boot->vaults.items[i], &changed, &findings, &why))
             consoles_say_error(&boot->consoles, &why);
+        consoles_say_findings(&boot->consoles, &findings);
     }
 }
 
@@ -151,7 +152,7 @@ static bool is_word(const struct secret *line, const char *word)
     return line->length == strlen(word) && !memcmp(line->bytes, word, line->length);
 }
 
-/* Wait until somebody types a line, wants_shell being set by that word, or for so long (-1: for ever). */
+/* Wait until somebody presses a key, or for so long (-1: for ever). The word sets wants_shell. */
 static enum error_code wait_for_word(struct boot *boot, int pause_ms, bool *ret_typed, struct error *reterr)
 {
     struct pollfd waited[CONSOLES_MAXIMUM];
@@ -165,7 +166,9 @@ static enum error_code wait_for_word(struct boot *boot, int pause_ms, bool *ret_
         return error_set(reterr, ERR_FAILED, errno, "cannot wait for the consoles");
     enum error_code code = consoles_take(&boot->consoles, waited, &line, reterr);
     boot->wants_shell |= !code && line && is_word(line, WORD_SHELL);
-    *ret_typed = ready > 0;
+    *ret_typed = false;
+    for (size_t i = 0; i < boot->consoles.count; i++)
+        *ret_typed |= (waited[i].revents & POLLIN) && !boot->consoles.items[i].gone;
     return code;
 }
 
