@@ -146,6 +146,16 @@ static bool try_dhcp(struct asking *asking)
     return true;
 }
 
+/* What an authority says of itself is true of its own keyslots alone. */
+static const char *what_to_do(const struct error *why)
+{
+    if (why->code == ERR_ERASED)
+        return "keys of other kinds may still open this disk; if it is the host that is erased, its agent "
+               "then "
+               "erases it here as well";
+    return why->remedy;
+}
+
 static void *run(void *context)
 {
     struct asking *asking = context;
@@ -160,7 +170,7 @@ static void *run(void *context)
             break;
         if (code && code != ERR_PENDING && strcmp(told, why.message) != 0) {
             snprintf(told, sizeof(told), "%s", why.message);
-            tell(asking, why.message, why.remedy);
+            tell(asking, why.message, what_to_do(&why));
         }
         if (answers.count > 0)
             hand_over(asking, &answers);

@@ -37,6 +37,10 @@ class BootTest(HostRoot):
         self.call("lock", "root", expect=husk.DONE)
         self.d.remount("ro")
 
+    def recovery_key(self):
+        with open(self.recovery, encoding="ascii") as file:
+            return file.read().strip()
+
     @contextlib.contextmanager
     def boot(self):
         with on_terminal("boot", "--at", self.d.path, "--console", "/dev/tty") as terminal:
@@ -61,10 +65,28 @@ class BootTest(HostRoot):
         with self.boot() as console:
             console.expect("bound to an authority this host is not enrolled at - husk enroll, where this is meant")
             time.sleep(5)  # it is asked again after 1.5 and 4.5 s at the latest
-            with open(self.recovery, encoding="ascii") as file:
-                console.expect("recovery key of vault root: ").line(file.read().strip())
+            console.expect("recovery key of vault root: ").line(self.recovery_key())
         self.assertEqual(console.seen.count("this host is not enrolled at"), 1, console)
         self.assertEqual(console.seen.count("opens the vault root - open it with one of its other keys"), 1, console)
+
+    def test_a_host_erased_while_it_was_off_says_so_and_only_who_has_its_recovery_key_opens_it(self):
+        self.authority.unlock_by("auto")
+        self.authority.admin("host erase", "web-1", "--confirm", "web-1")
+        with self.boot() as console:
+            console.expect("the host is erased").expect("keys of other kinds may still open this disk")
+            console.expect("recovery key of vault root: ")
+            time.sleep(5)  # asked again meanwhile
+            self.assertEqual(self.state("root"), "locked")
+            console.line(self.recovery_key()).expect("vault root is open, by its recovery key")
+        self.assertEqual(console.seen.count("the host is erased"), 1, console)
+        # What was ordered while it was off waits for its agent.
+        self.d.remount("rw")
+        with subprocess.Popen([husk.PROGRAM, *self.at("agent")], stderr=subprocess.DEVNULL) as agent:
+            limit = time.monotonic() + 60
+            while self.state("root") != "erased" and time.monotonic() < limit:
+                time.sleep(0.2)
+            agent.terminate()
+        self.assertEqual(self.state("root"), "erased")
 
     def test_it_waits_for_an_approval_and_shows_the_code(self):
         self.authority.unlock_by("approve")
@@ -75,10 +97,8 @@ class BootTest(HostRoot):
 
     def test_who_types_first_wins_and_nothing_goes_on_asking(self):
         self.authority.unlock_by("approve")
-        with open(self.recovery, encoding="ascii") as file:
-            recovery = file.read().strip()
         with self.boot() as console:
-            console.expect("waiting for approval").expect("recovery key of vault root: ").line(recovery)
+            console.expect("waiting for approval").expect("recovery key of vault root: ").line(self.recovery_key())
             console.expect("vault root is open, by its recovery key")
         self.assertEqual(len(self.authority.requests("pending")), 1)
 
