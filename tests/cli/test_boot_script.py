@@ -33,6 +33,8 @@ class BootScriptTest(unittest.TestCase):
         for there, content in ("/scripts/functions", FUNCTIONS), ("/sbin/husk", PROGRAM):
             self.assertIn(there, script)
             script = script.replace(there, self.write(os.path.basename(there), content))
+        self.assertIn("/run/net-", script)
+        script = script.replace("/run/net-", self.path("net-"))
         self.write("script", script)
         self.write("sleep", PAUSE)
 
@@ -78,6 +80,17 @@ class BootScriptTest(unittest.TestCase):
                          ["5", "10", "20", "40", "60", "60", "5"])
         self.assertEqual(sum(line.startswith("panic") for line in pauses), 1)
         self.assertEqual(said.count("husk boot failed"), 7)
+
+
+    def test_what_its_dhcp_leaves_for_others_goes_and_what_was_there_stays(self):
+        """cloud-init would take it for the network the host is to have, and the next run for a card that is set up."""
+        self.write("net-eth0.conf", "DEVICE=eth0\n")
+        made = 'touch "${LOG%/*}/net-eth1.conf" "${LOG%/*}/net-eth10.conf" "${LOG%/*}/net-eth.conf"\n'
+        self.write("husk", PROGRAM.replace("read -r", f"{made}read -r", 1))
+        for ends in (0,), (3, 0), ("KILL", 0):
+            with self.subTest(ends):
+                self.boot(*ends)
+                self.assertEqual([name for name in os.listdir(self.directory) if name.startswith("net-")], ["net-eth0.conf"])
 
 
 if __name__ == "__main__":
