@@ -17,6 +17,7 @@ import husk
 from protected_guest import Server
 from root_guest import PATIENCE_S, RootGuest, build_package
 
+OTHER_MAC = "52:54:00:77:00:99"
 # What the kernel could do when the initramfs was left.
 CIPHERS = "/run/ciphers-at-the-end-of-the-initramfs"
 KEEP_CIPHERS = f"#!/bin/sh\n[ \"$1\" = prereqs ] || cp /proc/crypto {CIPHERS}\n"
@@ -74,7 +75,10 @@ class BootTest(unittest.TestCase):
         self.assertIn('"state":"unlocked"', self.vault())
         self.needed_no_modprobe_out_of_the_vault()
         guest.check("! ls /run/net-*.conf")  # of the DHCP
-        guest.check("until test -e /.husk/network.json; do sleep 1; done; husk check --boot")
+        # The card is known by its own MAC at the next boot.
+        guest.check(f"ip link set dev ens2 address {OTHER_MAC}")
+        guest.check(f"until husk ticket && grep -q '\"set_mac\": *\"{OTHER_MAC}\"' /.husk/network.json && husk check --boot\n"
+                    "do sleep 1; done", PATIENCE_S)
         guest.check("husk protect --root --commit --skip-free-space; test ! -e /.husk/plaintext/root", PATIENCE_S)
         guest.power_off()
 
@@ -86,6 +90,7 @@ class BootTest(unittest.TestCase):
         # The system's own configuration has the card: what the boot had set is gone.
         guest.check("until networkctl --no-legend list ens2 | grep -qw configured; do sleep 1; done", PATIENCE_S)
         self.assertIn("10.0.2.15/24", guest.check("ip -br addr show dev ens2"))
+        self.assertNotIn(OTHER_MAC, guest.check("ip -br link show dev ens2"))
         self.assertEqual(guest.check("cat /proc/mounts | grep -c ' / ext4 rw'").strip(), "1")
         guest.power_off()
 
