@@ -11,6 +11,7 @@ SCRIPT = os.path.join(husk.ROOT, "packaging", "initramfs", "local-bottom")
 FUNCTIONS = 'panic() {\n    echo "panic: $*" >>"$LOG"\n}\n'
 # Ends as the first line of a list tells, which it takes away; kills itself where that is a signal's name.
 PROGRAM = """#!/bin/sh
+PATH=/usr/bin:/bin
 echo "husk $*" >>"$LOG"
 read -r how <"$ENDS"
 sed -i 1d "$ENDS"
@@ -19,6 +20,8 @@ case $how in
 *) kill -s "$how" $$ ;;
 esac
 """
+# What the script may use beside the shell's own: without busybox an initramfs has klibc's, among which is no rm.
+NUKE = '#!/bin/sh\nexec /bin/rm -r "$@"\n'
 PAUSE = '#!/bin/sh\necho "sleep $*" >>"$LOG"\n'
 RUN = "husk boot --at {} --network --dhcp /scripts/husk-dhcp"
 
@@ -36,7 +39,9 @@ class BootScriptTest(unittest.TestCase):
         self.assertIn("/run/net-", script)
         script = script.replace("/run/net-", self.path("net-"))
         self.write("script", script)
-        self.write("sleep", PAUSE)
+        os.mkdir(self.path("bin"))
+        self.write("bin/sleep", PAUSE)
+        self.write("bin/nuke", NUKE)
 
     def path(self, name):
         return os.path.join(self.directory, name)
@@ -50,9 +55,9 @@ class BootScriptTest(unittest.TestCase):
     def boot(self, *ends):
         """What happened, and what was said, where husk ends in these ways one after the other."""
         log = self.write("log", "")
-        environment = dict(os.environ, rootmnt=self.root, LOG=log, PATH=f"{self.directory}:{os.environ['PATH']}",
+        environment = dict(os.environ, rootmnt=self.root, LOG=log, PATH=self.path("bin"),
                            ENDS=self.write("ends", "".join(f"{end}\n" for end in ends)))
-        done = subprocess.run(["sh", self.path("script")], env=environment, stdout=subprocess.PIPE,
+        done = subprocess.run(["/bin/sh", self.path("script")], env=environment, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True, timeout=60)
         self.assertEqual(done.returncode, 0, done.stdout)
         with open(log, encoding="ascii") as file:

@@ -20,7 +20,7 @@ from root_guest import PATIENCE_S, RootGuest, build_package
 OTHER_MAC = "52:54:00:77:00:99"
 # What the kernel could do when the initramfs was left.
 CIPHERS = "/run/ciphers-at-the-end-of-the-initramfs"
-KEEP_CIPHERS = f"#!/bin/sh\n[ \"$1\" = prereqs ] || cp /proc/crypto {CIPHERS}\n"
+KEEP_CIPHERS = f"#!/bin/sh\n[ \"$1\" = prereqs ] || cat /proc/crypto >{CIPHERS}\n"
 
 
 def setUpModule():
