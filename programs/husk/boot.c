@@ -3,8 +3,17 @@
 #include "base/cleanup.h"
 #include "verb.h"
 
-/* To the script of the initramfs: somebody wants a shell. */
 enum { CONSOLES_MOST = 8 };
+
+/* To the script of the initramfs status 3 is a person's asking for a shell: nothing else ends with it. */
+static enum error_code tell_end(enum error_code code, enum boot_end end, struct error *reterr)
+{
+    if (!code && end == BOOT_SHELL)
+        return error_set(reterr, ERR_DENIED, 0, "not opened: a shell was asked for");
+    if (code)
+        reterr->code = ERR_FAILED;
+    return code ? ERR_FAILED : OK;
+}
 
 static enum error_code act(struct run *run, struct error *reterr)
 {
@@ -21,9 +30,7 @@ static enum error_code act(struct run *run, struct error *reterr)
     enum boot_end end = BOOT_NOTHING;
     enum error_code code = boot_run(&options, &end, reterr);
     run->changed = !code && end == BOOT_OPENED;
-    if (!code && end == BOOT_SHELL)
-        return error_set(reterr, ERR_DENIED, 0, "not opened: a shell was asked for");
-    return code;
+    return tell_end(code, end, reterr);
 }
 
 const struct verb verb_boot = {

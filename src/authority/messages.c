@@ -78,7 +78,8 @@ enum error_code message_refuse_erased(struct clerk *clerk, struct job *job, cons
         code = orders_give(clerk, host, NULL, job->result, reterr);
     if (code)
         return code;
-    return job->result ? job_refuse(job, ERR_ERASED, NULL, "the host is erased: nothing of it opens any more")
+    return job->result ? job_refuse(job, ERR_ERASED, NULL,
+                                    "the host is erased: nothing opens by this authority any more")
                        : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
 }
 

@@ -21,6 +21,7 @@ struct asking {
     const struct boot_options *options;
     struct online online; /* of the thread alone while it runs, as the next */
     unsigned turn_s;
+    struct finding_list told;    /* owned; of findings their kind and subject */
     struct vault *const *vaults; /* not owned */
     size_t vault_count;
     pthread_t thread;
@@ -48,15 +49,31 @@ static bool is_stopping(struct asking *asking)
     return stops;
 }
 
-static void tell(struct asking *asking, const char *line)
+static void tell(struct asking *asking, const char *line, const char *remedy)
 {
     pthread_mutex_lock(&asking->mutex);
     char *before = TAKE(asking->line);
-    if (asprintf(&asking->line, "%s%s%s", before ? before : "", before ? "\n" : "", line) < 0)
+    if (asprintf(&asking->line, "%s%s%s%s%s", before ? before : "", before ? "\n" : "", line,
+                 remedy[0] ? " - " : "", remedy) < 0)
         asking->line = NULL;
     free(before);
     pthread_mutex_unlock(&asking->mutex);
     wake(asking);
+}
+
+/* Each once: it is asked again for ever, and what a cause counts moves on. */
+static void tell_findings(struct asking *asking, const struct finding_list *findings)
+{
+    char line[1024];
+    for (size_t i = 0; i < findings->count; i++) {
+        const struct finding *finding = &findings->items[i];
+        const size_t before = asking->told.count;
+        finding_add(&asking->told, FINDING_TELLS, finding->kind, finding->subject, "", "%s", "");
+        if (asking->told.count == before)
+            continue;
+        snprintf(line, sizeof(line), "%s: %s", finding->subject, finding->cause);
+        tell(asking, line, finding->remedy);
+    }
 }
 
 static void on_pending(void *context, const struct client_pin *pin, const struct client_decision *decision)
@@ -66,7 +83,7 @@ static void on_pending(void *context, const struct client_pin *pin, const struct
              decision->code[0] ? ", code " : "", decision->code, client_id_shown(pin->id),
              decision->reasons[0] ? ": " : "", decision->reasons, decision->flags[0] ? " - flagged: " : "",
              decision->flags);
-    tell(context, line);
+    tell(context, line, "");
 }
 
 static enum error_code ask_once(struct asking *asking, struct unlock_answers *answers, struct error *reterr)
@@ -75,9 +92,11 @@ static enum error_code ask_once(struct asking *asking, struct unlock_answers *an
     _cleanup_(finding_list_done) struct finding_list findings = {0};
     const struct unlock_watch watch = {on_pending, asking};
     enum error_code code = online_open_client(asking->options->at, &client, reterr);
-    return code ? code
-                : unlock_ask(client, asking->vaults, asking->vault_count, asking->turn_s, &watch, answers,
-                             &findings, reterr);
+    if (!code)
+        code = unlock_ask(client, asking->vaults, asking->vault_count, asking->turn_s, &watch, answers,
+                          &findings, reterr);
+    tell_findings(asking, &findings);
+    return code;
 }
 
 /* Hand the answers over and wait until they are known not to do, or for the end. */
@@ -110,7 +129,7 @@ static void set_network(struct asking *asking)
     if (!online_may_try_recorded(&asking->online) || !online_try_recorded(&asking->online, &why) ||
         why.code == ERR_INTERRUPTED)
         return;
-    tell(asking, why.message);
+    tell(asking, why.message, why.remedy);
     asking->turn_s = 0; /* nobody can be reached as it is */
 }
 
@@ -121,10 +140,20 @@ static bool try_dhcp(struct asking *asking)
     struct error why = ERROR_NONE;
     if (!online_may_try_dhcp(&asking->online) || network_awaits_carrier(asking->online.network))
         return false;
-    tell(asking, ONLINE_TRYING_DHCP);
+    tell(asking, ONLINE_TRYING_DHCP, "");
     if (online_try_dhcp(&asking->online, &why) && why.code != ERR_INTERRUPTED)
-        tell(asking, why.message);
+        tell(asking, why.message, why.remedy);
     return true;
+}
+
+/* What an authority says of itself is true of its own keyslots alone. */
+static const char *what_to_do(const struct error *why)
+{
+    if (why->code == ERR_ERASED)
+        return "keys of other kinds may still open this disk; if it is the host that is erased, its agent "
+               "then "
+               "erases it here as well";
+    return why->remedy;
 }
 
 static void *run(void *context)
@@ -141,7 +170,7 @@ static void *run(void *context)
             break;
         if (code && code != ERR_PENDING && strcmp(told, why.message) != 0) {
             snprintf(told, sizeof(told), "%s", why.message);
-            tell(asking, why.message);
+            tell(asking, why.message, what_to_do(&why));
         }
         if (answers.count > 0)
             hand_over(asking, &answers);
@@ -227,6 +256,7 @@ void asking_free(struct asking *asking)
     }
     online_end(&asking->online);
     unlock_answers_done(&asking->answers);
+    finding_list_done(&asking->told);
     free(asking->line);
     close_fdp(&asking->event_fd);
     pthread_cond_destroy(&asking->changed);

@@ -2,6 +2,8 @@
  * One boot:
  *
  *   look ── no vault needed ──────────────────────────────> BOOT_NOTHING
+ *     │ ^
+ *     │ └─ cannot: said, and again after a pause; "shell" ──> BOOT_SHELL
  *     │
  *     ├─ a mark "erasing": go on with the erase (erasing.h) ─┐
  *     ├─ erased, or a damaged vault.json ────────────────────┴─> stay, saying so; "shell" ──> BOOT_SHELL
@@ -27,7 +29,7 @@
 #define WORD_SHELL "shell"
 #define WORD_ACCEPT "accept"
 
-/* Between two attempts to finish an erase. */
+/* Between two attempts to finish an erase, or to see what there is. */
 enum { PAUSE_LEAST_MS = 5000, PAUSE_MOST_MS = 60000 };
 
 struct boot {
@@ -123,6 +125,7 @@ static void lock_all(struct boot *boot)
         bool changed;
         if (vault_lock(boot->vaults.items[i], &changed, &findings, &why))
             consoles_say_error(&boot->consoles, &why);
+        consoles_say_findings(&boot->consoles, &findings);
     }
 }
 
@@ -149,32 +152,63 @@ static bool is_word(const struct secret *line, const char *word)
     return line->length == strlen(word) && !memcmp(line->bytes, word, line->length);
 }
 
+/* Wait until somebody presses a key, or for so long (-1: for ever). The word sets wants_shell. */
+static enum error_code wait_for_word(struct boot *boot, int pause_ms, bool *ret_typed, struct error *reterr)
+{
+    struct pollfd waited[CONSOLES_MAXIMUM];
+    _cleanup_(secret_freep) struct secret *line = NULL;
+    int ready;
+    do {
+        consoles_waited(&boot->consoles, waited);
+        ready = poll(waited, boot->consoles.count, pause_ms);
+    } while (ready < 0 && errno == EINTR);
+    if (ready < 0)
+        return error_set(reterr, ERR_FAILED, errno, "cannot wait for the consoles");
+    enum error_code code = consoles_take(&boot->consoles, waited, &line, reterr);
+    boot->wants_shell |= !code && line && is_word(line, WORD_SHELL);
+    *ret_typed = false;
+    for (size_t i = 0; i < boot->consoles.count; i++)
+        *ret_typed |= (waited[i].revents & POLLIN) && !boot->consoles.items[i].gone;
+    return code;
+}
+
+static int longer(int pause_ms)
+{
+    return pause_ms * 2 < PAUSE_MOST_MS ? pause_ms * 2 : PAUSE_MOST_MS;
+}
+
 /* What cannot go on is said, and said again to whoever presses a key, until somebody wants a shell. An erase
  * that waits for an authority (or NULL) is tried again meanwhile. */
 static enum error_code stay(struct boot *boot, const char *why, struct erasing *erasing, struct error *reterr)
 {
-    struct pollfd waited[CONSOLES_MAXIMUM];
     enum error_code code = OK;
     int pause_ms = PAUSE_LEAST_MS;
-    for (bool says = true; !code;) {
-        _cleanup_(secret_freep) struct secret *line = NULL;
+    for (bool says = true; !code && !boot->wants_shell;) {
         if (says)
             consoles_say(&boot->consoles,
                          "%s. Switch the machine off, or type " WORD_SHELL " to look around.", why);
-        consoles_waited(&boot->consoles, waited);
         const bool goes_on = erasing && erasing->waits;
-        const int ready = poll(waited, boot->consoles.count, goes_on ? pause_ms : -1);
-        if (ready < 0 && errno != EINTR)
-            return error_set(reterr, ERR_FAILED, errno, "cannot wait for the consoles");
-        says = ready > 0;
-        if (ready == 0 && goes_on) {
+        code = wait_for_word(boot, goes_on ? pause_ms : -1, &says, reterr);
+        if (!code && !says && goes_on) {
             erasing_go_on(erasing);
             says = !erasing->waits;
-            pause_ms = pause_ms * 2 < PAUSE_MOST_MS ? pause_ms * 2 : PAUSE_MOST_MS;
+            pause_ms = longer(pause_ms);
         }
-        code = consoles_take(&boot->consoles, waited, &line, reterr);
-        if (!code && line && is_word(line, WORD_SHELL))
-            return OK;
+    }
+    return code;
+}
+
+/* Where it cannot be seen what the boot needs, it must not go on as if that were nothing. */
+static enum error_code look_until_seen(struct boot *boot, struct error *reterr)
+{
+    struct error why = ERROR_NONE;
+    bool typed;
+    enum error_code code = OK;
+    for (int pause_ms = PAUSE_LEAST_MS; !code && !boot->wants_shell && look(boot, &why);
+         pause_ms = longer(pause_ms)) {
+        consoles_say_error(&boot->consoles, &why);
+        consoles_say(&boot->consoles, "trying again. Type " WORD_SHELL " to look around.");
+        code = wait_for_word(boot, pause_ms, &typed, reterr);
     }
     return code;
 }
@@ -414,8 +448,10 @@ enum error_code boot_run(const struct boot_options *options, enum boot_end *ret_
     enum boot_end end = BOOT_NOTHING;
     consoles_open(options->consoles, options->console_count, &boot.consoles);
     (void)!mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT); /* there is no swap yet */
-    enum error_code code = look(&boot, reterr);
-    if (!code && boot.vaults.count > 0)
+    enum error_code code = look_until_seen(&boot, reterr);
+    if (!code && boot.wants_shell)
+        end = BOOT_SHELL;
+    else if (!code && boot.vaults.count > 0)
         code = boot_all(&boot, &end, reterr);
     undo(&boot);
     if (!code)

@@ -37,7 +37,7 @@ static void open_one(const char *path, struct consoles *consoles)
     set_raw(fd, &console->before);
     console->fd = TAKE_FD(fd);
     console->length = 0;
-    console->too_long = false;
+    console->too_long = console->gone = false;
     consoles->count++;
 }
 
@@ -125,7 +125,9 @@ void consoles_say_findings(struct consoles *consoles, struct finding_list *findi
 {
     for (size_t i = 0; i < findings->count; i++) {
         const struct finding *finding = &findings->items[i];
-        consoles_say(consoles, "%s: %s", finding->subject, finding->cause);
+        const char *remedy = finding->blocks ? "" : finding->remedy;
+        consoles_say(consoles, "%s: %s%s%s", finding->subject, finding->cause, remedy[0] ? " - " : "",
+                     remedy);
     }
     finding_list_done(findings);
 }
@@ -133,7 +135,8 @@ void consoles_say_findings(struct consoles *consoles, struct finding_list *findi
 void consoles_waited(const struct consoles *consoles, struct pollfd *waited)
 {
     for (size_t i = 0; i < consoles->count; i++)
-        waited[i] = (struct pollfd){.fd = consoles->items[i].fd, .events = POLLIN};
+        waited[i] =
+            (struct pollfd){.fd = consoles->items[i].gone ? -1 : consoles->items[i].fd, .events = POLLIN};
 }
 
 static void clear(struct console *console)
@@ -165,8 +168,9 @@ static bool take_byte(struct console *console, uint8_t byte)
 static enum error_code take_from(struct console *console, struct secret **ret_line, struct error *reterr)
 {
     uint8_t byte = 0;
+    ssize_t got;
     enum error_code code = OK;
-    while (read(console->fd, &byte, 1) == 1) {
+    while ((got = read(console->fd, &byte, 1)) == 1) {
         if (!take_byte(console, byte))
             continue;
         write_all(console->fd, "\n", 1);
@@ -175,6 +179,7 @@ static enum error_code take_from(struct console *console, struct secret **ret_li
         clear(console);
         break;
     }
+    console->gone = got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR);
     sodium_memzero(&byte, 1);
     return code;
 }
@@ -187,5 +192,7 @@ enum error_code consoles_take(struct consoles *consoles, const struct pollfd *wa
     for (size_t i = 0; !code && !*ret_line && i < consoles->count; i++)
         if (waited[i].revents & POLLIN)
             code = take_from(&consoles->items[i], ret_line, reterr);
+        else if (waited[i].revents)
+            consoles->items[i].gone = true;
     return code;
 }

@@ -17,6 +17,7 @@ struct console {
     struct secret *line; /* owned; what is typed */
     size_t length;
     bool too_long;
+    bool gone; /* hung up: nobody can type there any more */
 };
 
 struct consoles {
@@ -33,7 +34,8 @@ void consoles_close(struct consoles *consoles);
 void consoles_say(struct consoles *consoles, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void consoles_prompt(struct consoles *consoles, const char *prompt);
 
-/* Say an error with its remedy; findings, which are done then. */
+/* Say an error with its remedy; findings, which are done then. What helps against those that block is said by
+ * the error they lead to: at a console it is another thing than in a shell. */
 void consoles_say_error(struct consoles *consoles, const struct error *why);
 void consoles_say_findings(struct consoles *consoles, struct finding_list *findings);
 

@@ -18,13 +18,17 @@
 
 enum { LOOK_AGAIN_MS = 100, END_PATIENCE_MS = 2000 };
 
+/* A link as it was before anything was done to it. */
+struct known_link {
+    int index;
+    unsigned mtu;
+    struct nl_addr *mac; /* owned; may be NULL */
+    bool up;
+};
+
 struct network {
     struct nl_sock *socket; /* owned */
-    struct {
-        int index;
-        unsigned mtu;
-        bool up;
-    } links[NETWORK_KNOWN_MAXIMUM];
+    struct known_link links[NETWORK_KNOWN_MAXIMUM];
     size_t count;
 };
 
@@ -36,10 +40,23 @@ static enum error_code list_links(struct nl_sock *socket, struct nl_cache **ret_
 
 static void network_freep(struct network **network)
 {
-    if (*network)
+    if (*network) {
+        for (size_t i = 0; i < (*network)->count; i++)
+            nl_addr_put((*network)->links[i].mac);
         nl_socket_free((*network)->socket);
+    }
     free(*network);
     *network = NULL;
+}
+
+static void know(struct network *network, struct rtnl_link *link)
+{
+    struct nl_addr *mac = rtnl_link_get_addr(link);
+    if (network->count < NETWORK_KNOWN_MAXIMUM)
+        network->links[network->count++] = (struct known_link){.index = rtnl_link_get_ifindex(link),
+                                                               .mtu = rtnl_link_get_mtu(link),
+                                                               .mac = mac ? nl_addr_get(mac) : NULL,
+                                                               .up = rtnl_link_get_flags(link) & IFF_UP};
 }
 
 enum error_code network_open(struct network **ret_network, struct error *reterr)
@@ -57,43 +74,39 @@ enum error_code network_open(struct network **ret_network, struct error *reterr)
         return error_set(reterr, ERR_UNSUPPORTED, 0,
                          "this machine has more than %d links: its network is not touched",
                          NETWORK_KNOWN_MAXIMUM);
-    for (struct nl_object *each = nl_cache_get_first(links); each; each = nl_cache_get_next(each)) {
-        struct rtnl_link *link = (struct rtnl_link *)each;
-        network->links[network->count].index = rtnl_link_get_ifindex(link);
-        network->links[network->count].mtu = rtnl_link_get_mtu(link);
-        network->links[network->count++].up = rtnl_link_get_flags(link) & IFF_UP;
-    }
+    for (struct nl_object *each = nl_cache_get_first(links); each; each = nl_cache_get_next(each))
+        know(network, (struct rtnl_link *)each);
     *ret_network = TAKE(network);
     return OK;
 }
 
-/* Whether it was there before; its state then, and its MTU. */
-static bool find_before(const struct network *network, int index, bool *ret_up, unsigned *ret_mtu)
+/* NULL: it came since. */
+static const struct known_link *find_before(const struct network *network, int index)
 {
     for (size_t i = 0; i < network->count; i++)
-        if (network->links[i].index == index) {
-            *ret_mtu = network->links[i].mtu;
-            *ret_up = network->links[i].up;
-            return true;
-        }
-    return false;
+        if (network->links[i].index == index)
+            return &network->links[i];
+    return NULL;
 }
 
-/* Whether somebody else had it up, and its MTU then. Links that came later were down. */
-static bool was_up(const struct network *network, int index, unsigned *ret_mtu)
+/* Whether somebody else had it up. Links that came later were down. */
+static bool was_up(const struct network *network, int index)
 {
-    bool up = false;
-    return find_before(network, index, &up, ret_mtu) && up;
+    const struct known_link *before = find_before(network, index);
+    return before && before->up;
 }
 
-static enum error_code change_link(struct nl_sock *socket, struct rtnl_link *link, unsigned mtu, bool up,
-                                   struct error *reterr)
+/* An MTU of 0 and a MAC of NULL stay as they are. Some cards take another MAC only while they are down. */
+static enum error_code change_link(struct nl_sock *socket, struct rtnl_link *link, unsigned mtu,
+                                   struct nl_addr *mac, bool up, struct error *reterr)
 {
     struct rtnl_link *change = rtnl_link_alloc();
     if (!change)
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     if (mtu)
         rtnl_link_set_mtu(change, mtu);
+    if (mac)
+        rtnl_link_set_addr(change, mac);
     if (up)
         rtnl_link_set_flags(change, IFF_UP);
     else
@@ -244,15 +257,13 @@ static enum error_code bring_about(struct network *network, json_t *recorded, js
                                    struct nl_cache **ret_links, struct rtnl_link **ret_link,
                                    struct error *reterr)
 {
-    bool up_before;
-    unsigned mtu_before;
     _cleanup_(nl_cache_freep) struct nl_cache *links = NULL;
     struct error why = ERROR_NONE;
     enum error_code code = OK;
     if (key->kind) {
         code = list_links(network->socket, &links, reterr);
         struct rtnl_link *there = code ? NULL : link_find(links, key);
-        if (!there || !find_before(network, rtnl_link_get_ifindex(there), &up_before, &mtu_before)) {
+        if (!there || !find_before(network, rtnl_link_get_ifindex(there))) {
             if (there)
                 (void)rtnl_link_delete(network->socket, there);
             if (!code)
@@ -273,7 +284,8 @@ static enum error_code set_link(struct network *network, const struct wanted_lin
     _cleanup_(nl_cache_freep) struct nl_cache *links = NULL;
     struct error why = ERROR_NONE;
     const int index = rtnl_link_get_ifindex(link);
-    enum error_code code = change_link(network->socket, link, (unsigned)wanted->mtu, true, reterr);
+    enum error_code code =
+        change_link(network->socket, link, (unsigned)wanted->mtu, wanted->key.set_mac, true, reterr);
     const enum error_code no_carrier =
         code ? OK : link_wait(network->socket, &wanted->key, LINK_CARRIER, deadline_ns, &links, &link, &why);
     for (size_t i = 0; !code && i < json_array_size(wanted->addresses); i++) {
@@ -291,7 +303,6 @@ static enum error_code set_link(struct network *network, const struct wanted_lin
 static enum error_code apply_link(struct network *network, json_t *recorded, json_t *object,
                                   int64_t deadline_ns, struct error *reterr)
 {
-    unsigned mtu_before;
     struct wanted_link wanted;
     struct rtnl_link *link = NULL;
     _cleanup_(nl_cache_freep) struct nl_cache *links = NULL;
@@ -299,8 +310,11 @@ static enum error_code apply_link(struct network *network, json_t *recorded, jso
     if (code)
         return code;
     code = bring_about(network, recorded, object, &wanted.key, deadline_ns, &links, &link, reterr);
-    if (!code && !was_up(network, rtnl_link_get_ifindex(link), &mtu_before))
+    if (!code && !was_up(network, rtnl_link_get_ifindex(link))) {
+        if (!wanted.key.kind && !find_before(network, rtnl_link_get_ifindex(link)))
+            know(network, link); /* a card that came since */
         code = set_link(network, &wanted, link, deadline_ns, reterr);
+    }
     link_key_done(&wanted.key);
     return code;
 }
@@ -308,7 +322,6 @@ static enum error_code apply_link(struct network *network, json_t *recorded, jso
 bool network_awaits_carrier(const struct network *network)
 {
     bool is_set = false;
-    unsigned mtu_before;
     _cleanup_(nl_cache_freep) struct nl_cache *links = NULL;
     if (!network || list_links(network->socket, &links, NULL))
         return false;
@@ -319,7 +332,7 @@ bool network_awaits_carrier(const struct network *network)
             continue;
         if (flags & IFF_LOWER_UP)
             return false;
-        is_set |= !was_up(network, rtnl_link_get_ifindex(link), &mtu_before);
+        is_set |= !was_up(network, rtnl_link_get_ifindex(link));
     }
     return is_set;
 }
@@ -416,17 +429,27 @@ static void flush_addresses(struct nl_sock *socket, int index)
 /* VLANs go with what they are on. */
 static void remove_made(struct network *network)
 {
-    bool up;
-    unsigned mtu;
     _cleanup_(nl_cache_freep) struct nl_cache *links = NULL;
     if (list_links(network->socket, &links, NULL))
         return;
     for (struct nl_object *each = nl_cache_get_first(links); each; each = nl_cache_get_next(each)) {
         struct rtnl_link *link = (struct rtnl_link *)each;
         if ((link_is_type(link, "vlan") || link_is_type(link, "bond")) &&
-            !find_before(network, rtnl_link_get_ifindex(link), &up, &mtu))
+            !find_before(network, rtnl_link_get_ifindex(link)))
             (void)rtnl_link_delete(network->socket, link);
     }
+}
+
+static void undo_link(struct network *network, struct rtnl_link *link)
+{
+    const struct known_link *before = find_before(network, rtnl_link_get_ifindex(link));
+    struct nl_addr *mac = before ? before->mac : NULL;
+    if (!(rtnl_link_get_flags(link) & IFF_UP) || (before && before->up))
+        return;
+    flush_addresses(network->socket, rtnl_link_get_ifindex(link));
+    (void)!change_link(network->socket, link, before ? before->mtu : 0, NULL, false, NULL);
+    if (mac && nl_addr_cmp(mac, rtnl_link_get_addr(link)) != 0)
+        (void)!change_link(network->socket, link, 0, mac, false, NULL);
 }
 
 void network_undo(struct network *network)
@@ -436,13 +459,7 @@ void network_undo(struct network *network)
         return;
     remove_made(network);
     if (list_links(network->socket, &links, NULL) == OK)
-        for (struct nl_object *each = nl_cache_get_first(links); each; each = nl_cache_get_next(each)) {
-            struct rtnl_link *link = (struct rtnl_link *)each;
-            unsigned mtu = 0;
-            if (!(rtnl_link_get_flags(link) & IFF_UP) || was_up(network, rtnl_link_get_ifindex(link), &mtu))
-                continue;
-            flush_addresses(network->socket, rtnl_link_get_ifindex(link));
-            (void)!change_link(network->socket, link, mtu, false, NULL);
-        }
+        for (struct nl_object *each = nl_cache_get_first(links); each; each = nl_cache_get_next(each))
+            undo_link(network, (struct rtnl_link *)each);
     network_freep(&network);
 }

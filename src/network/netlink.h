@@ -48,12 +48,14 @@ bool link_is_type(struct rtnl_link *link, const char *wanted);
  * kind, "vlan" or "bond", and name. The strings belong to the object it was read from. */
 struct link_key {
     const char *name, *kind; /* kind is NULL for a card */
-    struct nl_addr *mac;     /* owned */
+    struct nl_addr *mac;     /* owned; a card's permanent one, where it has one */
+    struct nl_addr *set_mac; /* owned; NULL, or another one that the card is given */
 };
 must_check enum error_code link_key_read(json_t *object, struct link_key *ret_key, struct error *reterr);
 static inline void link_key_done(struct link_key *key)
 {
     nl_addr_putp(&key->mac);
+    nl_addr_putp(&key->set_mac);
 }
 struct rtnl_link *link_find(struct nl_cache *links, const struct link_key *key); /* NULL: not there */
 

@@ -6,9 +6,10 @@
  *
  * DIR/.husk/network.json: {"version":1,"links":[{"name","mac","mtu","addresses":["10.0.0.2/24",...],
  * "routes":[{"to","via","onlink","metric"},...]},...],"name_servers":[...],"authorities":{NAME:[ADDRESS,...]}}.
- * Cards are known by their MAC.
- * A VLAN has also "kind":"vlan","parent":NAME,"id","protocol"; a bond "kind":"bond","options":{...},
- * "ports":[MAC,...]; what they are made of stands before them. No bridge or tunnel is recorded.
+ * Cards are known by their MAC, the permanent one where the kernel tells it; one that runs with another has
+ * that as "set_mac", and is given it. A VLAN has also "kind":"vlan","parent":NAME,"id","protocol"; a bond
+ * "kind":"bond","options":{...}, "ports":[MAC,...]; what they are made of stands before them. No bridge or
+ * tunnel is recorded.
  */
 #pragma once
 #include <stdbool.h>

@@ -1,10 +1,13 @@
 /* From the running kernel to network.json. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/ethtool.h>
 #include <linux/if.h>
 #include <linux/if_addr.h>
 #include <linux/rtnetlink.h>
+#include <linux/sockios.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -12,7 +15,7 @@
 #include "network/netlink.h"
 
 #define HUSK_DIRECTORY ".husk"
-enum { ADDRESS_TEXT = 128, STACK_MAXIMUM = 4 };
+enum { ADDRESS_TEXT = 128, MAC_SIZE = 6, STACK_MAXIMUM = 4 };
 
 enum error_code netlink_error(struct error *reterr, int status, const char *doing, const char *what)
 {
@@ -116,9 +119,43 @@ static void not_recorded(struct recording *recording, const char *name, const ch
                 "it is not set up in the initramfs: %s", why);
 }
 
+/* What a card is known by before anybody gave it another one. False where the kernel does not know: a virtual
+ * one. */
+static bool read_permanent_mac(const char *name, char text[ADDRESS_TEXT])
+{
+    union {
+        struct ethtool_perm_addr request;
+        uint8_t bytes[sizeof(struct ethtool_perm_addr) + MAC_SIZE];
+    } asked = {.request = {.cmd = ETHTOOL_GPERMADDR, .size = MAC_SIZE}};
+    static const uint8_t none[MAC_SIZE];
+    struct ifreq request = {.ifr_data = (void *)&asked};
+    const uint8_t *mac = asked.bytes + sizeof(struct ethtool_perm_addr);
+    _cleanup_(close_fdp) int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
+    if (fd < 0 || ioctl(fd, SIOCETHTOOL, &request) < 0 || asked.request.size != MAC_SIZE ||
+        !memcmp(mac, none, MAC_SIZE))
+        return false;
+    _cleanup_(nl_addr_putp) struct nl_addr *address = nl_addr_build(AF_LLC, mac, MAC_SIZE);
+    if (address)
+        nl_addr2str(address, text, ADDRESS_TEXT);
+    return address;
+}
+
+/* A card is known by its permanent MAC, the one it has at the next boot too, and gets the other one then. */
+static enum error_code add_macs(struct rtnl_link *link, json_t *object, struct error *reterr)
+{
+    char mac[ADDRESS_TEXT], permanent[ADDRESS_TEXT];
+    nl_addr2str(rtnl_link_get_addr(link), mac, sizeof(mac));
+    const bool has_other = link_is_card(link) && read_permanent_mac(rtnl_link_get_name(link), permanent) &&
+                           strcmp(permanent, mac) != 0;
+    enum error_code code = json_set_new(object, "mac", json_string(has_other ? permanent : mac), reterr);
+    if (!code && has_other)
+        code = json_set_new(object, "set_mac", json_string(mac), reterr);
+    return code;
+}
+
 static enum error_code add_link(struct recording *recording, struct rtnl_link *link, struct error *reterr)
 {
-    char mac[ADDRESS_TEXT];
     const int index = rtnl_link_get_ifindex(link);
     const char *name = rtnl_link_get_name(link);
     struct error why = ERROR_NONE;
@@ -131,9 +168,8 @@ static enum error_code add_link(struct recording *recording, struct rtnl_link *l
     }
     if (!code && why.code)
         return error_set(reterr, why.code, 0, "%s", why.message);
-    nl_addr2str(rtnl_link_get_addr(link), mac, sizeof(mac));
     if (!code)
-        code = json_set_new(object, "mac", json_string(mac), reterr);
+        code = add_macs(link, object, reterr);
     if (!code)
         code = json_set_new(object, "mtu", json_integer(rtnl_link_get_mtu(link)), reterr);
     if (!code)
@@ -352,7 +388,7 @@ static bool still_has(const json_t *now, const json_t *kept)
     json_array_foreach(json_object_get(kept, "links"), i, link)
     {
         const json_t *there = find_same(json_object_get(now, "links"), link);
-        if (!there || !is_same(there, link, "mtu") ||
+        if (!there || !is_same(there, link, "set_mac") || !is_same(there, link, "mtu") ||
             !array_has_all(json_object_get(there, "addresses"), json_object_get(link, "addresses")) ||
             !array_has_all(json_object_get(there, "routes"), json_object_get(link, "routes")) ||
             !array_has_all(json_object_get(there, "ports"), json_object_get(link, "ports")))

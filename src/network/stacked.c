@@ -113,21 +113,34 @@ enum error_code stacked_record(struct nl_cache *links, struct rtnl_link *link, j
     return code;
 }
 
+static enum error_code read_mac(const char *text, struct nl_addr **ret_mac, struct error *reterr)
+{
+    _cleanup_(nl_addr_putp) struct nl_addr *mac = NULL;
+    if (nl_addr_parse(text, AF_LLC, &mac) < 0 || nl_addr_get_len(mac) != 6)
+        return error_set(reterr, ERR_CORRUPT, 0, NETWORK_FILE ": %s is no MAC", text_shown(text));
+    *ret_mac = TAKE(mac);
+    return OK;
+}
+
 enum error_code link_key_read(json_t *object, struct link_key *ret_key, struct error *reterr)
 {
     struct link_key key = {0};
-    const char *mac = NULL, *kind = NULL;
+    const char *mac = NULL, *set_mac = NULL, *kind = NULL;
     enum error_code code = json_get_string(object, "name", &key.name, reterr);
     if (!code)
         code = json_get_string(object, "mac", &mac, reterr);
+    if (!code && json_object_get(object, "set_mac"))
+        code = json_get_string(object, "set_mac", &set_mac, reterr);
     if (!code && json_object_get(object, "kind"))
         code = json_get_string(object, "kind", &kind, reterr);
     if (!code && (key.name[0] == '\0' || strlen(key.name) >= IFNAMSIZ || strpbrk(key.name, "/ ") ||
                   key.name[0] == '.'))
         code =
             error_set(reterr, ERR_CORRUPT, 0, NETWORK_FILE ": %s is no name of a link", text_shown(key.name));
-    if (!code && (nl_addr_parse(mac, AF_LLC, &key.mac) < 0 || nl_addr_get_len(key.mac) != 6))
-        code = error_set(reterr, ERR_CORRUPT, 0, NETWORK_FILE ": %s is no MAC", text_shown(mac));
+    if (!code)
+        code = read_mac(mac, &key.mac, reterr);
+    if (!code && set_mac)
+        code = read_mac(set_mac, &key.set_mac, reterr);
     if (!code && kind && strcmp(kind, "vlan") != 0 && strcmp(kind, "bond") != 0)
         code =
             error_set(reterr, ERR_UNSUPPORTED, 0, NETWORK_FILE ": a link of the kind %s", text_shown(kind));
@@ -140,12 +153,18 @@ enum error_code link_key_read(json_t *object, struct link_key *ret_key, struct e
     return OK;
 }
 
+static bool has_mac(struct rtnl_link *link, const struct link_key *key)
+{
+    return !nl_addr_cmp(rtnl_link_get_addr(link), key->mac) ||
+           (key->set_mac && !nl_addr_cmp(rtnl_link_get_addr(link), key->set_mac));
+}
+
 struct rtnl_link *link_find(struct nl_cache *links, const struct link_key *key)
 {
     for (struct nl_object *each = nl_cache_get_first(links); each; each = nl_cache_get_next(each)) {
         struct rtnl_link *link = (struct rtnl_link *)each;
         if (key->kind ? link_is_type(link, key->kind) && !strcmp(rtnl_link_get_name(link), key->name)
-                      : link_is_card(link) && !nl_addr_cmp(rtnl_link_get_addr(link), key->mac))
+                      : link_is_card(link) && has_mac(link, key))
             return link;
     }
     return NULL;

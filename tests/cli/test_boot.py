@@ -3,12 +3,31 @@
 import contextlib
 import os
 import shutil
+import subprocess
+import time
 import unittest
 
 import husk
+import sys_calls
 from host_root import PASSPHRASE, HostRoot
 from job import needs_faults
-from terminal import on_terminal
+from terminal import on_terminal, screen
+
+
+def without_proc():
+    """In this process, which cannot see its mounts then."""
+    sys_calls.unshare_mounts()
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "none", "/proc"], check=True)
+
+
+def make_active(path, names):
+    """In this process, whose kernel has these consoles then."""
+    with open(path, "w", encoding="ascii") as file:
+        file.write(f"{names}\n")
+    sys_calls.unshare_mounts()
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    subprocess.run(["mount", "--bind", path, "/sys/class/tty/console/active"], check=True)
 
 
 class BootTest(HostRoot):
@@ -18,8 +37,8 @@ class BootTest(HostRoot):
         self.d.remount("ro")
 
     @contextlib.contextmanager
-    def boot(self, **options):
-        with on_terminal("boot", "--at", self.d.path, "--console", "/dev/tty", **options) as terminal:
+    def boot(self, *words, **options):
+        with on_terminal("boot", "--at", self.d.path, "--console", "/dev/tty", *words, **options) as terminal:
             yield terminal
 
     def state(self, name="root"):
@@ -27,6 +46,13 @@ class BootTest(HostRoot):
 
     def is_read_only(self):
         return bool(os.statvfs(self.d.path).f_flag & os.ST_RDONLY)
+
+    def damage(self):
+        """Nothing opens it then: husk stays and says so."""
+        self.d.remount("rw")
+        with open(self.path(".husk/vaults/root/vault.json"), "wb") as file:
+            file.write(b"{")
+        self.d.remount("ro")
 
     def recovery_key(self):
         with open(self.recovery, encoding="ascii") as file:
@@ -77,6 +103,72 @@ class BootTest(HostRoot):
             self.assertFalse(console.echoes() and "shell\n" in console.seen)
         self.assertEqual(self.state(), "locked")
 
+    def test_somebody_at_another_console_opens_it_and_all_say_so(self):
+        with screen() as other, self.boot("--console", other.name) as console:
+            console.expect("recovery key of vault root: ")
+            other.expect("recovery key of vault root: ")
+            self.assertFalse(other.echoes())
+            other.line("no-such-key").expect("not a recovery key").expect("vault root: ")
+            other.line(self.recovery_key()).expect("vault root is open").expect("the root is open")
+            console.expect("not a recovery key").expect("vault root is open").expect("the root is open")
+            self.assertEqual(console.end(), husk.DONE)
+            self.assertTrue(other.echoes() and console.echoes())
+
+    def test_without_names_it_asks_on_every_active_console_of_the_kernel(self):
+        with screen() as first, screen() as second:
+            names = " ".join(os.path.relpath(one.name, "/dev") for one in (first, second))
+            with on_terminal("boot", "--at", self.d.path, enter=lambda: make_active(self.beside("active"), names)) as husk_boot:
+                first.expect("recovery key of vault root: ").line("no-such-key")
+                second.expect("recovery key of vault root: ").expect("not a recovery key").line(self.recovery_key())
+                first.expect("vault root is open")
+                self.assertEqual(husk_boot.end(), husk.DONE)
+            self.assertEqual(husk_boot.seen, "")
+
+    def test_a_console_that_hangs_up_is_left_out(self):
+        self.damage()
+        with screen() as other, self.boot("--console", other.name) as console:
+            other.expect("the root cannot be opened")
+            console.expect("the root cannot be opened")
+            other.close()
+            time.sleep(1)
+            console.line("shell")
+            self.assertEqual(console.end(), husk.REFUSED)
+            self.assertEqual(console.seen.count("the root cannot be opened"), 1)
+
+    def test_with_one_of_two_vaults_open_a_shell_leaves_both_locked(self):
+        self.d.remount("rw")
+        self.make_tree("lib32")
+        recovery = self.beside("more-recovery")
+        self.call("protect", self.path("lib32"), "--vault", "more", "--recovery-out", recovery, "--skip-free-space",
+                  expect=husk.DONE)
+        self.call("lock", "more", expect=husk.DONE)
+        self.d.remount("ro")
+        with open(recovery, encoding="ascii") as file:
+            key = file.read().strip()
+        with self.boot() as console:
+            console.expect("recovery key of vault more: ").line(key).expect("vault more is open")
+            console.expect("recovery key of vault root: ")
+            self.assertEqual([self.state("more"), self.state("root")], ["unlocked", "locked"])
+            console.line("shell")
+            self.assertEqual(console.end(), husk.REFUSED)
+        self.assertEqual([self.state("more"), self.state("root")], ["locked", "locked"])
+        with self.boot() as console:
+            console.expect("recovery key of vault more: ").line(self.recovery_key()).expect("vault root is open")
+            console.expect("recovery key of vault more: ").line(key).expect("vault more is open")
+            self.assertEqual(console.end(), husk.DONE)
+        self.assertEqual([self.state("more"), self.state("root")], ["unlocked", "unlocked"])
+
+    def test_while_what_there_is_cannot_be_seen_it_looks_again_and_a_shell_is_had_by_asking(self):
+        with self.boot(enter=without_proc) as console:
+            console.expect("/proc/self/mountinfo").expect("trying again")
+            subprocess.run(["nsenter", f"--mount=/proc/{console.process.pid}/ns/mnt", "umount", "/proc"], check=True)
+            console.line("").expect("vault root: ").line(self.recovery_key()).expect("vault root is open")
+            self.assertEqual(console.end(), husk.DONE)
+        self.lock_all()
+        with self.boot(enter=without_proc) as console:
+            console.expect("trying again").line("shell")
+            self.assertEqual(console.end(), husk.REFUSED)
+
     def test_what_was_changed_is_named_and_opens_only_when_accepted(self):
         self.d.remount("rw")
         os.remove(self.path("bin"))
@@ -103,6 +195,13 @@ class BootTest(HostRoot):
         with self.boot() as console:
             console.expect("vault root is open, by its keyfile")
             self.assertEqual(console.end(), husk.DONE)
+        self.lock_all()
+        self.d.remount("rw")
+        os.remove(key)
+        self.d.remount("ro")
+        with self.boot() as console:
+            console.expect("put the keyfile back").expect("vault root: ").line("shell")
+            self.assertEqual(console.end(), husk.REFUSED)
 
     def test_a_damaged_vault_json_is_named_with_a_way_on(self):
         self.d.remount("rw")

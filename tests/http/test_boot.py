@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -36,6 +37,10 @@ class BootTest(HostRoot):
         self.call("lock", "root", expect=husk.DONE)
         self.d.remount("ro")
 
+    def recovery_key(self):
+        with open(self.recovery, encoding="ascii") as file:
+            return file.read().strip()
+
     @contextlib.contextmanager
     def boot(self):
         with on_terminal("boot", "--at", self.d.path, "--console", "/dev/tty") as terminal:
@@ -48,9 +53,40 @@ class BootTest(HostRoot):
         self.authority.unlock_by("auto")
         self.authority.end()
         with self.boot() as console:
-            console.expect("recovery key of vault root: ").expect("cannot connect").expect("recovery key of vault root: ")
+            console.expect("recovery key of vault root: ").expect("cannot connect").expect("see that the authority runs")
+            console.expect("recovery key of vault root: ")
             self.authority.start()
             console.expect("vault root is open, by its authority")
+
+    def test_what_is_found_while_asking_is_said_once_with_what_to_do(self):
+        self.d.remount("rw")
+        shutil.rmtree(self.path(".husk/authorities"))
+        self.d.remount("ro")
+        with self.boot() as console:
+            console.expect("bound to an authority this host is not enrolled at - husk enroll, where this is meant")
+            time.sleep(5)  # it is asked again after 1.5 and 4.5 s at the latest
+            console.expect("recovery key of vault root: ").line(self.recovery_key())
+        self.assertEqual(console.seen.count("this host is not enrolled at"), 1, console)
+        self.assertEqual(console.seen.count("opens the vault root - open it with one of its other keys"), 1, console)
+
+    def test_a_host_erased_while_it_was_off_says_so_and_only_who_has_its_recovery_key_opens_it(self):
+        self.authority.unlock_by("auto")
+        self.authority.admin("host erase", "web-1", "--confirm", "web-1")
+        with self.boot() as console:
+            console.expect("the host is erased").expect("keys of other kinds may still open this disk")
+            console.expect("recovery key of vault root: ")
+            time.sleep(5)  # asked again meanwhile
+            self.assertEqual(self.state("root"), "locked")
+            console.line(self.recovery_key()).expect("vault root is open, by its recovery key")
+        self.assertEqual(console.seen.count("the host is erased"), 1, console)
+        # What was ordered while it was off waits for its agent.
+        self.d.remount("rw")
+        with subprocess.Popen([husk.PROGRAM, *self.at("agent")], stderr=subprocess.DEVNULL) as agent:
+            limit = time.monotonic() + 60
+            while self.state("root") != "erased" and time.monotonic() < limit:
+                time.sleep(0.2)
+            agent.terminate()
+        self.assertEqual(self.state("root"), "erased")
 
     def test_it_waits_for_an_approval_and_shows_the_code(self):
         self.authority.unlock_by("approve")
@@ -61,10 +97,8 @@ class BootTest(HostRoot):
 
     def test_who_types_first_wins_and_nothing_goes_on_asking(self):
         self.authority.unlock_by("approve")
-        with open(self.recovery, encoding="ascii") as file:
-            recovery = file.read().strip()
         with self.boot() as console:
-            console.expect("waiting for approval").expect("recovery key of vault root: ").line(recovery)
+            console.expect("waiting for approval").expect("recovery key of vault root: ").line(self.recovery_key())
             console.expect("vault root is open, by its recovery key")
         self.assertEqual(len(self.authority.requests("pending")), 1)
 

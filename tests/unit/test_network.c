@@ -110,6 +110,32 @@ static void recorded_and_lost_it_comes_back_as_it_was(void **state)
     finding_list_done(&findings);
 }
 
+/* What the permanent MAC of a card is only a real one tells: the first boot of tests/vm has one. */
+static void a_card_that_ran_with_another_mac_gets_it_again_and_its_own_back(void **state)
+{
+    (void)state;
+    struct network *network = NULL;
+    char path[128];
+    snprintf(path, sizeof(path), "%s/.husk/network.json", at);
+    struct finding_list findings = {0};
+    assert_ok(network_open(&network, &error));
+    assert_ok(network_apply(network, at, 5, &error));
+    assert_ok(network_record(at, NULL, NULL, &findings, &error));
+    network_undo(network);
+    assert_true(run_program(
+        "sed", "-i", "s/\"mac\": *\"02:00:00:00:00:01\"/&,\"set_mac\":\"02:00:00:00:00:77\"/", path, NULL));
+    assert_ok(network_open(&network, &error));
+    assert_ok(network_apply(network, at, 5, &error));
+    assert_true(says("ip link show card0", "link/ether 02:00:00:00:00:77"));
+    assert_true(says("ip addr show card0", "203.0.113.5/32"));
+    assert_true(says("ip link show card0", "UP"));
+    network_undo(network);
+    assert_true(says("ip link show card0", "link/ether 02:00:00:00:00:01"));
+    assert_false(says("ip link show card0", "UP"));
+    assert_true(run_program("sed", "-i", "s/,\"set_mac\":\"02:00:00:00:00:77\"//", path, NULL));
+    finding_list_done(&findings);
+}
+
 static void what_somebody_else_has_up_stays_as_it_is(void **state)
 {
     (void)state;
@@ -282,6 +308,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(recorded_and_lost_it_comes_back_as_it_was),
+        cmocka_unit_test(a_card_that_ran_with_another_mac_gets_it_again_and_its_own_back),
         cmocka_unit_test(what_somebody_else_has_up_stays_as_it_is),
         cmocka_unit_test(a_carrier_that_comes_later_finds_the_card_set_up),
         cmocka_unit_test(a_card_that_is_not_there_is_said),

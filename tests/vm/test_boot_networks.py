@@ -126,6 +126,17 @@ class NetworksTest(unittest.TestCase):
         self.assertEqual([(route["gateway"], route["protocol"]) for route in routes], [(gateway, "static")] if gateway else [])
         return link
 
+    def then_it_is_the_systems(self, family, address, gateway):
+        """As is_its_own, of either family, once the system runs: what husk had set as well came and went."""
+        guest = self.guest
+        guest.wait_ready(PATIENCE_S)
+        card = guest.check(f"basename $(dirname $(grep -l {MACS[0]} /sys/class/net/*/address))").strip()
+        guest.check(f"until networkctl --no-legend list {card} | grep -qw configured; do sleep 1; done", PATIENCE_S)
+        (link,) = json.loads(guest.check(f"ip -json {family} address show dev {card} scope global"))
+        self.assertEqual([f"{a['local']}/{a['prefixlen']}" for a in link["addr_info"]], [address])
+        routes = json.loads(guest.check(f"ip -json {family} route show default dev {card}"))
+        self.assertEqual([(route["gateway"], route["protocol"]) for route in routes], [(gateway, "static")])
+
     def test_static_with_an_mtu_of_1450_and_then_the_systems_own(self):
         guest = self.guest
         recorded = guest.record(STATIC)
@@ -141,15 +152,19 @@ class NetworksTest(unittest.TestCase):
 
     def test_a_single_address_whose_gateway_is_off_its_subnet(self):
         self.guest.record(OFF_SUBNET)
+        self.guest.configure("[Network]\nAddress=10.78.2.2/32\n[Route]\nGateway=172.31.1.1\nGatewayOnLink=yes\n")
         self.guest.on_taps(OFF_SUBNET)
         self.opens()
+        self.then_it_is_the_systems("-4", "10.78.2.2/32", "172.31.1.1")
 
     def test_ipv6_alone(self):
         """The link's own address is still being looked for by others (DAD) when the boot begins to ask."""
         recorded = self.guest.record(SIX)
         self.assertEqual(recorded["links"][0]["addresses"], ["fd78::2/64"])
+        self.guest.configure("[Network]\nAddress=fd78::2/64\nGateway=fe80::1\nIPv6AcceptRA=no\n")
         self.guest.on_taps(SIX)
         self.opens()
+        self.then_it_is_the_systems("-6", "fd78::2/64", "fe80::1")
 
     def test_a_link_that_is_up_late(self):
         """Later than husk waits for it: what was recorded is on the card all the same."""

@@ -1,0 +1,102 @@
+"""The script of the initramfs that runs husk boot: what it makes of its ends."""
+
+import os
+import subprocess
+import tempfile
+import unittest
+
+import husk
+
+SCRIPT = os.path.join(husk.ROOT, "packaging", "initramfs", "local-bottom")
+FUNCTIONS = 'panic() {\n    echo "panic: $*" >>"$LOG"\n}\n'
+# Ends as the first line of a list tells, which it takes away; kills itself where that is a signal's name.
+PROGRAM = """#!/bin/sh
+PATH=/usr/bin:/bin
+echo "husk $*" >>"$LOG"
+read -r how <"$ENDS"
+sed -i 1d "$ENDS"
+case $how in
+[0-9]*) exit "$how" ;;
+*) kill -s "$how" $$ ;;
+esac
+"""
+# What the script may use beside the shell's own: without busybox an initramfs has klibc's, among which is no rm.
+NUKE = '#!/bin/sh\nexec /bin/rm -r "$@"\n'
+PAUSE = '#!/bin/sh\necho "sleep $*" >>"$LOG"\n'
+RUN = "husk boot --at {} --network --dhcp /scripts/husk-dhcp"
+
+
+class BootScriptTest(unittest.TestCase):
+    def setUp(self):
+        self.directory = self.enterContext(tempfile.TemporaryDirectory(prefix="husk-test-"))
+        self.root = self.path("root")
+        os.makedirs(self.path("root/.husk/vaults"))
+        with open(SCRIPT, encoding="ascii") as file:
+            script = file.read()
+        for there, content in ("/scripts/functions", FUNCTIONS), ("/sbin/husk", PROGRAM):
+            self.assertIn(there, script)
+            script = script.replace(there, self.write(os.path.basename(there), content))
+        self.assertIn("/run/net-", script)
+        script = script.replace("/run/net-", self.path("net-"))
+        self.write("script", script)
+        os.mkdir(self.path("bin"))
+        self.write("bin/sleep", PAUSE)
+        self.write("bin/nuke", NUKE)
+
+    def path(self, name):
+        return os.path.join(self.directory, name)
+
+    def write(self, name, content):
+        with open(self.path(name), "w", encoding="ascii") as file:
+            file.write(content)
+        os.chmod(self.path(name), 0o755)
+        return self.path(name)
+
+    def boot(self, *ends):
+        """What happened, and what was said, where husk ends in these ways one after the other."""
+        log = self.write("log", "")
+        environment = dict(os.environ, rootmnt=self.root, LOG=log, PATH=self.path("bin"),
+                           ENDS=self.write("ends", "".join(f"{end}\n" for end in ends)))
+        done = subprocess.run(["/bin/sh", self.path("script")], env=environment, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        with open(log, encoding="ascii") as file:
+            return file.read().splitlines(), done.stdout
+
+    def test_it_goes_on_when_all_is_open(self):
+        self.assertEqual(self.boot(0), ([RUN.format(self.root)], ""))
+
+    def test_a_shell_is_had_by_who_asked_for_it_and_then_husk_tries_again(self):
+        run = RUN.format(self.root)
+        shell = "panic: The root is not open. When this shell ends, husk tries again."
+        self.assertEqual(self.boot(3, 3, 0)[0], [run, shell, run, shell, run])
+
+    def test_no_other_end_gives_a_shell_or_boots_on(self):
+        for end in 1, 2, 4, 5, 126, 127, "KILL", "SEGV":
+            with self.subTest(end):
+                log, said = self.boot(end, 0)
+                self.assertEqual(log, [RUN.format(self.root), "sleep 5", RUN.format(self.root)])
+                self.assertIn("husk boot failed", said)
+
+    def test_failing_on_and_on_it_says_so_once_a_minute_at_most(self):
+        log, said = self.boot(*[1] * 6, 3, 1, 0)
+        pauses = [line for line in log if not line.startswith("husk")]
+        self.assertEqual([line.split()[1] for line in pauses if line.startswith("sleep")],
+                         ["5", "10", "20", "40", "60", "60", "5"])
+        self.assertEqual(sum(line.startswith("panic") for line in pauses), 1)
+        self.assertEqual(said.count("husk boot failed"), 7)
+
+
+    def test_what_its_dhcp_leaves_for_others_goes_and_what_was_there_stays(self):
+        """cloud-init would take it for the network the host is to have, and the next run for a card that is set up."""
+        self.write("net-eth0.conf", "DEVICE=eth0\n")
+        made = 'touch "${LOG%/*}/net-eth1.conf" "${LOG%/*}/net-eth10.conf" "${LOG%/*}/net-eth.conf"\n'
+        self.write("husk", PROGRAM.replace("read -r", f"{made}read -r", 1))
+        for ends in (0,), (3, 0), ("KILL", 0):
+            with self.subTest(ends):
+                self.boot(*ends)
+                self.assertEqual([name for name in os.listdir(self.directory) if name.startswith("net-")], ["net-eth0.conf"])
+
+
+if __name__ == "__main__":
+    unittest.main()
