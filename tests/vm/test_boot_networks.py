@@ -107,6 +107,20 @@ class NetworksTest(unittest.TestCase):
         self.is_its_own(0, "10.79.1.2/24")
         self.is_its_own(1, "10.78.2.2/32", gateway="172.31.1.1")
 
+    def test_a_network_that_changed_since(self):
+        """What was recorded leads nowhere any more, and no router tells of another way: DHCP does, and that is recorded."""
+        guest = self.guest
+        guest.record(STATIC)
+        guest.network = ["-nic", f"user,model=virtio-net-pci,mac={MACS[0]},ipv6=off"]
+        guest.boot()
+        guest.expect("trying DHCP")
+        guest.is_opened()
+        guest.check("until grep -q 10.0.2.15/24 /.husk/network.json; do sleep 1; done; ! grep 10.78 /.husk/network.json",
+                    PATIENCE_S)
+        self.assertEqual(guest.check("ip -json -4 address show scope global | grep -o 10.78 || true"), "")
+        guest.power_off()
+        self.opens()
+
     def test_ipv6_alone(self):
         """The link's own address is still being looked for by others (DAD) when the boot begins to ask."""
         recorded = self.guest.record(SIX)
