@@ -42,9 +42,9 @@ def _close_all():
         guest.close()
 
 
-def find_image():
-    """The directory of the guest image, built first where it is missing."""
-    made = subprocess.run([HERE / "guest-image"], stdout=subprocess.PIPE, check=True, text=True)
+def find_image(*release):
+    """The directory of the guest image, of Debian 12 or of the release, built first where it is missing."""
+    made = subprocess.run([HERE / "guest-image", *release], stdout=subprocess.PIPE, check=True, text=True)
     return pathlib.Path(made.stdout.strip())
 
 

@@ -26,7 +26,6 @@ from undo import Undo
 __all__ = ["PATIENCE_S", "RootGuest", "build_package"]
 
 PATIENCE_S = 1200
-INITRAMFS = "MODULES=list\nCOMPRESS=gzip\n"
 
 
 class RootGuest(guest.Guest):
@@ -35,16 +34,19 @@ class RootGuest(guest.Guest):
     PASSPHRASE = "correct horse battery"
     BOOTED = ("vmlinuz", "initrd.img")  # what QEMU starts itself
     ROOT_AT = 0  # on the disk
+    INITRAMFS = "MODULES=list\nCOMPRESS=gzip\n"
 
-    def __init__(self, name, like=None, **options):
-        """like: another one that is switched off, whose disk and initramfs are copied instead of the image's."""
+    def __init__(self, name, like=None, image=None, **options):
+        """image: the directory of another image than find_image()'s.
+        like: another one that is switched off, whose disk and initramfs are copied instead.
+        """
         self.undo = Undo()
         self.package = None  # that is installed
         self.scratch = pathlib.Path(disk.scratch(self.undo))
         self.recovery = self.scratch / "recovery"
         self.passphrase = self.scratch / "passphrase"
         self.passphrase.write_text(self.PASSPHRASE + "\n")
-        base = like.scratch if like else self.find_image()
+        base = like.scratch if like else image or self.find_image()
         self.disk_image = self.scratch / self.IMAGE
         disk.run("cp", "--sparse=always", base / self.IMAGE, self.disk_image)
         self.disk_image.chmod(0o600)
@@ -88,7 +90,7 @@ class RootGuest(guest.Guest):
         """Install the package, whose postinst builds the initramfs, and boot from that."""
         self.package = package
         with self.chroot() as (root, run):
-            pathlib.Path(root, "etc/initramfs-tools/conf.d/test").write_text(INITRAMFS)
+            pathlib.Path(root, "etc/initramfs-tools/conf.d/test").write_text(self.INITRAMFS)
             loader = pathlib.Path(root, "boot/grub/grub.cfg")
             if not loader.exists():  # QEMU loads the kernel, but husk wants to see what would
                 loader.parent.mkdir(exist_ok=True)

@@ -1,10 +1,13 @@
-"""The other ways in: a second authority when the first is gone, and a keyfile when none answers.
+"""The other ways in: a second authority when the first is gone, and a keyfile when none answers. And the end: a server that
+its authorities erased while it ran boots never again, and says why.
 
 One server, followed through: the tests run in the order of their names, each on what the one before left.
 """
 # runs alone
 
 import json
+import os
+import time
 import unittest
 
 from protected_guest import HOST, THIS_MACHINE, ProtectedGuest, only_in_the_long_form
@@ -40,6 +43,37 @@ class KeysTest(unittest.TestCase):
         self.second.end()
         guest.boots("its keyfile")
         self.assertNotIn("cannot connect", guest.console.text())
+
+    def test_3_erased_while_it_runs_it_boots_never_again(self):
+        guest = self.guest
+        for server in self.first, self.second:
+            server.start()
+            server.admin("host erase", HOST, "--confirm", HOST)
+        for server in self.first, self.second:
+            self.is_told(server)
+        # Nothing can be run there any more; its provider switches it off.
+        guest.kill()
+        with guest.attached() as root:
+            self.assertEqual(os.listdir(f"{root}/.husk/vaults/root/keyslots"), [])
+        guest.boot()
+        self.addCleanup(guest.kill)
+        guest.expect("vault root of this host is erased")
+        guest.expect("this host does not boot")
+        guest.console.send(guest.recovery.read_text())
+        guest.expect("this host does not boot")
+        self.assertNotIn("is open", guest.console.text())
+
+    def is_told(self, server):
+        """By the agent, that the key is destroyed, and that a root that runs keeps files open."""
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            (host,) = server.admin("host show", HOST)["hosts"]
+            (order,) = host["orders"]
+            if order["outcome"]:
+                self.assertEqual((order["outcome"], host["keyslots"]), ("incomplete", 0))
+                return
+            self.assertLess(time.monotonic(), until, host)
+            time.sleep(1)
 
 
 if __name__ == "__main__":

@@ -1,29 +1,23 @@
-"""A server opens its root over the network its provider gives it, as it was while the host ran. Afterwards the system's own
-configuration has the cards.
+"""A server opens its root over the network its provider gives it, as it was while the host ran, or as it is since. Afterwards
+the system's own configuration has the cards.
 
-Authority and routers are in a network namespace, with the guest on TAP devices of it. While the host "runs", husk records the
-network of a namespace with cards like the guest's: so only those cases boot to their end that look at what comes after.
+While the host "runs", husk records the network of a namespace with cards like the guest's: so only those cases boot to their
+end that look at what comes after.
 """
 # runs alone
 
-import contextlib
 import json
-import pathlib
 import socket
 import struct
-import subprocess
 import threading
 import time
 import unittest
 
-import disk
-import husk
-import network
-from protected_guest import ProtectedGuest, Server, only_in_the_long_form
+import network_guest
+from network_guest import MACS, NetworkGuest
+from protected_guest import only_in_the_long_form
 from root_guest import PATIENCE_S
 
-HUB_6 = "fd77::1"
-MACS = ["52:54:00:77:00:01", "52:54:00:77:00:02"]
 LATE_S = 30
 
 # For each card what its router has, and what the host has; as ip(8) sets it up. {} is the device.
@@ -33,70 +27,14 @@ OFF_SUBNET = [("address add 172.31.1.1/32 dev {}\nroute add 10.78.2.2/32 dev {}\
                "address add 10.78.2.2/32 dev {}\nroute add 172.31.1.1 dev {}\nroute add default via 172.31.1.1 dev {}\n")]
 SIX = [("address add fe80::1/64 dev {} nodad\naddress add fd78::1/64 dev {} nodad\n",
         "address add fd78::2/64 dev {} nodad\nroute add ::/0 via fe80::1 dev {}\n")]
-
-
-class NetworkServer(Server):
-    """At addresses of the namespace, which every router of it knows."""
-    space = None
-
-    def init(self):
-        self.words = ["--listen", f"{network.HUB}:{self.port}", "--listen", f"[{HUB_6}]:{self.port}"]
-        self.url = f"http://{network.HUB}:{self.port}"
-        return super().init(f"http://[{HUB_6}]:{self.port}")
-
-    def start(self, env=None, **options):
-        return super().start(env, preexec_fn=self.space.enter, **options)
-
-
-class NetworkGuest(ProtectedGuest):
-    server_class = NetworkServer
-    space = None
-
-    def record(self, cards):
-        """husk finds a running system that has these cards, and keeps that."""
-        self.space.ip("".join(f"address flush dev tap{number}\nroute flush dev tap{number}\n" for number in range(2)))
-        with contextlib.ExitStack() as stack:
-            host = stack.enter_context(network.Namespace("link set lo up\n"))
-            for number, (router, setup) in enumerate(cards):
-                name, peer = f"card{number}", f"peer{number}"
-                self.space.ip(f"link add {peer} type veth peer name {name} address {MACS[number]} netns {host.path}\n"
-                              f"link set {peer} up\n{router.replace('{}', peer)}")
-                stack.callback(self.space.ip, f"link del {peer}\n")
-                host.ip(f"link set {name} up\n{setup.replace('{}', name)}")
-            root = stack.enter_context(self.opened())
-            kept = pathlib.Path(root, ".husk", "network.json")
-            kept.unlink(missing_ok=True)
-            disk.run("mount", "-t", "proc", "proc", f"{root}/proc")
-            stack.callback(disk.unmount, f"{root}/proc")
-            subprocess.run(["chroot", root, "/usr/sbin/husk", "ticket"], preexec_fn=host.enter, check=True,
-                           stdout=subprocess.DEVNULL)
-            return json.loads(kept.read_text())
-
-    def on_taps(self, cards):
-        """The guest's cards, on TAP devices with these routers."""
-        self.network = []
-        for number, (router, _) in enumerate(cards):
-            tap = f"tap{number}"
-            self.space.ip(router.replace("{}", tap))
-            self.network += ["-netdev", f"tap,id={tap},ifname={tap},script=no,downscript=no",
-                             "-device", f"virtio-net-pci,id=card{number},netdev={tap},mac={MACS[number]}"]
-
-    def configure(self, *texts):
-        """What systemd-networkd is to do with each card."""
-        with self.opened() as root:
-            for number, text in enumerate(texts):
-                path = pathlib.Path(root, f"etc/systemd/network/10-card{number}.network")
-                path.write_text(f"[Match]\nMACAddress={MACS[number]}\n{text}")
-                path.chmod(0o644)
+# A private network without a way out, and the one that leads to the authority.
+TWO = [("address add 10.79.1.1/24 dev {}\n", "address add 10.79.1.2/24 dev {}\n"), *OFF_SUBNET]
 
 
 def setUpModule():
     only_in_the_long_form()
-    NetworksTest.space = NetworkServer.space = NetworkGuest.space = space = unittest.enterModuleContext(network.Namespace(
-        f"link set lo up\naddress add {network.HUB}/32 dev lo\naddress add {HUB_6}/128 dev lo nodad\n"
-        "tuntap add tap0 mode tap\ntuntap add tap1 mode tap\nlink set tap0 up\nlink set tap1 up\n"))
-    NetworksTest.guest = guest = unittest.enterModuleContext(NetworkGuest("networks"))
-    guest.enter = space.enter
+    NetworksTest.space = space = unittest.enterModuleContext(network_guest.space())
+    NetworksTest.guest = guest = unittest.enterModuleContext(NetworkGuest("networks", space))
     guest.prepare()
     guest.keep()
 
@@ -156,6 +94,32 @@ class NetworksTest(unittest.TestCase):
         self.guest.on_taps(OFF_SUBNET)
         self.opens()
         self.then_it_is_the_systems("-4", "10.78.2.2/32", "172.31.1.1")
+
+    def test_two_cards_and_then_the_systems_own(self):
+        guest = self.guest
+        recorded = guest.record(TWO)
+        self.assertEqual([link["addresses"] for link in recorded["links"]], [["10.79.1.2/24"], ["10.78.2.2"]])
+        guest.configure("[Network]\nAddress=10.79.1.2/24\n",
+                        "[Network]\nAddress=10.78.2.2/32\n[Route]\nGateway=172.31.1.1\nGatewayOnLink=yes\n")
+        guest.on_taps(TWO)
+        self.opens()
+        guest.wait_ready(PATIENCE_S)
+        self.is_its_own(0, "10.79.1.2/24")
+        self.is_its_own(1, "10.78.2.2/32", gateway="172.31.1.1")
+
+    def test_a_network_that_changed_since(self):
+        """What was recorded leads nowhere any more, and no router tells of another way: DHCP does, and that is recorded."""
+        guest = self.guest
+        guest.record(STATIC)
+        guest.network = ["-nic", f"user,model=virtio-net-pci,mac={MACS[0]},ipv6=off"]
+        guest.boot()
+        guest.expect("trying DHCP")
+        guest.is_opened()
+        guest.check("until grep -q 10.0.2.15/24 /.husk/network.json; do sleep 1; done; ! grep 10.78 /.husk/network.json",
+                    PATIENCE_S)
+        self.assertEqual(guest.check("ip -json -4 address show scope global | grep -o 10.78 || true"), "")
+        guest.power_off()
+        self.opens()
 
     def test_ipv6_alone(self):
         """The link's own address is still being looked for by others (DAD) when the boot begins to ask."""

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import secrets
 import signal
 import subprocess
@@ -236,12 +237,12 @@ class Builder(unittest.TestCase):
         self.directory = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
         self.guests = self.directory / "guests"
 
-    def start(self, debootstrap):
+    def start(self, debootstrap, *words):
         program = self.directory / "debootstrap"
         program.write_text(f"#!/bin/sh\n{debootstrap}\n")
         program.chmod(0o755)
         environment = os.environ | {"PATH": f"{self.directory}:{os.environ['PATH']}", "HUSK_GUESTS": str(self.guests)}
-        return subprocess.Popen([HERE / "guest-image"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        return subprocess.Popen([HERE / "guest-image", *words], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                 text=True, start_new_session=True)
 
     def left(self):
@@ -253,6 +254,16 @@ class Builder(unittest.TestCase):
         self.assertEqual((builder.returncode, out), (1, ""))
         self.assertIn("it went wrong", err)
         self.assertEqual(self.left(), [".lock"])
+
+    def test_another_release_comes_from_where_apt_takes_its_own(self):
+        told = [self.start("echo $3 from $5; exit 1", *words).communicate()[1] for words in ((), ("trixie",))]
+        mirror = re.search("^bookworm from (.+)", told[0], re.MULTILINE)[1]
+        self.assertRegex(told[1], f"(?m)^trixie from {re.escape(mirror)}$")
+
+    def test_a_release_that_it_cannot_make_is_refused(self):
+        builder = self.start("exit 1", "potato")
+        self.assertIn("takes the name of a release", builder.communicate()[1])
+        self.assertEqual((builder.returncode, self.guests.exists()), (1, False))
 
     def test_a_killed_build_is_not_taken_for_an_image(self):
         builder = self.start("echo begun >&2; exec sleep 1000")
