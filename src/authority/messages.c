@@ -83,6 +83,14 @@ enum error_code message_refuse_erased(struct clerk *clerk, struct job *job, cons
                        : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
 }
 
+/* A boot that is asked whether it runs may be kept from saying so: what comes in its name takes its rate and
+ * its nonces away. Then it has its time again. */
+static void prolong_probe(struct clerk *clerk, struct presence_host *known)
+{
+    if (known && known->is_probing && clerk->now_ns < known->probe_until_ns)
+        known->probe_until_ns = clerk->now_ns + PRESENCE_PROBE_S * CLOCK_NS_PER_S;
+}
+
 /* A nonce is taken once, when the message is looked at first. */
 static enum error_code check_nonce(struct clerk *clerk, struct job *job, struct error *reterr)
 {
@@ -91,8 +99,10 @@ static enum error_code check_nonce(struct clerk *clerk, struct job *job, struct 
     if (!message_types[job->type].takes_nonce || job->took_nonce)
         return OK;
     if (!known || json_get_hex(job->object, "nonce", nonce, sizeof(nonce), NULL) != OK ||
-        !presence_take_nonce(&clerk->presence, known, nonce))
+        !presence_take_nonce(&clerk->presence, known, nonce)) {
+        prolong_probe(clerk, known);
         return error_set(reterr, ERR_CHANGED, 0, "this nonce is not valid: use the new one");
+    }
     job->took_nonce = true;
     return OK;
 }
@@ -104,8 +114,10 @@ static enum error_code pay(struct clerk *clerk, struct job *job, struct error *r
     if (job->has_paid || !known)
         return OK;
     job->in_vain = !rate_pay(&known->rate, PRESENCE_RATE, PRESENCE_BURST_S, clerk->now_ns);
-    if (job->in_vain)
+    if (job->in_vain) {
+        prolong_probe(clerk, known);
         return error_set(reterr, ERR_BUSY, 0, "this host says too much at a time: try again");
+    }
     job->has_paid = true;
     return OK;
 }

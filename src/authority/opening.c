@@ -5,7 +5,7 @@
 #include "authority/requests.h"
 #include "base/text.h"
 
-enum { WAIT_MOST_S = 60, FACTS_MAXIMUM = 4096, PROBE_S = 3 };
+enum { WAIT_MOST_S = 60, FACTS_MAXIMUM = 4096 };
 
 /* What an open is about. */
 struct opening {
@@ -130,7 +130,7 @@ static void begin_probe(struct clerk *clerk, const struct host *host, const stru
     known->is_probing = true;
     randombytes_buf(known->probe, sizeof(known->probe));
     memcpy(known->asking_boot, boot, sizeof(known->asking_boot));
-    known->probe_until_ns = clerk->now_ns + PROBE_S * CLOCK_NS_PER_S;
+    known->probe_until_ns = clerk->now_ns + PRESENCE_PROBE_S * CLOCK_NS_PER_S;
     clerk_wake(clerk, request->host);
 }
 

@@ -125,6 +125,38 @@ static void a_copy_that_asks_right_after_a_restart_is_flagged(void **state)
     buffer_done(&copy.last_wire);
 }
 
+/* The copy has the host's identity: it can use up what the host may say, so that the host is not heard. */
+static void a_copy_that_shouts_the_host_down_is_not_let_open(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open open = {0};
+    scene_opens(&scene->host, &scene->keyslot);
+    host_heartbeat(&scene->host);
+    struct world_host copy = copy_disk(&scene->host);
+    struct pending *held = host_post(&scene->host, poll_message(&scene->host, 30));
+    usleep(100000);
+    while (!copy.was_in_vain)
+        json_decref(host_send(&copy, poll_message(&copy, 0)));
+    usleep(150000); /* one more is paid for */
+    struct pending *opening = host_post(&copy, open_message(&open, &copy, &scene->keyslot, 30));
+    json_t *probed = pending_take(held);
+    const char *probe = json_string_value(json_object_get(json_object_get(probed, "result"), "probe"));
+    assert_non_null(probe);
+    for (unsigned i = 0; i < 200; i++) { /* 4 s, longer than a probe */
+        json_decref(host_send(&copy, poll_message(&copy, 0)));
+        usleep(20000);
+    }
+    assert_false(pending_is_done(opening));
+    usleep(500000);
+    host_heartbeat(&scene->host); /* for a nonce that is still good */
+    answer_probe(&scene->host, probe);
+    json_t *answer = pending_take(opening);
+    assert_true(has_flag(answer, "other-boot-answers"));
+    json_decref(probed);
+    open_done(&open);
+    buffer_done(&copy.last_wire);
+}
+
 static void a_host_that_crashed_and_does_not_answer_opens_after_the_probe(void **state)
 {
     struct scene *scene = *state;
@@ -164,6 +196,7 @@ int main(void)
         scene_test(a_poll_of_an_earlier_boot_sent_again_does_not_hide_the_host),
         scene_test(a_host_that_no_grant_opened_is_asked_too),
         scene_test(a_copy_that_asks_right_after_a_restart_is_flagged),
+        scene_test(a_copy_that_shouts_the_host_down_is_not_let_open),
         scene_test(a_host_that_crashed_and_does_not_answer_opens_after_the_probe),
         scene_test(a_reboot_waits_for_one_probe_whoever_speaks_first),
     };
