@@ -1,6 +1,7 @@
 #include <sodium.h>
 
 #include "authority/facts.h"
+#include "authority/messages.h"
 #include "authority/record.h"
 #include "authority/requests.h"
 #include "base/fault.h"
@@ -76,6 +77,37 @@ static enum error_code grant(struct clerk *clerk, struct request *request, struc
     return code ? code : record(clerk, request, "granted", decision, reterr);
 }
 
+static bool needs_probe(struct clerk *clerk, const struct host *host, const struct request *request)
+{
+    const uint8_t *boot = request->policy.boot;
+    const struct presence_host *known = presence_find(&clerk->presence, request->host);
+    return known && !message_is_live_boot(host, boot) && presence_may_another_run(known, boot, clerk->now_ns);
+}
+
+void request_probe(struct clerk *clerk, const struct host *host, const struct request *request)
+{
+    struct presence_host *known = presence_find(&clerk->presence, request->host);
+    if (!needs_probe(clerk, host, request) ||
+        presence_is_probed_for(known, request->policy.boot, clerk->now_ns))
+        return;
+    presence_begin_probe(known, request->policy.boot, clerk->now_ns);
+    clerk_wake(clerk, request->host);
+}
+
+/* One that was begun for another boot since, or before a restart, tells nothing of this one. */
+static void probe_again(struct clerk *clerk, const struct host *host, const struct request *request)
+{
+    const struct presence_host *known = presence_find(&clerk->presence, request->host);
+    if (known && !presence_was_probed_for(known, request->policy.boot))
+        request_probe(clerk, host, request);
+}
+
+static bool was_answered(struct clerk *clerk, const struct request *request)
+{
+    const struct presence_host *known = presence_find(&clerk->presence, request->host);
+    return known && presence_was_answered(known, request->policy.boot);
+}
+
 static bool is_probing(struct clerk *clerk, const struct request *request)
 {
     const struct presence_host *known = presence_find(&clerk->presence, request->host);
@@ -140,8 +172,11 @@ enum error_code request_decide(struct clerk *clerk, struct request *request, str
         code = host_update(clerk, host, reterr);
     }
     request->policy.clock_went_back = clerk->clock_went_back;
+    request->policy.other_boot_answers = was_answered(clerk, request);
     const struct policy_host seen = host_for_policy(clerk, host);
     policy_decide(&seen, &group->policy, &request->policy, &ticket, clerk->now_unix_s, &decision);
+    if (!code && decision.verdict == POLICY_GRANT)
+        probe_again(clerk, host, request);
     if (!code && decision.verdict == POLICY_GRANT && is_probing(clerk, request))
         decision.verdict = POLICY_ASK; /* not told to anybody: it is looked at again when the probe is over */
     else if (!code && !(decision.verdict == POLICY_ASK && is_probing(clerk, request)))

@@ -24,7 +24,8 @@ static enum error_code parse(struct job *job, struct enrolment *enrolment, struc
         code = json_get_hex(job->object, "identity", enrolment->identity, HPKE_KEY_SIZE, reterr);
     if (!code && !host_name_is_valid(enrolment->name))
         code = error_set(reterr, ERR_CORRUPT, 0,
-                         "a host's name is 1 to 64 letters, digits, \".\", \"_\" and \"-\"");
+                         "a host's name is 1 to 64 letters, digits, \".\", \"_\" and \"-\", and not 32 "
+                         "hexadecimal digits, as an id is");
     if (!code)
         sure(crypto_hash_sha256(enrolment->token_hash, token, sizeof(token)));
     return code;

@@ -5,7 +5,8 @@
 bool host_name_is_valid(const char *name)
 {
     const size_t length = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
-    return length > 0 && length < HOST_NAME_SIZE && !name[length];
+    return length > 0 && length < HOST_NAME_SIZE && !name[length] &&
+           strspn(name, "0123456789abcdefABCDEF") != (size_t)2 * MESSAGE_HOST_ID_SIZE;
 }
 
 #define COLUMNS                                                                                              \

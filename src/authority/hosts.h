@@ -21,7 +21,7 @@ struct host {
     uint8_t live_boot[POLICY_TOKEN_SIZE];
 };
 
-/* 1 to 64 letters, digits, dots, underscores and dashes. */
+/* 1 to 64 letters, digits, dots, underscores and dashes, and not what an id looks like. */
 bool host_name_is_valid(const char *name);
 
 /* ERR_NOT_FOUND. By its name the one that is not erased, or the newest of those that are. */

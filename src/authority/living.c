@@ -173,6 +173,7 @@ static enum error_code take_probe(struct clerk *clerk, struct job *job, const st
         memcmp(known->probe, probe, sizeof(probe)) != 0)
         return code;
     known->is_probing = false;
+    known->was_answered = true; /* also where the batch is lost */
     clerk_wake(clerk, host->id);
     return sql_run(clerk->sql, reterr,
                    "UPDATE requests SET flags = flags | ? WHERE host = ? AND boot <> ? AND " REQUEST_IS_OPEN,
@@ -202,9 +203,9 @@ enum error_code handle_heartbeat(struct clerk *clerk, struct job *job, struct ho
     if (!code)
         code = facts_keep(clerk, job, host, boot, reterr);
     if (!code)
-        code = take_probe(clerk, job, host, boot, reterr);
-    if (!code)
         code = watching_compare(clerk, host, json_object_get(job->object, "checkpoint"), reterr);
+    if (!code)
+        code = take_probe(clerk, job, host, boot, reterr);
     return code;
 }
 

@@ -83,11 +83,12 @@ enum error_code message_refuse_erased(struct clerk *clerk, struct job *job, cons
                        : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
 }
 
-/* A boot that is asked whether it runs may be kept from saying so: what comes in its name takes its rate and
- * its nonces away. Then it has its time again. */
+/* A boot that is asked whether it runs may be kept from saying so by what comes in its name and takes its
+ * nonces. Then it has its time again. */
 static void prolong_probe(struct clerk *clerk, struct presence_host *known)
 {
-    if (known && known->is_probing && clerk->now_ns < known->probe_until_ns)
+    if (known && known->is_probing && clerk->now_ns < known->probe_until_ns &&
+        known->probe_until_ns < clerk->now_ns + PRESENCE_PROBE_S * CLOCK_NS_PER_S)
         known->probe_until_ns = clerk->now_ns + PRESENCE_PROBE_S * CLOCK_NS_PER_S;
 }
 
@@ -115,7 +116,7 @@ static enum error_code pay(struct clerk *clerk, struct job *job, struct error *r
         return OK;
     job->in_vain = !rate_pay(&known->rate, PRESENCE_RATE, PRESENCE_BURST_S, clerk->now_ns);
     if (job->in_vain) {
-        prolong_probe(clerk, known);
+        presence_note_refused(known, clerk->now_ns);
         return error_set(reterr, ERR_BUSY, 0, "this host says too much at a time: try again");
     }
     job->has_paid = true;
@@ -136,16 +137,22 @@ static enum error_code confirm(struct clerk *clerk, struct host *host, struct er
     return code;
 }
 
+/* Before anything is done: what fails afterwards could not take back what presence has heard by then. */
+static enum error_code check_sequence(const struct job *job, struct error *reterr)
+{
+    int64_t sequence = 0;
+    return json_object_get(job->object, "descriptor_sequence")
+               ? json_get_integer(job->object, "descriptor_sequence", 0, INT64_MAX, &sequence, reterr)
+               : OK;
+}
+
 /* To a host that has an older one, with whatever it asked. */
 static enum error_code add_descriptor(struct clerk *clerk, struct job *job, struct error *reterr)
 {
-    int64_t sequence = 0;
-    if (job->outcome != JOB_ANSWERED || !json_object_get(job->object, "descriptor_sequence"))
+    const json_t *member = json_object_get(job->object, "descriptor_sequence");
+    if (job->outcome != JOB_ANSWERED || !member ||
+        (uint64_t)json_integer_value(member) >= clerk->face->descriptor.sequence)
         return OK;
-    enum error_code code =
-        json_get_integer(job->object, "descriptor_sequence", 0, INT64_MAX, &sequence, reterr);
-    if (code || (uint64_t)sequence >= clerk->face->descriptor.sequence)
-        return code;
     if (!job->result)
         job->result = json_object();
     return json_set_hex(job->result, "descriptor", (const uint8_t *)clerk->face->bytes.data,
@@ -170,6 +177,8 @@ enum error_code messages_handle(struct clerk *clerk, struct job *job, struct err
     if (job->type == MESSAGE_ENROLL)
         return handle_enroll(clerk, job, NULL, reterr);
     enum error_code code = pay(clerk, job, reterr);
+    if (!code)
+        code = check_sequence(job, reterr);
     if (!code)
         code = host_find(clerk, job->host, &host, reterr);
     if (!code)

@@ -117,23 +117,6 @@ static enum error_code record_request(struct clerk *clerk, const struct request 
     return code ? code : record_append_text(clerk, "request", text.data, reterr);
 }
 
-/* Another boot of this host may run: all of them are asked whether they do, before this one is decided. Not
- * for the boot that was let open last: it is no copy of another one, and its other vaults need not wait. One
- * that takes a probe over from another boot finds that one's request open, and both are flagged for that. */
-static void begin_probe(struct clerk *clerk, const struct host *host, const struct request *request)
-{
-    const uint8_t *boot = request->policy.boot;
-    struct presence_host *known = presence_find(&clerk->presence, request->host);
-    if (!known || message_is_live_boot(host, boot) || !presence_may_another_run(known, boot, clerk->now_ns) ||
-        presence_is_probed_for(known, boot, clerk->now_ns))
-        return;
-    known->is_probing = true;
-    randombytes_buf(known->probe, sizeof(known->probe));
-    memcpy(known->asking_boot, boot, sizeof(known->asking_boot));
-    known->probe_until_ns = clerk->now_ns + PRESENCE_PROBE_S * CLOCK_NS_PER_S;
-    clerk_wake(clerk, request->host);
-}
-
 static enum error_code make(struct clerk *clerk, struct job *job, const struct host *host,
                             struct opening *opening, struct error *reterr)
 {
@@ -161,7 +144,7 @@ static enum error_code make(struct clerk *clerk, struct job *job, const struct h
     if (!code)
         code = record_request(clerk, request, reterr);
     if (!code)
-        begin_probe(clerk, host, request);
+        request_probe(clerk, host, request);
     return code;
 }
 

@@ -210,7 +210,34 @@ void presence_note_boot(struct presence_host *host, const uint8_t boot[POLICY_TO
 bool presence_may_another_run(const struct presence_host *host, const uint8_t boot[POLICY_TOKEN_SIZE],
                               int64_t now_ns)
 {
-    return now_ns < host->others_until_ns || (now_ns < host->boot_until_ns && !same_boot(host->boot, boot));
+    return now_ns < host->others_until_ns || now_ns < host->unheard_until_ns ||
+           (now_ns < host->boot_until_ns && !same_boot(host->boot, boot));
+}
+
+void presence_begin_probe(struct presence_host *host, const uint8_t boot[POLICY_TOKEN_SIZE], int64_t now_ns)
+{
+    host->is_probing = true;
+    host->was_answered = false;
+    randombytes_buf(host->probe, sizeof(host->probe));
+    memcpy(host->asking_boot, boot, sizeof(host->asking_boot));
+    host->probe_until_ns = later(now_ns + PRESENCE_PROBE_S * CLOCK_NS_PER_S, host->unheard_until_ns);
+}
+
+bool presence_was_probed_for(const struct presence_host *host, const uint8_t boot[POLICY_TOKEN_SIZE])
+{
+    return (host->is_probing || host->was_answered) && same_boot(host->asking_boot, boot);
+}
+
+bool presence_was_answered(const struct presence_host *host, const uint8_t boot[POLICY_TOKEN_SIZE])
+{
+    return host->was_answered && same_boot(host->asking_boot, boot);
+}
+
+void presence_note_refused(struct presence_host *host, int64_t now_ns)
+{
+    host->unheard_until_ns = now_ns + PRESENCE_AWAY_S * CLOCK_NS_PER_S;
+    if (host->is_probing && now_ns < host->probe_until_ns)
+        host->probe_until_ns = host->unheard_until_ns;
 }
 
 bool presence_is_probed_for(const struct presence_host *host, const uint8_t boot[POLICY_TOKEN_SIZE],

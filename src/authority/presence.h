@@ -17,7 +17,9 @@
 #define PRESENCE_RATE 10    /* messages a second a host may say, */
 #define PRESENCE_BURST_S 30 /* and so many seconds' worth at once */
 #define PRESENCE_HELD 4     /* messages of a host are held at a time: of the agent, husk unlock, a boot */
-#define PRESENCE_PROBE_S 3  /* another boot has to say that it runs */
+#define PRESENCE_PROBE_S 3  /* another boot has to say that it runs; */
+#define PRESENCE_AWAY_S 100 /* one that was refused may pause so long (an agent: a minute and half as much)  \
+                             */
 #define PRESENCE_NONCES 8   /* of the last answers; a host has more than one conversation */
 
 struct presence_host {
@@ -41,11 +43,12 @@ struct presence_host {
     uint8_t boot[POLICY_TOKEN_SIZE];
     int64_t boot_until_ns, others_until_ns;
     /* A probe: every boot but the one that wants to open is asked whether it runs. */
-    bool is_probing;
+    bool is_probing, was_answered;
     uint8_t probe[POLICY_TOKEN_SIZE];
     uint8_t asking_boot[POLICY_TOKEN_SIZE];
     int64_t probe_until_ns;
-    uint64_t woken_round; /* clerk_wake */
+    int64_t unheard_until_ns; /* messages of it were refused: a boot that runs may stay away so long */
+    uint64_t woken_round;     /* clerk_wake */
     /* The boots whose refusal, and whose stale lineage, were written to the ledger: once is enough. */
     bool has_refused;
     uint8_t refused_boot[POLICY_TOKEN_SIZE];
@@ -81,6 +84,16 @@ void presence_note_boot(struct presence_host *host, const uint8_t boot[POLICY_TO
 /* Whether a boot other than this one may run; rather yes than no. */
 bool presence_may_another_run(const struct presence_host *host, const uint8_t boot[POLICY_TOKEN_SIZE],
                               int64_t now_ns);
+
+/* Ask the others whether they run, because of this boot. */
+void presence_begin_probe(struct presence_host *host, const uint8_t boot[POLICY_TOKEN_SIZE], int64_t now_ns);
+
+/* Whether they were asked because of this boot, be it over or not; and whether one of them said so. */
+bool presence_was_probed_for(const struct presence_host *host, const uint8_t boot[POLICY_TOKEN_SIZE]);
+bool presence_was_answered(const struct presence_host *host, const uint8_t boot[POLICY_TOKEN_SIZE]);
+
+/* What came in the host's name was refused, so that it may not be heard though it runs: a probe goes on. */
+void presence_note_refused(struct presence_host *host, int64_t now_ns);
 
 /* Whether the others are being asked because of this boot. */
 bool presence_is_probed_for(const struct presence_host *host, const uint8_t boot[POLICY_TOKEN_SIZE],

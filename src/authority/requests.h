@@ -58,6 +58,11 @@ must_check enum error_code request_flag_others(struct clerk *clerk, const struct
 must_check enum error_code ticket_find(struct clerk *clerk, const uint8_t host[MESSAGE_HOST_ID_SIZE],
                                        struct policy_ticket *ret_ticket, struct error *reterr);
 
+/* Another boot of this host may run: all of them are asked whether they do, before this one is decided. Not
+ * for the boot that was let open last: it is no copy of another one, and its other vaults need not wait. One
+ * that takes a probe over from another boot finds that one's request open, and both are flagged for that. */
+void request_probe(struct clerk *clerk, const struct host *host, const struct request *request);
+
 /* Let policy decide as things are now, and carry out what it says: state, flags, ledger, ticket, lineage. The
  * request is as it then is. While an earlier boot is being asked if it still runs, nothing is granted. */
 must_check enum error_code request_decide(struct clerk *clerk, struct request *request, struct host *host,

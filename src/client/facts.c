@@ -1,7 +1,6 @@
 /* What a host says of its boot. It is for people to compare, not for trust: a tampered boot can lie. */
 #include <errno.h>
 #include <fcntl.h>
-#include <sodium.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
 
@@ -44,11 +43,11 @@ static bool hash_file(int directory_fd, const char *path, uint8_t hash[HASH_SIZE
     ssize_t length = -1;
     if (fd < 0 || fstat(fd, &status) < 0 || !S_ISREG(status.st_mode))
         return false;
-    crypto_generichash_init(&state, NULL, 0, HASH_SIZE);
+    sure(crypto_generichash_init(&state, NULL, 0, HASH_SIZE));
     for (int64_t total = 0; total < FILE_MAXIMUM && (length = read(fd, piece, sizeof(piece))) > 0;
          total += length)
-        crypto_generichash_update(&state, piece, (unsigned long long)length);
-    crypto_generichash_final(&state, hash, HASH_SIZE);
+        sure(crypto_generichash_update(&state, piece, (unsigned long long)length));
+    sure(crypto_generichash_final(&state, hash, HASH_SIZE));
     return length == 0;
 }
 

@@ -147,7 +147,8 @@ static void a_copy_that_shouts_the_host_down_is_not_let_open(void **state)
         usleep(20000);
     }
     assert_false(pending_is_done(opening));
-    usleep(500000);
+    sleep(4); /* in which the copy is silent, and the host pauses because it was refused */
+    assert_false(pending_is_done(opening));
     host_heartbeat(&scene->host); /* for a nonce that is still good */
     answer_probe(&scene->host, probe);
     json_t *answer = pending_take(opening);
@@ -155,6 +156,35 @@ static void a_copy_that_shouts_the_host_down_is_not_let_open(void **state)
     json_decref(probed);
     open_done(&open);
     buffer_done(&copy.last_wire);
+}
+
+/* What a refused message said must not have been heard. */
+static void a_copy_cannot_spend_the_probe_on_a_message_that_is_refused(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open open = {0};
+    scene_opens(&scene->host, &scene->keyslot);
+    host_heartbeat(&scene->host);
+    struct world_host copy = copy_disk(&scene->host), third = copy_disk(&scene->host);
+    third.boot[0] ^= 0x55;
+    json_decref(host_send(&third, poll_message(&third, 0)));
+    struct pending *held = host_post(&third, poll_message(&third, 30));
+    usleep(100000);
+    struct pending *opening = host_post(&copy, open_message(&open, &copy, &scene->keyslot, 2));
+    json_t *probed = pending_take(held);
+    json_t *probe = json_object_get(json_object_get(probed, "result"), "probe");
+    json_t *message = host_message("heartbeat");
+    assert_ok(json_set_hex(message, "boot", third.boot, WORLD_ID, &error));
+    assert_ok(json_set_new(message, "facts", json_object(), &error));
+    assert_ok(json_set_new(message, "descriptor_sequence", json_string("x"), &error));
+    assert_ok(json_set_new(message, "probe", json_incref(probe), &error));
+    assert_refused(host_send(&third, message), "bad-message");
+    json_t *answer = pending_take(opening);
+    assert_state(answer, "pending");
+    json_decref(probed);
+    open_done(&open);
+    buffer_done(&copy.last_wire);
+    buffer_done(&third.last_wire);
 }
 
 static void a_host_that_crashed_and_does_not_answer_opens_after_the_probe(void **state)
@@ -197,6 +227,7 @@ int main(void)
         scene_test(a_host_that_no_grant_opened_is_asked_too),
         scene_test(a_copy_that_asks_right_after_a_restart_is_flagged),
         scene_test(a_copy_that_shouts_the_host_down_is_not_let_open),
+        scene_test(a_copy_cannot_spend_the_probe_on_a_message_that_is_refused),
         scene_test(a_host_that_crashed_and_does_not_answer_opens_after_the_probe),
         scene_test(a_reboot_waits_for_one_probe_whoever_speaks_first),
     };
