@@ -18,8 +18,7 @@
 #define PRESENCE_BURST_S 30 /* and so many seconds' worth at once */
 #define PRESENCE_HELD 4     /* messages of a host are held at a time: of the agent, husk unlock, a boot */
 #define PRESENCE_PROBE_S 3  /* another boot has to say that it runs; */
-#define PRESENCE_AWAY_S 100 /* one that was refused may pause so long (an agent: a minute and half as much)  \
-                             */
+#define PRESENCE_AWAY_S 100 /* one that was refused may stay silent so long, as agents pause */
 #define PRESENCE_NONCES 8   /* of the last answers; a host has more than one conversation */
 
 struct presence_host {
