@@ -153,6 +153,7 @@ static void a_copy_that_shouts_the_host_down_is_not_let_open(void **state)
     answer_probe(&scene->host, probe);
     json_t *answer = pending_take(opening);
     assert_true(has_flag(answer, "other-boot-answers"));
+    assert_state(answer, "pending");
     json_decref(probed);
     open_done(&open);
     buffer_done(&copy.last_wire);
