@@ -71,6 +71,7 @@ class MapperTest(InGuest):
         self.d.unmount()
         self.guest.check(f"e2fsck -fn {self.d.device}")
 
+    @unittest.skipUnless(os.environ.get("HUSK_TEST_LONG"), "the long form")
     def test_a_linear_mapping_lets_everything_through(self):
         self.whole_life("linear", "dmsetup create linear --table \"0 81920 linear $disk 8192\"", True, True)
 
