@@ -111,7 +111,8 @@ static enum error_code temporary_name(const char *name, char temporary[FILE_TEMP
     return OK;
 }
 
-/* Its blocks and length are in the journal before a rename can be: no crash shows the new name without them. */
+/* Its blocks and length are in the journal before a rename can be: no crash shows the new name without them.
+ */
 static enum error_code write_out(int fd, const char *shown_name, struct error *reterr)
 {
     if (sync_file_range(fd, 0, 0,
@@ -146,8 +147,7 @@ static enum error_code replace(int directory_fd, const char *name, const char *t
                                struct error *reterr)
 {
     *ret_left = false;
-    enum error_code code =
-        write_temporary(directory_fd, temporary, mode, bytes, length, durable, reterr);
+    enum error_code code = write_temporary(directory_fd, temporary, mode, bytes, length, durable, reterr);
     int injected = code ? 0 : fault("file.rename");
     if (!code && (injected || renameat(directory_fd, temporary, directory_fd, name) < 0))
         code = error_set(reterr, ERR_FAILED, injected ? injected : errno, "cannot put %s into place",

@@ -114,8 +114,8 @@ static enum error_code fill_step(struct filling *filling, struct filler **filler
     if (code || filling->state != FILLING_GOES_ON)
         return code;
     uint64_t kept = filling->reserve_bytes + FREE_WITHHELD_ROOM_BYTES;
-    /* While ext4 allocates, it counts the blocks twice for a moment, as asked for and as taken: so half of what
-     * is left at most is asked for at once. */
+    /* While ext4 allocates, it counts the blocks twice for a moment, as asked for and as taken: so half of
+     * what is left at most is asked for at once. */
     uint64_t want = left > kept ? (left - kept) / 2 : 0;
     want = (want < STEP_BYTES ? want : STEP_BYTES) / filling->block_bytes * filling->block_bytes;
     int os_errno = 0;
