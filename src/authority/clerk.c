@@ -57,17 +57,32 @@ static void tell(const struct clerk *clerk, const char *line)
         clerk->log(clerk->log_context, line);
 }
 
-/* Since the last batch the clock should have gone as far as the time since boot. Where it went back, the time
- * it should be is what it is measured by, also after a restart. A batch that is not committed sees it again.
- */
-static enum error_code compare_with_boottime(struct clerk *clerk, struct error *reterr)
+/* How far the clock is behind where the time since boot should have brought it from where it was seen. */
+static int64_t clock_behind_s(const struct clerk *clerk)
 {
     const int64_t passed_s = (clerk->now_boot_ns - clerk->seen_boot_ns) / NS_PER_S;
-    const int64_t expected_unix_s = clerk->seen_unix_s + passed_s;
-    if (!clerk->seen_boot_ns || clerk->now_unix_s >= expected_unix_s - CLOCK_BACK_S)
+    return clerk->seen_boot_ns ? clerk->seen_unix_s + passed_s - clerk->now_unix_s : 0;
+}
+
+/* Where it went back, the time it should be is what it is measured by, also after a restart. A batch that is
+ * not committed sees it again. */
+static enum error_code compare_with_boottime(struct clerk *clerk, struct error *reterr)
+{
+    const int64_t behind_s = clock_behind_s(clerk);
+    if (behind_s <= CLOCK_BACK_S)
         return OK;
     return sql_run(clerk->sql, reterr, "UPDATE state SET clock_highest = max(clock_highest, ?)", "i",
-                   expected_unix_s);
+                   clerk->now_unix_s + behind_s);
+}
+
+/* A clock that is a little behind is measured by where it was: small steps back add up. */
+static void remember_the_clock(struct clerk *clerk)
+{
+    const int64_t behind_s = clock_behind_s(clerk);
+    if (behind_s > 0 && behind_s <= CLOCK_BACK_S)
+        return;
+    clerk->seen_unix_s = clerk->now_unix_s;
+    clerk->seen_boot_ns = clerk->now_boot_ns;
 }
 
 /* A clock that went back by more than a minute behind the last entry, or from one batch to the next, makes
@@ -164,8 +179,7 @@ enum error_code clerk_commit(struct clerk *clerk, struct error *reterr)
         code = sql_commit(clerk->sql, reterr);
     if (code)
         return give_up(clerk, code);
-    clerk->seen_unix_s = clerk->now_unix_s;
-    clerk->seen_boot_ns = clerk->now_boot_ns;
+    remember_the_clock(clerk);
     if (clerk->next_keyring) {
         keyring_free(clerk->keyring);
         clerk->keyring = TAKE(clerk->next_keyring);

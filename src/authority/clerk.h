@@ -32,7 +32,7 @@ struct clerk {
     int64_t now_unix_s; /* of this batch */
     int64_t now_ns;     /* monotonic */
     int64_t now_boot_ns;
-    int64_t seen_unix_s, seen_boot_ns; /* of the last batch that was committed; 0: none yet */
+    int64_t seen_unix_s, seen_boot_ns; /* the clock is measured by: of a batch that was committed; 0: none */
     bool clock_went_back;
     struct {
         struct ledger_head head;

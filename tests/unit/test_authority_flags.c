@@ -308,6 +308,23 @@ static void a_clock_that_goes_back_on_a_quiet_authority_is_seen(void **state)
     accept_clock(scene);
 }
 
+/* Whoever answers its requests for the time could take it back a little at a time. */
+static void small_steps_back_add_up(void **state)
+{
+    struct scene *scene = *state;
+    scene_opens(&scene->host, &scene->keyslot);
+    world_pass(&scene->world, 11 * 3600);
+    json_decref(host_send(&scene->host, poll_message(&scene->host, 0)));
+    for (unsigned i = 0; i < 2; i++) {
+        world_pass(&scene->world, -40);
+        json_decref(host_send(&scene->host, poll_message(&scene->host, 0)));
+    }
+    assert_clock_alarm(scene);
+    accept_clock(scene);
+    world_pass(&scene->world, -40);
+    scene_opens(&scene->host, &scene->keyslot);
+}
+
 static void an_address_outside_the_sources_asks(void **state)
 {
     struct scene *scene = *state;
@@ -420,6 +437,7 @@ int main(void)
         scene_test(two_boots_that_ask_at_once_flag_each_other),
         scene_test(a_clock_that_went_back_makes_nothing_automatic_until_it_is_accepted),
         scene_test(a_clock_that_goes_back_on_a_quiet_authority_is_seen),
+        scene_test(small_steps_back_add_up),
         scene_test(an_address_outside_the_sources_asks),
         scene_test(a_host_not_heard_of_asks_and_an_orderly_restart_remembers),
         scene_test(a_group_refuses_a_policy_that_is_none),
