@@ -195,8 +195,7 @@ const struct verb verb_host_erase = {
         "its other authorities. What lies elsewhere is not reached: recovery keys, passphrases and keyfiles, "
         "which open copies of the disk (keycopy list).\n\n"
         "There is no way back. Its name is free: a server installed anew enrols under it with a new "
-        "identity, "
-        "and this host is told by its id.",
+        "identity. From then on the name means that one, to this command too; this host is told by its id.",
     .options = (const struct verb_option[]){{OPTION_CONFIRM, ROLE_CONFIRMING, NULL}, {.id = OPTION_END}},
     .effect = VERB_ACTS,
     .act = erase,
