@@ -25,7 +25,7 @@ enum error_code check_root(struct run *run, struct error *reterr)
     struct convert_root root = {0};
     enum error_code code = vault_name ? vault_check_name(vault_name, reterr) : OK;
     if (!code)
-        code = convert_root_look(run->at, &root, &findings, reterr);
+        code = convert_root_look(run->at, &root, reterr);
     if (!code)
         code = convert_root_check(run->at, CONVERT_SWAP_LEAVE, &findings, reterr);
     if (!code && strcmp(run->at, "/") != 0)

@@ -17,7 +17,7 @@ enum error_code protect_root_look(struct protect *protect, struct error *reterr)
         return error_remedy(reterr, "attach its disk to another machine, mount it there, and name where: "
                                     "husk protect --root --at DIR");
     }
-    enum error_code code = convert_root_look(run->at, &protect->root, &run->findings, reterr);
+    enum error_code code = convert_root_look(run->at, &protect->root, reterr);
     if (!code && protect->root.count == 0)
         code = error_set(reterr, ERR_NOT_FOUND, 0, "there is nothing to protect at %s", text_shown(run->at));
     return code;

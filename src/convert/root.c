@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "convert/host_tree.h"
+#include "convert/root_parts.h"
 #include "vault/vault.h"
 
 /* Left plain. Before there is an /etc/fstab to ask, the kernel's own are mounted by the initramfs. */
@@ -43,19 +44,54 @@ static bool on_mount(const struct host_tree_mount *mount, void *context)
     return !looking->is_mounted;
 }
 
+static bool is_of_the_system(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(left_plain); i++)
+        if (!strcmp(name, left_plain[i]))
+            return true;
+    return false;
+}
+
 static enum error_code is_mount_point(struct looking *looking, const char *name, const struct stat *status,
                                       bool *ret_is, struct error *reterr)
 {
-    *ret_is = status->st_dev != looking->device;
-    for (size_t i = 0; i < ARRAY_SIZE(left_plain); i++)
-        *ret_is |= !strcmp(name, left_plain[i]);
-    if (*ret_is)
-        return OK;
     looking->name = name;
-    looking->is_mounted = false;
-    enum error_code code = host_tree_fstab(looking->at_fd, on_mount, looking, reterr);
+    looking->is_mounted = status->st_dev != looking->device;
+    enum error_code code =
+        looking->is_mounted ? OK : host_tree_fstab(looking->at_fd, on_mount, looking, reterr);
     *ret_is = looking->is_mounted;
     return code;
+}
+
+static enum error_code stop_at_a_name(const char *name, void *context, struct error *reterr)
+{
+    (void)context;
+    return strcmp(name, "lost+found") ? error_set(reterr, ERR_EXISTS, 0, "a name") : OK;
+}
+
+/* What is mounted there is another filesystem's; what lies there while nothing is mounted is the root's. */
+static enum error_code tell_mount_point(struct looking *looking, const char *name, const struct stat *status,
+                                        struct error *reterr)
+{
+    if (status->st_dev != looking->device) {
+        finding_add(looking->findings, FINDING_TELLS, "left-plain", text_shown(name),
+                    "what is kept on it needs a vault of its own: husk protect in it",
+                    "another filesystem is mounted there: it is no part of the root, and stays as it is");
+        return OK;
+    }
+    _cleanup_(close_fdp) int fd = host_tree_open(looking->at_fd, name, O_RDONLY | O_DIRECTORY);
+    if (fd < 0)
+        return error_set(reterr, ERR_FAILED, errno, "cannot look into %s", text_shown(name));
+    enum error_code code = directory_list(fd, stop_at_a_name, NULL, reterr);
+    if (code != ERR_EXISTS)
+        return code;
+    finding_add(
+        looking->findings, FINDING_BLOCKS, "left-plain", text_shown(name),
+        "move away what it holds, or take its line out of /etc/fstab where nothing is mounted there any "
+        "more, so that it is encrypted",
+        "/etc/fstab mounts something there, and below that it holds files of the root, which would stay "
+        "in the clear");
+    return OK;
 }
 
 static enum error_code add(struct looking *looking, const char *name, struct error *reterr)
@@ -71,22 +107,53 @@ static enum error_code add(struct looking *looking, const char *name, struct err
     return OK;
 }
 
-static enum error_code on_name(const char *name, void *context, struct error *reterr)
+static enum error_code stat_name(const struct looking *looking, const char *name, struct stat *ret_status,
+                                 struct error *reterr)
+{
+    if (fstatat(looking->at_fd, name, ret_status, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) < 0)
+        return error_set(reterr, errno == ENOENT ? ERR_NOT_FOUND : ERR_FAILED, errno, "cannot look at %s",
+                         text_shown(name));
+    return OK;
+}
+
+static enum error_code take_directory(const char *name, void *context, struct error *reterr)
 {
     struct looking *looking = context;
     struct stat status;
     bool is_mounted;
-    if (fstatat(looking->at_fd, name, &status, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) < 0)
-        return errno == ENOENT ? OK
-                               : error_set(reterr, ERR_FAILED, errno, "cannot look at %s", text_shown(name));
+    enum error_code code = stat_name(looking, name, &status, reterr);
+    if (code || !S_ISDIR(status.st_mode) || is_of_the_system(name))
+        return code == ERR_NOT_FOUND ? OK : code;
+    code = is_mount_point(looking, name, &status, &is_mounted, reterr);
+    return code || is_mounted ? code : add(looking, name, reterr);
+}
+
+static enum error_code tell_left(const char *name, void *context, struct error *reterr)
+{
+    struct looking *looking = context;
+    struct stat status;
+    bool is_mounted;
+    enum error_code code = stat_name(looking, name, &status, reterr);
+    if (code)
+        return code == ERR_NOT_FOUND ? OK : code;
     if (S_ISREG(status.st_mode) && status.st_size > 0)
         finding_add(looking->findings, FINDING_TELLS, "left-plain", text_shown(name),
                     "move it into a directory, if it should be encrypted",
                     "a file at the top of the root stays as it is: only directories are encrypted");
-    if (!S_ISDIR(status.st_mode))
+    if (!S_ISDIR(status.st_mode) || is_of_the_system(name) || !strcmp(name, "usr")) /* "separate-usr" */
         return OK;
-    enum error_code code = is_mount_point(looking, name, &status, &is_mounted, reterr);
-    return code || is_mounted ? code : add(looking, name, reterr);
+    code = is_mount_point(looking, name, &status, &is_mounted, reterr);
+    return code || !is_mounted ? code : tell_mount_point(looking, name, &status, reterr);
+}
+
+enum error_code root_tell_left(int at_fd, struct finding_list *findings, struct error *reterr)
+{
+    struct looking looking = {.at_fd = at_fd, .findings = findings};
+    struct stat status;
+    if (fstat(at_fd, &status) < 0)
+        return error_set(reterr, ERR_FAILED, errno, "cannot look at the root of the host");
+    looking.device = status.st_dev;
+    return directory_list(at_fd, tell_left, &looking, reterr);
 }
 
 /* Of an encrypted directory without its key not even the names can be told. */
@@ -110,8 +177,7 @@ static int by_bytes(const void *left, const void *right)
     return strcmp(*(char *const *)left, *(char *const *)right);
 }
 
-enum error_code convert_root_look(const char *at, struct convert_root *ret_root,
-                                  struct finding_list *findings, struct error *reterr)
+enum error_code convert_root_look(const char *at, struct convert_root *ret_root, struct error *reterr)
 {
     struct convert_root root = {0};
     struct stat status;
@@ -130,9 +196,9 @@ enum error_code convert_root_look(const char *at, struct convert_root *ret_root,
     }
     if (!code)
         code = check_readable(at_fd, at, reterr);
-    struct looking looking = {at, at_fd, status.st_dev, &root, findings, NULL, false};
+    struct looking looking = {.at = at, .at_fd = at_fd, .device = status.st_dev, .root = &root};
     if (!code)
-        code = directory_list(at_fd, on_name, &looking, reterr);
+        code = directory_list(at_fd, take_directory, &looking, reterr);
     if (code) {
         convert_root_done(&root);
         return code;

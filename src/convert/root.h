@@ -18,10 +18,9 @@ struct convert_root {
 };
 
 /* ERR_USAGE when at is not the root of its filesystem or holds no /etc; ERR_LOCKED when it is encrypted
- * already and locked, so that nothing can be told. Regular files at the top, which stay as they are, become
- * findings (tell). */
+ * already and locked, so that nothing can be told. */
 must_check enum error_code convert_root_look(const char *at, struct convert_root *ret_root,
-                                             struct finding_list *findings, struct error *reterr);
+                                             struct error *reterr);
 void convert_root_done(struct convert_root *root);
 
 /* What is done about lines of /etc/fstab that swap in the clear. */
@@ -30,8 +29,9 @@ enum convert_root_swap { CONVERT_SWAP_LEAVE, CONVERT_SWAP_OFF, CONVERT_SWAP_ENCR
 /* Blocking findings for what would not boot, or would write the vault's plaintext elsewhere: "separate-usr",
  * "boot-not-mounted", "no-room-in-boot", "unknown-initramfs", "no-boot-hook", "no-initramfs",
  * "initramfs-without-husk", "initramfs-with-older-husk", "boot-entry-without-initramfs", "unknown-loader",
- * "old-loader", "swap", "hibernation", "kdump". With one of CONVERT_SWAP_OFF and _ENCRYPT the lines that
- * convert_root_swap() would change only tell. */
+ * "old-loader", "swap", "hibernation", "kdump", "left-plain". With one of CONVERT_SWAP_OFF and _ENCRYPT the
+ * lines that convert_root_swap() would change only tell, as do files at the top and what is mounted there
+ * ("left-plain"). */
 must_check enum error_code convert_root_check(const char *at, enum convert_root_swap swap,
                                               struct finding_list *findings, struct error *reterr);
 

@@ -160,5 +160,7 @@ enum error_code convert_root_check(const char *at, enum convert_root_swap swap, 
         code = root_check_hibernation(&checking, reterr);
     if (!code)
         code = host_tree_lines(at_fd, "etc/default/kdump-tools", on_kdump_line, &checking, reterr);
+    if (!code)
+        code = root_tell_left(at_fd, findings, reterr);
     return code;
 }

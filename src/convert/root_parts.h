@@ -19,6 +19,10 @@ must_check enum error_code root_check_loader(struct root_checking *checking, str
 /* "swap": what /etc/fstab, units of systemd and, on the running system, the kernel swap to. */
 must_check enum error_code root_check_swap(struct root_checking *checking, struct error *reterr);
 
+/* "left-plain": files at the top, and directories that something is mounted into; those that hold files of
+ * the root below that block. */
+must_check enum error_code root_tell_left(int at_fd, struct finding_list *findings, struct error *reterr);
+
 /* "swap" to a partition that only its type names. Only where /etc/fstab names none at all. */
 must_check enum error_code root_check_gpt(struct root_checking *checking, struct error *reterr);
 

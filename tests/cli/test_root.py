@@ -98,6 +98,7 @@ class RootTest(HostRoot):
         fstab = lambda line: lambda: self.write("etc/fstab", line + "\n")
         cases = [
             ("separate-usr", fstab("/dev/vdc /usr ext4 ro 0 2")),
+            ("left-plain", fstab("LABEL=gone /srv ext4 nofail 0 2")),
             ("swap", fstab("/swapfile none swap sw 0 0")),
             ("swap", fstab("/dev/mapper/vg-swap none swap sw 0 0")),
             ("swap", fstab("/dev/mapper/kept none swap sw 0 0")),
@@ -140,6 +141,7 @@ class RootTest(HostRoot):
         linux, initrd = "linux /boot/vmlinuz root=/dev/vda noresume", "initrd /boot/initrd"
         cases = {
             "zram": lambda: self.write("etc/fstab", "/dev/zram0 none swap sw 0 0\n"),
+            "an empty mount point": lambda: self.write("etc/fstab", "LABEL=gone /home ext4 nofail 0 2\n"),
             "switched off": lambda: self.write("etc/fstab", "/dev/vdc none swap sw,noauto 0 0\n"),
             "masked": lambda: os.symlink("/dev/null", self.path("etc/systemd/system/dev-vdc.swap")),
             "no resume": lambda: self.write("etc/initramfs-tools/conf.d/resume", "#RESUME=auto\nRESUME=none\n"),
