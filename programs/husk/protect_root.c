@@ -4,6 +4,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "network/network.h"
 #include "protect.h"
 
 enum error_code protect_root_look(struct protect *protect, struct error *reterr)
@@ -41,6 +42,18 @@ static enum error_code check_keyfile(const struct protect *protect, const char *
                         "them; a passphrase or an authority is better");
 }
 
+/* Enrolled from another machine, a host has nothing to reach its authority with but DHCP. */
+static void tell_network(const struct protect *protect)
+{
+    struct run *run = protect->run;
+    char path[4200];
+    snprintf(path, sizeof(path), "%s/" HUSK_DIRECTORY "/" NETWORK_FILE, run->at);
+    if (protect->keys.authority_count > 0 && access(path, F_OK) < 0)
+        finding_add(&run->findings, FINDING_TELLS, "network-not-recorded", path,
+                    "enroll the host on the host itself, where husk agent records it, if it has no DHCP",
+                    "its network is not recorded: the boot will reach the authority by DHCP or not at all");
+}
+
 enum error_code protect_root_check_keys(struct protect *protect, struct error *reterr)
 {
     const struct new_keys *keys = &protect->keys;
@@ -52,6 +65,8 @@ enum error_code protect_root_check_keys(struct protect *protect, struct error *r
     for (size_t i = 0; !code && i < keys->answers.count; i++)
         if (keys->keyfile_paths[i])
             code = check_keyfile(protect, keys->keyfile_paths[i], reterr);
+    if (!code)
+        tell_network(protect);
     if (code || keys->answers.count > 0 || argument_given(&protect->run->arguments, OPTION_NO_RECOVERY))
         return code;
     error_set(reterr, ERR_DENIED, 0, "nothing but an authority would open the root");

@@ -33,7 +33,8 @@ class BootTest(HostRoot):
         with open(token, "w", encoding="ascii") as file:
             file.write(self.authority.token())
         self.json("enroll", self.authority.url, "--token-file", token, "--name", "web-1")
-        self.protect_root("--authority")
+        told = self.protect_root("--authority")
+        self.assertIn("network-not-recorded", [finding["kind"] for finding in told["findings"]])
         self.call("lock", "root", expect=husk.DONE)
         self.d.remount("ro")
 
