@@ -67,8 +67,10 @@ static void tell_verdicts(struct run *run, const struct vault *vault, const stru
                  vault->name, keys, plaintext);
 }
 
-static enum error_code erase_one(struct run *run, struct vault *vault, void *context, struct error *reterr)
+static enum error_code erase_one(struct run *run, struct held_vault *held, void *context,
+                                 struct error *reterr)
 {
+    struct vault *vault = held->vault;
     struct erasing *erasing = context;
     if (vault->filesystem->read_only) {
         error_set(reterr, ERR_DENIED, 0, "nothing is erased: the filesystem at %s is mounted read-only",

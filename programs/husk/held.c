@@ -1,5 +1,7 @@
 #include "held.h"
 
+#include <sys/statvfs.h>
+
 #include "base/cleanup.h"
 #include "base/interrupt.h"
 #include "base/text.h"
@@ -12,23 +14,23 @@ void held_done(struct held_vault *held)
     held->vault = NULL;
 }
 
-static enum error_code read_again(const struct vault *found, const char *at, enum held_reading reading,
-                                  struct vault **ret_vault, struct error *reterr)
+/* On a filesystem mounted read-only, where nothing can change, there is no lock to take. */
+static bool is_read_only(const struct filesystem *filesystem)
 {
-    if (reading == HELD_EVEN_DAMAGED)
-        return vault_find_even_damaged(at, found->name, ret_vault, reterr);
-    return vault_read(found->filesystem, found->name, ret_vault, reterr);
+    struct statvfs now;
+    return fstatvfs(filesystem->root_fd, &now) == 0 && (now.f_flag & ST_RDONLY);
 }
 
-enum error_code held_take_found(const struct vault *found, const char *at, enum held_reading reading,
-                                struct held_vault *ret_held, struct error *reterr)
+static enum error_code hold(const struct filesystem *filesystem, const char *name, enum held_reading reading,
+                            struct held_vault *ret_held, struct error *reterr)
 {
     _cleanup_(held_done) struct held_vault held = HELD_NONE;
     enum error_code code = OK;
-    if (!found->filesystem->read_only)
-        code = vault_take_lock(found->filesystem, VAULT_LOCK_EXISTING, &held.lock_fd, &held.husk_fd, reterr);
+    if (!is_read_only(filesystem))
+        code = vault_take_lock(filesystem, VAULT_LOCK_EXISTING, &held.lock_fd, &held.husk_fd, reterr);
     if (!code)
-        code = read_again(found, at, reading, &held.vault, reterr);
+        code = reading == HELD_EVEN_DAMAGED ? vault_read_even_damaged(filesystem, name, &held.vault, reterr)
+                                            : vault_read(filesystem, name, &held.vault, reterr);
     if (code)
         return code;
     *ret_held = held;
@@ -39,12 +41,9 @@ enum error_code held_take_found(const struct vault *found, const char *at, enum 
 enum error_code held_take(struct run *run, const char *name, enum held_reading reading,
                           struct held_vault *ret_held, struct error *reterr)
 {
-    _cleanup_(vault_freep) struct vault *found = NULL;
-    enum error_code code = vault_check_name(name, reterr);
-    if (!code)
-        code = reading == HELD_EVEN_DAMAGED ? vault_find_even_damaged(run->at, name, &found, reterr)
-                                            : vault_find(run->at, name, &found, reterr);
-    return code ? code : held_take_found(found, run->at, reading, ret_held, reterr);
+    _cleanup_(filesystem_freep) struct filesystem *filesystem = NULL;
+    enum error_code code = vault_find_filesystem(run->at, name, &filesystem, reterr);
+    return code ? code : hold(filesystem, name, reading, ret_held, reterr);
 }
 
 /* Without a name: the only vault there is. */
@@ -64,13 +63,11 @@ static enum error_code check_only_one(const struct vault_list *list, const char 
 }
 
 static enum error_code act_on(struct run *run, const struct vault *found, enum held_reading reading,
-                              enum error_code (*act)(struct run *run, struct vault *vault, void *context,
-                                                     struct error *reterr),
-                              void *context, struct error *reterr)
+                              held_act *act, void *context, struct error *reterr)
 {
     _cleanup_(held_done) struct held_vault held = HELD_NONE;
-    enum error_code code = held_take_found(found, run->at, reading, &held, reterr);
-    return code ? code : act(run, held.vault, context, reterr);
+    enum error_code code = hold(found->filesystem, found->name, reading, &held, reterr);
+    return code ? code : act(run, &held, context, reterr);
 }
 
 /* What [NAME|--all] means, as a list. */
@@ -93,34 +90,18 @@ static enum error_code select_vaults(struct run *run, enum held_reading reading,
     return OK;
 }
 
-enum error_code held_each(struct run *run, enum held_reading reading,
-                          enum error_code (*act)(struct run *run, struct vault *vault, void *context,
-                                                 struct error *reterr),
-                          void *context, struct error *reterr)
+enum error_code held_each_of(struct run *run, const struct vault_list *list, size_t failed, size_t total,
+                             enum held_reading reading, held_act *act, void *context, struct error *reterr)
 {
-    if (run->arguments.operand_count > 0 && !argument_given(&run->arguments, OPTION_ALL)) {
-        _cleanup_(held_done) struct held_vault held = HELD_NONE;
-        enum error_code code = held_take(run, run->arguments.operands[0], reading, &held, reterr);
-        return code ? code : act(run, held.vault, context, reterr);
-    }
-    _cleanup_(vault_list_done) struct vault_list list = {0};
-    size_t known = run->findings.count;
-    enum error_code code = select_vaults(run, reading, &list, reterr);
-    if (code)
-        return code;
-    size_t failed = run->findings.count - known; /* vaults that cannot be read */
-    if (list.count == 1 && failed == 0)
-        return act_on(run, list.items[0], reading, act, context, reterr);
-
-    size_t total = list.count + failed;
-    for (size_t i = 0; i < list.count; i++) {
+    if (total == 1 && list->count == 1)
+        return act_on(run, list->items[0], reading, act, context, reterr);
+    for (size_t i = 0; i < list->count; i++) {
         struct error why = ERROR_NONE;
-        code = act_on(run, list.items[i], reading, act, context, &why);
-        if (!code)
+        if (act_on(run, list->items[i], reading, act, context, &why) == OK)
             continue;
         failed++;
         *reterr = why;
-        finding_add(&run->findings, FINDING_BLOCKS, "vault-failed", list.items[i]->name, why.remedy, "%s",
+        finding_add(&run->findings, FINDING_BLOCKS, "vault-failed", list->items[i]->name, why.remedy, "%s",
                     why.message);
         if (why.code == ERR_INTERRUPTED)
             return why.code;
@@ -128,6 +109,23 @@ enum error_code held_each(struct run *run, enum held_reading reading,
     if (failed == 0)
         return OK;
     return error_set(reterr, ERR_INCOMPLETE, 0, "%zu of %zu vaults failed", failed, total);
+}
+
+enum error_code held_each(struct run *run, enum held_reading reading, held_act *act, void *context,
+                          struct error *reterr)
+{
+    if (run->arguments.operand_count > 0 && !argument_given(&run->arguments, OPTION_ALL)) {
+        _cleanup_(held_done) struct held_vault held = HELD_NONE;
+        enum error_code code = held_take(run, run->arguments.operands[0], reading, &held, reterr);
+        return code ? code : act(run, &held, context, reterr);
+    }
+    _cleanup_(vault_list_done) struct vault_list list = {0};
+    size_t known = run->findings.count;
+    enum error_code code = select_vaults(run, reading, &list, reterr);
+    if (code)
+        return code;
+    size_t failed = run->findings.count - known; /* vaults that cannot be read */
+    return held_each_of(run, &list, failed, list.count + failed, reading, act, context, reterr);
 }
 
 enum error_code held_check_active(const struct vault *vault, struct error *reterr)

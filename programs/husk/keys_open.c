@@ -104,12 +104,16 @@ static enum error_code try_recorded(struct run *run, const struct vault *vault,
     return code;
 }
 
-/* Without waiting: the lock of the vault may be held. */
+/* Without waiting: the lock of the vault may be held. Without an authority to ask, what was tried stays. */
 static enum error_code try_authorities(struct run *run, struct vault *vault, struct secret **ret_vault_secret,
                                        enum keyslot_kind *ret_kind, struct error *reterr)
 {
     _cleanup_(unlock_answers_done) struct unlock_answers answers = {0};
-    enum error_code code = authorities_ask(run, &vault, 1, NULL, 0, &answers, reterr);
+    struct unlock_kinds kinds = {0};
+    enum error_code code = unlock_get_kinds(vault, &kinds, reterr);
+    if (code || !kinds.authority)
+        return code ? code : ERR_WRONG_KEY;
+    code = authorities_ask(run, &vault, 1, NULL, 0, &answers, reterr);
     return code ? code : unlock_open(vault, &answers, ret_vault_secret, ret_kind, &run->findings, reterr);
 }
 
@@ -121,22 +125,17 @@ enum error_code keys_open(struct run *run, struct vault *vault, const struct key
         return unlock_open(vault, answers, ret_vault_secret, ret_kind, &run->findings, reterr);
 
     struct error tried = ERROR_NONE;
-    struct unlock_kinds kinds;
-    enum error_code code = unlock_get_kinds(vault, &kinds, reterr);
-    if (!code && sources != KEYS_NOT_RECORDED) {
+    if (sources != KEYS_NOT_RECORDED) {
         bool ends = true;
-        code = try_recorded(run, vault, ret_vault_secret, ret_kind, &tried);
+        enum error_code code = try_recorded(run, vault, ret_vault_secret, ret_kind, &tried);
         if (code == ERR_WRONG_KEY && sources == KEYS_ANY_SOURCE) {
-            if (kinds.authority)
-                code = try_authorities(run, vault, ret_vault_secret, ret_kind, &tried);
+            code = try_authorities(run, vault, ret_vault_secret, ret_kind, &tried);
             ends = !code || code == ERR_INTERRUPTED;
         }
         if (ends && code)
             *reterr = tried;
         if (ends)
             return code;
-    } else if (code) {
-        return code;
     }
     return keys_ask(run, vault, options, sources, &tried, ret_vault_secret, ret_kind, reterr);
 }

@@ -31,8 +31,9 @@ static void tell_damage(struct run *run, const struct vault *vault)
 }
 
 /* A conversion that is under way needs the key: its machine holds the lock, so that lock is refused then. */
-static enum error_code lock_one(struct run *run, struct vault *vault, void *context, struct error *reterr)
+static enum error_code lock_one(struct run *run, struct held_vault *held, void *context, struct error *reterr)
 {
+    struct vault *vault = held->vault;
     json_t *vaults = context;
     bool changed = false;
     enum error_code code = vault_lock(vault, &changed, &run->findings, reterr);

@@ -13,10 +13,10 @@ enum { WAIT_MOST_S = 7 * 24 * 3600 };
 struct unlocking {
     struct unlock_answers answers; /* given; in the second pass those of authorities */
     enum vault_acceptance accept;
-    bool only_authority;    /* --authority */
-    const char *authority;  /* its ID, NULL for any */
-    struct vault **put_off; /* owned, as are the vaults */
-    size_t put_off_count;
+    bool only_authority;   /* --authority */
+    const char *authority; /* its ID, NULL for any */
+    struct vault_list put_off;
+    size_t count; /* of vaults in the first pass */
     bool is_second;
     struct error why; /* why authorities did not answer for all */
     json_t *vaults;   /* of the run's result */
@@ -25,9 +25,7 @@ struct unlocking {
 static void unlocking_done(struct unlocking *unlocking)
 {
     unlock_answers_done(&unlocking->answers);
-    for (size_t i = 0; i < unlocking->put_off_count; i++)
-        vault_free(unlocking->put_off[i]);
-    free(unlocking->put_off);
+    vault_list_done(&unlocking->put_off);
 }
 
 /* A person's key accepts changes. Where a vault has none its keyfile does: else a directory that is lost
@@ -46,24 +44,21 @@ static enum error_code check_acceptance(enum keyslot_kind kind, const struct vau
     return error_remedy(reterr, "accept them with --passphrase-file F or --recovery-key-file F");
 }
 
-static enum error_code put_off(struct unlocking *unlocking, const struct vault *vault, struct error *reterr)
+static enum error_code put_off(struct unlocking *unlocking, struct held_vault *held, struct error *reterr)
 {
-    struct vault **items =
-        realloc(unlocking->put_off, (unlocking->put_off_count + 1) * sizeof(struct vault *));
+    struct vault_list *list = &unlocking->put_off;
+    struct vault **items = realloc(list->items, (list->count + 1) * sizeof(struct vault *));
     if (!items)
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
-    unlocking->put_off = items;
-    enum error_code code =
-        vault_read(vault->filesystem, vault->name, &items[unlocking->put_off_count], reterr);
-    if (!code)
-        unlocking->put_off_count++;
-    return code;
+    list->items = items;
+    list->items[list->count++] = TAKE(held->vault);
+    return OK;
 }
 
 static bool is_put_off(const struct unlocking *unlocking, const struct vault *vault)
 {
-    for (size_t i = 0; i < unlocking->put_off_count; i++)
-        if (!memcmp(&unlocking->put_off[i]->id, &vault->id, sizeof(vault->id)))
+    for (size_t i = 0; i < unlocking->put_off.count; i++)
+        if (!memcmp(&unlocking->put_off.items[i]->id, &vault->id, sizeof(vault->id)))
             return true;
     return false;
 }
@@ -93,7 +88,7 @@ static enum error_code get_secret(struct run *run, struct vault *vault, struct u
     if (code != ERR_WRONG_KEY)
         return code;
     *ret_put_off = true;
-    return put_off(unlocking, vault, reterr);
+    return OK;
 }
 
 /* The second pass: what was granted, or else what a person types. */
@@ -149,12 +144,17 @@ static enum error_code tell(struct run *run, const struct vault *vault, struct u
     return code;
 }
 
-static enum error_code unlock_one(struct run *run, struct vault *vault, void *context, struct error *reterr)
+static enum error_code unlock_one(struct run *run, struct held_vault *held, void *context,
+                                  struct error *reterr)
 {
     struct unlocking *unlocking = context;
+    struct vault *vault = held->vault;
     enum vault_state before;
     enum error_code code = vault_get_state(vault, &before, reterr);
-    if (code || (unlocking->is_second && !is_put_off(unlocking, vault)))
+    unlocking->count += !unlocking->is_second;
+    if (!code && unlocking->is_second && !is_put_off(unlocking, vault))
+        code = error_set(reterr, ERR_CHANGED, 0, "vault %s is another one than was asked for", vault->name);
+    if (code)
         return code;
     if (argument_given(&run->arguments, OPTION_ALL) && vault->mark != VAULT_ACTIVE) {
         /* --all means those there is something to unlock of. */
@@ -171,8 +171,10 @@ static enum error_code unlock_one(struct run *run, struct vault *vault, void *co
     enum keyslot_kind kind = 0;
     bool was_put_off = false;
     code = open_vault(run, vault, unlocking, &kind, &was_put_off, reterr);
-    if (code || was_put_off)
+    if (code)
         return code;
+    if (was_put_off)
+        return put_off(unlocking, held, reterr);
     run->changed = true;
     report_truth(&run->report, "vault %s is unlocked, by its %s", vault->name, key_word(kind));
     return tell(run, vault, unlocking, keyslot_kind_word(kind), reterr);
@@ -182,14 +184,16 @@ static enum error_code unlock_one(struct run *run, struct vault *vault, void *co
 static enum error_code finish(struct run *run, struct unlocking *unlocking, unsigned wait_s,
                               enum error_code code, struct error *reterr)
 {
-    if (unlocking->put_off_count == 0)
+    const struct vault_list *list = &unlocking->put_off;
+    if (list->count == 0)
         return code;
     struct error second = ERROR_NONE;
     unlocking->is_second = true;
-    if (authorities_ask(run, unlocking->put_off, unlocking->put_off_count, unlocking->authority, wait_s,
-                        &unlocking->answers, &unlocking->why) == OK)
+    if (authorities_ask(run, list->items, list->count, unlocking->authority, wait_s, &unlocking->answers,
+                        &unlocking->why) == OK)
         unlocking->why = ERROR_NONE;
-    enum error_code second_code = held_each(run, HELD_READABLE, unlock_one, unlocking, &second);
+    enum error_code second_code = held_each_of(run, list, 0, unlocking->count + (code != OK), HELD_READABLE,
+                                               unlock_one, unlocking, &second);
     if (second_code)
         *reterr = second;
     if (second_code != ERR_INCOMPLETE || code ||

@@ -35,6 +35,11 @@ must_check enum error_code filesystem_list_below(const char *directory, struct f
                                                  struct error *reterr);
 void filesystem_list_done(struct filesystem_list *list);
 void filesystem_free(struct filesystem *filesystem);
+static inline void filesystem_freep(struct filesystem **filesystem)
+{
+    filesystem_free(*filesystem);
+    *filesystem = NULL;
+}
 
 /* Open a directory by the path that somebody gave. A symlink on the way is followed only where it is root's:
  * who may write to a directory above could lead root to any other. ERR_DENIED, ERR_NOT_FOUND, ERR_USAGE when

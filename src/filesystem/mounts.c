@@ -19,11 +19,6 @@
 
 static const char own_mountinfo[] = "/proc/self/mountinfo";
 
-static void filesystem_freep(struct filesystem **filesystem)
-{
-    filesystem_free(*filesystem);
-}
-
 /* The mount a descriptor was opened through; -1 when the kernel does not tell. */
 static int mount_id_of(int fd)
 {

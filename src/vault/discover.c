@@ -175,9 +175,8 @@ void vault_list_done(struct vault_list *list)
 
 struct search {
     const char *name;
-    enum vault_reading reading;
-    struct vault *found;   /* owned until taken */
-    struct error unusable; /* a filesystem that could not be searched */
+    struct filesystem *found; /* owned until taken */
+    struct error unusable;    /* a filesystem that could not be searched */
 };
 
 static enum error_code look_at(const struct filesystem *filesystem, const char *name, const struct error *why,
@@ -190,17 +189,17 @@ static enum error_code look_at(const struct filesystem *filesystem, const char *
         return OK;
     if (search->found) {
         error_set(reterr, ERR_EXISTS, 0, "there are two vaults %s: on %s and on %s", name,
-                  text_shown(search->found->filesystem->mount_point), text_shown(filesystem->mount_point));
+                  text_shown(search->found->mount_point), text_shown(filesystem->mount_point));
         error_remedy(reterr, "say which host is meant with --at, or unmount one of them");
         return ERR_EXISTS;
     }
-    return vault_read_as(filesystem, name, search->reading, &search->found, reterr);
+    return vault_copy_filesystem(filesystem, &search->found, reterr);
 }
 
-static enum error_code find_as(const char *at, const char *name, enum vault_reading reading,
-                               struct vault **ret_vault, struct error *reterr)
+enum error_code vault_find_filesystem(const char *at, const char *name, struct filesystem **ret_filesystem,
+                                      struct error *reterr)
 {
-    struct search search = {.name = name, .reading = reading};
+    struct search search = {.name = name};
     enum error_code code = vault_check_name(name, reterr);
     if (!code)
         code = for_each_filesystem(at, look_at, &search, reterr);
@@ -215,20 +214,16 @@ static enum error_code find_as(const char *at, const char *name, enum vault_read
         error_remedy(reterr, "husk status lists the vaults there are; --at DIR names another host");
     }
     if (code) {
-        vault_free(search.found);
+        filesystem_free(search.found);
         return code;
     }
-    *ret_vault = search.found;
+    *ret_filesystem = search.found;
     return OK;
 }
 
 enum error_code vault_find(const char *at, const char *name, struct vault **ret_vault, struct error *reterr)
 {
-    return find_as(at, name, VAULT_READ_STRICT, ret_vault, reterr);
-}
-
-enum error_code vault_find_even_damaged(const char *at, const char *name, struct vault **ret_vault,
-                                        struct error *reterr)
-{
-    return find_as(at, name, VAULT_READ_EVEN_DAMAGED, ret_vault, reterr);
+    _cleanup_(filesystem_freep) struct filesystem *filesystem = NULL;
+    enum error_code code = vault_find_filesystem(at, name, &filesystem, reterr);
+    return code ? code : vault_read(filesystem, name, ret_vault, reterr);
 }

@@ -185,6 +185,12 @@ enum error_code vault_read(const struct filesystem *filesystem, const char *name
     return vault_read_as(filesystem, name, VAULT_READ_STRICT, ret_vault, reterr);
 }
 
+enum error_code vault_read_even_damaged(const struct filesystem *filesystem, const char *name,
+                                        struct vault **ret_vault, struct error *reterr)
+{
+    return vault_read_as(filesystem, name, VAULT_READ_EVEN_DAMAGED, ret_vault, reterr);
+}
+
 void vault_free(struct vault *vault)
 {
     if (!vault)

@@ -138,15 +138,17 @@ must_check enum error_code vault_list_below(const char *at, struct vault_list *r
                                             struct finding_list *findings, struct error *reterr);
 void vault_list_done(struct vault_list *list);
 
-/* The one vault of that name below at. ERR_NOT_FOUND; ERR_EXISTS when two filesystems have one (use --at). */
+/* The one vault of that name below at, or the filesystem it is on without reading it. ERR_NOT_FOUND;
+ * ERR_EXISTS when two filesystems have one (use --at). */
 must_check enum error_code vault_find(const char *at, const char *name, struct vault **ret_vault,
                                       struct error *reterr);
+must_check enum error_code vault_find_filesystem(const char *at, const char *name,
+                                                 struct filesystem **ret_filesystem, struct error *reterr);
 
-/* The same for whoever erases or locks: a damaged vault.json does not stop them, damaged vaults are items of
- * the list.
+/* For whoever erases or locks: a damaged vault.json does not stop them, damaged vaults are items of the list.
  */
-must_check enum error_code vault_find_even_damaged(const char *at, const char *name, struct vault **ret_vault,
-                                                   struct error *reterr);
+must_check enum error_code vault_read_even_damaged(const struct filesystem *filesystem, const char *name,
+                                                   struct vault **ret_vault, struct error *reterr);
 must_check enum error_code vault_list_even_damaged(const char *at, struct vault_list *ret_list,
                                                    struct finding_list *findings, struct error *reterr);
 
