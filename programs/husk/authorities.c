@@ -29,7 +29,8 @@ static void on_pending(void *context, const struct client_pin *pin, const struct
 }
 
 enum error_code authorities_ask(struct run *run, struct vault *const *vaults, size_t count, const char *only,
-                                unsigned wait_s, struct unlock_answers *answers, struct error *reterr)
+                                unsigned wait_s, struct unlock_answers *answers, struct client **ret_client,
+                                struct error *reterr)
 {
     _cleanup_(client_closep) struct client *client = NULL;
     struct telling telling = {run, json_array()};
@@ -41,16 +42,18 @@ enum error_code authorities_ask(struct run *run, struct vault *const *vaults, si
     if (!code)
         code = unlock_ask(client, vaults, count, wait_s, &watch, answers, &run->findings, reterr);
     run_result(run, "requests", telling.requests);
+    if (ret_client)
+        *ret_client = TAKE(client);
     return code;
 }
 
 enum error_code authorities_unlock(struct run *run, struct vault *vault, const struct secret *vault_secret,
-                                   enum vault_acceptance accept, struct error *reterr)
+                                   struct client *asked, enum vault_acceptance accept, struct error *reterr)
 {
     _cleanup_(client_closep) struct client *client = NULL;
     struct vault_pins pins = {0};
     struct error why = ERROR_NONE;
-    if (client_open(run->at, &client, &why) == OK)
+    if (client_open_again(run->at, asked, &client, &why) == OK)
         unlock_pins(client, &pins);
     else
         finding_add(&run->findings, FINDING_TELLS, "authorities-unreadable", text_shown(run->at), why.remedy,

@@ -6,16 +6,18 @@
 /*
  * Ask the authorities of these vaults (unlock_ask), at most wait_s seconds. A code is shown on standard error
  * while a person has to decide; requests that wait are in the result as "requests". only is the id of the
- * one to ask, or its beginning; NULL: all.
+ * one to ask, or its beginning; NULL: all. *ret_client (may be NULL) is whoever asked, also after a failure;
+ * NULL where there is none.
  */
 must_check enum error_code authorities_ask(struct run *run, struct vault *const *vaults, size_t count,
                                            const char *only, unsigned wait_s, struct unlock_answers *answers,
-                                           struct error *reterr);
+                                           struct client **ret_client, struct error *reterr);
 
-/* vault_unlock, with the authorities this host trusts to compare. That they cannot be read is a finding. */
+/* vault_unlock, with the authorities this host trusts now to compare. That they cannot be read is a finding.
+ * asked is what authorities_ask returned, or NULL. */
 must_check enum error_code authorities_unlock(struct run *run, struct vault *vault,
-                                              const struct secret *vault_secret, enum vault_acceptance accept,
-                                              struct error *reterr);
+                                              const struct secret *vault_secret, struct client *asked,
+                                              enum vault_acceptance accept, struct error *reterr);
 
 /* The keyslot does not exist: have the scalar of it destroyed where it was bound. Where that cannot be told
  * it is a finding, and false. */

@@ -113,7 +113,7 @@ static enum error_code try_authorities(struct run *run, struct vault *vault, str
     enum error_code code = unlock_get_kinds(vault, &kinds, reterr);
     if (code || !kinds.authority)
         return code ? code : ERR_WRONG_KEY;
-    code = authorities_ask(run, &vault, 1, NULL, 0, &answers, reterr);
+    code = authorities_ask(run, &vault, 1, NULL, 0, &answers, NULL, reterr);
     return code ? code : unlock_open(vault, &answers, ret_vault_secret, ret_kind, &run->findings, reterr);
 }
 

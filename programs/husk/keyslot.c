@@ -41,7 +41,7 @@ enum error_code keyslot_open(struct run *run, struct keyslot_work *work, enum ke
             keys_open(run, vault, &keys_with, &answers, KEYS_ANY_SOURCE, &work->vault_secret, &kind, reterr);
     if (code || state == VAULT_UNLOCKED)
         return code;
-    code = authorities_unlock(run, vault, work->vault_secret, VAULT_ACCEPT_NOTHING, reterr);
+    code = authorities_unlock(run, vault, work->vault_secret, NULL, VAULT_ACCEPT_NOTHING, reterr);
     work->lock_again = !code;
     return code;
 }

@@ -221,7 +221,7 @@ enum error_code protect_open_vault(struct protect *protect, struct error *reterr
     if (code == ERR_WRONG_KEY && answers.count > 0)
         code = explain_wrong_key(vault, reterr);
     if (!code && state != VAULT_UNLOCKED) {
-        code = authorities_unlock(run, vault, vault_secret, VAULT_ACCEPT_NOTHING, reterr);
+        code = authorities_unlock(run, vault, vault_secret, NULL, VAULT_ACCEPT_NOTHING, reterr);
         if (!code)
             report_truth(&run->report, "vault %s is unlocked, by its %s", vault->name, key_word(kind));
     }

@@ -18,14 +18,16 @@ struct unlocking {
     struct vault_list put_off;
     size_t count; /* of vaults in the first pass */
     bool is_second;
-    struct error why; /* why authorities did not answer for all */
-    json_t *vaults;   /* of the run's result */
+    struct client *asked; /* owned; who asked */
+    struct error why;     /* why authorities did not answer for all */
+    json_t *vaults;       /* of the run's result */
 };
 
 static void unlocking_done(struct unlocking *unlocking)
 {
     unlock_answers_done(&unlocking->answers);
     vault_list_done(&unlocking->put_off);
+    client_close(unlocking->asked);
 }
 
 /* A person's key accepts changes. Where a vault has none its keyfile does: else a directory that is lost
@@ -126,7 +128,7 @@ static enum error_code open_vault(struct run *run, struct vault *vault, struct u
     if (accepts)
         code = check_acceptance(*ret_kind, vault, reterr);
     if (!code)
-        code = authorities_unlock(run, vault, vault_secret, unlocking->accept, reterr);
+        code = authorities_unlock(run, vault, vault_secret, unlocking->asked, unlocking->accept, reterr);
     if (code == ERR_CHANGED)
         error_remedy(reterr, "where these changes are meant: husk unlock %s --accept-changes", vault->name);
     return code;
@@ -190,7 +192,7 @@ static enum error_code finish(struct run *run, struct unlocking *unlocking, unsi
     struct error second = ERROR_NONE;
     unlocking->is_second = true;
     if (authorities_ask(run, list->items, list->count, unlocking->authority, wait_s, &unlocking->answers,
-                        &unlocking->why) == OK)
+                        &unlocking->asked, &unlocking->why) == OK)
         unlocking->why = ERROR_NONE;
     enum error_code second_code = held_each_of(run, list, 0, unlocking->count + (code != OK), HELD_READABLE,
                                                unlock_one, unlocking, &second);

@@ -18,7 +18,7 @@ static enum error_code make_unlocked(struct run *run, struct vault *vault, struc
     if (!code)
         code = keys_open(run, vault, &keys_plain, &answers, KEYS_ANY_SOURCE, &vault_secret, &kind, reterr);
     if (!code)
-        code = authorities_unlock(run, vault, vault_secret, VAULT_ACCEPT_NOTHING, reterr);
+        code = authorities_unlock(run, vault, vault_secret, NULL, VAULT_ACCEPT_NOTHING, reterr);
     if (code)
         return code;
     run->changed = true;

@@ -48,7 +48,8 @@ enum error_code client_open_husk(const char *at, enum client_directory how, stru
     return code;
 }
 
-enum error_code client_open(const char *at, struct client **ret_client, struct error *reterr)
+enum error_code client_open_again(const char *at, struct client *before, struct client **ret_client,
+                                  struct error *reterr)
 {
     _cleanup_(client_closep) struct client *client = calloc(1, sizeof(*client));
     if (!client)
@@ -59,12 +60,17 @@ enum error_code client_open(const char *at, struct client **ret_client, struct e
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     enum error_code code = client_open_husk(at, CLIENT_DIRECTORY_THERE, client, reterr);
     if (!code)
-        code = client_pins_read(client, reterr);
+        code = client_pins_read(client, before, reterr);
     else if (code == ERR_NOT_FOUND)
         code = OK;
     if (!code)
         *ret_client = TAKE(client);
     return code;
+}
+
+enum error_code client_open(const char *at, struct client **ret_client, struct error *reterr)
+{
+    return client_open_again(at, NULL, ret_client, reterr);
 }
 
 void client_close(struct client *client)

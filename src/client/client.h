@@ -56,6 +56,9 @@ struct client {
 /* Read which authorities the host at trusts. None is fine, and no .husk either. A file that is damaged is
  * ERR_CORRUPT. Free with client_close. */
 must_check enum error_code client_open(const char *at, struct client **ret_client, struct error *reterr);
+/* The same some time later: what before (may be NULL) has verified and is still the same takes less. */
+must_check enum error_code client_open_again(const char *at, struct client *before,
+                                             struct client **ret_client, struct error *reterr);
 void client_close(struct client *client); /* NULL is fine */
 static inline void client_closep(struct client **client)
 {

@@ -17,10 +17,12 @@ void client_pin_done(struct client_pin *pin);
 must_check enum error_code client_pin_take_descriptor(struct client_pin *pin, const void *bytes,
                                                       size_t length, struct error *reterr);
 
-/* Write authorities/ID.json durably; read all of them into client. */
+/* Write authorities/ID.json durably; read all of them into client, where before (may be NULL) read the same
+ * already without verifying it again. */
 must_check enum error_code client_pin_write(struct client *client, const struct client_pin *pin,
                                             struct error *reterr);
-must_check enum error_code client_pins_read(struct client *client, struct error *reterr);
+must_check enum error_code client_pins_read(struct client *client, struct client *before,
+                                            struct error *reterr);
 
 /* Where a host stands with each authority: the file lineage. */
 struct lineage {

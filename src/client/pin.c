@@ -49,8 +49,15 @@ enum error_code client_pin_take_descriptor(struct client_pin *pin, const void *b
     return take_bytes(pin, &descriptor, bytes, length, reterr);
 }
 
-static enum error_code parse_descriptor(json_t *file, const uint8_t *id, struct client_pin *pin,
-                                        struct error *reterr)
+/* What was read before is not verified again. */
+static bool is_known(const struct client_pin *known, const void *bytes, size_t length)
+{
+    return known && known->descriptor_signed.length == length &&
+           memcmp(known->descriptor_signed.data, bytes, length) == 0;
+}
+
+static enum error_code parse_descriptor(json_t *file, const uint8_t *id, const struct client_pin *known,
+                                        struct client_pin *pin, struct error *reterr)
 {
     const char *text = NULL;
     struct descriptor descriptor;
@@ -64,6 +71,8 @@ static enum error_code parse_descriptor(json_t *file, const uint8_t *id, struct 
     if (!bytes)
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     code = text_parse_hex(text, bytes, length, reterr);
+    if (!code && is_known(known, bytes, length))
+        return take_bytes(pin, &known->descriptor, bytes, length, reterr);
     if (!code)
         code = descriptor_parse(bytes, length, NULL, &descriptor, reterr);
     if (code)
@@ -74,8 +83,8 @@ static enum error_code parse_descriptor(json_t *file, const uint8_t *id, struct 
     return take_bytes(pin, &descriptor, bytes, length, reterr);
 }
 
-static enum error_code parse_members(json_t *file, const uint8_t *id, struct client_pin *pin,
-                                     struct error *reterr)
+static enum error_code parse_members(json_t *file, const uint8_t *id, const struct client_pin *known,
+                                     struct client_pin *pin, struct error *reterr)
 {
     const char *name = NULL;
     enum error_code code = OK;
@@ -91,11 +100,11 @@ static enum error_code parse_members(json_t *file, const uint8_t *id, struct cli
         snprintf(pin->name, sizeof(pin->name), "%s", name);
     if (!code)
         code = json_get_integer(file, "enrolled", 0, INT64_MAX, &pin->enrolled_unix_s, reterr);
-    return code ? code : parse_descriptor(file, id, pin, reterr);
+    return code ? code : parse_descriptor(file, id, known, pin, reterr);
 }
 
-enum error_code client_pin_parse(const char *text, size_t length, const uint8_t id[CLIENT_ID_SIZE],
-                                 struct client_pin *ret_pin, struct error *reterr)
+static enum error_code parse(const char *text, size_t length, const uint8_t id[CLIENT_ID_SIZE],
+                             const struct client_pin *known, struct client_pin *ret_pin, struct error *reterr)
 {
     _cleanup_(json_freep) json_t *file = NULL;
     _cleanup_(client_pin_done) struct client_pin pin = {0};
@@ -104,12 +113,18 @@ enum error_code client_pin_parse(const char *text, size_t length, const uint8_t 
     if (!code)
         code = json_check_version(file, PIN_VERSION, "the file", reterr);
     if (!code)
-        code = parse_members(file, id, &pin, reterr);
+        code = parse_members(file, id, known, &pin, reterr);
     if (code)
         return code == ERR_DENIED ? error_set(reterr, ERR_CORRUPT, 0, "its descriptor is not signed") : code;
     *ret_pin = pin;
     pin = (struct client_pin){0};
     return OK;
+}
+
+enum error_code client_pin_parse(const char *text, size_t length, const uint8_t id[CLIENT_ID_SIZE],
+                                 struct client_pin *ret_pin, struct error *reterr)
+{
+    return parse(text, length, id, NULL, ret_pin, reterr);
 }
 
 enum error_code client_pin_format(const struct client_pin *pin, struct buffer *text, struct error *reterr)
@@ -152,7 +167,7 @@ enum error_code client_pin_write(struct client *client, const struct client_pin 
 }
 
 struct reading {
-    struct client *client;
+    struct client *client, *before;
     int fd;
 };
 
@@ -174,7 +189,8 @@ static enum error_code read_one(const char *name, void *context, struct error *r
                          CLIENT_AUTHORITIES_MAXIMUM);
     enum error_code code = file_read(reading->fd, name, CLIENT_FILE_MAXIMUM, &text, reterr);
     if (!code)
-        code = client_pin_parse(text.data, text.length, id, &client->pins[client->pin_count], reterr);
+        code = parse(text.data, text.length, id, reading->before ? client_find(reading->before, id) : NULL,
+                     &client->pins[client->pin_count], reterr);
     if (code)
         return error_prefix(reterr, "%s/%s", CLIENT_AUTHORITIES_NAME, name);
     client->pin_count++;
@@ -187,13 +203,13 @@ static int by_id(const void *left, const void *right)
                   CLIENT_ID_SIZE);
 }
 
-enum error_code client_pins_read(struct client *client, struct error *reterr)
+enum error_code client_pins_read(struct client *client, struct client *before, struct error *reterr)
 {
     _cleanup_(close_fdp) int fd = -1;
     enum error_code code = directory_open(client->husk_fd, CLIENT_AUTHORITIES_NAME, &fd, reterr);
     if (code)
         return code == ERR_NOT_FOUND ? OK : code;
-    struct reading reading = {client, fd};
+    struct reading reading = {client, before, fd};
     code = directory_list(fd, read_one, &reading, reterr);
     if (!code)
         qsort(client->pins, client->pin_count, sizeof(client->pins[0]), by_id);
