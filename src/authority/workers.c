@@ -12,6 +12,10 @@ enum { WORKERS_MAXIMUM = 64 };
  * happened for a while is served at once. */
 enum { LINGER_NS = 2000000, LINGER_MOST = 8 };
 
+/* What comes alone, so long after the last message, is not handed on: to wake a thread takes as long as to
+ * open it. Nor is an answer that is alone in its batch. */
+enum { ALONE_NS = 5000000, ALONE_EVALUATIONS = 2 };
+
 static const char AWAITING_ROOT[] = "the authority was restored and waits for its descriptor: try again";
 
 struct workers {
@@ -22,7 +26,8 @@ struct workers {
     struct job *opening, **opening_end;     /* queues: what is to be opened, */
     struct job *answering, **answering_end; /* and what is to be answered, which goes first */
     size_t waiting;
-    bool lingers; /* one of the threads */
+    int64_t opened_ns; /* when the last message came */
+    bool lingers;      /* one of the threads */
     bool is_stopping;
     pthread_t threads[WORKERS_MAXIMUM];
     unsigned count;
@@ -144,10 +149,23 @@ static void *run(void *context)
     return NULL;
 }
 
+/* Under the mutex. */
+static bool comes_alone(struct workers *workers)
+{
+    const int64_t now_ns = clock_monotonic_ns(), before_ns = workers->opened_ns;
+    workers->opened_ns = now_ns;
+    return workers->waiting == 0 && now_ns - before_ns > ALONE_NS;
+}
+
 void workers_open(struct workers *workers, struct job *job)
 {
     job->next = NULL;
     pthread_mutex_lock(&workers->mutex);
+    if (comes_alone(workers)) {
+        pthread_mutex_unlock(&workers->mutex);
+        work(workers, job);
+        return;
+    }
     *workers->opening_end = job;
     workers->opening_end = &job->next;
     workers->waiting++;
@@ -161,6 +179,10 @@ void workers_answer(struct workers *workers, struct job *jobs)
     size_t count = 0;
     if (!jobs)
         return;
+    if (!jobs->next && jobs->evaluation_count <= ALONE_EVALUATIONS) {
+        job_answer(jobs);
+        return;
+    }
     pthread_mutex_lock(&workers->mutex);
     for (*workers->answering_end = jobs; *workers->answering_end; count++)
         workers->answering_end = &(*workers->answering_end)->next;

@@ -12,10 +12,10 @@ struct workers;
 must_check enum error_code workers_start(struct clerk *clerk, unsigned count, struct workers **ret_workers,
                                          struct error *reterr);
 
-/* Take over a job: it is opened and handed to the clerk. */
+/* Take over a job: it is opened and handed to the clerk; by the caller's own thread when it comes alone. */
 void workers_open(struct workers *workers, struct job *job);
 
-/* Take over a list of jobs that are to be answered. */
+/* Take over a list of jobs that are to be answered. A single one is before this returns. */
 void workers_answer(struct workers *workers, struct job *jobs);
 
 /* How many jobs wait for a worker. */
