@@ -61,8 +61,13 @@ static void tell_verdicts(struct run *run, const struct vault *vault, const stru
     const char *plaintext = erase_verdict_word(result->plaintext_before);
     json_array_append_new(erasing->vaults, json_pack("{s:s, s:s, s:s}", "name", vault->name,
                                                      "key_destruction", keys, "plaintext_before", plaintext));
-    if (!result->changed)
+    if (!result->changed && vault->mark == VAULT_ERASED)
         report_truth(&run->report, "vault %s was erased before", vault->name);
+    else if (vault->mark != VAULT_ERASED)
+        report_truth(
+            &run->report,
+            "vault %s is not erased yet: husk does not open it here, and goes on with the same command",
+            vault->name);
     report_truth(&run->report, "vault %s: key destruction %s; plaintext from before conversion %s",
                  vault->name, keys, plaintext);
 }
@@ -168,11 +173,12 @@ const struct verb verb_erase = {
     .summary = "Destroy the key of a vault for ever.",
     .text =
         "--confirm repeats the NAME of the vault, or with --all the name of the host. From the first step on "
-        "nothing opens the vault any more, and an interrupted erase is finished by the same command. Each "
+        "husk does not open the vault from this disk any more, and an interrupted erase is finished by the "
+        "same command. Each "
         "authority a keyslot is bound to destroys its part, which reaches every copy of the disk, and says "
         "so "
         "signed. One that does not answer is waited for by no step: the rest is done, husk ends with status "
-        "5, "
+        "5, copies of the disk still open with its leave, "
         "and the same command asks again until it has answered. The keyslots "
         "are destroyed in place, the key leaves the kernel, and a report says what was done and which key "
         "copies "

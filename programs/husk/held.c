@@ -132,7 +132,7 @@ enum error_code held_check_active(const struct vault *vault, struct error *reter
 {
     if (vault->mark == VAULT_ACTIVE)
         return OK;
-    error_set(reterr, ERR_ERASED, 0, "vault %s is %s: nothing opens it any more", vault->name,
+    error_set(reterr, ERR_ERASED, 0, "vault %s is %s: nothing opens it here any more", vault->name,
               vault->mark == VAULT_ERASED ? "erased" : "being erased");
     error_subject(reterr, "%s", vault->name);
     return ERR_ERASED;

@@ -124,10 +124,10 @@ void erasing_go_on(struct erasing *erasing)
     for (size_t i = 0; i < erasing->count; i++) {
         const struct vault *vault = erasing->vaults[i];
         if (vault->mark == VAULT_ERASED)
-            consoles_say(
-                erasing->consoles,
-                "vault %s of this host is erased: its key is destroyed, and nothing opens it any more",
-                vault->name);
+            consoles_say(erasing->consoles,
+                         "vault %s of this host is erased: its key is destroyed, and nothing on this disk "
+                         "opens it any more",
+                         vault->name);
         else if (vault->mark == VAULT_ERASING)
             consoles_say(erasing->consoles,
                          "vault %s of this host stays erasing: nothing opens it here any more, but its erase "

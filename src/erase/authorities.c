@@ -149,12 +149,14 @@ static enum error_code ask_one(struct client *client, json_t *item, bool *ret_an
         *ret_answered = true;
         return keep_answer(item, &erased, &wire, reterr);
     }
-    finding_add(
-        findings, FINDING_TELLS, code == ERR_CORRUPT ? "authority-not-believed" : "authority-not-reached",
-        json_string_value(json_object_get(item, "authority")),
-        pin ? "run the same command again when it answers"
-            : "have its administrator erase the host there: huskd host erase",
-        "the authority has not destroyed its part of the vault as far as this host knows: %s", why.message);
+    finding_add(findings, FINDING_TELLS,
+                code == ERR_CORRUPT ? "authority-not-believed" : "authority-not-reached",
+                json_string_value(json_object_get(item, "authority")),
+                pin ? "run the same command again when it answers"
+                    : "have its administrator erase the host there: huskd host erase",
+                "the authority has not destroyed its part of the vault as far as this host knows, and copies "
+                "of the disk made before still open with its leave: %s",
+                why.message);
     return OK;
 }
 

@@ -3,7 +3,7 @@
  * looks at what is there and does the rest.
  *
  *   active                    vault.json, keyslots/ID…
- *   erasing mark, durable     from here on nothing opens, whatever happens next; it names the
+ *   erasing mark, durable     from here on husk opens nothing here, whatever happens next; it names the
  *                             authorities. On a full filesystem it is a second name of .husk/lock, which
  *                             takes no room, and in the end is overwritten with the report where that does
  *                             not fit beside it
@@ -87,7 +87,8 @@ static enum error_code set_mark(struct erasure *erasure, struct error *reterr)
     if (vault->mark == VAULT_ACTIVE) {
         vault->mark = VAULT_ERASING;
         erasure->changed = true;
-        report_truth(erasure->report, "vault %s: nothing opens it any more", vault->name);
+        report_truth(erasure->report, "vault %s: its erase has begun: husk does not open it here any more",
+                     vault->name);
     }
     return OK;
 }
@@ -307,12 +308,15 @@ static enum error_code carry_out(struct erasure *erasure, struct error *reterr)
         code = destroy_keyslots(erasure, reterr);
     if (code)
         return code;
+    if (erasure->outcome.facts.steps_failed == 0)
+        report_truth(erasure->report, "vault %s: its keyslots on this disk are destroyed",
+                     erasure->vault->name);
     zero_journal(erasure);
     evict_key(erasure);
     return OK;
 }
 
-/* Nothing opens the vault any more, whether or not that can be written down. */
+/* Nothing on this disk opens the vault any more, whether or not that can be written down. */
 static enum error_code keep_report(struct erasure *erasure, const struct buffer *text, struct error *reterr)
 {
     struct error why = ERROR_NONE;
@@ -377,7 +381,7 @@ static enum error_code repeat(struct erasure *erasure, struct buffer *text, stru
 /* The vault is erased, but not all that was to be gone is. */
 static enum error_code tell_plaintext(const struct vault *vault, struct error *reterr)
 {
-    error_set(reterr, ERR_INCOMPLETE, 0, "nothing opens the vault %s any more, but plaintext of it is left",
+    error_set(reterr, ERR_INCOMPLETE, 0, "the vault %s is erased here, but plaintext of it is left",
               vault->name);
     error_subject(reterr, "%s", vault->name);
     error_remedy(reterr, "destroy what the findings name, then run the same command again");

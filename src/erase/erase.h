@@ -4,7 +4,8 @@
  *     erasing mark, durable → authorities destroy their scalars → local keyslots destroyed → key evicted and
  *     checked → report → erased mark → the authorities are told
  *
- * From the mark on nothing opens the vault. Each step is repeated by the next run until it holds.
+ * From the mark on husk does not open the vault from this disk; copies of it open until the authorities have
+ * answered. Each step is repeated by the next run until it holds.
  */
 #pragma once
 #include "base/report.h"

@@ -113,7 +113,7 @@ static enum error_code check_mark(const struct vault *vault, struct error *reter
     enum error_code code = vault_get_state(vault, &state, reterr);
     if (code || (state != VAULT_IS_ERASED && state != VAULT_IS_ERASING))
         return code;
-    error_set(reterr, ERR_ERASED, 0, "the vault %s is %s: nothing opens it any more", vault->name,
+    error_set(reterr, ERR_ERASED, 0, "the vault %s is %s: nothing opens it here any more", vault->name,
               state == VAULT_IS_ERASED ? "erased" : "being erased");
     error_subject(reterr, "%s", vault->name);
     return ERR_ERASED;

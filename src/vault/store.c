@@ -96,7 +96,7 @@ enum error_code vault_check_mark(const struct vault *vault, struct error *reterr
     enum error_code code = vault_read_mark(vault->fd, &mark, reterr);
     if (code || mark == VAULT_ACTIVE)
         return code;
-    error_set(reterr, ERR_ERASED, 0, "the vault %s %s: nothing opens it any more", vault->name,
+    error_set(reterr, ERR_ERASED, 0, "the vault %s %s: nothing opens it here any more", vault->name,
               mark == VAULT_ERASED ? "is erased" : "is being erased");
     if (mark == VAULT_ERASING)
         error_remedy(reterr, "finish it with husk erase %s", vault->name);

@@ -199,6 +199,10 @@ class EraseTest(Job):
             self.assertEqual(self.state(), "erasing")
             self.assertEqual(found["result"]["vaults"][0]["key_destruction"], "INCOMPLETE")
             self.json("unlock", "v", "--keyfile", self.keyfile, expect=husk.REFUSED)
+            for _ in range(2):
+                told = self.call("erase", "v", "--confirm", "v", expect=husk.INCOMPLETE).out
+                self.assertIn("vault v is not erased yet", told)
+                self.assertNotRegex(told, "nothing opens it|was erased before")
         found = self.erase()
         self.opens_no_more()
 

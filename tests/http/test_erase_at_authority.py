@@ -102,6 +102,20 @@ class EraseTest(EraseCase):
         self.assertEqual((self.verdict(found), self.state()), ("COMPLETE", "erased"))
         self.assertEqual(self.host()["keyslots"], 0)
 
+    def test_while_an_authority_is_away_it_is_not_called_erased_and_its_copies_are_said_to_open(self):
+        self.authority_only()
+        snapshot = self.snapshot()
+        self.authority.end()
+        for _ in range(2):
+            done = self.call("erase", "v", "--confirm", "v", expect=husk.INCOMPLETE)
+            self.assertNotRegex(done.out, "nothing opens it|erased before|vault v is erased")
+            self.assertIn("vault v is not erased yet", done.out)
+            self.assertIn("its keyslots on this disk are destroyed", done.out)
+            self.assertIn("copies of this disk made before still open with its leave", done.err)
+        self.put_back(snapshot)
+        self.authority.start()
+        self.unlock()  # which is why it says so
+
     def test_of_two_authorities_both_have_to_answer(self):
         self.authority_only()
         other = self.second_authority()
