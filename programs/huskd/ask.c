@@ -90,19 +90,38 @@ static int64_t user_behind_sudo(void)
     return text && !text_parse_u64(text, UINT32_MAX - 1, &uid, NULL) ? (int64_t)uid : -1;
 }
 
-void ask_tell_alarms(struct run *run, json_t *result)
+static void tell(struct run *run, json_t *result, const char *member)
 {
     size_t i;
-    json_t *alarm;
-    json_array_foreach(json_object_get(result, "alarms"), i, alarm)
+    json_t *item;
+    json_array_foreach(json_object_get(result, member), i, item)
     {
-        const char *kind = json_string_value(json_object_get(alarm, "kind")),
-                   *cause = json_string_value(json_object_get(alarm, "cause")),
-                   *remedy = json_string_value(json_object_get(alarm, "remedy"));
+        const char *kind = json_string_value(json_object_get(item, "kind")),
+                   *subject = json_string_value(json_object_get(item, "subject")),
+                   *cause = json_string_value(json_object_get(item, "cause")),
+                   *remedy = json_string_value(json_object_get(item, "remedy"));
         if (kind && cause && remedy)
-            finding_add(&run->findings, FINDING_TELLS, kind, "the authority", remedy, "%s", cause);
+            finding_add(&run->findings, FINDING_TELLS, kind, subject ? subject : "the authority", remedy,
+                        "%s", cause);
     }
-    json_object_del(result, "alarms");
+    json_object_del(result, member);
+}
+
+void ask_tell_alarms(struct run *run, json_t *result)
+{
+    tell(run, result, "alarms");
+}
+
+void ask_tell_erased(struct run *run, json_t *result, const char *what)
+{
+    const char *name = run->arguments.operands[0],
+               *verdict = json_string_value(json_object_get(result, "key_destruction"));
+    const long long keyslots = json_integer_value(json_object_get(result, "keyslots"));
+    tell(run, result, "not_reached");
+    report_truth(&run->report, "%s %s: the authority's part of %lld keyslot%s is destroyed", what,
+                 text_shown(name), keyslots, keyslots == 1 ? "" : "s");
+    report_truth(&run->report, "%s %s: key destruction %s; what is not reached is named", what,
+                 text_shown(name), verdict ? verdict : "UNKNOWN");
 }
 
 enum error_code ask_with(struct run *run, const char *operation, json_t *arguments, json_t **ret_result,

@@ -14,6 +14,9 @@ must_check enum error_code ask(struct run *run, const char *const *operand_names
 /* What comes with a list that people have to look after, as findings. */
 void ask_tell_alarms(struct run *run, json_t *result);
 
+/* What an erase of a host or group (what) did, and as findings what it did not reach. */
+void ask_tell_erased(struct run *run, json_t *result, const char *what);
+
 /* The same with these arguments, and files that the operation writes to; they stay the caller's. */
 must_check enum error_code ask_with_files(struct run *run, const char *operation, json_t *arguments,
                                           const int *fds, unsigned count, json_t **ret_result,

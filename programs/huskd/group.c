@@ -37,9 +37,7 @@ static enum error_code erase(struct run *run, struct error *reterr)
     }
     enum error_code code = ask(run, operands, &result, reterr);
     if (!code)
-        report_truth(&run->report,
-                     "all hosts of group %s are erased: the scalars of their keyslots are destroyed here",
-                     text_shown(name));
+        ask_tell_erased(run, result, "group");
     return code;
 }
 

@@ -89,7 +89,11 @@ static enum error_code erase(struct run *run, struct error *reterr)
         error_remedy(reterr, "huskd host erase %s --confirm %s", text_shown(name), text_shown(name));
         return ERR_USAGE;
     }
-    return change(run, "is erased: the scalars of its keyslots are destroyed here", reterr);
+    json_t *result;
+    enum error_code code = ask(run, operands, &result, reterr);
+    if (!code)
+        ask_tell_erased(run, result, "host");
+    return code;
 }
 
 const struct verb verb_host_list = {
@@ -193,7 +197,9 @@ const struct verb verb_host_erase = {
         "and backups included, can be opened by this authority again. The host has the order to erase its "
         "vaults itself, and carries it out as soon as its agent hears of it: that reaches its keyslots, and "
         "its other authorities. What lies elsewhere is not reached: recovery keys, passphrases and keyfiles, "
-        "which open copies of the disk (keycopy list).\n\n"
+        "which open copies of the disk (keycopy list), and backups of this authority. What is known of that "
+        "is "
+        "named; the exit status is 0 once the scalars are destroyed.\n\n"
         "There is no way back. Its name is free: a server installed anew enrols under it with a new "
         "identity. From then on the name means that one, to this command too; this host is told by its id.",
     .options = (const struct verb_option[]){{OPTION_CONFIRM, ROLE_CONFIRMING, NULL}, {.id = OPTION_END}},

@@ -14,8 +14,8 @@ static enum error_code count_known(struct clerk *clerk, const struct host *host,
     struct sql_rows rows = {0};
     bool is_there = false;
     enum error_code code =
-        sql_select(clerk->sql, &rows, reterr, "SELECT count(*) FROM keycopies WHERE host = ?", "b", host->id,
-                   sizeof(host->id));
+        sql_select(clerk->sql, &rows, reterr, "SELECT count(*) FROM keycopies WHERE host = ? AND kind <> ''",
+                   "b", host->id, sizeof(host->id));
     if (!code)
         code = sql_next(&rows, &is_there, reterr);
     if (!code)
@@ -43,12 +43,25 @@ static enum error_code take_one(struct clerk *clerk, const struct host *host, js
                    "bbtti", id, sizeof(id), host->id, sizeof(host->id), kind, place, clerk->now_unix_s);
 }
 
+/* That the host has told its list at all, also an empty one. */
+static enum error_code note_reported(struct clerk *clerk, const struct host *host, struct error *reterr)
+{
+    uint8_t id[ID_SIZE];
+    randombytes_buf(id, sizeof(id));
+    return sql_run(clerk->sql, reterr,
+                   "INSERT INTO keycopies(id, host, kind, place, reported_at, is_reported) "
+                   "VALUES(?, ?, '', '', ?, 1) ON CONFLICT(host, kind, place) DO NOTHING",
+                   "bbi", id, sizeof(id), host->id, sizeof(host->id), clerk->now_unix_s);
+}
+
 enum error_code keycopies_take(struct clerk *clerk, const struct host *host, json_t *copies,
                                struct error *reterr)
 {
     int64_t before = 0, after = 0;
     json_t *details = NULL;
     enum error_code code = count_known(clerk, host, &before, reterr);
+    if (!code)
+        code = note_reported(clerk, host, reterr);
     if (!code)
         code = sql_run(clerk->sql, reterr,
                        "UPDATE keycopies SET is_reported = 0 WHERE host = ? AND is_reported = 1", "b",
@@ -99,6 +112,28 @@ static json_t *show(const struct sql_rows *rows)
     "h.name = ?1 AND h.created_at <= b.made_at AND NOT EXISTS(SELECT 1 FROM erases e WHERE e.host = h.id "   \
     "AND e.final = 1 AND e.done_at < b.made_at))"
 
+/* Hosts whose agent never told: what else opens them is not known. */
+static enum error_code add_not_reported(struct clerk *clerk, const char *name, json_t *result,
+                                        struct error *reterr)
+{
+    struct sql_rows rows = {0};
+    bool is_there = false;
+    json_t *array = json_array();
+    enum error_code code = json_set_new(result, "not_reported", array, reterr);
+    if (!code)
+        code =
+            sql_select(clerk->sql, &rows, reterr,
+                       "SELECT h.name, lower(hex(h.id)) FROM hosts h WHERE (?1 IS NULL OR h.name = ?1) AND "
+                       "NOT " KEYCOPIES_WERE_REPORTED " ORDER BY h.name",
+                       "t", name);
+    while (!code && !(code = sql_next(&rows, &is_there, reterr)) && is_there)
+        if (json_array_append_new(array, json_pack("{s:s, s:s}", "host", sql_text(&rows, 0), "host_id",
+                                                   sql_text(&rows, 1))) != 0)
+            code = error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    sql_done(&rows);
+    return code;
+}
+
 enum error_code operation_keycopy_list(struct clerk *clerk, struct job *job, struct error *reterr)
 {
     struct sql_rows rows = {0};
@@ -112,14 +147,14 @@ enum error_code operation_keycopy_list(struct clerk *clerk, struct job *job, str
                           "SELECT k.id, h.name AS host, k.kind AS kind, k.place AS place, k.reported_at, "
                           "k.is_reported, k.destroyed_at, k.destroyed_by, lower(hex(h.id)) FROM keycopies k "
                           "JOIN hosts h ON h.id = "
-                          "k.host WHERE ?1 IS NULL OR h.name = ?1 UNION ALL " ENVELOPES
+                          "k.host WHERE k.kind <> '' AND (?1 IS NULL OR h.name = ?1) UNION ALL " ENVELOPES
                           " ORDER BY host, kind, place",
                           "t", host);
     while (!code && !(code = sql_next(&rows, &is_there, reterr)) && is_there)
         if (json_array_append_new(array, show(&rows)) != 0)
             code = error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     sql_done(&rows);
-    return code;
+    return code ? code : add_not_reported(clerk, host, job->result, reterr);
 }
 
 /* By its id or the beginning of it. */
@@ -130,11 +165,12 @@ static enum error_code find(struct clerk *clerk, const char *text, uint8_t ret_i
     bool is_there = false, is_another = false;
     if (strlen(text) < ID_LEAST || strspn(text, "0123456789abcdef") != strlen(text))
         return error_set(reterr, ERR_USAGE, 0, "a key copy's id, or at least its first four digits");
-    enum error_code code =
-        sql_select(clerk->sql, &rows, reterr,
-                   "SELECT id, destroyed_at FROM keycopies WHERE lower(hex(id)) LIKE ?1 || '%' UNION ALL "
-                   "SELECT id, destroyed_at FROM backups WHERE lower(hex(id)) LIKE ?1 || '%' LIMIT 2",
-                   "t", text);
+    enum error_code code = sql_select(
+        clerk->sql, &rows, reterr,
+        "SELECT id, destroyed_at FROM keycopies WHERE kind <> '' AND lower(hex(id)) LIKE ?1 || '%' UNION "
+        "ALL "
+        "SELECT id, destroyed_at FROM backups WHERE lower(hex(id)) LIKE ?1 || '%' LIMIT 2",
+        "t", text);
     if (!code)
         code = sql_next(&rows, &is_there, reterr);
     if (!code && (!is_there || !sql_bytes(&rows, 0, ret_id, ID_SIZE))) {

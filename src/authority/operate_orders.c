@@ -2,6 +2,7 @@
 #include "authority/erasing.h"
 #include "authority/operations.h"
 #include "authority/orders.h"
+#include "authority/unreached.h"
 
 static enum error_code order_result(struct job *job, const struct host *host, const uint8_t *id,
                                     struct error *reterr)
@@ -53,7 +54,8 @@ static enum error_code tell_erased(struct clerk *clerk, struct job *job, const s
         json_decref(erased);
         return code;
     }
-    return json_set_new(job->result, "erased", erased, reterr);
+    code = json_set_new(job->result, "erased", erased, reterr);
+    return code ? code : unreached_add(clerk, host->id, 0, host->name, job->result, reterr);
 }
 
 /* The scalars go at once; what lies on the host's own disk goes when it hears of the order. */
@@ -204,5 +206,6 @@ enum error_code operation_group_erase(struct clerk *clerk, struct job *job, stru
     }
     job->changed = job->has_begun;
     job->result = json_pack("{s:s, s:I}", "name", name, "erased_hosts", (json_int_t)erased);
-    return job->result ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    code = job->result ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    return code ? code : unreached_add(clerk, NULL, group_id, name, job->result, reterr);
 }

@@ -317,6 +317,31 @@ class CopiesOfTheAuthorityTest(EraseCase):
         self.assertEqual(self.verdict(self.erase()), "COMPLETE")
 
 
+    def erase_host(self):
+        return self.authority.document("host", "erase", "web-1", "--confirm", "web-1")
+
+    def test_what_an_erase_at_the_authority_does_not_reach_is_named_there(self):
+        self.made_with(None)
+        self.backup()
+        found = self.erase_host()
+        own = ["key-copy-authority-backup", "key-copy-authority-image", "key-copies-unknown"]
+        self.assertEqual(sorted(document.kinds(found)), sorted(["order-not-answered"] + own))
+        self.assertEqual((found["result"]["key_destruction"], found["result"]["keyslots"]), ("INCOMPLETE", 1))
+        for words in (("host", "erase", "web-1", "--confirm", "web-1"), ("group", "erase", "default", "--confirm", "default")):
+            done = self.authority.ok(*words)
+            self.assertIn("the authority's part of 1 keyslot is destroyed", done.out)
+            self.assertNotIn("erased", done.out)
+            for said in ("order to erase", "an image of its disk", "1 backup of this authority", "never reported"):
+                self.assertIn(said, done.err)
+        self.erase_all()
+        found = self.erase_host()
+        self.assertEqual((sorted(document.kinds(found)), found["result"]["key_destruction"]), (sorted(own), "UNKNOWN"))
+
+    def test_with_a_holder_and_without_backups_the_authority_names_no_copies_of_itself(self):
+        self.authority_only()
+        self.assertEqual(sorted(document.kinds(self.erase_host())), ["key-copies-unknown", "order-not-answered"])
+
+
 class OrphanTest(EraseCase):
     """A scalar at the authority is for a keyslot that is on a disk."""
 

@@ -221,6 +221,36 @@ class KeyCopyTest(OrderCase):
         self.assertIn(recovery, self.authority.ok("keycopy", "list").out)
         self.authority.run("keycopy", "destroyed", "ffffffff").expect(husk.FAILED)
 
+    def not_reported(self):
+        return [host["host"] for host in self.authority.admin("keycopy list")["not_reported"]]
+
+    def test_a_host_that_never_told_is_listed_as_that(self):
+        self.ready()
+        self.assertEqual((self.copies(), self.not_reported()), ([], ["web-1"]))
+        self.assertRegex(self.authority.ok("keycopy", "list").out, "web-1 .*not reported yet")
+        self.start_agent()
+        self.until(self.copies, "no key copy is told")
+        self.assertEqual(self.not_reported(), [])
+
+    def test_nothing_to_tell_is_told_too(self):
+        self.authority.unlock_by("auto")
+        self.enroll()
+        self.protect(key=("--authority",), expect=husk.DONE)
+        self.start_agent()
+        self.until(lambda: not self.not_reported(), "an empty list is not told")
+        self.assertEqual(self.copies(), [])
+
+    def test_an_erase_at_the_authority_names_what_the_host_told_until_it_is_declared_destroyed(self):
+        self.ready()
+        agent = self.start_agent()
+        (copy,) = self.until(self.copies, "no key copy is told")
+        self.end_agent(agent)
+        words = ("host", "erase", "web-1", "--confirm", "web-1")
+        self.assertEqual(document.kinds(self.authority.document(*words)), ["order-not-answered", "key-copy-of-host"])
+        self.assertIn("1 key copy of kind recovery", self.authority.ok(*words).err)
+        self.authority.ok("keycopy", "destroyed", copy["id"])
+        self.assertEqual(document.kinds(self.authority.document(*words)), ["order-not-answered"])
+
     def test_changes_are_told_and_nothing_is_forgotten(self):
         self.ready()
         key = self.path("key")
