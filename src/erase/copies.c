@@ -20,13 +20,34 @@ static const char *guard(enum keyslot_kind kind)
     }
 }
 
-static void name_keyslot(const struct vault_key_copy *copy, int64_t now_unix_s, struct finding_list *findings)
+/* When the last file of this keyslot was destroyed, by whichever run; otherwise_unix_s where that is not
+ * noted of each. */
+static int64_t destroyed_at(const struct erase_progress *progress, const char *id, int64_t otherwise_unix_s)
+{
+    int64_t last = 0;
+    size_t index;
+    json_t *item;
+    json_array_foreach(progress->keyslots, index, item)
+    {
+        const char *noted = json_string_value(json_object_get(item, "id"));
+        if (!noted || strcmp(noted, id) != 0)
+            continue;
+        const int64_t at = json_integer_value(json_object_get(item, "destroyed"));
+        if (at <= 0)
+            return otherwise_unix_s;
+        last = at > last ? at : last;
+    }
+    return last ? last : otherwise_unix_s;
+}
+
+static void name_keyslot(const struct vault_key_copy *copy, const struct erase_progress *progress,
+                         int64_t now_unix_s, struct finding_list *findings)
 {
     char id[2 * sizeof(copy->id) + 1], from[CLOCK_TEXT_SIZE], to[CLOCK_TEXT_SIZE];
     const char *kind = keyslot_kind_word(copy->kind);
     text_format_hex(id, copy->id.bytes, sizeof(copy->id.bytes));
     clock_format(copy->created_unix_s, from);
-    clock_format(copy->removed_unix_s ? copy->removed_unix_s : now_unix_s, to);
+    clock_format(copy->removed_unix_s ? copy->removed_unix_s : destroyed_at(progress, id, now_unix_s), to);
     finding_add(
         findings, FINDING_TELLS, "key-copy-snapshot", id,
         "delete the snapshots and backups of this disk, and destroy what opens the keyslot",
@@ -228,7 +249,7 @@ enum error_code erase_name_copies(const struct vault *vault, const char *at,
         if (copy->kind == KEYSLOT_AUTHORITY) /* its authority ends it, in every copy */
             continue;
         facts->local_copies++;
-        name_keyslot(copy, now_unix_s, findings);
+        name_keyslot(copy, progress, now_unix_s, findings);
     }
     count_unlisted(vault, progress, facts, findings);
     name_authority_copies(progress, facts, findings);

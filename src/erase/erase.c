@@ -138,7 +138,7 @@ static enum error_code destroy_keyslot(const char *name, void *context, struct e
         note_failure(erasure, "keyslot-not-destroyed", text_shown(name), &why);
     else
         tell_destroyed(erasure, name, whole ? &keyslot : NULL, &result);
-    code = erase_progress_end(&erasure->progress, &result, reterr);
+    code = erase_progress_end(&erasure->progress, &result, code ? 0 : clock_unix_s(erasure->clock), reterr);
     if (code)
         return code;
     code = erase_progress_write(erasure->vault, &erasure->progress, &why);

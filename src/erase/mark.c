@@ -224,13 +224,16 @@ enum error_code erase_progress_begin(struct erase_progress *progress, const char
 }
 
 enum error_code erase_progress_end(struct erase_progress *progress, const struct destroy_result *result,
-                                   struct error *reterr)
+                                   int64_t destroyed_unix_s, struct error *reterr)
 {
     json_t *steps = json_object();
     enum error_code code = json_set_new(progress->begun, "steps", steps, reterr);
     for (enum destroy_step step = 0; step < DESTROY_STEPS && !code; step++)
         code = json_set_new(steps, destroy_step_word(step),
                             json_string(erase_outcome_word(result->outcome[step])), reterr);
+    if (!code && destroyed_unix_s > 0)
+        return json_set_new(progress->begun, "destroyed", json_integer(destroyed_unix_s), reterr);
+    json_object_del(progress->begun, "destroyed");
     return code;
 }
 

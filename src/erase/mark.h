@@ -2,7 +2,7 @@
  * The erasing mark and what is in it: how far an erase has come, so that the report of a resumed one tells of
  * what the earlier runs did.
  *   {"version":1,"started":SECONDS,"manifest":WORD,"authorities":[…authorities.h…],
- *    "keyslots":[{"file","id","kind","created","steps":{WORD:WORD}}]}
+ *    "keyslots":[{"file","id","kind","created","steps":{WORD:WORD},"destroyed":SECONDS}]}
  * A keyslot without steps: its destruction was begun by a run that was cut short.
  */
 #pragma once
@@ -37,11 +37,13 @@ must_check enum error_code erase_report_without_room(const struct vault *vault, 
                                                      struct error *reterr);
 bool erase_wants_room(const struct error *error);
 /* Note a keyslot file that is about to be destroyed, without steps; what an earlier run noted of it stays.
- * keyslot is NULL where the file cannot be read. Then, how it went. */
+ * keyslot is NULL where the file cannot be read. Then, how it went, and when it was destroyed; 0: it was
+ * not. */
 must_check enum error_code erase_progress_begin(struct erase_progress *progress, const char *file_name,
                                                 const struct keyslot *keyslot, struct error *reterr);
 must_check enum error_code erase_progress_end(struct erase_progress *progress,
-                                              const struct destroy_result *result, struct error *reterr);
+                                              const struct destroy_result *result, int64_t destroyed_unix_s,
+                                              struct error *reterr);
 void erase_progress_done(struct erase_progress *progress);
 
 /* "done", "not supported", "failed", "not tried". */

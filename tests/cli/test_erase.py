@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import signal
+import time
 import unittest
 
 import disk
@@ -205,6 +206,19 @@ class EraseTest(Job):
                 self.assertNotRegex(told, "nothing opens it|was erased before")
         found = self.erase()
         self.opens_no_more()
+
+    def snapshots(self, found):
+        return [item["cause"] for item in found["findings"] if item["kind"] == "key-copy-snapshot"]
+
+    def test_the_time_a_keyslot_was_on_the_disk_ends_when_it_was_destroyed_however_often_it_is_repeated(self):
+        with open(os.path.join(self.tree, "file2"), "rb"):
+            first = self.snapshots(self.erase(expect=husk.INCOMPLETE))
+            time.sleep(1.1)
+            self.assertEqual(self.snapshots(self.erase(expect=husk.INCOMPLETE)), first)
+        time.sleep(1.1)
+        for _ in range(2):
+            self.assertEqual(self.snapshots(self.erase()), first)
+        self.assertEqual(len(first), 1)
 
     def fill(self):
         """Until there is neither a block nor an inode."""
