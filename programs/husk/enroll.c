@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "client/client.h"
+#include "host_name.h"
 #include "network_note.h"
 #include "verb.h"
 
@@ -58,8 +59,8 @@ static enum error_code choose_name(const struct run *run, char name[HOST_NAME_MA
         return client_check_name(given, reterr);
     if (given)
         snprintf(name, HOST_NAME_MAX + 1, "%s", given);
-    else if (gethostname(name, HOST_NAME_MAX + 1) < 0)
-        return error_set(reterr, ERR_FAILED, errno, "cannot tell the hostname");
+    else
+        host_name_at(run->at, name);
     enum error_code code = client_check_name(name, reterr);
     return code && !given ? error_remedy(reterr, "give another with --name") : code;
 }
@@ -83,6 +84,9 @@ static enum error_code act(struct run *run, struct error *reterr)
     network_note(run, NULL);
     report_truth(&run->report, "this host is %s at the authority %s%s", pin.name, id,
                  changed ? "" : ", enrolled before");
+    if (!changed && argument_given(&run->arguments, OPTION_NAME) && strcmp(name, pin.name) != 0)
+        finding_add(&run->findings, FINDING_TELLS, "name-kept", pin.name, "",
+                    "the host keeps the name it was enrolled with: it is not called %s", text_shown(name));
     run_result(run, "authority", json_string(id));
     run_result(run, "host", json_string(client_id_shown(pin.host)));
     run_result(run, "name", json_string(pin.name));

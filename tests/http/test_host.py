@@ -12,6 +12,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import authority
+import document
 import husk
 import known_address
 from job import Job, needs_faults
@@ -79,6 +80,17 @@ class EnrollTest(HostTest):
         for changed in (True, False):
             found = self.json("enroll", self.authority.url, "--token-file", self.token_file(token), "--name", "web-1")
             self.assertEqual(found["changed"], changed)
+
+    def test_its_name_is_by_default_that_of_the_host_at_the_directory_and_stays(self):
+        os.makedirs(self.path("etc"))
+        with open(self.path("etc/hostname"), "w") as file:
+            file.write("kept-1\n")
+        words = ("enroll", self.authority.url, "--token", self.authority.token())
+        self.assertEqual(self.json(*words)["result"]["name"], "kept-1")
+        self.assertEqual(self.json(*words)["findings"], [])
+        found = self.json(*words, "--name", "other")
+        self.assertEqual((found["result"]["name"], document.kinds(found)), ("kept-1", ["name-kept"]))
+        self.assertIn("it is not called other", self.call(*words, "--name", "other", expect=husk.DONE).out)
 
     def test_a_token_is_for_one_host(self):
         token = self.authority.token()
