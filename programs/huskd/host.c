@@ -18,18 +18,72 @@ static enum error_code list(struct run *run, struct error *reterr)
     return code ? code : table_show(run, hosts, columns, "no host is enrolled", reterr);
 }
 
-/* Its orders stand below it, one line each. */
+enum { SHOWN_SIZE = 1024 }; /* causes name programs and their files */
+
+static const char *text_of(const json_t *object, const char *name)
+{
+    const char *text = json_string_value(json_object_get(object, name));
+    return text ? text : "";
+}
+
+/* The members of each item, in one line; what a host says may be anything. */
+static void show_items(struct run *run, const json_t *array)
+{
+    size_t i;
+    json_t *item, *value;
+    const char *name;
+    char shown[SHOWN_SIZE];
+    json_array_foreach(array, i, item)
+    {
+        run_text(run, "  ");
+        json_object_foreach(item, name, value)
+        {
+            if (json_is_string(value) && json_string_length(value) > 0)
+                run_text(run, " %s: %s;", text_shown(name),
+                         text_show(shown, sizeof(shown), json_string_value(value)));
+        }
+        run_text(run, "\n");
+    }
+}
+
+/* What the host says became of an order. */
+static void show_report(struct run *run, const json_t *order)
+{
+    const json_t *report = json_object_get(order, "report");
+    const char *message = text_of(json_object_get(report, "error"), "message");
+    char shown[SHOWN_SIZE];
+    if (json_object_size(report) == 0)
+        return;
+    run_text(run, "\nthe host reports of its order to %s (%.8s):\n", text_shown(text_of(order, "action")),
+             text_shown(text_of(order, "id")));
+    if (*message)
+        run_text(run, "   error: %s\n", text_show(shown, sizeof(shown), message));
+    show_items(run, json_object_get(report, "vaults"));
+    show_items(run, json_object_get(report, "findings"));
+}
+
+/* Its orders stand below it, one line each, and what it reports of them. */
 static enum error_code show_one(struct run *run, json_t *host, struct error *reterr)
 {
     static const char *const columns[] = {"id",         "action",   "state",       "outcome", "actor",
                                           "created_at", "given_at", "reported_at", NULL};
+    static const char *const vault_columns[] = {"name", "vault", "key_destruction", "plaintext_before", NULL};
     json_t *orders = json_incref(json_object_get(host, "orders"));
     _cleanup_(json_freep) json_t *rest = json_copy(host);
+    const json_t *erased = json_object_get(host, "erased_vaults");
     json_object_del(rest, "orders");
+    json_object_del(rest, "erased_vaults");
     enum error_code code = object_show(run, rest, reterr);
     if (!code && json_array_size(orders) > 0) {
         run_text(run, "\norders:\n");
         code = table_show(run, orders, columns, "", reterr);
+    }
+    size_t i;
+    json_t *order;
+    json_array_foreach(orders, i, order) show_report(run, order);
+    if (!code && json_array_size(erased) > 0) {
+        run_text(run, "\nerased vaults, as the host reports:\n");
+        code = table_show(run, erased, vault_columns, "", reterr);
     }
     json_decref(orders);
     return code;
@@ -66,14 +120,25 @@ static enum error_code release(struct run *run, struct error *reterr)
     return change(run, "is not on hold", reterr);
 }
 
+static enum error_code order(struct run *run, const char *what, struct error *reterr)
+{
+    json_t *result;
+    enum error_code code = ask(run, operands, &result, reterr);
+    if (!code)
+        report_truth(&run->report,
+                     "host %s: the order %s is written; its agent takes it when it next asks (host show)",
+                     text_shown(run->arguments.operands[0]), what);
+    return code;
+}
+
 static enum error_code lock(struct run *run, struct error *reterr)
 {
-    return change(run, "has the order to lock its vaults", reterr);
+    return order(run, "to lock its vaults", reterr);
 }
 
 static enum error_code power_off(struct run *run, struct error *reterr)
 {
-    return change(run, "has the order to power itself off", reterr);
+    return order(run, "to power itself off", reterr);
 }
 
 static enum error_code accept_restore(struct run *run, struct error *reterr)
@@ -114,8 +179,8 @@ const struct verb verb_host_show = {
     .operands_least = 1,
     .operands_most = 1,
     .summary = "Tell all that is known of a host.",
-    .text = "HOST is its name or its id, here and in what follows. Its orders are told with it, and what the "
-            "host reports of them.",
+    .text = "HOST is its name or its id, here and in what follows. Its orders are told with it, what the "
+            "host reports of each, and of its erased vaults the verdicts that it reported.",
     .effect = VERB_READS,
     .act = show,
 };

@@ -70,12 +70,15 @@ enum error_code message_refuse_erased(struct clerk *clerk, struct job *job, cons
                                       struct error *reterr)
 {
     json_t *erased = NULL;
+    uint8_t boot[POLICY_TOKEN_SIZE];
+    const bool takes_orders = (job->type == MESSAGE_HEARTBEAT || job->type == MESSAGE_POLL) &&
+                              message_get_boot(job, boot, NULL) == OK;
     enum error_code code = erasing_list(clerk, host, &erased, reterr);
     if (code)
         return code;
     job->result = json_pack("{s:o}", "erased", erased);
     if (job->result)
-        code = orders_give(clerk, host, NULL, job->result, reterr);
+        code = orders_give(clerk, host, takes_orders ? boot : NULL, job->result, reterr);
     if (code)
         return code;
     return job->result ? job_refuse(job, ERR_ERASED, NULL,

@@ -151,6 +151,33 @@ static enum error_code add_orders(struct clerk *clerk, struct job *job, const st
     return code ? code : json_set_new(shown, "orders", orders, reterr);
 }
 
+/* Vaults that are erased here, with the verdicts of what the host reported of them, if it did. */
+static enum error_code add_erased_vaults(struct clerk *clerk, struct job *job, const struct host *host,
+                                         struct error *reterr)
+{
+    struct sql_rows rows = {0};
+    bool is_there = false;
+    json_t *shown = json_array_get(json_object_get(job->result, "hosts"), 0), *array = json_array();
+    enum error_code code = json_set_new(shown, "erased_vaults", array, reterr);
+    if (!code)
+        code = sql_select(clerk->sql, &rows, reterr,
+                          "SELECT lower(hex(vault)), report FROM erased_vaults WHERE host = ? LIMIT 256", "b",
+                          host->id, sizeof(host->id));
+    while (!code && !(code = sql_next(&rows, &is_there, reterr)) && is_there) {
+        _cleanup_(json_freep) json_t *report = json_loads(sql_text(&rows, 1), 0, NULL);
+        json_t *verdicts = json_object_get(report, "verdicts"), *vault = json_object_get(report, "vault");
+        json_t *item =
+            json_pack("{s:s, s:s?, s:s?, s:s?}", "vault", sql_text(&rows, 0), "name",
+                      json_string_value(json_object_get(vault, "name")), "key_destruction",
+                      json_string_value(json_object_get(verdicts, "key_destruction")), "plaintext_before",
+                      json_string_value(json_object_get(verdicts, "plaintext_before_conversion")));
+        if (json_array_append_new(array, item) != 0)
+            code = error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    }
+    sql_done(&rows);
+    return code;
+}
+
 enum error_code operation_host_show(struct clerk *clerk, struct job *job, struct error *reterr)
 {
     struct sql_rows rows = {0};
@@ -161,7 +188,9 @@ enum error_code operation_host_show(struct clerk *clerk, struct job *job, struct
                           sizeof(host.id));
     if (!code)
         code = list_hosts(clerk, job, &rows, reterr);
-    return code ? code : add_orders(clerk, job, &host, reterr);
+    if (!code)
+        code = add_orders(clerk, job, &host, reterr);
+    return code ? code : add_erased_vaults(clerk, job, &host, reterr);
 }
 
 /* Write a changed host, with its entry in the ledger; whatever waits is looked at again. */

@@ -129,13 +129,12 @@ enum error_code orders_give(struct clerk *clerk, const struct host *host, const 
     enum error_code code = json_set_new(result, "orders", array, reterr);
     if (!code)
         code = append_open(clerk, host, array, reterr);
-    if (code || json_array_size(array) == 0)
+    if (code || json_array_size(array) == 0 || !boot) /* told beside another answer */
         return code;
-    return sql_run(
-        clerk->sql, reterr,
-        "UPDATE orders SET given_boot = coalesce(?1, given_boot), given_at = coalesce(given_at, ?2) "
-        "WHERE host = ?3 AND is_done = 0 AND (given_at IS NULL OR given_boot IS NOT ?1)",
-        "bib", boot, (size_t)POLICY_TOKEN_SIZE, clerk->now_unix_s, host->id, sizeof(host->id));
+    return sql_run(clerk->sql, reterr,
+                   "UPDATE orders SET given_boot = ?1, given_at = coalesce(given_at, ?2) "
+                   "WHERE host = ?3 AND is_done = 0 AND (given_at IS NULL OR given_boot IS NOT ?1)",
+                   "bib", boot, (size_t)POLICY_TOKEN_SIZE, clerk->now_unix_s, host->id, sizeof(host->id));
 }
 
 enum error_code order_get_action(struct clerk *clerk, const struct host *host,

@@ -26,7 +26,7 @@ must_check enum error_code orders_are_new(struct clerk *clerk, const struct host
                                           struct error *reterr);
 
 /* "orders" of a result: all that are not done, signed, in the order they were made; the first 32. They are
- * given to boot then; NULL: to nobody in particular. */
+ * given to boot then; NULL: told to who asked for something else, and given to nobody. */
 must_check enum error_code orders_give(struct clerk *clerk, const struct host *host, const uint8_t *boot,
                                        json_t *result, struct error *reterr);
 

@@ -89,10 +89,14 @@ class OrderTest(OrderCase):
             self.assertEqual(self.state(), "busy")
         self.assertEqual(order["report"]["status"], husk.INCOMPLETE)
         self.assertIn(str(os.getpid()), json.dumps(order["report"]["findings"]))
+        told = self.authority.ok("host", "show", "web-1").out
+        self.assertIn("the host reports of its order to lock", told)
+        self.assertRegex(told, rf"kind: .*{os.getpid()}")
+        self.assertIn("name: v; state: busy", told)
 
     def test_an_order_waits_for_the_agent_and_is_made_once(self):
         self.ready()
-        self.authority.admin("host lock", "web-1")
+        self.assertIn("its agent takes it when it next asks", self.authority.ok("host", "lock", "web-1").out)
         self.assertFalse(self.authority.document("host", "lock", "web-1")["changed"])
         self.assertEqual(self.order()["state"], "waiting")
         self.start_agent()
@@ -173,8 +177,14 @@ class OrderTest(OrderCase):
             self.assertLess(kinds.count("done"), 4)
             self.assertIn(str(os.getpid()), json.dumps(order["report"]["findings"]))
             self.assertTrue(os.path.exists(self.path(".husk/host.key")))
+            told = self.authority.ok("host", "show", "web-1").out
+            self.assertRegex(told, rf"order to erase[^$]*key_destruction: INCOMPLETE;[^$]*{os.getpid()}")
         self.until_order_is("done")
         self.assertEqual(self.state(), "erased")
+        (vault,) = self.host()["erased_vaults"]
+        self.assertEqual((vault["name"], vault["key_destruction"], vault["plaintext_before"]),
+                         ("v", "UNKNOWN", "UNKNOWN"))
+        self.assertRegex(self.authority.ok("host", "show", "web-1").out, "(?m)^v .* UNKNOWN +UNKNOWN")
 
     def test_what_is_not_signed_for_this_host_or_older_is_refused(self):
         """The file of the highest sequence says what was seen; the authority's clock makes its sequences."""
@@ -246,10 +256,11 @@ class KeyCopyTest(OrderCase):
         (copy,) = self.until(self.copies, "no key copy is told")
         self.end_agent(agent)
         words = ("host", "erase", "web-1", "--confirm", "web-1")
-        self.assertEqual(document.kinds(self.authority.document(*words)), ["order-not-answered", "key-copy-of-host"])
-        self.assertIn("1 key copy of kind recovery", self.authority.ok(*words).err)
+        left = ["order-not-answered", "key-copy-authority-image"]
+        self.assertEqual(document.kinds(self.authority.document(*words)), left + ["key-copy-of-host"])
+        self.assertIn("1 key copy of kind recovery", self.authority.ok(*words).out)
         self.authority.ok("keycopy", "destroyed", copy["id"])
-        self.assertEqual(document.kinds(self.authority.document(*words)), ["order-not-answered"])
+        self.assertEqual(document.kinds(self.authority.document(*words)), left)
 
     def test_changes_are_told_and_nothing_is_forgotten(self):
         self.ready()
