@@ -87,7 +87,10 @@ static enum error_code approve(struct run *run, struct error *reterr)
 
 static enum error_code deny(struct run *run, struct error *reterr)
 {
-    return decide(run, "denied", reterr);
+    enum error_code code = decide(run, "denied", reterr);
+    if (!code && json_is_true(json_object_get(run->result, "restore_withdrawn")))
+        report_truth(&run->report, "no old copy of its host's disk is accepted beforehand any more");
+    return code;
 }
 
 const struct verb verb_request_list = {
@@ -128,7 +131,10 @@ const struct verb verb_request_deny = {
     .operands_least = 1,
     .operands_most = 1,
     .summary = "Refuse a request, for good.",
-    .text = "ID as with request approve. The host can be booted again, which makes another request.",
+    .text =
+        "ID as with request approve. What the same boot asks for again is granted by people alone, whatever "
+        "the policy says. Where an old copy of the host's disk was accepted beforehand (host "
+        "accept-restore), it is not any more. The host can be booted again, which makes another request.",
     .effect = VERB_ACTS,
     .act = deny,
 };

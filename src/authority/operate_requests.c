@@ -182,6 +182,39 @@ static enum error_code state_result(struct job *job, const struct request *reque
     return job->result ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
 }
 
+/* Accepted beforehand is no old copy any more: else the next boot of what was denied is let in. */
+static enum error_code withdraw_restore(struct clerk *clerk, struct job *job, const struct request *request,
+                                        bool *ret_is_withdrawn, struct error *reterr)
+{
+    enum error_code code =
+        sql_run(clerk->sql, reterr, "UPDATE hosts SET restore_accepted = 0 WHERE id = ? AND restore_accepted",
+                "b", request->host, sizeof(request->host));
+    if (code)
+        return code;
+    *ret_is_withdrawn = sql_changes(clerk->sql) > 0;
+    if (!*ret_is_withdrawn)
+        return OK;
+    json_t *details = record_of_host(request->host);
+    code = operation_set_actor(job, details, reterr);
+    if (!code)
+        code = record_append(clerk, "restore-withdrawn", TAKE(details), reterr);
+    json_decref(details);
+    return code;
+}
+
+/* Its entry in the ledger is the caller's. */
+static enum error_code deny(struct clerk *clerk, struct job *job, struct request *request,
+                            bool *ret_is_withdrawn, struct error *reterr)
+{
+    request->policy.state = POLICY_DENIED;
+    enum error_code code = request_update(clerk, request, reterr);
+    if (!code)
+        code = withdraw_restore(clerk, job, request, ret_is_withdrawn, reterr);
+    if (!code)
+        clerk_wake(clerk, request->host);
+    return code;
+}
+
 /* Where flags are, the code is typed: who approves has seen the console of the boot that asks. After some
  * wrong ones the request is denied. *ret_is_right: go on. Otherwise the refusal is kept. */
 static enum error_code check_code(struct clerk *clerk, struct job *job, struct request *request,
@@ -198,13 +231,12 @@ static enum error_code check_code(struct clerk *clerk, struct job *job, struct r
     }
     if (strlen(typed) == strlen(request->code) && sodium_memcmp(typed, request->code, strlen(typed)) == 0)
         return OK;
+    bool is_withdrawn;
     *ret_is_right = false;
     request->wrong_codes++;
-    if (request->wrong_codes >= WRONG_CODES_MOST) {
-        request->policy.state = POLICY_DENIED;
-        clerk_wake(clerk, request->host);
-    }
-    enum error_code code = request_update(clerk, request, reterr);
+    enum error_code code = request->wrong_codes >= WRONG_CODES_MOST
+                               ? deny(clerk, job, request, &is_withdrawn, reterr)
+                               : request_update(clerk, request, reterr);
     if (!code)
         code = record_by(clerk, job, request, "wrong-code", reterr);
     return code ? code
@@ -282,17 +314,17 @@ enum error_code operation_request_approve(struct clerk *clerk, struct job *job, 
 enum error_code operation_request_deny(struct clerk *clerk, struct job *job, struct error *reterr)
 {
     struct request request = {0};
+    bool is_withdrawn = false;
     enum error_code code = find_open(clerk, job, &request, reterr);
     if (!code && request.policy.state == POLICY_GRANTED)
         code = error_set(reterr, ERR_DENIED, 0, "the request was granted already");
     if (!code && request.policy.state != POLICY_DENIED) {
-        request.policy.state = POLICY_DENIED;
-        code = request_update(clerk, &request, reterr);
+        code = deny(clerk, job, &request, &is_withdrawn, reterr);
         if (!code)
             code = record_by(clerk, job, &request, "denied", reterr);
-        if (!code)
-            clerk_wake(clerk, request.host);
         job->changed = !code;
     }
-    return code ? code : state_result(job, &request, reterr);
+    if (!code)
+        code = state_result(job, &request, reterr);
+    return code ? code : json_set_new(job->result, "restore_withdrawn", json_boolean(is_withdrawn), reterr);
 }
