@@ -13,6 +13,7 @@ struct view {
     struct policy_host host;
     struct policy_ticket ticket;
     struct policy_decision decision;
+    unsigned needed; /* people who have to approve */
 };
 
 /* What policy would say of it now, without carrying anything out. */
@@ -32,6 +33,7 @@ static enum error_code look(struct clerk *clerk, const struct request *request, 
         policy.clock_went_back = clerk->clock_went_back;
         policy_decide(&view->host, &group.policy, &policy, &view->ticket, clerk->now_unix_s, &view->decision);
         memcpy(view->name, host.name, HOST_NAME_SIZE);
+        view->needed = group.policy.approvals > 0 ? group.policy.approvals : 1;
     }
     group_done(&group);
     return code;
@@ -259,7 +261,8 @@ static enum error_code write_approval(struct clerk *clerk, struct job *job, cons
 }
 
 /* With enough people it is approved; granting is policy's, when the host asks. */
-static enum error_code count_approvals(struct clerk *clerk, struct request *request, struct error *reterr)
+static enum error_code count_approvals(struct clerk *clerk, struct request *request,
+                                       struct policy_decision *ret_decision, struct error *reterr)
 {
     struct view view = {0};
     uint8_t id[MESSAGE_ID_SIZE];
@@ -274,7 +277,23 @@ static enum error_code count_approvals(struct clerk *clerk, struct request *requ
         request->policy.state = POLICY_APPROVED;
         code = request_update(clerk, request, reterr);
     }
+    if (!code)
+        *ret_decision = view.decision;
     return code;
+}
+
+/* Before anything is written: what of people's word would not count. */
+static enum error_code check_approver(const struct job *job, const struct view *view, struct error *reterr)
+{
+    /* Whatever people say: nothing of it opens any more. */
+    if (view->decision.denial == POLICY_ERASED)
+        return error_set(reterr, ERR_ERASED, 0, "host %s is erased", view->name);
+    if (job->actor->uid != 0 || view->needed <= 1)
+        return OK;
+    error_set(reterr, ERR_DENIED, 0,
+              "%u people have to approve it, and root is none of them: it can act as any other",
+              view->needed);
+    return error_remedy(reterr, "approve it as a user of your own who is in the group huskd, without sudo");
 }
 
 enum error_code operation_request_approve(struct clerk *clerk, struct job *job, struct error *reterr)
@@ -293,9 +312,9 @@ enum error_code operation_request_approve(struct clerk *clerk, struct job *job, 
     code = look(clerk, &request, &view, reterr);
     if (code)
         return code;
-    /* Whatever people say: nothing of it opens any more. */
-    if (view.decision.denial == POLICY_ERASED)
-        return error_set(reterr, ERR_ERASED, 0, "host %s is erased", view.name);
+    code = check_approver(job, &view, reterr);
+    if (code)
+        return code;
     request.policy.flags = view.decision.flags;
     code = check_code(clerk, job, &request, &is_right, reterr);
     if (code || !is_right)
@@ -304,11 +323,15 @@ enum error_code operation_request_approve(struct clerk *clerk, struct job *job, 
     if (!code)
         code = record_by(clerk, job, &request, "approval", reterr);
     if (!code)
-        code = count_approvals(clerk, &request, reterr);
+        code = count_approvals(clerk, &request, &view.decision, reterr);
     if (!code)
         clerk_wake(clerk, request.host);
     job->changed = !code;
-    return code ? code : state_result(job, &request, reterr);
+    if (!code)
+        code = state_result(job, &request, reterr);
+    if (!code)
+        code = json_set_new(job->result, "approvals", json_integer(view.decision.approvals), reterr);
+    return code ? code : json_set_new(job->result, "approvals_needed", json_integer(view.needed), reterr);
 }
 
 enum error_code operation_request_deny(struct clerk *clerk, struct job *job, struct error *reterr)

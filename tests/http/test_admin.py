@@ -215,9 +215,10 @@ class PeopleTest(unittest.TestCase):
         self.ask()
         self.assertEqual(self.approve_as(self.ALICE), (0, "pending"))
         self.assertEqual(self.approve_as(self.ALICE), (0, "pending"))
-        self.assertEqual(self.approve_as(0, groups=()), (0, "pending"))
+        self.assertEqual(self.approve_as(0, groups=()), (husk.REFUSED, "denied"))
         for uid in self.ALICE, self.BOB, self.ADMIN:  # root says whom it stands for: nobody counts it
-            self.assertEqual(self.approve_as(0, groups=(), sudo=uid), (0, "pending"))
+            self.assertEqual(self.approve_as(0, groups=(), sudo=uid), (husk.REFUSED, "denied"))
+        self.assertEqual(self.state(), "pending")
         # A user who is not root says it stands for another: it is itself.
         self.assertEqual(self.approve_as(self.ALICE, sudo=self.BOB), (0, "pending"))
         self.assertEqual(self.approve_as(self.BOB, sudo=self.ALICE), (0, "granted"))
