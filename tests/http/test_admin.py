@@ -138,6 +138,12 @@ class SocketTest(unittest.TestCase):
         finally:
             os.chmod(self.server.path, 0o700)
 
+    def test_a_ledger_that_has_no_such_entry_is_not_empty(self):
+        told = self.server.document("ledger", "show")["result"]
+        self.assertEqual(told["entries"][-1]["sequence"], told["last"])
+        self.assertIn(f"the last entry of the ledger is {told['last']}",
+                      self.server.ok("ledger", "show", "--from", "9999").out)
+
     def test_the_ledger_says_who(self):
         self.server.ok("token", "create", env={"SUDO_UID": "1"})
         self.server.ok("token", "create", env={"SUDO_UID": "nonsense"})
@@ -199,6 +205,17 @@ class PeopleTest(unittest.TestCase):
                                "--json"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment, timeout=60)
         document = json.loads(done.stdout)
         return done.returncode, document["error"]["code"] if document["error"] else self.state()
+
+    def test_an_approver_is_told_what_the_approval_is_worth(self):
+        self.ask()
+        done = self.server.run("request", "approve", self.request)
+        self.assertIn("root is none of them", done.expect_error_line_of("huskd", husk.REFUSED).err)
+        for uid, told in (self.ALICE, "1 of 2 people"), (self.BOB, "2 of 2 people"):
+            done = subprocess.run(["setpriv", f"--reuid={uid}", f"--regid={uid}", f"--groups={self.GROUP}",
+                                   authority.PROGRAM, "request", "approve", self.request, "--dir", self.server.path],
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, timeout=60)
+            self.assertEqual(done.returncode, 0)
+            self.assertIn(told, done.stdout)
 
     def state(self):
         return self.host.result({"type": "open", "boot": "@boot", "request": self.request, "wait_s": 0})["state"]
