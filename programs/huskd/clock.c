@@ -5,10 +5,12 @@ static enum error_code accept(struct run *run, struct error *reterr)
 {
     json_t *result;
     enum error_code code = ask(run, NULL, &result, reterr);
-    if (!code && run->changed)
-        report_truth(&run->report,
-                     "the clock is right now, as you declare; tickets and unused tokens of before are "
-                     "void");
+    if (!code)
+        report_truth(&run->report, "%s",
+                     run->changed
+                         ? "the clock is right now, as you declare; tickets and unused tokens of before "
+                           "are void"
+                         : "the clock is not behind: there is nothing to accept");
     return code;
 }
 

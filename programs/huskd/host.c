@@ -246,7 +246,9 @@ const struct verb verb_host_accept_restore = {
     .summary = "Take an old copy of the disk for the host.",
     .text = "A host restored from a snapshot or backup presents an old lineage, and its requests are "
             "flagged. With "
-            "this its next one is not, and from then on that copy is the host.",
+            "this it is not, those that wait included, until one is granted: from then on that copy is the "
+            "host. What else flags a request still does. Until then host show tells that it was said, and "
+            "request deny takes it back.",
     .effect = VERB_ACTS,
     .act = accept_restore,
 };

@@ -9,10 +9,14 @@ static enum error_code show(struct run *run, struct error *reterr)
 {
     static const char *const columns[] = {"sequence", "at", "kind", "host", "actor", NULL};
     json_t *result, *entries;
+    char nothing[64] = "the ledger is empty";
     enum error_code code = ask(run, NULL, &result, reterr);
     if (!code)
         code = json_get_array(result, "entries", SIZE_MAX, &entries, reterr);
-    return code ? code : table_show(run, entries, columns, "the ledger is empty", reterr);
+    const json_int_t last = code ? 0 : json_integer_value(json_object_get(result, "last"));
+    if (last > 0)
+        snprintf(nothing, sizeof(nothing), "the last entry of the ledger is %" JSON_INTEGER_FORMAT, last);
+    return code ? code : table_show(run, entries, columns, nothing, reterr);
 }
 
 static enum error_code verify(struct run *run, struct error *reterr)

@@ -82,12 +82,22 @@ static enum error_code decide(struct run *run, const char *word, struct error *r
 
 static enum error_code approve(struct run *run, struct error *reterr)
 {
-    return decide(run, "approved by you", reterr);
+    enum error_code code = decide(run, "approved by you", reterr);
+    const json_int_t count = json_integer_value(json_object_get(run->result, "approvals")),
+                     needed = json_integer_value(json_object_get(run->result, "approvals_needed"));
+    if (!code && needed > 1)
+        report_truth(&run->report,
+                     "%" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT " people have approved it%s", count,
+                     needed, count < needed ? ": it waits for the others" : "");
+    return code;
 }
 
 static enum error_code deny(struct run *run, struct error *reterr)
 {
-    return decide(run, "denied", reterr);
+    enum error_code code = decide(run, "denied", reterr);
+    if (!code && json_is_true(json_object_get(run->result, "restore_withdrawn")))
+        report_truth(&run->report, "no old copy of its host's disk is accepted beforehand any more");
+    return code;
 }
 
 const struct verb verb_request_list = {
@@ -113,7 +123,8 @@ const struct verb verb_request_approve = {
     .text = "ID is that of the list, or its beginning of at least eight digits, which the host shows. The "
             "request "
             "is fixed since it was made: what is approved is that boot of that host. Where the group "
-            "wants several people, each of them approves. A flagged request needs the code that the host's "
+            "wants several people, each of them approves, and root, who can act as any of them, is none. A "
+            "flagged request needs the code that the host's "
             "console shows; three wrong ones deny it.",
     .options = (const struct verb_option[]){{OPTION_CODE, ROLE_OPTIONAL, NULL},
                                             {OPTION_RESTORED, ROLE_OPTIONAL, NULL},
@@ -128,7 +139,10 @@ const struct verb verb_request_deny = {
     .operands_least = 1,
     .operands_most = 1,
     .summary = "Refuse a request, for good.",
-    .text = "ID as with request approve. The host can be booted again, which makes another request.",
+    .text =
+        "ID as with request approve. What the same boot asks for again is granted by people alone, whatever "
+        "the policy says. Where an old copy of the host's disk was accepted beforehand (host "
+        "accept-restore), it is not any more. The host can be booted again, which makes another request.",
     .effect = VERB_ACTS,
     .act = deny,
 };

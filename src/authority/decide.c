@@ -44,15 +44,19 @@ static enum error_code record(struct clerk *clerk, const struct request *request
     return code;
 }
 
-/* The host's lineage after a grant. A stale one that was approved once stays stale. */
+/* The host's lineage after a grant. A stale one that was approved once stays stale; one that is not flagged
+ * was accepted beforehand, which is used up by whatever is let in. */
 static void move_lineage(struct host *host, const struct request *request,
                          const struct policy_decision *decision)
 {
     const uint8_t *presented = request->policy.has_lineage ? request->policy.lineage : NULL;
-    if (!(decision->flags & POLICY_STALE_LINEAGE))
-        (void)lineage_advance(&host->lineage, presented);
-    else if (decision->is_restored)
+    const bool is_flagged = decision->flags & POLICY_STALE_LINEAGE;
+    if (is_flagged ? decision->is_restored
+                   : policy_lineage_compare(&host->lineage, presented) == POLICY_LINEAGE_STALE)
         lineage_accept(&host->lineage, presented);
+    else if (!is_flagged)
+        (void)lineage_advance(&host->lineage, presented);
+    host->restore_accepted = false;
 }
 
 static enum error_code grant(struct clerk *clerk, struct request *request, struct host *host,
@@ -162,15 +166,6 @@ enum error_code request_decide(struct clerk *clerk, struct request *request, str
     enum error_code code = ticket_find(clerk, host->id, &ticket, reterr);
     if (code)
         return code;
-    if (host->restore_accepted) {
-        /* An administrator said beforehand that the next lineage is the host's, whatever it is. */
-        if (policy_lineage_compare(&host->lineage,
-                                   request->policy.has_lineage ? request->policy.lineage : NULL) ==
-            POLICY_LINEAGE_STALE)
-            lineage_accept(&host->lineage, request->policy.has_lineage ? request->policy.lineage : NULL);
-        host->restore_accepted = false;
-        code = host_update(clerk, host, reterr);
-    }
     request->policy.clock_went_back = clerk->clock_went_back;
     request->policy.other_boot_answers = was_answered(clerk, request);
     const struct policy_host seen = host_for_policy(clerk, host);

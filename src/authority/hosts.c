@@ -101,6 +101,7 @@ struct policy_host host_for_policy(struct clerk *clerk, const struct host *host)
                                  : POLICY_HOST_ACTIVE,
         .held_after_restore = host->held == HOST_HELD_AFTER_RESTORE,
         .lineage = host->lineage,
+        .restore_accepted = host->restore_accepted,
         .was_seen = known && known->was_seen,
         .last_seen_unix_s = known ? known->last_seen_unix_s : 0,
     };

@@ -142,6 +142,8 @@ static enum error_code make(struct clerk *clerk, struct job *job, const struct h
     code = request_flag_others(clerk, request, &is_another, reterr);
     request->policy.flags = is_another ? POLICY_TWO_REQUESTS : 0;
     if (!code)
+        code = request_note_denied(clerk, request, reterr);
+    if (!code)
         code = record_request(clerk, request, reterr);
     if (!code)
         request_probe(clerk, host, request);

@@ -3,6 +3,7 @@
 #include "authority/operations.h"
 #include "authority/orders.h"
 #include "authority/record.h"
+#include "authority/requests.h"
 #include "base/sure.h"
 #include "base/text.h"
 
@@ -148,6 +149,8 @@ static enum error_code add_orders(struct clerk *clerk, struct job *job, const st
 {
     json_t *shown = json_array_get(json_object_get(job->result, "hosts"), 0), *orders = NULL;
     enum error_code code = orders_show(clerk, host, &orders, reterr);
+    if (!code)
+        code = json_set_new(shown, "restore_accepted", json_boolean(host->restore_accepted), reterr);
     return code ? code : json_set_new(shown, "orders", orders, reterr);
 }
 
@@ -252,5 +255,9 @@ enum error_code operation_host_accept_restore(struct clerk *clerk, struct job *j
     if (code || host.restore_accepted)
         return code;
     host.restore_accepted = true;
-    return change(clerk, job, &host, "restore-accepted", reterr);
+    /* What waits is judged by it too. */
+    code = sql_run(clerk->sql, reterr,
+                   "UPDATE requests SET flags = flags & ~? WHERE host = ? AND " REQUEST_IS_OPEN, "ib",
+                   (int64_t)POLICY_STALE_LINEAGE, host.id, sizeof(host.id));
+    return code ? code : change(clerk, job, &host, "restore-accepted", reterr);
 }

@@ -9,15 +9,17 @@ static enum error_code append_entry(const struct sql_rows *rows, json_t *array, 
     uint8_t hash[LEDGER_HASH_SIZE];
     char text[2 * LEDGER_HASH_SIZE + 1];
     size_t length;
-    json_t *shown = json_pack("{s:I}", "sequence", (json_int_t)sql_integer(rows, 0));
+    json_t *shown = json_object();
     const void *bytes = sql_blob(rows, 2, &length);
     json_t *entry = bytes ? json_loadb(bytes, length, 0, NULL) : NULL;
     if (sql_bytes(rows, 1, hash, sizeof(hash)))
         text_format_hex(text, hash, sizeof(hash));
     else
         text[0] = '\0';
-    /* An entry that cannot be read is shown all the same; ledger verify names it. */
+    /* An entry that cannot be read is shown all the same; ledger verify names it. Whatever it says, these are
+     * its place and its hash. */
     const bool is_added = shown && (!entry || json_object_update(shown, entry) == 0) &&
+                          json_object_set_new(shown, "sequence", json_integer(sql_integer(rows, 0))) == 0 &&
                           json_object_set_new(shown, "hash", json_string(text)) == 0;
     json_decref(entry);
     if (is_added && json_array_append_new(array, shown) == 0)
@@ -32,6 +34,7 @@ enum error_code operation_ledger_show(struct clerk *clerk, struct job *job, stru
     struct sql_rows rows = {0};
     bool is_there = false;
     int64_t from = 0, count = SHOW_USUAL;
+    struct ledger_head head = {0};
     json_t *array = json_array();
     job->result = json_pack("{s:o}", "entries", array);
     enum error_code code = argument_integer(job, "from", 0, INT64_MAX, &from, reterr);
@@ -48,7 +51,9 @@ enum error_code operation_ledger_show(struct clerk *clerk, struct job *job, stru
     while (!code && !(code = sql_next(&rows, &is_there, reterr)) && is_there)
         code = append_entry(&rows, array, reterr);
     sql_done(&rows);
-    return code;
+    if (!code)
+        code = record_get_head(clerk->sql, clerk->epoch, &head, reterr);
+    return code ? code : json_set_new(job->result, "last", json_integer((json_int_t)head.sequence), reterr);
 }
 
 /* checkpoint: an array of signed ones in hexadecimal, as hosts keep them. */

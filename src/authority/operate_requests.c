@@ -13,6 +13,7 @@ struct view {
     struct policy_host host;
     struct policy_ticket ticket;
     struct policy_decision decision;
+    unsigned needed; /* people who have to approve */
 };
 
 /* What policy would say of it now, without carrying anything out. */
@@ -32,6 +33,7 @@ static enum error_code look(struct clerk *clerk, const struct request *request, 
         policy.clock_went_back = clerk->clock_went_back;
         policy_decide(&view->host, &group.policy, &policy, &view->ticket, clerk->now_unix_s, &view->decision);
         memcpy(view->name, host.name, HOST_NAME_SIZE);
+        view->needed = group.policy.approvals > 0 ? group.policy.approvals : 1;
     }
     group_done(&group);
     return code;
@@ -182,6 +184,39 @@ static enum error_code state_result(struct job *job, const struct request *reque
     return job->result ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
 }
 
+/* Accepted beforehand is no old copy any more: else the next boot of what was denied is let in. */
+static enum error_code withdraw_restore(struct clerk *clerk, struct job *job, const struct request *request,
+                                        bool *ret_is_withdrawn, struct error *reterr)
+{
+    enum error_code code =
+        sql_run(clerk->sql, reterr, "UPDATE hosts SET restore_accepted = 0 WHERE id = ? AND restore_accepted",
+                "b", request->host, sizeof(request->host));
+    if (code)
+        return code;
+    *ret_is_withdrawn = sql_changes(clerk->sql) > 0;
+    if (!*ret_is_withdrawn)
+        return OK;
+    json_t *details = record_of_host(request->host);
+    code = operation_set_actor(job, details, reterr);
+    if (!code)
+        code = record_append(clerk, "restore-withdrawn", TAKE(details), reterr);
+    json_decref(details);
+    return code;
+}
+
+/* Its entry in the ledger is the caller's. */
+static enum error_code deny(struct clerk *clerk, struct job *job, struct request *request,
+                            bool *ret_is_withdrawn, struct error *reterr)
+{
+    request->policy.state = POLICY_DENIED;
+    enum error_code code = request_update(clerk, request, reterr);
+    if (!code)
+        code = withdraw_restore(clerk, job, request, ret_is_withdrawn, reterr);
+    if (!code)
+        clerk_wake(clerk, request->host);
+    return code;
+}
+
 /* Where flags are, the code is typed: who approves has seen the console of the boot that asks. After some
  * wrong ones the request is denied. *ret_is_right: go on. Otherwise the refusal is kept. */
 static enum error_code check_code(struct clerk *clerk, struct job *job, struct request *request,
@@ -198,13 +233,12 @@ static enum error_code check_code(struct clerk *clerk, struct job *job, struct r
     }
     if (strlen(typed) == strlen(request->code) && sodium_memcmp(typed, request->code, strlen(typed)) == 0)
         return OK;
+    bool is_withdrawn;
     *ret_is_right = false;
     request->wrong_codes++;
-    if (request->wrong_codes >= WRONG_CODES_MOST) {
-        request->policy.state = POLICY_DENIED;
-        clerk_wake(clerk, request->host);
-    }
-    enum error_code code = request_update(clerk, request, reterr);
+    enum error_code code = request->wrong_codes >= WRONG_CODES_MOST
+                               ? deny(clerk, job, request, &is_withdrawn, reterr)
+                               : request_update(clerk, request, reterr);
     if (!code)
         code = record_by(clerk, job, request, "wrong-code", reterr);
     return code ? code
@@ -227,7 +261,8 @@ static enum error_code write_approval(struct clerk *clerk, struct job *job, cons
 }
 
 /* With enough people it is approved; granting is policy's, when the host asks. */
-static enum error_code count_approvals(struct clerk *clerk, struct request *request, struct error *reterr)
+static enum error_code count_approvals(struct clerk *clerk, struct request *request,
+                                       struct policy_decision *ret_decision, struct error *reterr)
 {
     struct view view = {0};
     uint8_t id[MESSAGE_ID_SIZE];
@@ -242,7 +277,23 @@ static enum error_code count_approvals(struct clerk *clerk, struct request *requ
         request->policy.state = POLICY_APPROVED;
         code = request_update(clerk, request, reterr);
     }
+    if (!code)
+        *ret_decision = view.decision;
     return code;
+}
+
+/* Before anything is written: what of people's word would not count. */
+static enum error_code check_approver(const struct job *job, const struct view *view, struct error *reterr)
+{
+    /* Whatever people say: nothing of it opens any more. */
+    if (view->decision.denial == POLICY_ERASED)
+        return error_set(reterr, ERR_ERASED, 0, "host %s is erased", view->name);
+    if (job->actor->uid != 0 || view->needed <= 1)
+        return OK;
+    error_set(reterr, ERR_DENIED, 0,
+              "%u people have to approve it, and root is none of them: it can act as any other",
+              view->needed);
+    return error_remedy(reterr, "approve it as a user of your own who is in the group huskd, without sudo");
 }
 
 enum error_code operation_request_approve(struct clerk *clerk, struct job *job, struct error *reterr)
@@ -261,9 +312,9 @@ enum error_code operation_request_approve(struct clerk *clerk, struct job *job, 
     code = look(clerk, &request, &view, reterr);
     if (code)
         return code;
-    /* Whatever people say: nothing of it opens any more. */
-    if (view.decision.denial == POLICY_ERASED)
-        return error_set(reterr, ERR_ERASED, 0, "host %s is erased", view.name);
+    code = check_approver(job, &view, reterr);
+    if (code)
+        return code;
     request.policy.flags = view.decision.flags;
     code = check_code(clerk, job, &request, &is_right, reterr);
     if (code || !is_right)
@@ -272,27 +323,31 @@ enum error_code operation_request_approve(struct clerk *clerk, struct job *job, 
     if (!code)
         code = record_by(clerk, job, &request, "approval", reterr);
     if (!code)
-        code = count_approvals(clerk, &request, reterr);
+        code = count_approvals(clerk, &request, &view.decision, reterr);
     if (!code)
         clerk_wake(clerk, request.host);
     job->changed = !code;
-    return code ? code : state_result(job, &request, reterr);
+    if (!code)
+        code = state_result(job, &request, reterr);
+    if (!code)
+        code = json_set_new(job->result, "approvals", json_integer(view.decision.approvals), reterr);
+    return code ? code : json_set_new(job->result, "approvals_needed", json_integer(view.needed), reterr);
 }
 
 enum error_code operation_request_deny(struct clerk *clerk, struct job *job, struct error *reterr)
 {
     struct request request = {0};
+    bool is_withdrawn = false;
     enum error_code code = find_open(clerk, job, &request, reterr);
     if (!code && request.policy.state == POLICY_GRANTED)
         code = error_set(reterr, ERR_DENIED, 0, "the request was granted already");
     if (!code && request.policy.state != POLICY_DENIED) {
-        request.policy.state = POLICY_DENIED;
-        code = request_update(clerk, &request, reterr);
+        code = deny(clerk, job, &request, &is_withdrawn, reterr);
         if (!code)
             code = record_by(clerk, job, &request, "denied", reterr);
-        if (!code)
-            clerk_wake(clerk, request.host);
         job->changed = !code;
     }
-    return code ? code : state_result(job, &request, reterr);
+    if (!code)
+        code = state_result(job, &request, reterr);
+    return code ? code : json_set_new(job->result, "restore_withdrawn", json_boolean(is_withdrawn), reterr);
 }

@@ -59,6 +59,20 @@ static enum error_code read_approvals(struct clerk *clerk, struct request *reque
     return code;
 }
 
+enum error_code request_note_denied(struct clerk *clerk, struct request *request, struct error *reterr)
+{
+    struct sql_rows rows = {0};
+    enum error_code code =
+        sql_select(clerk->sql, &rows, reterr,
+                   "SELECT 1 FROM requests WHERE host = ? AND boot = ? AND state = ? AND id <> ?", "bbib",
+                   request->host, sizeof(request->host), request->policy.boot, sizeof(request->policy.boot),
+                   (int64_t)POLICY_DENIED, request->id, sizeof(request->id));
+    if (!code)
+        code = sql_next(&rows, &request->policy.boot_was_denied, reterr);
+    sql_done(&rows);
+    return code;
+}
+
 /* Takes over rows. */
 static enum error_code finish_find(struct clerk *clerk, struct sql_rows *rows, struct request *ret_request,
                                    struct error *reterr)
@@ -68,6 +82,8 @@ static enum error_code finish_find(struct clerk *clerk, struct sql_rows *rows, s
     sql_done(rows);
     if (!code)
         code = read_approvals(clerk, &request, reterr);
+    if (!code)
+        code = request_note_denied(clerk, &request, reterr);
     if (code)
         return code;
     *ret_request = request;

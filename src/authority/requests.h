@@ -50,6 +50,10 @@ must_check enum error_code request_insert(struct clerk *clerk, const struct requ
 must_check enum error_code request_update(struct clerk *clerk, const struct request *request,
                                           struct error *reterr);
 
+/* Set whether another request of its boot was denied. Those that are found have it. */
+must_check enum error_code request_note_denied(struct clerk *clerk, struct request *request,
+                                               struct error *reterr);
+
 /* Whether another boot of its host has a request that is not decided; those are flagged too. */
 must_check enum error_code request_flag_others(struct clerk *clerk, const struct request *request,
                                                bool *ret_is_another, struct error *reterr);

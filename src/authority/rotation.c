@@ -166,7 +166,8 @@ enum error_code rotation_keep_descriptor(struct clerk *clerk, uint64_t sequence,
 static enum error_code record(struct clerk *clerk, const struct face *face, const char *by,
                               struct error *reterr)
 {
-    json_t *details = json_pack("{s:I, s:s}", "sequence", (json_int_t)face->descriptor.sequence, "actor", by);
+    json_t *details =
+        json_pack("{s:I, s:s}", "descriptor_sequence", (json_int_t)face->descriptor.sequence, "actor", by);
     enum error_code code =
         json_set_hex(details, "descriptor", (const uint8_t *)face->bytes.data, face->bytes.length, reterr);
     if (!code)

@@ -136,8 +136,9 @@ static unsigned find_flags(const struct policy_host *host, const struct policy_r
                            enum ticket_use ticket_use)
 {
     unsigned flags = request->flags;
-    if (policy_lineage_compare(&host->lineage, request->has_lineage ? request->lineage : NULL) ==
-        POLICY_LINEAGE_STALE)
+    if (!host->restore_accepted &&
+        policy_lineage_compare(&host->lineage, request->has_lineage ? request->lineage : NULL) ==
+            POLICY_LINEAGE_STALE)
         flags |= POLICY_STALE_LINEAGE;
     if (request->other_boot_answers)
         flags |= POLICY_OTHER_BOOT_ANSWERS;
@@ -166,6 +167,8 @@ static void find_reasons(const struct policy_host *host, const struct policy_gro
     for (unsigned i = 0; i < POLICY_FLAGS; i++)
         if (decision->flags & (1U << i))
             add_reason(decision, policy_flag_reasons[i]);
+    if (request->boot_was_denied)
+        add_reason(decision, "people denied what this boot asked for before");
     if (group->unlock == POLICY_APPROVE)
         add_reason(decision, "the group's policy asks people at every boot");
     if (group->unlock == POLICY_TICKET && ticket_use != TICKET_FITS)

@@ -4,8 +4,8 @@
  * carries out what it says. Called anew whenever something changed, until the request is decided.
  *
  * What always holds: a host or group on hold, an erased host, a denied or expired request never opens. A
- * flagged request is never granted without people, whatever the group's policy says. An approval counts only
- * for the flags its approver saw.
+ * flagged request is never granted without people, whatever the group's policy says, nor is one of a boot of
+ * which another was denied. An approval counts only for the flags its approver saw.
  */
 #pragma once
 #include <stddef.h>
@@ -88,6 +88,7 @@ struct policy_host {
     enum policy_host_state state;
     bool held_after_restore; /* why it is held */
     struct policy_lineage lineage;
+    bool restore_accepted; /* the next stale lineage that is let in is the host's: people said so */
     bool was_seen;
     int64_t last_seen_unix_s;
 };
@@ -128,7 +129,8 @@ struct policy_request {
     bool planned; /* says the host */
     char address[64];
     int64_t expires_at_unix_s;
-    unsigned flags; /* found before: they stay */
+    unsigned flags;       /* found before: they stay */
+    bool boot_was_denied; /* another request of its boot */
     /* What is so right now. */
     bool other_boot_answers;
     bool other_boot_asks;

@@ -138,6 +138,12 @@ class SocketTest(unittest.TestCase):
         finally:
             os.chmod(self.server.path, 0o700)
 
+    def test_a_ledger_that_has_no_such_entry_is_not_empty(self):
+        told = self.server.document("ledger", "show")["result"]
+        self.assertEqual(told["entries"][-1]["sequence"], told["last"])
+        self.assertIn(f"the last entry of the ledger is {told['last']}",
+                      self.server.ok("ledger", "show", "--from", "9999").out)
+
     def test_the_ledger_says_who(self):
         self.server.ok("token", "create", env={"SUDO_UID": "1"})
         self.server.ok("token", "create", env={"SUDO_UID": "nonsense"})
@@ -200,6 +206,17 @@ class PeopleTest(unittest.TestCase):
         document = json.loads(done.stdout)
         return done.returncode, document["error"]["code"] if document["error"] else self.state()
 
+    def test_an_approver_is_told_what_the_approval_is_worth(self):
+        self.ask()
+        done = self.server.run("request", "approve", self.request)
+        self.assertIn("root is none of them", done.expect_error_line_of("huskd", husk.REFUSED).err)
+        for uid, told in (self.ALICE, "1 of 2 people"), (self.BOB, "2 of 2 people"):
+            done = subprocess.run(["setpriv", f"--reuid={uid}", f"--regid={uid}", f"--groups={self.GROUP}",
+                                   authority.PROGRAM, "request", "approve", self.request, "--dir", self.server.path],
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, timeout=60)
+            self.assertEqual(done.returncode, 0)
+            self.assertIn(told, done.stdout)
+
     def state(self):
         return self.host.result({"type": "open", "boot": "@boot", "request": self.request, "wait_s": 0})["state"]
 
@@ -215,9 +232,10 @@ class PeopleTest(unittest.TestCase):
         self.ask()
         self.assertEqual(self.approve_as(self.ALICE), (0, "pending"))
         self.assertEqual(self.approve_as(self.ALICE), (0, "pending"))
-        self.assertEqual(self.approve_as(0, groups=()), (0, "pending"))
+        self.assertEqual(self.approve_as(0, groups=()), (husk.REFUSED, "denied"))
         for uid in self.ALICE, self.BOB, self.ADMIN:  # root says whom it stands for: nobody counts it
-            self.assertEqual(self.approve_as(0, groups=(), sudo=uid), (0, "pending"))
+            self.assertEqual(self.approve_as(0, groups=(), sudo=uid), (husk.REFUSED, "denied"))
+        self.assertEqual(self.state(), "pending")
         # A user who is not root says it stands for another: it is itself.
         self.assertEqual(self.approve_as(self.ALICE, sudo=self.BOB), (0, "pending"))
         self.assertEqual(self.approve_as(self.BOB, sudo=self.ALICE), (0, "granted"))

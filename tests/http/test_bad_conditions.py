@@ -399,6 +399,7 @@ class ClockTest(Opening):
                                   self.server.ok(verb, "list").err)
                 self.assertTrue(self.server.document("clock", "accept")["changed"])
                 self.assertFalse(self.server.document("clock", "accept")["changed"])
+                self.assertIn("nothing to accept", self.server.ok("clock", "accept").out)
                 self.assertRegex(self.server.log(), "the clock is right again")
                 self.fresh()
                 self.assert_granted()

@@ -357,27 +357,38 @@ static void a_waiting_open_is_answered_when_somebody_denies(void **state)
     open_done(&open);
 }
 
+/* What an approver is told. Takes over result. */
+static void assert_approved(json_t *result, int count, int needed)
+{
+    assert_int_equal(json_integer_value(json_object_get(result, "approvals")), count);
+    assert_int_equal(json_integer_value(json_object_get(result, "approvals_needed")), needed);
+    json_decref(result);
+}
+
 static void two_people_are_two_uids(void **state)
 {
     struct scene *scene = *state;
     struct world_open open;
+    json_t *result = NULL;
+    bool changed;
     group_set(&scene->world, "auto", "unlock", json_string("approve"));
     group_set(&scene->world, "auto", "approvals", json_integer(2));
     host_boot(&scene->host);
     assert_state(open_first(&open, &scene->host, &scene->keyslot, 0), "pending");
-    json_decref(approve(&scene->world, 0, open.request, NULL));
-    json_decref(approve(&scene->world, 0, open.request, NULL));
+    /* Root can act as any other: beside them it is nobody, and is told so. */
+    assert_fails_saying(ERR_DENIED, "root is none of them",
+                        world_try(&scene->world, 0, "request approve",
+                                  json_pack("{s:s}", "request", open.request), &result, &changed, &error));
+    assert_approved(approve(&scene->world, 1000, open.request, NULL), 1, 2);
+    assert_approved(approve(&scene->world, 1000, open.request, NULL), 1, 2);
     assert_state(open_again(&open, 0), "pending");
-    json_decref(approve(&scene->world, 1000, open.request, NULL));
-    json_decref(approve(&scene->world, 1000, open.request, NULL));
-    assert_state(open_again(&open, 0), "pending"); /* root can act as any other: beside them it is nobody */
-    json_decref(approve(&scene->world, 1001, open.request, NULL));
+    assert_approved(approve(&scene->world, 1001, open.request, NULL), 2, 2);
     assert_granted(&open, open_again(&open, 0));
     open_done(&open);
     group_set(&scene->world, "auto", "approvals", json_integer(1));
     host_boot(&scene->host);
     assert_state(open_first(&open, &scene->host, &scene->keyslot, 0), "pending");
-    json_decref(approve(&scene->world, 0, open.request, NULL));
+    assert_approved(approve(&scene->world, 0, open.request, NULL), 1, 1);
     assert_granted(&open, open_again(&open, 0));
     open_done(&open);
 }

@@ -103,6 +103,67 @@ static void accept_restore_is_for_the_next_lineage_alone(void **state)
     buffer_done(&old.last_wire);
 }
 
+static bool is_restore_accepted(struct scene *scene)
+{
+    json_t *result = world_operate(&scene->world, "host show", json_pack("{s:s}", "host", "web1")),
+           *said = json_object_get(json_array_get(json_object_get(result, "hosts"), 0), "restore_accepted");
+    assert_true(json_is_boolean(said));
+    const bool is_accepted = json_is_true(said);
+    json_decref(result);
+    return is_accepted;
+}
+
+static void accept_restore_is_for_the_request_that_waits_too(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open open;
+    scene_opens(&scene->host, &scene->keyslot);
+    struct world_host old = copy_disk(&scene->host);
+    scene_opens(&scene->host, &scene->keyslot);
+    scene_opens(&scene->host, &scene->keyslot);
+    assert_flagged(&open, &old, &scene->keyslot, "stale-lineage");
+    assert_false(is_restore_accepted(scene));
+    struct pending *waiting = host_post(&old, open_again_message(&open, 60));
+    json_decref(world_operate(&scene->world, "host accept-restore", json_pack("{s:s}", "host", "web1")));
+    assert_granted(&open, pending_take(waiting));
+    assert_false(is_restore_accepted(scene));
+    open_done(&open);
+    scene_opens(&old, &scene->keyslot);
+    host_boot(&scene->host);
+    assert_flagged(&open, &scene->host, &scene->keyslot, "stale-lineage");
+    open_done(&open);
+    buffer_done(&old.last_wire);
+}
+
+/* Whatever else flags it still does, and what is let in first uses it up. */
+static void accept_restore_lets_nothing_else_open(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open first, second;
+    scene_opens(&scene->host, &scene->keyslot);
+    struct world_host old = copy_disk(&scene->host);
+    scene_opens(&scene->host, &scene->keyslot);
+    scene_opens(&scene->host, &scene->keyslot);
+    assert_flagged(&first, &old, &scene->keyslot, "stale-lineage");
+    host_boot(&scene->host);
+    assert_flagged(&second, &scene->host, &scene->keyslot, "two-requests");
+    json_decref(world_operate(&scene->world, "host accept-restore", json_pack("{s:s}", "host", "web1")));
+    json_t *answer = open_again(&first, 0);
+    assert_false(has_flag(answer, "stale-lineage"));
+    assert_true(has_flag(answer, "two-requests"));
+    assert_state(answer, "pending");
+    assert_true(is_restore_accepted(scene));
+    json_decref(approve(&scene->world, 1000, second.request, second.code));
+    assert_granted(&second, open_again(&second, 0));
+    answer = open_again(&first, 0);
+    assert_true(has_flag(answer, "stale-lineage"));
+    assert_state(answer, "pending");
+    assert_false(is_restore_accepted(scene));
+    open_done(&first);
+    open_done(&second);
+    buffer_done(&old.last_wire);
+}
+
 static void a_flagged_request_needs_its_code_and_three_wrong_ones_deny_it(void **state)
 {
     struct scene *scene = *state;
@@ -428,6 +489,8 @@ int main(void)
         scene_test(a_copy_let_in_once_stays_stale_and_the_host_stays_the_host),
         scene_test(a_restored_copy_is_the_host_and_what_was_the_host_is_stale),
         scene_test(accept_restore_is_for_the_next_lineage_alone),
+        scene_test(accept_restore_is_for_the_request_that_waits_too),
+        scene_test(accept_restore_lets_nothing_else_open),
         scene_test(a_flagged_request_needs_its_code_and_three_wrong_ones_deny_it),
         scene_test(a_ticket_lets_the_next_boot_open_and_no_other),
         scene_test(a_ticket_expires),

@@ -159,6 +159,25 @@ static bool is_read(struct world_host *host, const uint8_t *key)
     return is;
 }
 
+/* A descriptor has a sequence of its own. */
+static void the_ledger_shows_its_entries_by_their_own_numbers(void **state)
+{
+    struct scene *scene = *state;
+    rotate(&scene->world);
+    host_heartbeat(&scene->host);
+    json_t *ledger = world_operate(&scene->world, "ledger show", NULL),
+           *entries = json_object_get(ledger, "entries");
+    json_int_t descriptor = 0;
+    for (size_t i = 0; i < json_array_size(entries); i++) {
+        const json_t *entry = json_array_get(entries, i);
+        assert_int_equal(json_integer_value(json_object_get(entry, "sequence")), i + 1);
+        if (!strcmp(json_string_value(json_object_get(entry, "kind")), "descriptor"))
+            descriptor = json_integer_value(json_object_get(entry, "descriptor_sequence"));
+    }
+    assert_int_equal(descriptor, 2);
+    json_decref(ledger);
+}
+
 static void messages_to_the_previous_and_the_next_key_are_read_and_to_older_ones_not(void **state)
 {
     struct scene *scene = *state;
@@ -457,6 +476,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         scene_test(a_host_gets_the_new_descriptor_with_any_answer_and_uses_it),
+        scene_test(the_ledger_shows_its_entries_by_their_own_numbers),
         scene_test(messages_to_the_previous_and_the_next_key_are_read_and_to_older_ones_not),
         scene_test(a_host_that_slept_through_two_rotations_gets_the_descriptor_in_clear),
         scene_test(the_previous_key_is_destroyed_when_its_time_is_over),

@@ -31,7 +31,7 @@ struct facts {
     int64_t age_s;
     enum policy_request_state state;
     unsigned flags;
-    bool other_answers, other_asks, clock_back;
+    bool other_answers, other_asks, clock_back, boot_denied, restore_accepted;
     char ticket;  /* 0: none; r: reboot, f: finish; taken by boot A */
     char used_by; /* 0: not used */
     char taken_by;
@@ -288,6 +288,36 @@ static const struct facts CASES[] = {
      .verdict = POLICY_ASK,
      .flags_then = POLICY_STALE_LINEAGE,
      .reason = "old copy"},
+    {.told = "an old copy that was accepted beforehand opens",
+     .unlock = POLICY_AUTO,
+     .presents = 'x',
+     .restore_accepted = true,
+     .verdict = POLICY_GRANT},
+    {.told = "not when another boot answers",
+     .unlock = POLICY_AUTO,
+     .presents = 'x',
+     .restore_accepted = true,
+     .other_answers = true,
+     .verdict = POLICY_ASK,
+     .flags_then = POLICY_OTHER_BOOT_ANSWERS},
+    {.told = "a boot that people denied asks people",
+     .unlock = POLICY_AUTO,
+     .boot_denied = true,
+     .verdict = POLICY_ASK,
+     .reason = "people denied"},
+    {.told = "also with a ticket",
+     .unlock = POLICY_TICKET,
+     .ticket = 'r',
+     .planned = true,
+     .boot_denied = true,
+     .verdict = POLICY_ASK,
+     .reason = "people denied"},
+    {.told = "and opens when they say so",
+     .unlock = POLICY_AUTO,
+     .boot_denied = true,
+     .approvals = {{1, 0, false}},
+     .approval_count = 1,
+     .verdict = POLICY_GRANT},
     {.told = "a ticket does not help an old copy",
      .unlock = POLICY_TICKET,
      .ticket = 'r',
@@ -468,6 +498,7 @@ static struct policy_decision decide(const struct facts *facts)
     host.last_seen_unix_s = now - (facts->seen_ago_s ? facts->seen_ago_s : MINUTE);
     host.lineage.has_current = !facts->never_stored;
     host.lineage.has_offered = true;
+    host.restore_accepted = facts->restore_accepted;
     name(host.lineage.current, 'c');
     name(host.lineage.offered, 'o');
     struct policy_request request = {
@@ -477,6 +508,7 @@ static struct policy_decision decide(const struct facts *facts)
         .address = "192.0.2.7",
         .expires_at_unix_s = now - facts->age_s + group.request_ttl_s,
         .flags = facts->flags,
+        .boot_was_denied = facts->boot_denied,
         .other_boot_answers = facts->other_answers,
         .other_boot_asks = facts->other_asks,
         .clock_went_back = facts->clock_back,
