@@ -95,6 +95,8 @@ static enum error_code sign(struct run *run, struct error *reterr)
     if (!code)
         code = descriptor_read_text(text.data ? text.data : "", text.length, &descriptor, reterr);
     if (!code)
+        code = descriptor_check_reachable(&descriptor, reterr);
+    if (!code)
         code = read_root(root_name, &root, reterr);
     if (!code)
         code = check_root(root, &descriptor, root_name, reterr);

@@ -58,6 +58,9 @@ static enum error_code meet(const char *url, const struct client_token *token, s
                   text_shown(url));
         return error_remedy(reterr, "check the address; if it is right, something between answers instead");
     }
+    code = descriptor_check_reachable(&pin->descriptor, reterr);
+    if (code)
+        return code;
     memcpy(pin->id, fingerprint, sizeof(pin->id));
     return buffer_append(&pin->descriptor_signed, bytes.data, bytes.length, reterr);
 }

@@ -127,6 +127,10 @@ static enum error_code take_descriptor(struct sending *sending, const struct buf
                          "%s: the authority there cannot read this host's messages, "
                          "or does not know it (any more)",
                          text_shown(url));
+    if (code == ERR_UNSUPPORTED)
+        return error_set(reterr, ERR_UNREACHABLE, 0,
+                         "%s: a descriptor without an address that a host can use, which is not taken",
+                         text_shown(url));
     if (code)
         return error_set(reterr, ERR_UNREACHABLE, 0, "%s: another authority than the one trusted answers",
                          text_shown(url));

@@ -13,7 +13,8 @@ must_check enum error_code client_pin_format(const struct client_pin *pin, struc
                                              struct error *reterr);
 void client_pin_done(struct client_pin *pin);
 
-/* Take a descriptor: ERR_DENIED when another root signed it, ERR_EXISTS when its sequence is not higher. */
+/* Take a descriptor: ERR_DENIED when another root signed it, ERR_EXISTS when its sequence is not higher,
+ * ERR_UNSUPPORTED when this host could use none of its addresses: then that of before stays. */
 must_check enum error_code client_pin_take_descriptor(struct client_pin *pin, const void *bytes,
                                                       size_t length, struct error *reterr);
 

@@ -46,6 +46,9 @@ enum error_code client_pin_take_descriptor(struct client_pin *pin, const void *b
         return code;
     if (descriptor.sequence <= pin->descriptor.sequence)
         return error_set(reterr, ERR_EXISTS, 0, "a descriptor that is not newer");
+    code = descriptor_check_reachable(&descriptor, reterr);
+    if (code)
+        return code;
     return take_bytes(pin, &descriptor, bytes, length, reterr);
 }
 

@@ -108,6 +108,18 @@ class HostTest(Moving, Job):
         self.authority.start()  # listens at the new one alone
         self.boot()
 
+    def test_a_descriptor_without_an_address_to_use_is_not_signed(self):
+        text = self.file("text")
+        self.authority.ok("descriptor", "prepare", "--out", text, "--address", "http://husk.example")
+        with open(text, "rb") as file:
+            changed = file.read().replace(b"http://husk.example", b"https://husk.example")
+        with open(text, "wb") as file:
+            file.write(changed)
+        done = self.authority.run("descriptor", "sign", text, "--root", self.authority.root, "--out",
+                                  self.file("signed")).expect(husk.REFUSED)
+        self.assertIn("--address http://", done.err)
+        self.assertFalse(os.path.exists(self.file("signed")))
+
     def test_a_host_follows_to_a_restored_authority_and_waits_there_for_people(self):
         self.backup("b", "--backup-key-out", self.file("backup.key"))
         address = self.authority.url
