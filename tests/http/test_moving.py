@@ -372,14 +372,36 @@ class CrashTest(Moving, unittest.TestCase):
             with self.subTest(point):
                 self.authority.end()
                 self.authority.start(env={"HUSK_FAULT": point + ":crash"})
-                self.backup(point, "--backup-key-out", self.file(point + ".key"), expect=husk.NOT_NOW)
+                done = self.authority.run(
+                    "backup", "--out", self.file(point + ".bulk"), "--envelope-out", self.file(point + ".envelope"),
+                    "--backup-key-out", self.file(point + ".key")).expect(husk.NOT_NOW)
                 self.assertEqual(self.authority.process.wait(20), -9)
+                # It is committed, which nobody was told: the key may not be lost.
+                self.assertIn(".key may be the key of backups", done.out + done.err)
+                self.assertEqual(os.path.getsize(self.file(point + ".key")), 32)
                 self.authority.process = None
                 self.authority.start()
                 self.assertNotIn("backup.new", os.listdir(self.authority.path))
                 self.authority.ok("ledger", "verify")
                 self.assertFalse(os.path.exists(self.file(point + ".bulk")))
                 self.backup(point + ".again")
+                self.restore(point + ".again", key=point + ".key")
+
+    def test_a_key_that_is_not_in_force_is_not_left_behind(self):
+        self.backup("b", "--backup-key-out", self.file("backup.key"))
+        words = ("backup", "--out", self.file("c.bulk"), "--envelope-out", self.file("c.envelope"),
+                 "--backup-key-out", self.file("other.key"))
+        self.authority.end()
+        done = self.authority.run(*words).expect(husk.NOT_NOW)  # nothing serves
+        self.assertFalse(os.path.exists(self.file("other.key")), done)
+        self.assertNotIn("other.key", done.out + done.err)
+        # Committed, and the bulk cannot be written.
+        self.authority.start(env={"HUSK_FAULT": "authority.backup.write:enospc"})
+        done = self.authority.run(*words).expect(husk.FAILED)
+        self.assertIn("other.key may be the key of backups", done.out + done.err)
+        self.backup("d")
+        self.restore("d", key="other.key")
+        self.restore("d", key="backup.key", expect=BROKEN)
 
 
 if __name__ == "__main__":
