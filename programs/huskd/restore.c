@@ -148,8 +148,8 @@ static enum error_code act(struct run *run, struct error *reterr)
         code = out_file_finish(&file, reterr);
     if (code) {
         error_prefix(reterr, "the authority is restored");
-        return error_remedy(reterr,
-                            "get its descriptor with huskd serve and huskd descriptor prepare --out F");
+        return error_remedy(
+            reterr, "get its descriptor with huskd serve and huskd descriptor prepare --out F --address URL");
     }
     tell(run, summary, out, options.holder);
     return OK;

@@ -164,6 +164,35 @@ class BackupTest(Moving, unittest.TestCase):
     def states(self, server):
         return {host["name"]: (host["state"], host["keyslots"]) for host in server.admin("host list")["hosts"]}
 
+    def test_a_restore_at_an_address_no_host_could_use_is_refused(self):
+        self.backup("b", "--backup-key-out", self.file("backup.key"))
+        other = self.restore("b", "--address", "https://husk.example", expect=(husk.USAGE,))
+        self.assertIn("http://", other.restored["error"]["remedy"])
+        self.assertNotIn("authority.db", os.listdir(other.path))
+
+    def test_what_to_do_after_a_restore_names_the_file_it_wrote(self):
+        self.host("web1")
+        self.backup("b", "--backup-key-out", self.file("backup.key"))
+        other = self.restore("b")
+        other.start()
+        done = other.run("host", "list").expect(0)
+        self.assertRegex(done.out + done.err, "sign and install, of the file that huskd restore wrote")
+        again, signed = other.directory + "/again", other.directory + "/again.signed"
+        done = other.run("descriptor", "prepare", "--out", again).expect_error_line_of("huskd", husk.USAGE)
+        self.assertIn("--address", done.err)
+        self.assertFalse(os.path.exists(again))
+        self.install(other)
+        self.assertNotIn("sign and install", other.run("host", "list").expect(0).err)
+        # From then on its own addresses are those of now; and lost, the file can be made again.
+        other.ok("descriptor", "prepare", "--out", again)
+        with open(again, encoding="ascii") as file:
+            self.assertEqual(json.load(file)["addresses"], [other.url])
+        lost = self.restore("b")
+        lost.start()
+        lost.ok("descriptor", "prepare", "--out", lost.directory + "/again", "--address", lost.url)
+        lost.ok("descriptor", "sign", lost.directory + "/again", "--root", self.authority.root, "--out", signed)
+        lost.ok("descriptor", "install", signed)
+
     def test_both_files_are_needed_and_only_they_with_the_key(self):
         self.host("web1")
         done = self.authority.run("backup", "--out", self.file("x"), "--envelope-out", self.file("y"))
