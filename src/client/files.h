@@ -18,6 +18,9 @@ void client_pin_done(struct client_pin *pin);
 must_check enum error_code client_pin_take_descriptor(struct client_pin *pin, const void *bytes,
                                                       size_t length, struct error *reterr);
 
+/* Where another process has written a newer descriptor since pin was read, take that one. */
+void client_pin_catch_up(struct client *client, struct client_pin *pin);
+
 /* Write authorities/ID.json durably; read all of them into client, where before (may be NULL) read the same
  * already without verifying it again. */
 must_check enum error_code client_pin_write(struct client *client, const struct client_pin *pin,

@@ -144,6 +144,36 @@ class HostTest(Moving, Job):
         self.boot()
         other.ok("ledger", "verify")
 
+    def enroll(self, url, expect=husk.DONE):
+        return self.json("enroll", url, "--token-file", self.beside("token"), "--name", "web-1", expect=expect)
+
+    def test_a_host_is_told_where_its_authority_is_by_enrolling_again(self):
+        self.backup("b", "--backup-key-out", self.file("backup.key"))
+        old = self.authority.url
+        self.authority.end()
+        other = self.restore("b")
+        other.start()
+        # The root has not signed yet, and the old address is silent.
+        self.enroll(other.url, expect=husk.NOT_NOW)
+        self.assertEqual(self.sequence(), 1)
+        self.install(other)
+        with known_address.running() as stranger:
+            told = self.enroll(stranger.url, expect=husk.REFUSED)
+            self.assertIn("not signed by the authority root pinned here", told["error"]["message"])
+        self.assertEqual(self.sequence(), 1)
+        self.json("lock", "v")
+        self.forget_boot()
+        self.json("unlock", "v", "--wait", "0", expect=husk.NOT_NOW)
+        self.assertEqual(other.requests(), [])
+        self.enroll(old, expect=husk.NOT_NOW)
+        self.assertTrue(self.enroll(other.url)["changed"])
+        self.assertGreater(self.sequence(), 1)
+        self.assertFalse(self.enroll(other.url)["changed"])
+        self.assertFalse(self.enroll(old)["changed"])
+        other.ok("host", "release", "web-1")
+        self.json("unlock", "v")
+        self.boot()
+
 
 @unittest.skipIf(authority.missing(), authority.missing() or "")
 class BackupTest(Moving, unittest.TestCase):

@@ -149,6 +149,27 @@ static void enrolling_again_changes_nothing(void **state)
     assert_memory_equal(before.data, after.data, 48);
 }
 
+static void enrolling_again_finds_the_authority_elsewhere_for_processes_that_run_too(void **state)
+{
+    struct world *world = *state;
+    _cleanup_(client_pin_done) struct client_pin pin = {0};
+    bool changed = false;
+    enroll(world);
+    _cleanup_(client_closep) struct client *client = open_host(world);
+    /* As if it was there no more. */
+    snprintf(client->pins[0].descriptor.addresses[0], DESCRIPTOR_ADDRESS_SIZE, "http://127.0.0.1:1");
+    request(client, ERR_UNREACHABLE, "127.0.0.1:1");
+    request(client, ERR_UNREACHABLE, "127.0.0.1:1");
+    fake_rotate(&world->fake);
+    assert_ok(
+        client_enroll(world->at, world->url, &world->token, "web-1", clock_system(), &pin, &changed, &error));
+    assert_true(changed);
+    assert_int_equal(pin.descriptor.sequence, 2);
+    request(client, ERR_UNREACHABLE, "127.0.0.1:1"); /* after which it looks */
+    assert_int_equal(request(client, OK, NULL).state, CLIENT_GRANTED);
+    assert_int_equal(client->pins[0].descriptor.sequence, 2);
+}
+
 static void a_lost_answer_to_enroll_is_made_up_for_by_the_same_command(void **state)
 {
     struct world *world = *state;
@@ -670,6 +691,7 @@ int main(void)
         in_a_world(a_host_without_husk_trusts_nobody),
         in_a_world(enrolling_pins_the_root_and_makes_an_identity_of_root_alone),
         in_a_world(enrolling_again_changes_nothing),
+        in_a_world(enrolling_again_finds_the_authority_elsewhere_for_processes_that_run_too),
         in_a_world(a_lost_answer_to_enroll_is_made_up_for_by_the_same_command),
         in_a_world(another_root_than_the_token_s_is_refused_and_nothing_is_pinned),
         in_a_world(a_token_that_is_not_known_is_denied),
