@@ -19,10 +19,10 @@ static void try_head(const char *bytes, size_t length)
 
 static void try_text(const char *text)
 {
-    struct client_url url;
+    struct url url;
     struct client_token token;
     struct error error = ERROR_NONE;
-    enum error_code code = client_url_parse(text, &url, &error);
+    enum error_code code = url_parse(text, &url, &error);
     must_hold(code == OK || code == ERR_USAGE || code == ERR_UNSUPPORTED);
     if (!code)
         must_hold(url.host[0] && !strpbrk(url.host, "\r\n ") && !strpbrk(url.path, "\r\n ") &&

@@ -109,7 +109,11 @@ const struct verb verb_enroll = {
         "opens "
         "nothing by itself. A host can be enrolled at several authorities. Interrupted, the same command "
         "goes "
-        "on.\n\nEnrolled, husk protect makes authority keyslots unless a KEY says otherwise; husk keyslot "
+        "on.\n\nOn a host that is enrolled there already it tells where the authority is now: what is found "
+        "at "
+        "URL is taken where the trusted root signed it and it is newer. Any token of that authority will do, "
+        "and an agent that runs hears of it.\n\nEnrolled, husk protect "
+        "makes authority keyslots unless a KEY says otherwise; husk keyslot "
         "add "
         "NAME --authority gives one to a vault that is there.",
     .options = (const struct verb_option[]){{OPTION_TOKEN_FILE, ROLE_OPTIONAL, NULL},

@@ -136,6 +136,7 @@ enum error_code ask_with_files(struct run *run, const char *operation, json_t *a
     json_t *result = NULL;
     enum error_code code = admin_ask_with_files(run->at, operation, arguments, user_behind_sudo(), fds, count,
                                                 &result, &run->changed, reterr);
+    run->changed &= run->verb->effect == VERB_ACTS;
     if (result) {
         json_object_update(run->result, result);
         json_decref(result);

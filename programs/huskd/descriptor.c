@@ -95,6 +95,8 @@ static enum error_code sign(struct run *run, struct error *reterr)
     if (!code)
         code = descriptor_read_text(text.data ? text.data : "", text.length, &descriptor, reterr);
     if (!code)
+        code = descriptor_check_reachable(&descriptor, reterr);
+    if (!code)
         code = read_root(root_name, &root, reterr);
     if (!code)
         code = check_root(root, &descriptor, root_name, reterr);
@@ -137,7 +139,9 @@ const struct verb verb_descriptor_prepare = {
     .operands = "",
     .summary = "Make the next descriptor, to be signed by the root.",
     .text =
-        "With new keys, and the addresses given; without any, those of now stay. The message key that was "
+        "With new keys, and the addresses given; without any, those of now stay. After huskd restore, until "
+        "its "
+        "descriptor is installed, they have to be given. The message key that was "
         "announced by the descriptor of now becomes the one hosts use, and another is announced. Nothing "
         "changes yet but that the new keys are kept. Take the file to where the root is kept, sign it there, "
         "bring it back.\n\n"

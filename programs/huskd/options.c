@@ -8,7 +8,7 @@ const struct option_spec huskd_options[OPTIONS] = {
          "write the private key of the authority root to the new file F: the only copy, to be "
          "kept offline"},
     [OPTION_ADDRESS] = {"address", "URL", OPTION_REPEATS,
-                        "where hosts reach this authority, http:// or https://"},
+                        "where hosts reach this authority, http://HOST[:PORT][/PATH]; without PORT port 80"},
     [OPTION_HOLDER] = {"holder", "F", OPTION_ONCE,
                        "the file on another medium that seals the keyring and changes with it"},
     [OPTION_LISTEN] = {"listen", "ADDR:PORT", OPTION_REPEATS,

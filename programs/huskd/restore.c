@@ -148,8 +148,8 @@ static enum error_code act(struct run *run, struct error *reterr)
         code = out_file_finish(&file, reterr);
     if (code) {
         error_prefix(reterr, "the authority is restored");
-        return error_remedy(reterr,
-                            "get its descriptor with huskd serve and huskd descriptor prepare --out F");
+        return error_remedy(
+            reterr, "get its descriptor with huskd serve and huskd descriptor prepare --out F --address URL");
     }
     tell(run, summary, out, options.holder);
     return OK;
@@ -164,6 +164,9 @@ const struct verb verb_restore = {
         "writes, which the root has to sign: it has other keys, the addresses given (without any, those of "
         "the backup), and begins another epoch of the ledger. Until that is installed, hosts get no "
         "answer.\n\n"
+        "Hosts ask at the addresses of the descriptor they have. Where this machine has none of them they do "
+        "not find it: give init an address with a DNS name, which can be moved. Otherwise husk enroll URL, "
+        "with the new address and any token of this authority, tells one host after the other.\n\n"
         "A backup does not know what happened since: hosts that were erased would open again. So every host "
         "is "
         "on hold until a person releases it. Records tell: --record takes files of signed erased answers, "

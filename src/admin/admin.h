@@ -27,7 +27,8 @@ void admin_end(struct admin *admin);
 /* Ask an authority that is running, as a client. *ret_result is owned by the caller (json_decref), an object
  * or NULL. The error of the operation comes back as it was there; ERR_UNREACHABLE when nothing answers,
  * ERR_DENIED when the socket may not be opened. sudo_uid is the user behind sudo as the environment says it
- * (actor.h), -1 for none. Blocks as long as the operation takes. */
+ * (actor.h), -1 for none. *ret_changed is true also where the request was sent and no answer came: it may
+ * have been done. Blocks as long as the operation takes. */
 must_check enum error_code admin_ask(const char *directory, const char *operation, json_t *arguments,
                                      int64_t sudo_uid, json_t **ret_result, bool *ret_changed,
                                      struct error *reterr);

@@ -64,6 +64,7 @@ enum error_code admin_ask_with_files(const char *directory, const char *operatio
     if (code) {
         error_prefix(reterr, "huskd gave no answer");
         error_remedy(reterr, "look whether it did what was asked, then try again");
+        *ret_changed = written == OK;
         return code;
     }
     return admin_answer_parse(&answer, ret_result, ret_changed, reterr);

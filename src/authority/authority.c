@@ -230,6 +230,9 @@ enum error_code authority_operate(struct authority *authority, const char *opera
     enum error_code code = job->error.code;
     if (code && reterr)
         *reterr = job->error;
+    /* Without room nothing was committed; what else keeps a commit from saying that it is may come after it.
+     */
+    *ret_changed = job->later.context && job->changed && code != ERR_NO_SPACE;
     if (!code && job->later.context)
         code = job->later.write(job->later.context, actor, reterr);
     if (!code) {

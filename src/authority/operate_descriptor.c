@@ -6,9 +6,17 @@ enum error_code operation_descriptor_prepare(struct clerk *clerk, struct job *jo
 {
     _cleanup_(buffer_done) struct buffer text = {.maximum = DESCRIPTOR_MAXIMUM};
     const bool keeps = json_is_true(json_object_get(job->arguments, "same-keys"));
-    enum error_code code =
-        rotation_prepare(clerk, keeps ? ROTATION_SAME_KEYS : ROTATION_NEW_KEYS,
-                         json_object_get(job->arguments, "address"), &text, &job->changed, reterr);
+    const json_t *addresses = json_object_get(job->arguments, "address");
+    /* The descriptor here is that of the backup: its addresses are where this authority was. */
+    if (clerk->face->is_awaiting_root && json_array_size(addresses) == 0) {
+        error_set(reterr, ERR_USAGE, 0,
+                  "this authority was restored, and where hosts will reach it is in no descriptor yet");
+        return error_remedy(reterr,
+                            "sign and install the file that huskd restore wrote (--out), or say where "
+                            "with --address");
+    }
+    enum error_code code = rotation_prepare(clerk, keeps ? ROTATION_SAME_KEYS : ROTATION_NEW_KEYS, addresses,
+                                            &text, &job->changed, reterr);
     if (code)
         return code;
     job->result = json_pack("{s:s}", "text", text.data);

@@ -63,6 +63,8 @@ enum error_code rotation_prepare(struct clerk *clerk, enum rotation_keys keys, c
         descriptor.sequence = clerk->epoch;
     descriptor.epoch = clerk->epoch;
     enum error_code code = name_addresses(addresses, &descriptor, reterr);
+    if (!code)
+        code = descriptor_check_reachable(&descriptor, reterr);
     if (!code && keys == ROTATION_NEW_KEYS)
         code = draw(clerk, &changed, reterr);
     if (!code && keys == ROTATION_NEW_KEYS)
@@ -226,6 +228,8 @@ enum error_code rotation_install(struct clerk *clerk, const void *wire, size_t l
     }
     if (!code)
         code = check(clerk, &descriptor, reterr);
+    if (!code)
+        code = descriptor_check_reachable(&descriptor, reterr);
     if (!code)
         code = take_over(clerk, wire, length, &descriptor, keep_s, by, reterr);
     if (!code)

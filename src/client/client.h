@@ -103,8 +103,9 @@ must_check enum error_code client_token_parse(const char *text, struct client_to
 must_check enum error_code client_sleep(int64_t ns, struct error *reterr);
 
 /* Become a host of the authority at url: makes the identity where there is none, checks that the root is the
- * token's, enrols as name, pins, and confirms. Already trusted: *ret_changed is false, and it is confirmed
- * only. ERR_DENIED when another authority answers there or it refuses the token; ERR_UNREACHABLE. */
+ * token's, enrols as name, pins, and confirms. Already trusted: the descriptor at url is taken where the
+ * pinned root signed it and it is newer, which *ret_changed tells, and it is confirmed. ERR_DENIED when
+ * another authority answers there or it refuses the token; ERR_UNREACHABLE. */
 must_check enum error_code client_enroll(const char *at, const char *url, const struct client_token *token,
                                          const char *name, const struct clock *clock,
                                          struct client_pin *ret_pin, bool *ret_changed, struct error *reterr);

@@ -58,6 +58,9 @@ static enum error_code meet(const char *url, const struct client_token *token, s
                   text_shown(url));
         return error_remedy(reterr, "check the address; if it is right, something between answers instead");
     }
+    code = descriptor_check_reachable(&pin->descriptor, reterr);
+    if (code)
+        return code;
     memcpy(pin->id, fingerprint, sizeof(pin->id));
     return buffer_append(&pin->descriptor_signed, bytes.data, bytes.length, reterr);
 }
@@ -126,6 +129,37 @@ static enum error_code copy_pin(const struct client_pin *pin, struct client_pin 
     return code;
 }
 
+/* What answers at url may be the authority at another address, which no descriptor here has yet. Whoever is
+ * there, only what the pinned root signed is taken, and only what is newer. */
+static enum error_code follow(struct client *client, const char *url, struct client_pin *pin,
+                              bool *ret_changed, struct error *reterr)
+{
+    _cleanup_(buffer_done) struct buffer bytes = {0};
+    enum error_code code = fetch_descriptor(url, &bytes, reterr);
+    if (!code)
+        code = client_pin_take_descriptor(pin, bytes.data, bytes.length, reterr);
+    if (!code)
+        code = client_pin_write(client, pin, reterr);
+    if (!code)
+        *ret_changed = true;
+    return code == ERR_EXISTS ? OK : code;
+}
+
+/* Enrolled already: the authority is looked for at url and where it was, and either will do. */
+static enum error_code enroll_again(struct client *client, const char *url, const struct client_pin *there,
+                                    struct client_pin *pin, bool *ret_changed, struct error *reterr)
+{
+    struct error why = ERROR_NONE;
+    enum error_code code = copy_pin(there, pin, reterr);
+    if (code)
+        return code;
+    enum error_code followed = follow(client, url, pin, ret_changed, &why);
+    code = confirm(client, pin, reterr);
+    if (code == ERR_UNREACHABLE && followed && reterr)
+        *reterr = why;
+    return code == ERR_UNREACHABLE && followed ? followed : code;
+}
+
 static enum error_code enroll_new(struct client *client, const char *url, const struct client_token *token,
                                   const char *name, const struct clock *clock, struct client_pin *pin,
                                   struct error *reterr)
@@ -140,7 +174,9 @@ static enum error_code enroll_new(struct client *client, const char *url, const 
         code = client_identity_make(client, reterr);
     if (!code)
         code = send_token(client, pin, token, reterr);
-    return code ? code : client_pin_write(client, pin, reterr);
+    if (!code)
+        code = client_pin_write(client, pin, reterr);
+    return code ? code : confirm(client, pin, reterr);
 }
 
 enum error_code client_enroll(const char *at, const char *url, const struct client_token *token,
@@ -157,13 +193,13 @@ enum error_code client_enroll(const char *at, const char *url, const struct clie
     if (code)
         return code;
     const struct client_pin *there = client_find(client, token->fingerprint);
-    code = there ? copy_pin(there, &pin, reterr) : enroll_new(client, url, token, name, clock, &pin, reterr);
-    if (!code)
-        code = confirm(client, &pin, reterr);
+    bool changed = !there;
+    code = there ? enroll_again(client, url, there, &pin, &changed, reterr)
+                 : enroll_new(client, url, token, name, clock, &pin, reterr);
     if (code)
         return code;
     *ret_pin = pin;
-    *ret_changed = !there;
+    *ret_changed = changed;
     pin = (struct client_pin){0};
     return OK;
 }

@@ -6,7 +6,8 @@
  *   sealed, another error              that is it
  *   a descriptor signed by the root,   taken and written, and the message is sealed anew for it
  *     of a higher sequence
- *   anything else, or nothing          the next address; after the last one a pause, then the first again
+ *   anything else, or nothing          the next address; after the last one a pause, then the first again,
+ *                                      by the descriptor another process may have written meanwhile
  */
 #include <errno.h>
 #include <sys/random.h>
@@ -127,6 +128,10 @@ static enum error_code take_descriptor(struct sending *sending, const struct buf
                          "%s: the authority there cannot read this host's messages, "
                          "or does not know it (any more)",
                          text_shown(url));
+    if (code == ERR_UNSUPPORTED)
+        return error_set(reterr, ERR_UNREACHABLE, 0,
+                         "%s: a descriptor without an address that a host can use, which is not taken",
+                         text_shown(url));
     if (code)
         return error_set(reterr, ERR_UNREACHABLE, 0, "%s: another authority than the one trusted answers",
                          text_shown(url));
@@ -225,6 +230,9 @@ static enum error_code send_until(struct sending *sending, unsigned patience_s, 
         enum error_code code = send_round(sending, reterr);
         if (code != ERR_UNREACHABLE)
             return code;
+        /* Meanwhile husk enroll may have been told where the authority is now. */
+        if (client_find(sending->client, sending->pin->id) == sending->pin)
+            client_pin_catch_up(sending->client, sending->pin);
         const int64_t pause = pause_ns(pause_s);
         if (clock_monotonic_ns() + pause > until_ns)
             return code;

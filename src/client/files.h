@@ -13,9 +13,13 @@ must_check enum error_code client_pin_format(const struct client_pin *pin, struc
                                              struct error *reterr);
 void client_pin_done(struct client_pin *pin);
 
-/* Take a descriptor: ERR_DENIED when another root signed it, ERR_EXISTS when its sequence is not higher. */
+/* Take a descriptor: ERR_DENIED when another root signed it, ERR_EXISTS when its sequence is not higher,
+ * ERR_UNSUPPORTED when this host could use none of its addresses: then that of before stays. */
 must_check enum error_code client_pin_take_descriptor(struct client_pin *pin, const void *bytes,
                                                       size_t length, struct error *reterr);
+
+/* Where another process has written a newer descriptor since pin was read, take that one. */
+void client_pin_catch_up(struct client *client, struct client_pin *pin);
 
 /* Write authorities/ID.json durably; read all of them into client, where before (may be NULL) read the same
  * already without verifying it again. */

@@ -53,8 +53,8 @@ static enum error_code connect_to(const struct client_socket_address *address, i
     return OK;
 }
 
-static enum error_code connect_any(const struct client_url *parsed, const char *url, json_t *names,
-                                   int *ret_fd, struct error *reterr)
+static enum error_code connect_any(const struct url *parsed, const char *url, json_t *names, int *ret_fd,
+                                   struct error *reterr)
 {
     struct client_socket_address addresses[CLIENT_SOCKETS_MAXIMUM];
     size_t count = 0;
@@ -91,8 +91,8 @@ static enum error_code send_all(int fd, const void *bytes, size_t length, int64_
     return OK;
 }
 
-static enum error_code send_request(int fd, const struct client_url *parsed, const char *url,
-                                    const void *bytes, size_t length, struct error *reterr)
+static enum error_code send_request(int fd, const struct url *parsed, const char *url, const void *bytes,
+                                    size_t length, struct error *reterr)
 {
     _cleanup_(buffer_done) struct buffer request = {0};
     const bool is_six = strchr(parsed->host, ':') != NULL;
@@ -150,9 +150,9 @@ static enum error_code receive_answer(int fd, int64_t deadline_ns, const char *u
 enum error_code client_post(const char *url, json_t *names, const void *bytes, size_t length,
                             unsigned timeout_s, struct buffer *body, struct error *reterr)
 {
-    struct client_url parsed;
+    struct url parsed;
     _cleanup_(close_fdp) int fd = -1;
-    enum error_code code = client_url_parse(url, &parsed, reterr);
+    enum error_code code = url_parse(url, &parsed, reterr);
     if (!code)
         code = connect_any(&parsed, url, names, &fd, reterr);
     if (!code)

@@ -3,12 +3,12 @@
 
 enum error_code client_names_get(const struct client *client, json_t **ret_names, struct error *reterr)
 {
-    struct client_url url;
+    struct url url;
     _cleanup_(json_freep) json_t *names = json_object();
     enum error_code code = names ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     for (size_t i = 0; i < client->pin_count; i++)
         for (size_t k = 0; !code && k < client->pins[i].descriptor.address_count; k++) {
-            if (client_url_parse(client->pins[i].descriptor.addresses[k], &url, NULL))
+            if (url_parse(client->pins[i].descriptor.addresses[k], &url, NULL))
                 continue;
             json_t *addresses = json_object_get(client->names, url.host);
             if (addresses)

@@ -46,6 +46,9 @@ enum error_code client_pin_take_descriptor(struct client_pin *pin, const void *b
         return code;
     if (descriptor.sequence <= pin->descriptor.sequence)
         return error_set(reterr, ERR_EXISTS, 0, "a descriptor that is not newer");
+    code = descriptor_check_reachable(&descriptor, reterr);
+    if (code)
+        return code;
     return take_bytes(pin, &descriptor, bytes, length, reterr);
 }
 
@@ -164,6 +167,23 @@ enum error_code client_pin_write(struct client *client, const struct client_pin 
     if (!code)
         (void)fault("client.pin.written");
     return code;
+}
+
+void client_pin_catch_up(struct client *client, struct client_pin *pin)
+{
+    _cleanup_(buffer_done) struct buffer text = {0};
+    _cleanup_(client_pin_done) struct client_pin written = {0};
+    _cleanup_(close_fdp) int fd = -1;
+    char name[PIN_NAME_SIZE];
+    snprintf(name, sizeof(name), "%s%s", client_id_shown(pin->id), PIN_SUFFIX);
+    enum error_code code = directory_open(client->husk_fd, CLIENT_AUTHORITIES_NAME, &fd, NULL);
+    if (!code)
+        code = file_read(fd, name, CLIENT_FILE_MAXIMUM, &text, NULL);
+    if (!code)
+        code = client_pin_parse(text.data ? text.data : "", text.length, pin->id, &written, NULL);
+    if (!code)
+        (void)!client_pin_take_descriptor(pin, written.descriptor_signed.data,
+                                          written.descriptor_signed.length, NULL);
 }
 
 struct reading {

@@ -40,7 +40,7 @@ static void on_answer(void *context, int status, int timeouts, struct ares_addri
         ares_freeaddrinfo(result);
 }
 
-static enum error_code no_answer(const struct client_url *url, const char *why, struct error *reterr)
+static enum error_code no_answer(const struct url *url, const char *why, struct error *reterr)
 {
     return error_set(reterr, ERR_UNREACHABLE, 0, "cannot find the address of %s: %s", text_shown(url->host),
                      why);
@@ -72,7 +72,7 @@ static enum error_code turn(ares_channel channel, int64_t left_ns, struct error 
     return OK;
 }
 
-static enum error_code ask(ares_channel channel, const struct client_url *url, int64_t deadline_ns,
+static enum error_code ask(ares_channel channel, const struct url *url, int64_t deadline_ns,
                            struct resolving *resolving, struct error *reterr)
 {
     const struct ares_addrinfo_hints hints = {
@@ -91,8 +91,8 @@ static enum error_code ask(ares_channel channel, const struct client_url *url, i
     return OK;
 }
 
-static enum error_code resolve_name(const struct client_url *url, int64_t deadline_ns,
-                                    struct resolving *resolving, struct error *reterr)
+static enum error_code resolve_name(const struct url *url, int64_t deadline_ns, struct resolving *resolving,
+                                    struct error *reterr)
 {
     struct ares_options options = {.timeout = 2000, .tries = 2};
     ares_channel channel = NULL;
@@ -108,7 +108,7 @@ static enum error_code resolve_name(const struct client_url *url, int64_t deadli
     return code;
 }
 
-static bool is_literal(const struct client_url *url, struct client_socket_address *addresses, size_t *count)
+static bool is_literal(const struct url *url, struct client_socket_address *addresses, size_t *count)
 {
     uint64_t port = 0;
     struct sockaddr_in four = {.sin_family = AF_INET};
@@ -129,7 +129,7 @@ static int compare(const void *left, const void *right)
     return memcmp(left, right, INET6_ADDRSTRLEN);
 }
 
-static void learn(json_t *names, const struct client_url *url, const struct resolving *resolving)
+static void learn(json_t *names, const struct url *url, const struct resolving *resolving)
 {
     char texts[CLIENT_SOCKETS_MAXIMUM][INET6_ADDRSTRLEN] = {0};
     json_t *array = json_array();
@@ -149,12 +149,12 @@ static void learn(json_t *names, const struct client_url *url, const struct reso
 }
 
 /* True where something is remembered. */
-static bool remember(const json_t *names, const struct client_url *url, struct resolving *resolving)
+static bool remember(const json_t *names, const struct url *url, struct resolving *resolving)
 {
     const json_t *array = json_object_get(names, url->host);
     resolving->count = 0;
     for (size_t i = 0; i < json_array_size(array); i++) {
-        struct client_url literal = *url;
+        struct url literal = *url;
         const char *text = json_string_value(json_array_get(array, i));
         snprintf(literal.host, sizeof(literal.host), "%s", text ? text : "");
         (void)is_literal(&literal, resolving->addresses, &resolving->count);
@@ -162,7 +162,7 @@ static bool remember(const json_t *names, const struct client_url *url, struct r
     return resolving->count > 0;
 }
 
-enum error_code client_resolve(const struct client_url *url, int64_t deadline_ns, json_t *names,
+enum error_code client_resolve(const struct url *url, int64_t deadline_ns, json_t *names,
                                struct client_socket_address addresses[CLIENT_SOCKETS_MAXIMUM],
                                size_t *ret_count, struct error *reterr)
 {

@@ -4,16 +4,7 @@
 #include <sys/socket.h>
 
 #include "client/client.h"
-
-/* http://HOST[:PORT][/PATH]: what is needed of it. ERR_UNSUPPORTED for https, ERR_USAGE for what is no URL.
- */
-struct client_url {
-    char host[DESCRIPTOR_ADDRESS_SIZE]; /* a name or an address, IPv6 without brackets */
-    char port[6];
-    char path[DESCRIPTOR_ADDRESS_SIZE]; /* "" or "/..." without a slash at its end */
-};
-must_check enum error_code client_url_parse(const char *text, struct client_url *ret_url,
-                                            struct error *reterr);
+#include "message/url.h"
 
 #define CLIENT_SOCKETS_MAXIMUM 8
 struct client_socket_address {
@@ -23,7 +14,7 @@ struct client_socket_address {
 /* The addresses of a host, IPv4 and IPv6. A literal needs no resolver. deadline_ns is of clock_monotonic_ns.
  * names (NULL: none; struct client) learns what a name stands for, and tells it where no name server does.
  * ERR_UNREACHABLE. */
-must_check enum error_code client_resolve(const struct client_url *url, int64_t deadline_ns, json_t *names,
+must_check enum error_code client_resolve(const struct url *url, int64_t deadline_ns, json_t *names,
                                           struct client_socket_address addresses[CLIENT_SOCKETS_MAXIMUM],
                                           size_t *ret_count, struct error *reterr);
 

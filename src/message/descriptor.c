@@ -57,12 +57,43 @@ enum error_code descriptor_sign(const char *text, size_t length, const struct se
 enum error_code descriptor_add_address(struct descriptor *descriptor, const char *address,
                                        struct error *reterr)
 {
+    struct url url;
     if (descriptor->address_count == DESCRIPTOR_ADDRESSES_MAXIMUM)
         return error_set(reterr, ERR_USAGE, 0, "an authority has 1 to %d addresses",
                          DESCRIPTOR_ADDRESSES_MAXIMUM);
-    if (strlen(address) >= DESCRIPTOR_ADDRESS_SIZE ||
+    enum error_code code = url_parse(address, &url, reterr);
+    if (code == ERR_UNSUPPORTED) {
+        error_set(reterr, ERR_USAGE, 0,
+                  "\"%s\": hosts speak plain HTTP, their messages are sealed by themselves",
+                  text_shown(address));
+        return error_remedy(reterr, "write it as http://, that of the authority or of its proxy");
+    }
+    if (code)
+        return code;
+    snprintf(descriptor->addresses[descriptor->address_count++], DESCRIPTOR_ADDRESS_SIZE, "%s", address);
+    return OK;
+}
+
+enum error_code descriptor_check_reachable(const struct descriptor *descriptor, struct error *reterr)
+{
+    struct url url;
+    for (unsigned i = 0; i < descriptor->address_count; i++)
+        if (url_parse(descriptor->addresses[i], &url, NULL) == OK)
+            return OK;
+    enum error_code code =
+        error_set(reterr, ERR_UNSUPPORTED, 0,
+                  "the descriptor has no address that hosts can use: they would find the authority no more");
+    error_remedy(reterr, "name one with --address http://HOST:PORT (huskd descriptor prepare, huskd restore)");
+    return code;
+}
+
+/* One that was signed, whatever rules addresses had then: what cannot be used is passed over when sending. */
+static enum error_code keep_address(struct descriptor *descriptor, const char *address)
+{
+    if (!address || strlen(address) >= DESCRIPTOR_ADDRESS_SIZE ||
+        descriptor->address_count == DESCRIPTOR_ADDRESSES_MAXIMUM ||
         (strncmp(address, "http://", 7) != 0 && strncmp(address, "https://", 8) != 0))
-        return error_set(reterr, ERR_USAGE, 0, "\"%s\" is no http:// or https:// URL", text_shown(address));
+        return ERR_CORRUPT;
     snprintf(descriptor->addresses[descriptor->address_count++], DESCRIPTOR_ADDRESS_SIZE, "%s", address);
     return OK;
 }
@@ -75,7 +106,7 @@ static enum error_code parse_addresses(json_t *object, struct descriptor *descri
         return code;
     for (size_t i = 0; i < json_array_size(array); i++) {
         const char *address = json_string_value(json_array_get(array, i));
-        if (!address || descriptor_add_address(descriptor, address, NULL) != OK)
+        if (keep_address(descriptor, address))
             return error_set(reterr, ERR_CORRUPT, 0, "the descriptor: an address that is no http URL");
     }
     return descriptor->address_count > 0

@@ -6,9 +6,10 @@
 #include "base/buffer.h"
 #include "crypto/hpke.h"
 #include "crypto/sign.h"
+#include "message/url.h"
 
 #define DESCRIPTOR_ADDRESSES_MAXIMUM 8
-#define DESCRIPTOR_ADDRESS_SIZE 256
+#define DESCRIPTOR_ADDRESS_SIZE URL_SIZE
 #define DESCRIPTOR_MAXIMUM 8192 /* bytes, with its signature */
 
 struct descriptor {
@@ -20,13 +21,19 @@ struct descriptor {
     bool has_next;
     uint8_t next_message_key[HPKE_KEY_SIZE];
     uint8_t signing_key[SIGN_PUBLIC_SIZE];
-    char addresses[DESCRIPTOR_ADDRESSES_MAXIMUM][DESCRIPTOR_ADDRESS_SIZE]; /* http:// or https:// URLs */
+    char addresses[DESCRIPTOR_ADDRESSES_MAXIMUM]
+                  [DESCRIPTOR_ADDRESS_SIZE]; /* URLs; an https:// one helps nobody */
     unsigned address_count;
 };
 
-/* One more address. ERR_USAGE when it is no http:// or https:// URL, or one too many. */
+/* One more address. ERR_USAGE when it is one that no host could use (url.h), or one too many. */
 must_check enum error_code descriptor_add_address(struct descriptor *descriptor, const char *address,
                                                   struct error *reterr);
+
+/* Whether a host that takes it can reach an authority any more. ERR_UNSUPPORTED where it could use no
+ * address. */
+must_check enum error_code descriptor_check_reachable(const struct descriptor *descriptor,
+                                                      struct error *reterr);
 
 /* The JSON text to be signed, appended to text. */
 must_check enum error_code descriptor_format(const struct descriptor *descriptor, struct buffer *text,

@@ -377,7 +377,7 @@ class InitTest(unittest.TestCase):
             self.assertEqual(file.read(), key)
 
     def test_addresses_are_checked_and_nothing_stays_behind(self):
-        for address in ["ftp://x", "x", "http://" + "a" * 300]:
+        for address in ["ftp://x", "x", "http://" + "a" * 300, "https://husk.example", "http://", "http://a:0"]:
             done = authority.run("init", "--dir", f"{self.directory}/a", "--root-out", f"{self.directory}/root.key",
                                  "--address", address)
             done.expect_error_line_of("huskd", husk.USAGE)

@@ -108,6 +108,18 @@ class HostTest(Moving, Job):
         self.authority.start()  # listens at the new one alone
         self.boot()
 
+    def test_a_descriptor_without_an_address_to_use_is_not_signed(self):
+        text = self.file("text")
+        self.authority.ok("descriptor", "prepare", "--out", text, "--address", "http://husk.example")
+        with open(text, "rb") as file:
+            changed = file.read().replace(b"http://husk.example", b"https://husk.example")
+        with open(text, "wb") as file:
+            file.write(changed)
+        done = self.authority.run("descriptor", "sign", text, "--root", self.authority.root, "--out",
+                                  self.file("signed")).expect(husk.REFUSED)
+        self.assertIn("--address http://", done.err)
+        self.assertFalse(os.path.exists(self.file("signed")))
+
     def test_a_host_follows_to_a_restored_authority_and_waits_there_for_people(self):
         self.backup("b", "--backup-key-out", self.file("backup.key"))
         address = self.authority.url
@@ -132,6 +144,36 @@ class HostTest(Moving, Job):
         self.boot()
         other.ok("ledger", "verify")
 
+    def enroll(self, url, expect=husk.DONE):
+        return self.json("enroll", url, "--token-file", self.beside("token"), "--name", "web-1", expect=expect)
+
+    def test_a_host_is_told_where_its_authority_is_by_enrolling_again(self):
+        self.backup("b", "--backup-key-out", self.file("backup.key"))
+        old = self.authority.url
+        self.authority.end()
+        other = self.restore("b")
+        other.start()
+        # The root has not signed yet, and the old address is silent.
+        self.enroll(other.url, expect=husk.NOT_NOW)
+        self.assertEqual(self.sequence(), 1)
+        self.install(other)
+        with known_address.running() as stranger:
+            told = self.enroll(stranger.url, expect=husk.REFUSED)
+            self.assertIn("not signed by the authority root pinned here", told["error"]["message"])
+        self.assertEqual(self.sequence(), 1)
+        self.json("lock", "v")
+        self.forget_boot()
+        self.json("unlock", "v", "--wait", "0", expect=husk.NOT_NOW)
+        self.assertEqual(other.requests(), [])
+        self.enroll(old, expect=husk.NOT_NOW)
+        self.assertTrue(self.enroll(other.url)["changed"])
+        self.assertGreater(self.sequence(), 1)
+        self.assertFalse(self.enroll(other.url)["changed"])
+        self.assertFalse(self.enroll(old)["changed"])
+        other.ok("host", "release", "web-1")
+        self.json("unlock", "v")
+        self.boot()
+
 
 @unittest.skipIf(authority.missing(), authority.missing() or "")
 class BackupTest(Moving, unittest.TestCase):
@@ -151,6 +193,35 @@ class BackupTest(Moving, unittest.TestCase):
 
     def states(self, server):
         return {host["name"]: (host["state"], host["keyslots"]) for host in server.admin("host list")["hosts"]}
+
+    def test_a_restore_at_an_address_no_host_could_use_is_refused(self):
+        self.backup("b", "--backup-key-out", self.file("backup.key"))
+        other = self.restore("b", "--address", "https://husk.example", expect=(husk.USAGE,))
+        self.assertIn("http://", other.restored["error"]["remedy"])
+        self.assertNotIn("authority.db", os.listdir(other.path))
+
+    def test_what_to_do_after_a_restore_names_the_file_it_wrote(self):
+        self.host("web1")
+        self.backup("b", "--backup-key-out", self.file("backup.key"))
+        other = self.restore("b")
+        other.start()
+        done = other.run("host", "list").expect(0)
+        self.assertRegex(done.out + done.err, "sign and install, of the file that huskd restore wrote")
+        again, signed = other.directory + "/again", other.directory + "/again.signed"
+        done = other.run("descriptor", "prepare", "--out", again).expect_error_line_of("huskd", husk.USAGE)
+        self.assertIn("--address", done.err)
+        self.assertFalse(os.path.exists(again))
+        self.install(other)
+        self.assertNotIn("sign and install", other.run("host", "list").expect(0).err)
+        # From then on its own addresses are those of now; and lost, the file can be made again.
+        other.ok("descriptor", "prepare", "--out", again)
+        with open(again, encoding="ascii") as file:
+            self.assertEqual(json.load(file)["addresses"], [other.url])
+        lost = self.restore("b")
+        lost.start()
+        lost.ok("descriptor", "prepare", "--out", lost.directory + "/again", "--address", lost.url)
+        lost.ok("descriptor", "sign", lost.directory + "/again", "--root", self.authority.root, "--out", signed)
+        lost.ok("descriptor", "install", signed)
 
     def test_both_files_are_needed_and_only_they_with_the_key(self):
         self.host("web1")
@@ -360,14 +431,36 @@ class CrashTest(Moving, unittest.TestCase):
             with self.subTest(point):
                 self.authority.end()
                 self.authority.start(env={"HUSK_FAULT": point + ":crash"})
-                self.backup(point, "--backup-key-out", self.file(point + ".key"), expect=husk.NOT_NOW)
+                done = self.authority.run(
+                    "backup", "--out", self.file(point + ".bulk"), "--envelope-out", self.file(point + ".envelope"),
+                    "--backup-key-out", self.file(point + ".key")).expect(husk.NOT_NOW)
                 self.assertEqual(self.authority.process.wait(20), -9)
+                # It is committed, which nobody was told: the key may not be lost.
+                self.assertIn(".key may be the key of backups", done.out + done.err)
+                self.assertEqual(os.path.getsize(self.file(point + ".key")), 32)
                 self.authority.process = None
                 self.authority.start()
                 self.assertNotIn("backup.new", os.listdir(self.authority.path))
                 self.authority.ok("ledger", "verify")
                 self.assertFalse(os.path.exists(self.file(point + ".bulk")))
                 self.backup(point + ".again")
+                self.restore(point + ".again", key=point + ".key")
+
+    def test_a_key_that_is_not_in_force_is_not_left_behind(self):
+        self.backup("b", "--backup-key-out", self.file("backup.key"))
+        words = ("backup", "--out", self.file("c.bulk"), "--envelope-out", self.file("c.envelope"),
+                 "--backup-key-out", self.file("other.key"))
+        self.authority.end()
+        done = self.authority.run(*words).expect(husk.NOT_NOW)  # nothing serves
+        self.assertFalse(os.path.exists(self.file("other.key")), done)
+        self.assertNotIn("other.key", done.out + done.err)
+        # Committed, and the bulk cannot be written.
+        self.authority.start(env={"HUSK_FAULT": "authority.backup.write:enospc"})
+        done = self.authority.run(*words).expect(husk.FAILED)
+        self.assertIn("other.key may be the key of backups", done.out + done.err)
+        self.backup("d")
+        self.restore("d", key="other.key")
+        self.restore("d", key="backup.key", expect=BROKEN)
 
 
 if __name__ == "__main__":

@@ -267,6 +267,29 @@ static void addresses_change_with_the_same_keys(void **state)
                            &(json_t *){NULL}, &changed, &error));
 }
 
+static void no_address_that_strands_hosts_is_prepared_or_installed(void **state)
+{
+    struct scene *scene = *state;
+    struct world *world = &scene->world;
+    bool changed = false;
+    assert_fails(ERR_USAGE, world_try(world, 0, "descriptor prepare",
+                                      json_pack("{s:[s, s]}", "address", "http://a", "https://a"),
+                                      &(json_t *){NULL}, &changed, &error));
+    assert_fails(ERR_USAGE,
+                 world_try(world, 0, "descriptor prepare", json_pack("{s:[s]}", "address", "https://a"),
+                           &(json_t *){NULL}, &changed, &error));
+    /* Signed all the same. */
+    struct secret *root = read_root(world);
+    char *text = prepare(world, json_pack("{s:[s]}", "address", "http://husk")),
+         *at = strstr(text, "http://husk");
+    memcpy(at, "https://a.b", strlen("https://a.b"));
+    char *hex = sign_with(root, text);
+    assert_fails(ERR_UNSUPPORTED, install(world, hex, KEEP_S, &changed, &error));
+    secret_free(root);
+    free(text);
+    free(hex);
+}
+
 static void prepared_keys_wait_and_are_the_same_when_prepared_again(void **state)
 {
     struct scene *scene = *state;
@@ -482,6 +505,7 @@ int main(void)
         scene_test(the_previous_key_is_destroyed_when_its_time_is_over),
         scene_test(without_time_to_keep_the_key_of_before_reads_nothing_more),
         scene_test(addresses_change_with_the_same_keys),
+        scene_test(no_address_that_strands_hosts_is_prepared_or_installed),
         scene_test(prepared_keys_wait_and_are_the_same_when_prepared_again),
         scene_test(what_hosts_would_not_take_or_cannot_use_is_refused),
         scene_test(checkpoints_signed_before_a_rotation_are_still_compared),

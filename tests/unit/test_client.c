@@ -149,6 +149,27 @@ static void enrolling_again_changes_nothing(void **state)
     assert_memory_equal(before.data, after.data, 48);
 }
 
+static void enrolling_again_finds_the_authority_elsewhere_for_processes_that_run_too(void **state)
+{
+    struct world *world = *state;
+    _cleanup_(client_pin_done) struct client_pin pin = {0};
+    bool changed = false;
+    enroll(world);
+    _cleanup_(client_closep) struct client *client = open_host(world);
+    /* As if it was there no more. */
+    snprintf(client->pins[0].descriptor.addresses[0], DESCRIPTOR_ADDRESS_SIZE, "http://127.0.0.1:1");
+    request(client, ERR_UNREACHABLE, "127.0.0.1:1");
+    request(client, ERR_UNREACHABLE, "127.0.0.1:1");
+    fake_rotate(&world->fake);
+    assert_ok(
+        client_enroll(world->at, world->url, &world->token, "web-1", clock_system(), &pin, &changed, &error));
+    assert_true(changed);
+    assert_int_equal(pin.descriptor.sequence, 2);
+    request(client, ERR_UNREACHABLE, "127.0.0.1:1"); /* after which it looks */
+    assert_int_equal(request(client, OK, NULL).state, CLIENT_GRANTED);
+    assert_int_equal(client->pins[0].descriptor.sequence, 2);
+}
+
 static void a_lost_answer_to_enroll_is_made_up_for_by_the_same_command(void **state)
 {
     struct world *world = *state;
@@ -363,6 +384,27 @@ static void a_host_that_slept_through_rotations_takes_the_new_descriptor(void **
         assert_int_equal(request(client, OK, NULL).state, CLIENT_GRANTED);
     }
     _cleanup_(client_closep) struct client *client = open_host(world);
+    assert_int_equal(client->pins[0].descriptor.sequence, 3);
+}
+
+static void a_descriptor_without_an_address_to_use_is_not_taken(void **state)
+{
+    struct world *world = *state;
+    struct descriptor *descriptor = &world->fake.descriptor;
+    char right[DESCRIPTOR_ADDRESS_SIZE];
+    enroll(world);
+    memcpy(right, descriptor->addresses[0], sizeof(right));
+    snprintf(descriptor->addresses[0], DESCRIPTOR_ADDRESS_SIZE, "https://127.0.0.1:%u", world->fake.port);
+    fake_rotate(&world->fake);
+    {
+        _cleanup_(client_closep) struct client *client = open_host(world);
+        request(client, ERR_UNREACHABLE, "without an address");
+        assert_int_equal(client->pins[0].descriptor.sequence, 1);
+    }
+    memcpy(descriptor->addresses[0], right, sizeof(right));
+    fake_rotate(&world->fake);
+    _cleanup_(client_closep) struct client *client = open_host(world);
+    assert_int_equal(request(client, OK, NULL).state, CLIENT_GRANTED);
     assert_int_equal(client->pins[0].descriptor.sequence, 3);
 }
 
@@ -598,16 +640,16 @@ static void addresses_are_taken_apart_and_odd_ones_refused(void **state)
         "http://a/#f",
         "http://[]:1",
     };
-    struct client_url url;
+    struct url url;
     for (size_t i = 0; i < ARRAY_SIZE(right); i++) {
-        assert_ok(client_url_parse(right[i].text, &url, &error));
+        assert_ok(url_parse(right[i].text, &url, &error));
         assert_string_equal(url.host, right[i].host);
         assert_string_equal(url.port, right[i].port);
         assert_string_equal(url.path, right[i].path);
     }
     for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
-        assert_fails(ERR_USAGE, client_url_parse(wrong[i], &url, &error));
-    assert_fails(ERR_UNSUPPORTED, client_url_parse("https://a", &url, &error));
+        assert_fails(ERR_USAGE, url_parse(wrong[i], &url, &error));
+    assert_fails(ERR_UNSUPPORTED, url_parse("https://a", &url, &error));
 }
 
 static void a_head_is_read_strictly(void **state)
@@ -649,6 +691,7 @@ int main(void)
         in_a_world(a_host_without_husk_trusts_nobody),
         in_a_world(enrolling_pins_the_root_and_makes_an_identity_of_root_alone),
         in_a_world(enrolling_again_changes_nothing),
+        in_a_world(enrolling_again_finds_the_authority_elsewhere_for_processes_that_run_too),
         in_a_world(a_lost_answer_to_enroll_is_made_up_for_by_the_same_command),
         in_a_world(another_root_than_the_token_s_is_refused_and_nothing_is_pinned),
         in_a_world(a_token_that_is_not_known_is_denied),
@@ -661,6 +704,7 @@ int main(void)
         in_a_world(stale_nonces_are_replaced_three_times_at_most),
         in_a_world(the_nonce_of_the_last_answer_is_kept_between_programs),
         in_a_world(a_host_that_slept_through_rotations_takes_the_new_descriptor),
+        in_a_world(a_descriptor_without_an_address_to_use_is_not_taken),
         in_a_world(a_descriptor_of_another_root_changes_nothing),
         in_a_world(an_authority_that_does_not_know_the_host_is_told_as_such),
         in_a_world(what_is_not_authenticated_is_no_answer),

@@ -280,6 +280,22 @@ static void a_descriptor_is_what_its_root_signed(void **state)
                  descriptor_parse(signer.wire.data, signer.wire.length, other.descriptor.root, &got, &error));
 }
 
+static void an_address_no_host_could_use_is_none(void **state)
+{
+    (void)state;
+    static const char *const wrong[] = {"https://husk.example", "ftp://husk.example", "http://", "http://a:0",
+                                        "http://a b",           "husk.example",       ""};
+    struct descriptor descriptor = {0};
+    for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
+        assert_fails(ERR_USAGE, descriptor_add_address(&descriptor, wrong[i], &error));
+    assert_int_equal(descriptor.address_count, 0);
+    assert_fails(ERR_UNSUPPORTED, descriptor_check_reachable(&descriptor, &error));
+    snprintf(descriptor.addresses[descriptor.address_count++], DESCRIPTOR_ADDRESS_SIZE, "https://a");
+    assert_fails(ERR_UNSUPPORTED, descriptor_check_reachable(&descriptor, &error));
+    assert_ok(descriptor_add_address(&descriptor, "http://[2001:db8::1]:4875/husk", &error));
+    assert_ok(descriptor_check_reachable(&descriptor, &error));
+}
+
 static void a_changed_descriptor_is_refused(void **state)
 {
     (void)state;
@@ -370,6 +386,7 @@ int main(void)
         cmocka_unit_test(answers_in_the_clear_come_as_they_are),
         cmocka_unit_test(an_answer_to_another_message_is_refused),
         cmocka_unit_test(a_descriptor_is_what_its_root_signed),
+        cmocka_unit_test(an_address_no_host_could_use_is_none),
         cmocka_unit_test(a_changed_descriptor_is_refused),
         cmocka_unit_test(a_descriptor_its_root_should_not_have_signed_is_refused),
         cmocka_unit_test(a_signature_of_one_kind_is_none_of_another),

@@ -1,5 +1,6 @@
+#include "message/url.h"
+
 #include "base/text.h"
-#include "client/wire.h"
 
 static enum error_code no_url(const char *text, struct error *reterr)
 {
@@ -8,7 +9,7 @@ static enum error_code no_url(const char *text, struct error *reterr)
 }
 
 /* HOST or [ADDRESS]; *ret_rest is what follows it. */
-static enum error_code parse_host(const char *text, struct client_url *url, const char **ret_rest)
+static enum error_code parse_host(const char *text, struct url *url, const char **ret_rest)
 {
     const char *start = text[0] == '[' ? text + 1 : text;
     size_t length = strcspn(start, text[0] == '[' ? "]" : ":/");
@@ -22,7 +23,7 @@ static enum error_code parse_host(const char *text, struct client_url *url, cons
     return OK;
 }
 
-static enum error_code parse_port(const char **rest, struct client_url *url)
+static enum error_code parse_port(const char **rest, struct url *url)
 {
     uint64_t port = 80;
     if (**rest == ':') {
@@ -39,7 +40,7 @@ static enum error_code parse_port(const char **rest, struct client_url *url)
     return OK;
 }
 
-static enum error_code parse_path(const char *rest, struct client_url *url)
+static enum error_code parse_path(const char *rest, struct url *url)
 {
     size_t length = strlen(rest);
     if (length >= sizeof(url->path) || (length > 0 && rest[0] != '/'))
@@ -53,17 +54,17 @@ static enum error_code parse_path(const char *rest, struct client_url *url)
     return OK;
 }
 
-enum error_code client_url_parse(const char *text, struct client_url *ret_url, struct error *reterr)
+enum error_code url_parse(const char *text, struct url *ret_url, struct error *reterr)
 {
-    struct client_url url = {0};
+    struct url url = {0};
     const char *rest = NULL;
     if (!strncmp(text, "https://", 8)) {
         error_set(reterr, ERR_UNSUPPORTED, 0, "%s: a host speaks plain HTTP, its messages protect themselves",
                   text_shown(text));
         return error_remedy(reterr, "use the http:// address of the authority or of its proxy");
     }
-    if (strncmp(text, "http://", 7) != 0 || strlen(text) >= DESCRIPTOR_ADDRESS_SIZE ||
-        parse_host(text + 7, &url, &rest) || parse_port(&rest, &url) || parse_path(rest, &url))
+    if (strncmp(text, "http://", 7) != 0 || strlen(text) >= URL_SIZE || parse_host(text + 7, &url, &rest) ||
+        parse_port(&rest, &url) || parse_path(rest, &url))
         return no_url(text, reterr);
     *ret_url = url;
     return OK;
