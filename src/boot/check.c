@@ -108,6 +108,12 @@ enum error_code boot_check(const char *at, struct finding_list *findings, struct
     for (size_t i = 0; !code && i < list.count; i++)
         if (needed_is(list.items[i], &list))
             code = check_vault(&checking, list.items[i], reterr);
+    struct error uncovered = ERROR_NONE;
+    if (!code && needed_check(at, &list, &uncovered)) {
+        checking.has_needed = true;
+        finding_add(findings, FINDING_BLOCKS, "vault-unreadable", text_shown(at), uncovered.remedy, "%s",
+                    uncovered.message);
+    }
     if (!code && !checking.has_needed) {
         finding_add(findings, FINDING_TELLS, "nothing-to-open", text_shown(at), "",
                     "no vault protects what a boot needs: it goes as without husk");
