@@ -312,7 +312,8 @@ static void open_with_keyfiles(struct boot *boot)
     _cleanup_(finding_list_done) struct finding_list findings = {0};
     struct error why = ERROR_NONE;
     for (size_t i = 0; i < boot->vaults.count; i++)
-        if (unlock_answers_add_host(&answers, boot->options->at, boot->vaults.items[i], &findings, &why))
+        if (unlock_answers_add_host(&answers, boot->options->at, boot->vaults.items[i], UNLOCK_KEYFILES_ALL,
+                                    &findings, &why))
             consoles_say_error(&boot->consoles, &why);
     consoles_say_findings(&boot->consoles, &findings);
     if (answers.count > 0)

@@ -293,6 +293,30 @@ class BootTest(HostRoot):
             os.rename(self.path("aside"), self.path("srv"))
         self.assertEqual(self.rehearsed(husk.DONE), set())
 
+    def test_a_rehearsal_opens_it_with_what_the_boot_will_find(self):
+        self.d.remount("rw")
+        self.unlock_root()
+        boot, inside, other = (self.path(name) for name in ("boot/husk.key", "etc/husk.key", "boot/other"))
+        with open(boot, "wb") as file:
+            file.write(os.urandom(64))
+        self.call("keyslot", "add", "root", "--keyfile", boot, "--with-recovery-key-file", self.recovery, expect=husk.DONE)
+        self.call("keyslot", "remove", "root", self.recovery_keyslot(), "--with-keyfile", boot, expect=husk.DONE)
+        self.assertEqual(self.rehearsed(husk.DONE), {"no-way-in-for-people"})
+        record = self.path(".husk/host.json")
+        with open(record, encoding="ascii") as file:
+            text = file.read()
+        os.mkdir(other)
+        subprocess.run(["mount", "-t", "tmpfs", "other", other], check=True)
+        self.addCleanup(subprocess.run, ["umount", other], check=True)
+        for there, kind in ("/boot/other/husk.key", "keyfile-missing"), ("/etc/husk.key", "keyfile-unusable"):
+            shutil.copy(boot, self.path(there[1:]))
+            self.write(".husk/host.json", text.replace("/boot/husk.key", there))
+            self.assertEqual(self.rehearsed(), {kind, "no-way-in"})
+
+    def recovery_keyslot(self):
+        (found,) = [one["id"] for one in self.json("keyslot", "list", "root")["result"]["keyslots"] if one["kind"] == "recovery"]
+        return found
+
     def with_another_vault(self):
         """On the filesystem of the root, but nothing a boot needs."""
         self.d.remount("rw")
