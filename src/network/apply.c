@@ -24,6 +24,7 @@ struct known_link {
     unsigned mtu;
     struct nl_addr *mac; /* owned; may be NULL */
     bool up;
+    bool made; /* by network_apply */
 };
 
 struct network {
@@ -49,14 +50,15 @@ static void network_freep(struct network **network)
     *network = NULL;
 }
 
-static void know(struct network *network, struct rtnl_link *link)
+static void know(struct network *network, struct rtnl_link *link, bool made)
 {
     struct nl_addr *mac = rtnl_link_get_addr(link);
     if (network->count < NETWORK_KNOWN_MAXIMUM)
         network->links[network->count++] = (struct known_link){.index = rtnl_link_get_ifindex(link),
                                                                .mtu = rtnl_link_get_mtu(link),
                                                                .mac = mac ? nl_addr_get(mac) : NULL,
-                                                               .up = rtnl_link_get_flags(link) & IFF_UP};
+                                                               .up = rtnl_link_get_flags(link) & IFF_UP,
+                                                               .made = made};
 }
 
 enum error_code network_open(struct network **ret_network, struct error *reterr)
@@ -75,7 +77,7 @@ enum error_code network_open(struct network **ret_network, struct error *reterr)
                          "this machine has more than %d links: its network is not touched",
                          NETWORK_KNOWN_MAXIMUM);
     for (struct nl_object *each = nl_cache_get_first(links); each; each = nl_cache_get_next(each))
-        know(network, (struct rtnl_link *)each);
+        know(network, (struct rtnl_link *)each, false);
     *ret_network = TAKE(network);
     return OK;
 }
@@ -281,11 +283,13 @@ static enum error_code bring_about(struct network *network, json_t *recorded, js
 static enum error_code set_link(struct network *network, const struct wanted_link *wanted,
                                 struct rtnl_link *link, int64_t deadline_ns, struct error *reterr)
 {
+    struct nl_addr *set_mac = wanted->key.set_mac;
+    if (set_mac && !nl_addr_cmp(set_mac, rtnl_link_get_addr(link)))
+        set_mac = NULL; /* it was given to it before */
     _cleanup_(nl_cache_freep) struct nl_cache *links = NULL;
     struct error why = ERROR_NONE;
     const int index = rtnl_link_get_ifindex(link);
-    enum error_code code =
-        change_link(network->socket, link, (unsigned)wanted->mtu, wanted->key.set_mac, true, reterr);
+    enum error_code code = change_link(network->socket, link, (unsigned)wanted->mtu, set_mac, true, reterr);
     const enum error_code no_carrier =
         code ? OK : link_wait(network->socket, &wanted->key, LINK_CARRIER, deadline_ns, &links, &link, &why);
     for (size_t i = 0; !code && i < json_array_size(wanted->addresses); i++) {
@@ -311,8 +315,8 @@ static enum error_code apply_link(struct network *network, json_t *recorded, jso
         return code;
     code = bring_about(network, recorded, object, &wanted.key, deadline_ns, &links, &link, reterr);
     if (!code && !was_up(network, rtnl_link_get_ifindex(link))) {
-        if (!wanted.key.kind && !find_before(network, rtnl_link_get_ifindex(link)))
-            know(network, link); /* a card that came since */
+        if (!find_before(network, rtnl_link_get_ifindex(link)))
+            know(network, link, wanted.key.kind != NULL); /* or it is a card that came since */
         code = set_link(network, &wanted, link, deadline_ns, reterr);
     }
     link_key_done(&wanted.key);
@@ -434,8 +438,8 @@ static void remove_made(struct network *network)
         return;
     for (struct nl_object *each = nl_cache_get_first(links); each; each = nl_cache_get_next(each)) {
         struct rtnl_link *link = (struct rtnl_link *)each;
-        if ((link_is_type(link, "vlan") || link_is_type(link, "bond")) &&
-            !find_before(network, rtnl_link_get_ifindex(link)))
+        const struct known_link *before = find_before(network, rtnl_link_get_ifindex(link));
+        if ((link_is_type(link, "vlan") || link_is_type(link, "bond")) && (!before || before->made))
             (void)rtnl_link_delete(network->socket, link);
     }
 }

@@ -216,6 +216,23 @@ static bool has_address(const struct recording *recording, int link)
     return false;
 }
 
+bool network_has_address(void)
+{
+    _cleanup_(nl_socket_freep) struct nl_sock *socket = NULL;
+    _cleanup_(recording_done) struct recording recording = {0};
+    if (netlink_connect(&socket, NULL) || rtnl_link_alloc_cache(socket, AF_UNSPEC, &recording.links) < 0 ||
+        rtnl_addr_alloc_cache(socket, &recording.addresses) < 0)
+        return false;
+    for (struct nl_object *each = nl_cache_get_first(recording.links); each; each = nl_cache_get_next(each)) {
+        struct rtnl_link *link = (struct rtnl_link *)each;
+        const unsigned flags = rtnl_link_get_flags(link);
+        if (!(flags & IFF_LOOPBACK) && (flags & IFF_LOWER_UP) &&
+            has_address(&recording, rtnl_link_get_ifindex(link)))
+            return true;
+    }
+    return false;
+}
+
 /* systemd-resolved's own address is of no use to a boot; what it asks is. */
 static enum error_code add_name_servers(json_t *object, struct error *reterr)
 {

@@ -1,5 +1,6 @@
 /* A host's network recorded, lost, set again and undone, in a network namespace of its own. Needs root. */
 #include <fcntl.h>
+#include <net/if.h>
 #include <sched.h>
 #include <stdio.h>
 #include <sys/mount.h>
@@ -128,6 +129,8 @@ static void a_card_that_ran_with_another_mac_gets_it_again_and_its_own_back(void
     assert_ok(network_apply(network, at, 5, &error));
     assert_true(says("ip link show card0", "link/ether 02:00:00:00:00:77"));
     assert_true(says("ip addr show card0", "203.0.113.5/32"));
+    assert_ok(network_apply(network, at, 5, &error));
+    assert_true(says("ip link show card0", "link/ether 02:00:00:00:00:77"));
     assert_true(says("ip link show card0", "UP"));
     network_undo(network);
     assert_true(says("ip link show card0", "link/ether 02:00:00:00:00:01"));
@@ -160,7 +163,12 @@ static void a_carrier_that_comes_later_finds_the_card_set_up(void **state)
     assert_false(network_awaits_carrier(network));
     assert_fails_saying(ERR_NOT_FOUND, "no carrier", network_apply(network, at, 0, &error));
     assert_true(network_awaits_carrier(network));
+    assert_false(network_has_address());
     assert_true(ip("link set other0 up"));
+    assert_true(network_has_address());
+    /* Tried again it is not lost. */
+    assert_ok(network_apply(network, at, 5, &error));
+    assert_true(network_has_address());
     assert_false(network_awaits_carrier(network));
     assert_true(says("ip route", "^default via 172.31.1.1 dev card0 .*onlink"));
     assert_true(says("ip addr show dev card0", "203.0.113.5/32"));
@@ -169,6 +177,9 @@ static void a_carrier_that_comes_later_finds_the_card_set_up(void **state)
     network_undo(network);
     assert_false(says("ip link show card0", "UP"));
     assert_false(says("ip addr show dev card0", "inet"));
+    assert_true(ip("link set card0 up"));
+    assert_false(network_has_address());
+    assert_true(ip("link set card0 down"));
 }
 
 /* Two cables in a bond with a VLAN on it, and a VLAN on the card with the address. False where this kernel
@@ -227,6 +238,11 @@ static void a_bond_and_vlans_are_made_again_and_go(void **state)
     assert_ok(network_apply(network, at, 5, &error));
     check_stacked();
     assert_ok(network_compare(at, &findings, &error));
+    const unsigned bond = if_nametoindex("bond7"), vlan = if_nametoindex("bond7.5");
+    assert_ok(network_apply(network, at, 5, &error));
+    check_stacked();
+    assert_int_equal(if_nametoindex("bond7"), bond);
+    assert_int_equal(if_nametoindex("bond7.5"), vlan);
 
     network_undo(network);
     assert_false(says("ip link", "bond7"));
