@@ -111,6 +111,59 @@ static void recorded_and_lost_it_comes_back_as_it_was(void **state)
     finding_list_done(&findings);
 }
 
+/* A tunnel's or a cloud's way: the gateway is the other end of the address. */
+static void an_address_with_a_peer_comes_back_with_the_way_to_it(void **state)
+{
+    (void)state;
+    struct finding_list findings = {0};
+    struct network *network = NULL;
+    lose();
+    assert_true(ip("link set other0 up"));
+    assert_true(ip("link set card0 up"));
+    assert_true(ip("addr add 192.0.2.5 peer 192.0.2.1/32 dev card0"));
+    assert_true(ip("addr add 198.51.100.66 peer 192.0.2.67/26 dev card0"));
+    assert_true(ip("route add default via 192.0.2.1"));
+    assert_ok(network_record(at, NULL, NULL, &findings, &error));
+    lose();
+    assert_ok(network_open(&network, &error));
+    assert_ok(network_apply(network, at, 5, &error));
+    assert_true(says("ip addr show dev card0", "192.0.2.5"));
+    assert_true(says("ip addr show dev card0", "198.51.100.66/32"));
+    assert_true(says("ip route", "^192.0.2.1 dev card0"));
+    assert_true(says("ip route", "^192.0.2.64/26 dev card0"));
+    assert_true(says("ip route", "^default via 192.0.2.1 dev card0"));
+    assert_ok(network_compare(at, &findings, &error));
+    network_undo(network);
+    assert_int_equal(findings.count, 0);
+    finding_list_done(&findings);
+}
+
+static void each_way_of_a_route_that_has_several_comes_back(void **state)
+{
+    (void)state;
+    struct finding_list findings = {0};
+    struct network *network = NULL;
+    lose();
+    assert_true(ip("link add card3 address 02:00:00:00:00:03 type veth peer name other3"));
+    assert_true(ip("link set other3 up"));
+    assert_true(ip("link set card0 up"));
+    assert_true(ip("link set card3 up"));
+    assert_true(ip("addr add 192.0.2.5/25 dev card0"));
+    assert_true(ip("addr add 192.0.2.205/25 dev card3"));
+    assert_true(ip("route add default metric 7 nexthop via 192.0.2.1 nexthop via 192.0.2.201"));
+    assert_ok(network_record(at, NULL, NULL, &findings, &error));
+    lose();
+    assert_true(ip("addr flush dev card3"));
+    assert_true(ip("link set card3 down"));
+    assert_ok(network_open(&network, &error));
+    assert_ok(network_apply(network, at, 5, &error));
+    assert_true(says("ip route", "^default via 192.0.2.1 dev card0 .*metric 7"));
+    assert_true(says("ip route", "^default via 192.0.2.201 dev card3 .*metric 8"));
+    network_undo(network);
+    assert_true(ip("link del card3"));
+    finding_list_done(&findings);
+}
+
 /* What the permanent MAC of a card is only a real one tells: the first boot of tests/vm has one. */
 static void a_card_that_ran_with_another_mac_gets_it_again_and_its_own_back(void **state)
 {
@@ -331,6 +384,8 @@ int main(void)
         cmocka_unit_test(a_damaged_record_changes_nothing),
         cmocka_unit_test(the_other_way_is_a_program_and_ends_with_it),
         cmocka_unit_test(a_bond_and_vlans_are_made_again_and_go),
+        cmocka_unit_test(an_address_with_a_peer_comes_back_with_the_way_to_it),
+        cmocka_unit_test(each_way_of_a_route_that_has_several_comes_back),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }
