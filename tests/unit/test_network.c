@@ -6,6 +6,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "loop_disk.h"
 #include "network/network.h"
@@ -320,6 +321,35 @@ static void a_bond_and_vlans_are_made_again_and_go(void **state)
     finding_list_done(&findings);
 }
 
+static void a_card_without_a_cable_keeps_no_other_waiting(void **state)
+{
+    (void)state;
+    struct finding_list findings = {0};
+    struct network *network = NULL;
+    lose();
+    assert_true(ip("link add card4 index 9999 address 02:00:00:00:00:04 type veth peer name other4"));
+    assert_true(ip("link set other4 up"));
+    assert_true(ip("link set card0 up"));
+    assert_true(ip("link set card4 up"));
+    assert_true(ip("addr add 192.0.2.5/25 dev card0"));
+    assert_true(ip("addr add 192.0.2.205/25 dev card4"));
+    assert_ok(network_record(at, NULL, NULL, &findings, &error));
+    lose();
+    assert_true(ip("addr flush dev card4"));
+    assert_true(ip("link set card4 down"));
+    assert_true(ip("link set other0 down")); /* of the first of both */
+    assert_ok(network_open(&network, &error));
+    const int64_t begun_ns = clock_monotonic_ns();
+    assert_ok(network_apply(network, at, 15, &error));
+    assert_true(clock_monotonic_ns() - begun_ns < 10 * CLOCK_NS_PER_S);
+    assert_true(says("ip addr show dev card4", "192.0.2.205/25"));
+    assert_true(says("ip addr show dev card0", "192.0.2.5/25")); /* for when it comes */
+    network_undo(network);
+    assert_true(ip("link set other0 up"));
+    assert_true(ip("link del card4"));
+    finding_list_done(&findings);
+}
+
 static void a_card_that_is_not_there_is_said(void **state)
 {
     (void)state;
@@ -380,6 +410,7 @@ int main(void)
         cmocka_unit_test(a_card_that_ran_with_another_mac_gets_it_again_and_its_own_back),
         cmocka_unit_test(what_somebody_else_has_up_stays_as_it_is),
         cmocka_unit_test(a_carrier_that_comes_later_finds_the_card_set_up),
+        cmocka_unit_test(a_card_without_a_cable_keeps_no_other_waiting),
         cmocka_unit_test(a_card_that_is_not_there_is_said),
         cmocka_unit_test(a_damaged_record_changes_nothing),
         cmocka_unit_test(the_other_way_is_a_program_and_ends_with_it),
