@@ -93,7 +93,8 @@ static enum error_code try_recorded(struct run *run, const struct vault *vault,
                                     struct error *reterr)
 {
     _cleanup_(unlock_answers_done) struct unlock_answers recorded = {0};
-    enum error_code code = unlock_answers_add_host(&recorded, run->at, vault, &run->findings, reterr);
+    enum error_code code =
+        unlock_answers_add_host(&recorded, run->at, vault, UNLOCK_KEYFILES_ALL, &run->findings, reterr);
     if (code)
         return code;
     if (recorded.count == 0)

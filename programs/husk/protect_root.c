@@ -25,21 +25,25 @@ enum error_code protect_root_look(struct protect *protect, struct error *reterr)
 }
 
 /* A boot knows the keyfiles of host.json, which have to lie where nothing is encrypted: on this filesystem,
- * in what stays plain. */
+ * in what stays plain. Another filesystem that is mounted there now, as a /boot of its own, is not mounted
+ * then. */
 static enum error_code check_keyfile(const struct protect *protect, const char *path, struct error *reterr)
 {
     static const char *const places[] = {"boot", HUSK_DIRECTORY};
     const char *at = protect->run->at;
-    for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+    struct stat root, keyfile;
+    const bool is_on_root =
+        stat(at, &root) == 0 && stat(path, &keyfile) == 0 && root.st_dev == keyfile.st_dev;
+    for (size_t i = 0; is_on_root && i < ARRAY_SIZE(places); i++) {
         char prefix[4200];
         snprintf(prefix, sizeof(prefix), "%s/%s/", strcmp(at, "/") ? at : "", places[i]);
         if (!strncmp(path, prefix, strlen(prefix)))
             return OK;
     }
     error_set(reterr, ERR_DENIED, 0, "no boot would find the keyfile %s", text_shown(path));
-    return error_remedy(reterr,
-                        "keyfiles of a root lie in its /boot or /.husk, where every copy of the disk has "
-                        "them; a passphrase or an authority is better");
+    return error_remedy(reterr, "keyfiles of a root lie in its /boot or /.husk, on the filesystem of the "
+                                "root, where every copy of the disk has "
+                                "them; a passphrase or an authority is better");
 }
 
 /* Enrolled from another machine, a host has nothing to reach its authority with but DHCP. */

@@ -133,7 +133,7 @@ static void set_network(struct asking *asking)
     asking->turn_s = 0; /* nobody can be reached as it is */
 }
 
-/* The second way, once: true where it was tried, and the authorities are to be asked again at once. Not over
+/* The second way: true where it was tried, and the authorities are to be asked again at once. Not over
  * cards that are set up and only lack a carrier: that may come any moment, and DHCP would take minutes. */
 static bool try_dhcp(struct asking *asking)
 {
@@ -174,6 +174,11 @@ static void *run(void *context)
         }
         if (answers.count > 0)
             hand_over(asking, &answers);
+        if (code == ERR_UNREACHABLE && online_may_try_again(&asking->online)) {
+            set_network(asking);
+            pause_s = 1;
+            continue;
+        }
         if (code == ERR_PENDING || (code == ERR_UNREACHABLE && try_dhcp(asking))) {
             pause_s = 1;
             continue;

@@ -3,7 +3,7 @@
  *
  *   look ── no vault needed ──────────────────────────────> BOOT_NOTHING
  *     │ ^
- *     │ └─ cannot: said, and again after a pause; "shell" ──> BOOT_SHELL
+ *     │ └─ cannot, or encrypted without a vault: said, and again after a pause; "shell" ──> BOOT_SHELL
  *     │
  *     ├─ a mark "erasing": go on with the erase (erasing.h) ─┐
  *     ├─ erased, or a damaged vault.json ────────────────────┴─> stay, saying so; "shell" ──> BOOT_SHELL
@@ -63,16 +63,26 @@ static void keep_needed(struct boot *boot)
         vault_free(list->items[--list->count]);
 }
 
+/* Where that fails those that were known stay: they may have to be locked. */
 static enum error_code look(struct boot *boot, struct error *reterr)
 {
     _cleanup_(finding_list_done) struct finding_list findings = {0};
-    vault_list_done(&boot->vaults);
+    struct vault_list before = boot->vaults;
+    boot->vaults = (struct vault_list){0};
     enum error_code code = vault_list_even_damaged(boot->options->at, &boot->vaults, &findings, reterr);
-    if (!code)
-        keep_needed(boot);
     if (!code && findings.count > 0)
         consoles_say_findings(&boot->consoles, &findings);
-    return code;
+    if (!code)
+        keep_needed(boot);
+    if (!code)
+        code = needed_check(boot->options->at, &boot->vaults, reterr);
+    if (code) {
+        vault_list_done(&boot->vaults);
+        boot->vaults = before;
+        return code;
+    }
+    vault_list_done(&before);
+    return OK;
 }
 
 static bool has_kind(const struct boot *boot, enum keyslot_kind kind)
@@ -88,22 +98,66 @@ static bool has_kind(const struct boot *boot, enum keyslot_kind kind)
     return false;
 }
 
+static bool is_word(const struct secret *line, const char *word)
+{
+    return line->length == strlen(word) && !memcmp(line->bytes, word, line->length);
+}
+
+/* Wait until somebody presses a key, or for so long (-1: for ever). The word sets wants_shell. */
+static enum error_code wait_for_word(struct boot *boot, int pause_ms, bool *ret_typed, struct error *reterr)
+{
+    struct pollfd waited[CONSOLES_MAXIMUM];
+    _cleanup_(secret_freep) struct secret *line = NULL;
+    int ready;
+    do {
+        consoles_waited(&boot->consoles, waited);
+        ready = poll(waited, boot->consoles.count, pause_ms);
+    } while (ready < 0 && errno == EINTR);
+    if (ready < 0)
+        return error_set(reterr, ERR_FAILED, errno, "cannot wait for the consoles");
+    enum error_code code = consoles_take(&boot->consoles, waited, &line, reterr);
+    boot->wants_shell |= !code && line && is_word(line, WORD_SHELL);
+    *ret_typed = false;
+    for (size_t i = 0; i < boot->consoles.count; i++)
+        *ret_typed |= (waited[i].revents & POLLIN) && !boot->consoles.items[i].gone;
+    return code;
+}
+
+static int longer(int pause_ms)
+{
+    return pause_ms * 2 < PAUSE_MOST_MS ? pause_ms * 2 : PAUSE_MOST_MS;
+}
+
+/* Where it cannot be seen what the boot needs, it must not go on as if that were nothing. */
+static enum error_code look_until_seen(struct boot *boot, struct error *reterr)
+{
+    struct error why = ERROR_NONE;
+    bool typed;
+    enum error_code code = OK;
+    for (int pause_ms = PAUSE_LEAST_MS; !code && !boot->wants_shell && look(boot, &why);
+         pause_ms = longer(pause_ms)) {
+        consoles_say_error(&boot->consoles, &why);
+        consoles_say(&boot->consoles, "trying again. Type " WORD_SHELL " to look around.");
+        code = wait_for_word(boot, pause_ms, &typed, reterr);
+    }
+    return code;
+}
+
 /* Where authorities are asked the lineage moves on, on disk; marks and changes are written there too. What
  * the vaults know of their filesystem is read again. */
-static void become_writable(struct boot *boot)
+static enum error_code become_writable(struct boot *boot, struct error *reterr)
 {
     struct error why = ERROR_NONE;
     bool was = true;
     if (boot->is_writable_by_us)
-        return;
+        return OK;
     if (writable_make(boot->options->at, &was, &why) || was) {
         if (why.code)
             consoles_say_error(&boot->consoles, &why);
-        return;
+        return OK;
     }
     boot->is_writable_by_us = true;
-    if (look(boot, &why))
-        consoles_say_error(&boot->consoles, &why);
+    return look_until_seen(boot, reterr);
 }
 
 static void undo(struct boot *boot)
@@ -147,36 +201,6 @@ static bool has_damage(const struct boot *boot)
     return false;
 }
 
-static bool is_word(const struct secret *line, const char *word)
-{
-    return line->length == strlen(word) && !memcmp(line->bytes, word, line->length);
-}
-
-/* Wait until somebody presses a key, or for so long (-1: for ever). The word sets wants_shell. */
-static enum error_code wait_for_word(struct boot *boot, int pause_ms, bool *ret_typed, struct error *reterr)
-{
-    struct pollfd waited[CONSOLES_MAXIMUM];
-    _cleanup_(secret_freep) struct secret *line = NULL;
-    int ready;
-    do {
-        consoles_waited(&boot->consoles, waited);
-        ready = poll(waited, boot->consoles.count, pause_ms);
-    } while (ready < 0 && errno == EINTR);
-    if (ready < 0)
-        return error_set(reterr, ERR_FAILED, errno, "cannot wait for the consoles");
-    enum error_code code = consoles_take(&boot->consoles, waited, &line, reterr);
-    boot->wants_shell |= !code && line && is_word(line, WORD_SHELL);
-    *ret_typed = false;
-    for (size_t i = 0; i < boot->consoles.count; i++)
-        *ret_typed |= (waited[i].revents & POLLIN) && !boot->consoles.items[i].gone;
-    return code;
-}
-
-static int longer(int pause_ms)
-{
-    return pause_ms * 2 < PAUSE_MOST_MS ? pause_ms * 2 : PAUSE_MOST_MS;
-}
-
 /* What cannot go on is said, and said again to whoever presses a key, until somebody wants a shell. An erase
  * that waits for an authority (or NULL) is tried again meanwhile. */
 static enum error_code stay(struct boot *boot, const char *why, struct erasing *erasing, struct error *reterr)
@@ -198,30 +222,17 @@ static enum error_code stay(struct boot *boot, const char *why, struct erasing *
     return code;
 }
 
-/* Where it cannot be seen what the boot needs, it must not go on as if that were nothing. */
-static enum error_code look_until_seen(struct boot *boot, struct error *reterr)
-{
-    struct error why = ERROR_NONE;
-    bool typed;
-    enum error_code code = OK;
-    for (int pause_ms = PAUSE_LEAST_MS; !code && !boot->wants_shell && look(boot, &why);
-         pause_ms = longer(pause_ms)) {
-        consoles_say_error(&boot->consoles, &why);
-        consoles_say(&boot->consoles, "trying again. Type " WORD_SHELL " to look around.");
-        code = wait_for_word(boot, pause_ms, &typed, reterr);
-    }
-    return code;
-}
-
 /* Nothing opens; what can be done for an erase that was begun is. */
 static enum error_code heed_marks(struct boot *boot, struct error *reterr)
 {
     struct erasing erasing;
-    become_writable(boot);
+    enum error_code code = become_writable(boot, reterr);
+    if (code || boot->wants_shell)
+        return code;
     erasing_begin(boot->options, &boot->consoles, boot->vaults.items, boot->vaults.count, &erasing);
     erasing_go_on(&erasing);
     lock_all(boot);
-    enum error_code code = stay(boot, "this host does not boot", &erasing, reterr);
+    code = stay(boot, "this host does not boot", &erasing, reterr);
     erasing_end(&erasing);
     return code;
 }
@@ -301,7 +312,8 @@ static void open_with_keyfiles(struct boot *boot)
     _cleanup_(finding_list_done) struct finding_list findings = {0};
     struct error why = ERROR_NONE;
     for (size_t i = 0; i < boot->vaults.count; i++)
-        if (unlock_answers_add_host(&answers, boot->options->at, boot->vaults.items[i], &findings, &why))
+        if (unlock_answers_add_host(&answers, boot->options->at, boot->vaults.items[i], UNLOCK_KEYFILES_ALL,
+                                    &findings, &why))
             consoles_say_error(&boot->consoles, &why);
     consoles_say_findings(&boot->consoles, &findings);
     if (answers.count > 0)
@@ -331,7 +343,9 @@ static enum error_code heed_line(struct boot *boot, struct secret *typed, struct
         return OK;
     }
     if (boot->has_changes && is_word(line, WORD_ACCEPT)) {
-        become_writable(boot);
+        enum error_code code = become_writable(boot, reterr);
+        if (code || boot->wants_shell)
+            return code;
         boot->accepts = true;
         consoles_say(&boot->consoles, "what is there now will be recorded once a person opens the vault");
         return OK;
@@ -399,8 +413,9 @@ static enum error_code wait_for_answers(struct boot *boot, struct error *reterr)
 static enum error_code ask(struct boot *boot, struct error *reterr)
 {
     const bool has_authority = has_kind(boot, KEYSLOT_AUTHORITY);
-    if (has_authority)
-        become_writable(boot);
+    enum error_code code = has_authority ? become_writable(boot, reterr) : OK;
+    if (code || boot->wants_shell)
+        return code;
     boot->can_type = has_kind(boot, KEYSLOT_PASSPHRASE);
     open_with_keyfiles(boot);
     if (!first_locked(boot))
@@ -408,7 +423,6 @@ static enum error_code ask(struct boot *boot, struct error *reterr)
     if (!has_authority && !boot->can_type)
         return error_set(reterr, ERR_WRONG_KEY, 0, "none of the keyfiles of this host opens vault %s",
                          first_locked(boot)->name);
-    enum error_code code = OK;
     if (has_authority)
         code = asking_new(boot->options, boot->vaults.items, boot->vaults.count, &boot->asking, reterr);
     return code ? code : wait_for_answers(boot, reterr);

@@ -14,15 +14,16 @@ struct checking {
 
 #define CHECK_REMEDY "husk check --boot again, when that is done"
 
-static void check_keyfiles(struct checking *checking, const struct vault *vault)
+/* Whether one opens it that the boot will find. */
+static bool check_keyfiles(struct checking *checking, const struct vault *vault)
 {
     _cleanup_(unlock_answers_done) struct unlock_answers answers = {0};
     _cleanup_(secret_freep) struct secret *vault_secret = NULL;
-    if (unlock_answers_add_host(&answers, checking->at, vault, checking->findings, NULL) ||
+    if (unlock_answers_add_host(&answers, checking->at, vault, UNLOCK_KEYFILES_OF_BOOT, checking->findings,
+                                NULL) ||
         answers.count == 0)
-        return;
-    checking->has_keyfile |=
-        unlock_open(vault, &answers, &vault_secret, NULL, checking->findings, NULL) == OK;
+        return false;
+    return unlock_open(vault, &answers, &vault_secret, NULL, checking->findings, NULL) == OK;
 }
 
 /* What a boot compares before it opens the vault. */
@@ -54,8 +55,13 @@ static enum error_code check_vault(struct checking *checking, const struct vault
         return OK;
     }
     checking->has_authority |= kinds.authority;
-    check_keyfiles(checking, vault);
-    if (!kinds.passphrase && !kinds.recovery)
+    const bool has_keyfile = check_keyfiles(checking, vault);
+    checking->has_keyfile |= has_keyfile;
+    if (!has_keyfile && !kinds.authority && !kinds.passphrase && !kinds.recovery)
+        finding_add(checking->findings, FINDING_BLOCKS, "no-way-in", vault->name,
+                    "have a keyfile in /boot or /.husk on the filesystem of the root, or add another keyslot",
+                    "only keyfiles open it, and none that a boot finds does");
+    else if (!kinds.passphrase && !kinds.recovery)
         finding_add(checking->findings, FINDING_TELLS, "no-way-in-for-people", vault->name,
                     "add one: husk keyslot add NAME --recovery-out F",
                     "it has neither a passphrase nor a recovery key: nobody at the console could open it");
@@ -108,6 +114,12 @@ enum error_code boot_check(const char *at, struct finding_list *findings, struct
     for (size_t i = 0; !code && i < list.count; i++)
         if (needed_is(list.items[i], &list))
             code = check_vault(&checking, list.items[i], reterr);
+    struct error uncovered = ERROR_NONE;
+    if (!code && needed_check(at, &list, &uncovered)) {
+        checking.has_needed = true;
+        finding_add(findings, FINDING_BLOCKS, "vault-unreadable", text_shown(at), uncovered.remedy, "%s",
+                    uncovered.message);
+    }
     if (!code && !checking.has_needed) {
         finding_add(findings, FINDING_TELLS, "nothing-to-open", text_shown(at), "",
                     "no vault protects what a boot needs: it goes as without husk");

@@ -119,6 +119,7 @@ void erasing_begin(const struct boot_options *options, struct consoles *consoles
 
 void erasing_go_on(struct erasing *erasing)
 {
+    (void)online_may_try_again(&erasing->online);
     while ((erasing->waits = go_on_all(erasing)) && may_try_another_way(erasing))
         try_another_way(erasing);
     for (size_t i = 0; i < erasing->count; i++) {

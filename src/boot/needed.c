@@ -4,6 +4,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/text.h"
 #include "fscrypt/fscrypt.h"
 
 static const char *const names[] = {"bin", "etc", "lib", "lib32", "lib64", "libx32", "sbin", "usr", "var"};
@@ -32,6 +33,21 @@ static bool may_be_of(const struct vault *vault, const struct vault_list *all,
     return !known;
 }
 
+/* Whether a directory below root_fd is there, no symlink, and encrypted by a key of husk's form. */
+static enum error_code read_policy(int root_fd, const char *name, bool *ret_encrypted,
+                                   struct fscrypt_identifier *ret_identifier, struct error *reterr)
+{
+    enum fscrypt_policy_state state = FSCRYPT_PLAIN;
+    _cleanup_(close_fdp) int fd = -1;
+    enum error_code code = directory_open(root_fd, name, &fd, reterr);
+    if (!code)
+        code = fscrypt_get_policy(fd, &state, ret_identifier, reterr);
+    else if (code == ERR_NOT_FOUND || code == ERR_CORRUPT)
+        code = OK;
+    *ret_encrypted = state == FSCRYPT_HUSK_POLICY;
+    return code;
+}
+
 /* Without vault.json the directories themselves say whose they are. */
 static bool is_damaged_and_needed(const struct vault *vault, const struct vault_list *all)
 {
@@ -39,11 +55,9 @@ static bool is_damaged_and_needed(const struct vault *vault, const struct vault_
     if (directory_open(AT_FDCWD, vault->filesystem->mount_point, &root_fd, NULL))
         return false;
     for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-        enum fscrypt_policy_state state;
+        bool encrypted;
         struct fscrypt_identifier identifier;
-        _cleanup_(close_fdp) int fd = -1;
-        if (directory_open(root_fd, names[i], &fd, NULL) == OK &&
-            fscrypt_get_policy(fd, &state, &identifier, NULL) == OK && state == FSCRYPT_HUSK_POLICY &&
+        if (read_policy(root_fd, names[i], &encrypted, &identifier, NULL) == OK && encrypted &&
             may_be_of(vault, all, &identifier))
             return true;
     }
@@ -59,4 +73,35 @@ bool needed_is(const struct vault *vault, const struct vault_list *all)
             if (!strcmp(vault->directories[i].path, names[k]))
                 return true;
     return false;
+}
+
+static bool is_covered(const struct vault_list *all, const struct fscrypt_identifier *identifier)
+{
+    bool known;
+    for (size_t i = 0; i < all->count; i++) {
+        const struct vault *vault = all->items[i];
+        if (needed_is(vault, all) && (is_of(vault, identifier, &known) || (vault->damage.code && !known)))
+            return true;
+    }
+    return false;
+}
+
+enum error_code needed_check(const char *at, const struct vault_list *all, struct error *reterr)
+{
+    _cleanup_(close_fdp) int root_fd = -1;
+    enum error_code code = directory_open(AT_FDCWD, at, &root_fd, reterr);
+    for (size_t i = 0; !code && i < ARRAY_SIZE(names); i++) {
+        bool encrypted;
+        struct fscrypt_identifier identifier;
+        code = read_policy(root_fd, names[i], &encrypted, &identifier, reterr);
+        if (code || !encrypted || is_covered(all, &identifier))
+            continue;
+        error_set(reterr, ERR_CORRUPT, 0, "/%s is encrypted, and no vault that can be read opens it",
+                  names[i]);
+        error_subject(reterr, "%s", text_shown(at));
+        error_remedy(reterr, "have its vault in /.husk/vaults again, from a rescue system: owned by root, "
+                             "with mode 0700 from /.husk on");
+        return ERR_CORRUPT;
+    }
+    return code;
 }

@@ -5,3 +5,8 @@
 /* A vault that protects one of the directories a system starts from; of a damaged one (vault.h) that is what
  * these directories tell, beside all vaults of the host. Others are opened later, by their units. */
 bool needed_is(const struct vault *vault, const struct vault_list *all);
+
+/* Whether each of these directories at at that is encrypted belongs to a vault of all that the boot needs:
+ * one that is not listed, because it is gone or not to be trusted, is needed all the same. ERR_CORRUPT names
+ * the directory. */
+must_check enum error_code needed_check(const char *at, const struct vault_list *all, struct error *reterr);

@@ -1,7 +1,10 @@
 #include "boot/online.h"
 
-/* For a card to appear and to have a carrier. */
-enum { NETWORK_PATIENCE_S = 15 };
+#include "base/clock.h"
+#include "base/fault.h"
+
+/* For a card to appear and to have a carrier; until a network that did not come is tried again. */
+enum { NETWORK_PATIENCE_S = 15, AGAIN_S = 300 };
 
 enum error_code online_begin(const struct boot_options *options, struct online *ret_online,
                              struct error *reterr)
@@ -24,16 +27,32 @@ bool online_may_try_dhcp(const struct online *online)
     return online->network && online->options->dhcp && !online->tried_dhcp;
 }
 
+bool online_may_try_again(struct online *online)
+{
+    if (!online->network || !online->tried_recorded)
+        return false;
+    const bool is_time =
+        clock_monotonic_ns() - online->tried_ns >= AGAIN_S * CLOCK_NS_PER_S || fault("boot.network.again");
+    if (!is_time || network_has_address())
+        return false;
+    online->tried_recorded = online->tried_dhcp = false;
+    return true;
+}
+
 enum error_code online_try_recorded(struct online *online, struct error *reterr)
 {
+    enum error_code code = network_apply(online->network, online->options->at, NETWORK_PATIENCE_S, reterr);
     online->tried_recorded = true;
-    return network_apply(online->network, online->options->at, NETWORK_PATIENCE_S, reterr);
+    online->tried_ns = clock_monotonic_ns();
+    return code;
 }
 
 enum error_code online_try_dhcp(struct online *online, struct error *reterr)
 {
+    enum error_code code = network_run(online->options->dhcp, reterr);
     online->tried_dhcp = true;
-    return network_run(online->options->dhcp, reterr);
+    online->tried_ns = clock_monotonic_ns();
+    return code;
 }
 
 enum error_code online_open_client(const char *at, struct client **ret_client, struct error *reterr)

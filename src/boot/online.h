@@ -11,6 +11,7 @@ struct online {
     const struct boot_options *options;
     struct network *network; /* owned; NULL where the network is left as it is */
     bool tried_recorded, tried_dhcp;
+    int64_t tried_ns; /* the end of the last try */
 };
 
 #define ONLINE_TRYING_DHCP "no authority can be reached so far; trying DHCP"
@@ -22,6 +23,10 @@ must_check enum error_code online_begin(const struct boot_options *options, stru
 /* Whether that way is there and was not tried yet. */
 bool online_may_try_recorded(const struct online *online);
 bool online_may_try_dhcp(const struct online *online);
+
+/* Where both have left the machine without an address for five minutes both may be tried again: true then. A
+ * DHCP server or a card may be back. A network that is there is not disturbed while its authority is away. */
+bool online_may_try_again(struct online *online);
 
 /* Try it. Blocks, up to minutes for DHCP; ERR_INTERRUPTED. What is wrong is for telling: whoever asks over
  * the network will see whether it does. */

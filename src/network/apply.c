@@ -1,14 +1,10 @@
 /* From network.json to the kernel, and back. */
-#include <errno.h>
 #include <fcntl.h>
 #include <linux/if.h>
 #include <linux/if_addr.h>
 #include <linux/magic.h>
 #include <linux/rtnetlink.h>
-#include <signal.h>
-#include <spawn.h>
 #include <sys/vfs.h>
-#include <sys/wait.h>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -16,7 +12,8 @@
 #include "base/text.h"
 #include "network/netlink.h"
 
-enum { LOOK_AGAIN_MS = 100, END_PATIENCE_MS = 2000 };
+/* Once one has a carrier, the others' is waited for a little. */
+enum { LOOK_AGAIN_MS = 100, OTHERS_PATIENCE_S = 3 };
 
 /* A link as it was before anything was done to it. */
 struct known_link {
@@ -24,6 +21,7 @@ struct known_link {
     unsigned mtu;
     struct nl_addr *mac; /* owned; may be NULL */
     bool up;
+    bool made; /* by network_apply */
 };
 
 struct network {
@@ -49,14 +47,15 @@ static void network_freep(struct network **network)
     *network = NULL;
 }
 
-static void know(struct network *network, struct rtnl_link *link)
+static void know(struct network *network, struct rtnl_link *link, bool made)
 {
     struct nl_addr *mac = rtnl_link_get_addr(link);
     if (network->count < NETWORK_KNOWN_MAXIMUM)
         network->links[network->count++] = (struct known_link){.index = rtnl_link_get_ifindex(link),
                                                                .mtu = rtnl_link_get_mtu(link),
                                                                .mac = mac ? nl_addr_get(mac) : NULL,
-                                                               .up = rtnl_link_get_flags(link) & IFF_UP};
+                                                               .up = rtnl_link_get_flags(link) & IFF_UP,
+                                                               .made = made};
 }
 
 enum error_code network_open(struct network **ret_network, struct error *reterr)
@@ -75,7 +74,7 @@ enum error_code network_open(struct network **ret_network, struct error *reterr)
                          "this machine has more than %d links: its network is not touched",
                          NETWORK_KNOWN_MAXIMUM);
     for (struct nl_object *each = nl_cache_get_first(links); each; each = nl_cache_get_next(each))
-        know(network, (struct rtnl_link *)each);
+        know(network, (struct rtnl_link *)each, false);
     *ret_network = TAKE(network);
     return OK;
 }
@@ -204,9 +203,8 @@ static enum error_code add_routes(struct nl_sock *socket, int index, json_t *rou
     return code;
 }
 
-enum error_code link_wait(struct nl_sock *socket, const struct link_key *key, enum link_wish wish,
-                          int64_t deadline_ns, struct nl_cache **ret_links, struct rtnl_link **ret_link,
-                          struct error *reterr)
+enum error_code link_wait(struct nl_sock *socket, const struct link_key *key, int64_t deadline_ns,
+                          struct nl_cache **ret_links, struct rtnl_link **ret_link, struct error *reterr)
 {
     for (;;) {
         _cleanup_(nl_cache_freep) struct nl_cache *links = NULL;
@@ -214,15 +212,13 @@ enum error_code link_wait(struct nl_sock *socket, const struct link_key *key, en
         if (code)
             return code;
         struct rtnl_link *link = link_find(links, key);
-        if (link && (wish == LINK_THERE || (rtnl_link_get_flags(link) & IFF_LOWER_UP))) {
+        if (link) {
             *ret_links = TAKE(links);
             *ret_link = link;
             return OK;
         }
         if (clock_monotonic_ns() >= deadline_ns)
-            return error_set(reterr, ERR_NOT_FOUND, 0,
-                             link ? "a network card has no carrier"
-                                  : "a network card that was recorded is not there");
+            return error_set(reterr, ERR_NOT_FOUND, 0, "a network card that was recorded is not there");
         if (interrupt_poll(NULL, 0, LOOK_AGAIN_MS * (CLOCK_NS_PER_S / 1000)) < 0 && interrupt_requested())
             return interrupt_check(reterr);
     }
@@ -272,32 +268,24 @@ static enum error_code bring_about(struct network *network, json_t *recorded, js
     }
     if (why.code)
         return error_set(reterr, why.code, 0, "%s", why.message);
-    return code ? code
-                : link_wait(network->socket, key, LINK_THERE, deadline_ns, ret_links, ret_link, reterr);
+    return code ? code : link_wait(network->socket, key, deadline_ns, ret_links, ret_link, reterr);
 }
 
-/* A carrier may come later than it is waited for: the card is set up all the same, and that it has none is
- * the error. */
+/* Whether it has a carrier or not: that may come later. */
 static enum error_code set_link(struct network *network, const struct wanted_link *wanted,
-                                struct rtnl_link *link, int64_t deadline_ns, struct error *reterr)
+                                struct rtnl_link *link, struct error *reterr)
 {
-    _cleanup_(nl_cache_freep) struct nl_cache *links = NULL;
-    struct error why = ERROR_NONE;
+    struct nl_addr *set_mac = wanted->key.set_mac;
+    if (set_mac && !nl_addr_cmp(set_mac, rtnl_link_get_addr(link)))
+        set_mac = NULL; /* it was given to it before */
     const int index = rtnl_link_get_ifindex(link);
-    enum error_code code =
-        change_link(network->socket, link, (unsigned)wanted->mtu, wanted->key.set_mac, true, reterr);
-    const enum error_code no_carrier =
-        code ? OK : link_wait(network->socket, &wanted->key, LINK_CARRIER, deadline_ns, &links, &link, &why);
+    enum error_code code = change_link(network->socket, link, (unsigned)wanted->mtu, set_mac, true, reterr);
     for (size_t i = 0; !code && i < json_array_size(wanted->addresses); i++) {
         const char *address = json_string_value(json_array_get(wanted->addresses, i));
         code = address ? add_address(network->socket, index, address, reterr)
                        : error_set(reterr, ERR_CORRUPT, 0, NETWORK_FILE ": an address that is no string");
     }
-    if (!code)
-        code = add_routes(network->socket, index, wanted->routes, reterr);
-    if (!code && no_carrier && reterr)
-        *reterr = why;
-    return code ? code : no_carrier;
+    return code ? code : add_routes(network->socket, index, wanted->routes, reterr);
 }
 
 static enum error_code apply_link(struct network *network, json_t *recorded, json_t *object,
@@ -311,30 +299,85 @@ static enum error_code apply_link(struct network *network, json_t *recorded, jso
         return code;
     code = bring_about(network, recorded, object, &wanted.key, deadline_ns, &links, &link, reterr);
     if (!code && !was_up(network, rtnl_link_get_ifindex(link))) {
-        if (!wanted.key.kind && !find_before(network, rtnl_link_get_ifindex(link)))
-            know(network, link); /* a card that came since */
-        code = set_link(network, &wanted, link, deadline_ns, reterr);
+        if (!find_before(network, rtnl_link_get_ifindex(link)))
+            know(network, link, wanted.key.kind != NULL); /* or it is a card that came since */
+        code = set_link(network, &wanted, link, reterr);
     }
     link_key_done(&wanted.key);
     return code;
 }
 
-bool network_awaits_carrier(const struct network *network)
+/* Of the links that are up: how many were set up here, how many of these have a carrier, and how many of
+ * others. */
+struct carriers {
+    size_t set, with, others;
+};
+
+static enum error_code count_carriers(const struct network *network, struct carriers *ret_carriers,
+                                      struct error *reterr)
 {
-    bool is_set = false;
+    struct carriers carriers = {0};
     _cleanup_(nl_cache_freep) struct nl_cache *links = NULL;
-    if (!network || list_links(network->socket, &links, NULL))
-        return false;
+    enum error_code code = list_links(network->socket, &links, reterr);
+    if (code)
+        return code;
     for (struct nl_object *each = nl_cache_get_first(links); each; each = nl_cache_get_next(each)) {
         struct rtnl_link *link = (struct rtnl_link *)each;
         const unsigned flags = rtnl_link_get_flags(link);
-        if (flags & IFF_LOOPBACK || !(flags & IFF_UP))
+        const bool is_ours = !was_up(network, rtnl_link_get_ifindex(link));
+        if (flags & IFF_LOOPBACK || !(flags & IFF_UP) || rtnl_link_get_master(link) != 0)
             continue;
-        if (flags & IFF_LOWER_UP)
-            return false;
-        is_set |= !was_up(network, rtnl_link_get_ifindex(link));
+        carriers.set += is_ours;
+        carriers.with += is_ours && (flags & IFF_LOWER_UP);
+        carriers.others += !is_ours && (flags & IFF_LOWER_UP);
     }
-    return is_set;
+    *ret_carriers = carriers;
+    return OK;
+}
+
+bool network_awaits_carrier(const struct network *network)
+{
+    struct carriers carriers;
+    return network && count_carriers(network, &carriers, NULL) == OK && carriers.set > 0 &&
+           carriers.with + carriers.others == 0;
+}
+
+/* For one of those that were set up, and a little longer for all. ERR_NOT_FOUND: none has one. */
+static enum error_code wait_for_carrier(const struct network *network, int64_t deadline_ns,
+                                        struct error *reterr)
+{
+    for (bool has_one = false;;) {
+        struct carriers carriers;
+        enum error_code code = count_carriers(network, &carriers, reterr);
+        if (code || carriers.with == carriers.set)
+            return code;
+        const int64_t now_ns = clock_monotonic_ns();
+        if (!has_one && carriers.with > 0 && deadline_ns > now_ns + OTHERS_PATIENCE_S * CLOCK_NS_PER_S)
+            deadline_ns = now_ns + OTHERS_PATIENCE_S * CLOCK_NS_PER_S;
+        has_one = carriers.with > 0;
+        if (now_ns >= deadline_ns)
+            return has_one || carriers.others > 0
+                       ? OK
+                       : error_set(reterr, ERR_NOT_FOUND, 0, "a network card has no carrier");
+        if (interrupt_poll(NULL, 0, LOOK_AGAIN_MS * (CLOCK_NS_PER_S / 1000)) < 0 && interrupt_requested())
+            return interrupt_check(reterr);
+    }
+}
+
+/* Cards that are there first: one that is missing is waited for, and a bond for its ports. */
+static size_t apply_links(struct network *network, json_t *links, int64_t deadline_ns, struct error *why)
+{
+    bool is_set[NETWORK_LINKS_MAXIMUM] = {false};
+    size_t count = 0;
+    for (int waits = 0; waits < 2; waits++)
+        for (size_t i = 0; i < json_array_size(links) && why->code != ERR_INTERRUPTED; i++) {
+            json_t *object = json_array_get(links, i);
+            if (is_set[i] || (!waits && json_object_get(object, "kind")))
+                continue;
+            is_set[i] = apply_link(network, links, object, waits ? deadline_ns : 0, why) == OK;
+            count += is_set[i];
+        }
+    return count;
 }
 
 /* Only where / is the initramfs: nobody else's file is touched. */
@@ -361,7 +404,6 @@ enum error_code network_apply(struct network *network, const char *at, unsigned 
 {
     _cleanup_(json_freep) json_t *object = NULL;
     json_t *links;
-    size_t applied = 0;
     struct error why = ERROR_NONE;
     const int64_t deadline_ns = clock_monotonic_ns() + patience_s * CLOCK_NS_PER_S;
     enum error_code code = network_read_kept(at, &object, reterr);
@@ -371,49 +413,16 @@ enum error_code network_apply(struct network *network, const char *at, unsigned 
         code = json_get_array(object, "links", NETWORK_LINKS_MAXIMUM, &links, reterr);
     if (code)
         return code;
-    for (size_t i = 0; i < json_array_size(links) && why.code != ERR_INTERRUPTED; i++)
-        applied += apply_link(network, links, json_array_get(links, i), deadline_ns, &why) == OK;
+    const size_t applied = apply_links(network, links, deadline_ns, &why);
     set_name_servers(object);
     /* One that works may do: whoever asks over it will see. */
     if (applied > 0 && why.code != ERR_INTERRUPTED)
-        return OK;
+        return wait_for_carrier(network, deadline_ns, reterr);
     if (!why.code)
         return error_set(reterr, ERR_NOT_FOUND, 0, "no network card was recorded");
     if (reterr)
         *reterr = why;
     return why.code;
-}
-
-enum error_code network_run(const char *program, struct error *reterr)
-{
-    _cleanup_(freep) char *name = strdup(program);
-    char *const arguments[] = {name, NULL};
-    if (!name)
-        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
-    posix_spawnattr_t attributes;
-    pid_t pid = 0;
-    posix_spawnattr_init(&attributes);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
-    int os_errno = posix_spawn(&pid, program, NULL, &attributes, arguments, environ);
-    posix_spawnattr_destroy(&attributes);
-    if (os_errno)
-        return error_set(reterr, ERR_FAILED, os_errno, "cannot run %s", text_shown(program));
-    int status = 0;
-    bool ended = false;
-    while (!ended && !interrupt_requested()) {
-        ended = waitpid(pid, &status, WNOHANG) == pid;
-        if (!ended)
-            (void)interrupt_poll(NULL, 0, LOOK_AGAIN_MS * (CLOCK_NS_PER_S / 1000));
-    }
-    if (!ended) {
-        kill(-pid, SIGKILL); /* with the DHCP client it runs */
-        while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-            continue;
-        return interrupt_check(reterr);
-    }
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0
-               ? OK
-               : error_set(reterr, ERR_UNREACHABLE, 0, "%s found no network", text_shown(program));
 }
 
 static void flush_addresses(struct nl_sock *socket, int index)
@@ -434,8 +443,8 @@ static void remove_made(struct network *network)
         return;
     for (struct nl_object *each = nl_cache_get_first(links); each; each = nl_cache_get_next(each)) {
         struct rtnl_link *link = (struct rtnl_link *)each;
-        if ((link_is_type(link, "vlan") || link_is_type(link, "bond")) &&
-            !find_before(network, rtnl_link_get_ifindex(link)))
+        const struct known_link *before = find_before(network, rtnl_link_get_ifindex(link));
+        if ((link_is_type(link, "vlan") || link_is_type(link, "bond")) && (!before || before->made))
             (void)rtnl_link_delete(network->socket, link);
     }
 }

@@ -59,12 +59,11 @@ static inline void link_key_done(struct link_key *key)
 }
 struct rtnl_link *link_find(struct nl_cache *links, const struct link_key *key); /* NULL: not there */
 
-/* Wait for a link, or for its carrier too. *ret_link belongs to *ret_links. ERR_NOT_FOUND, ERR_INTERRUPTED.
+/* Wait for a link. *ret_link belongs to *ret_links. ERR_NOT_FOUND, ERR_INTERRUPTED.
  */
-enum link_wish { LINK_THERE, LINK_CARRIER };
-must_check enum error_code link_wait(struct nl_sock *socket, const struct link_key *key, enum link_wish wish,
-                                     int64_t deadline_ns, struct nl_cache **ret_links,
-                                     struct rtnl_link **ret_link, struct error *reterr);
+must_check enum error_code link_wait(struct nl_sock *socket, const struct link_key *key, int64_t deadline_ns,
+                                     struct nl_cache **ret_links, struct rtnl_link **ret_link,
+                                     struct error *reterr);
 
 /* Put into object what a VLAN or bond is made of: "kind", and "parent", "id", "protocol", or "options",
  * "ports". ERR_NOT_FOUND where that cannot be seen. */

@@ -39,15 +39,21 @@ must_check enum error_code network_compare(const char *at, struct finding_list *
 struct network;
 must_check enum error_code network_open(struct network **ret_network, struct error *reterr);
 
-/* Set what at/.husk/network.json says on the cards that are there and down, waiting up to patience_s for
- * cards and their carrier. Those that are up already are somebody else's and stay as they are. In an
- * initramfs the name servers are put into /etc/resolv.conf. ERR_NOT_FOUND where nothing is kept or no card of
- * it is there, or has a carrier: then it is set up for when that comes. Blocks; ERR_INTERRUPTED. */
+/* Set what at/.husk/network.json says on the cards that are there and down, then wait up to patience_s for
+ * those that are missing, and until one has a carrier; the others' is waited for a few seconds more. Those
+ * that are up already are somebody else's and stay as they are. In an initramfs the name servers are put into
+ * /etc/resolv.conf. ERR_NOT_FOUND where nothing is kept or no card of it is there, or has a carrier: then it
+ * is set up for when that comes. Blocks; ERR_INTERRUPTED. May be called again: what was set stays as it is.
+ */
 must_check enum error_code network_apply(struct network *network, const char *at, unsigned patience_s,
                                          struct error *reterr);
 
 /* Whether network_apply has set up cards and neither these nor others have a carrier yet. */
 bool network_awaits_carrier(const struct network *network);
+
+/* Whether any link that has a carrier has an address that leads out of its own network. Those of other
+ * namespaces and of lo do not count. */
+bool network_has_address(void);
 
 /* Run a program that sets the network up in its own way, and wait for its end. It is ended when a signal
  * comes: ERR_INTERRUPTED. */

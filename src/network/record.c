@@ -50,42 +50,65 @@ static enum error_code add_addresses(struct nl_cache *addresses, int link, json_
     json_t *array = json_array();
     for (struct nl_object *each = nl_cache_get_first(addresses); each; each = nl_cache_get_next(each)) {
         struct rtnl_addr *address = (struct rtnl_addr *)each;
-        if (is_lasting(address, link))
-            json_array_append_new(array,
-                                  json_string(nl_addr2str(rtnl_addr_get_local(address), text, sizeof(text))));
+        if (!is_lasting(address, link))
+            continue;
+        _cleanup_(nl_addr_putp) struct nl_addr *local = nl_addr_clone(rtnl_addr_get_local(address));
+        if (local && rtnl_addr_get_peer(address)) /* the prefix is the peer's */
+            nl_addr_set_prefixlen(local, (int)nl_addr_get_len(local) * 8);
+        json_array_append_new(array, json_string(nl_addr2str(local, text, sizeof(text))));
     }
     return json_set_new(object, "addresses", array, reterr);
 }
 
-/* What an administrator, DHCP or a router set; the kernel makes its own with the addresses. */
-static struct rtnl_nexthop *hop_of(struct rtnl_route *route, int link)
+/* The other end of an address: the way to it is the kernel's own route, which comes with the address only
+ * where both are set together. */
+static bool is_to_peer(struct nl_cache *addresses, int link, struct nl_addr *target)
 {
-    struct rtnl_nexthop *hop = rtnl_route_get_nnexthops(route) == 1 ? rtnl_route_nexthop_n(route, 0) : NULL;
-    if (!hop || rtnl_route_nh_get_ifindex(hop) != link || rtnl_route_get_table(route) != RT_TABLE_MAIN ||
-        rtnl_route_get_type(route) != RTN_UNICAST || rtnl_route_get_protocol(route) == RTPROT_KERNEL)
-        return NULL;
-    return hop;
+    for (struct nl_object *each = nl_cache_get_first(addresses); each; each = nl_cache_get_next(each)) {
+        struct nl_addr *peer = rtnl_addr_get_peer((struct rtnl_addr *)each);
+        if (peer && is_lasting((struct rtnl_addr *)each, link) && nl_addr_get_prefixlen(target) > 0 &&
+            !nl_addr_cmp_prefix(peer, target))
+            return true;
+    }
+    return false;
 }
 
-static enum error_code add_routes(struct nl_cache *routes, int link, json_t *object, struct error *reterr)
+/* What an administrator, DHCP or a router set; the kernel makes its own with the addresses. */
+static bool is_wanted(struct nl_cache *addresses, int link, struct rtnl_route *route)
+{
+    return rtnl_route_get_table(route) == RT_TABLE_MAIN && rtnl_route_get_type(route) == RTN_UNICAST &&
+           (rtnl_route_get_protocol(route) != RTPROT_KERNEL ||
+            is_to_peer(addresses, link, rtnl_route_get_dst(route)));
+}
+
+static void add_hop(json_t *array, struct rtnl_route *route, struct rtnl_nexthop *hop, uint32_t metric)
 {
     char to[ADDRESS_TEXT], via[ADDRESS_TEXT];
+    struct nl_addr *gateway = rtnl_route_nh_get_gateway(hop), *target = rtnl_route_get_dst(route);
+    const bool is_six = rtnl_route_get_family(route) == AF_INET6;
+    if (nl_addr_get_prefixlen(target) == 0)
+        snprintf(to, sizeof(to), "%s", is_six ? "::/0" : "0.0.0.0/0");
+    else
+        nl_addr2str(target, to, sizeof(to));
+    json_array_append_new(array, json_pack("{s:s, s:s?, s:b, s:I}", "to", to, "via",
+                                           gateway ? nl_addr2str(gateway, via, sizeof(via)) : NULL, "onlink",
+                                           (rtnl_route_nh_get_flags(hop) & RTNH_F_ONLINK) != 0, "metric",
+                                           (json_int_t)metric));
+}
+
+/* The ways of a route that has several become routes of their cards, one behind the other. */
+static enum error_code add_routes(struct nl_cache *routes, struct nl_cache *addresses, int link,
+                                  json_t *object, struct error *reterr)
+{
     json_t *array = json_array();
     for (struct nl_object *each = nl_cache_get_first(routes); each; each = nl_cache_get_next(each)) {
         struct rtnl_route *route = (struct rtnl_route *)each;
-        struct rtnl_nexthop *hop = hop_of(route, link);
-        if (!hop)
-            continue;
-        struct nl_addr *gateway = rtnl_route_nh_get_gateway(hop), *target = rtnl_route_get_dst(route);
-        const bool is_six = rtnl_route_get_family(route) == AF_INET6;
-        if (nl_addr_get_prefixlen(target) == 0)
-            snprintf(to, sizeof(to), "%s", is_six ? "::/0" : "0.0.0.0/0");
-        else
-            nl_addr2str(target, to, sizeof(to));
-        json_array_append_new(array, json_pack("{s:s, s:s?, s:b, s:I}", "to", to, "via",
-                                               gateway ? nl_addr2str(gateway, via, sizeof(via)) : NULL,
-                                               "onlink", (rtnl_route_nh_get_flags(hop) & RTNH_F_ONLINK) != 0,
-                                               "metric", (json_int_t)rtnl_route_get_priority(route)));
+        const int hops = is_wanted(addresses, link, route) ? rtnl_route_get_nnexthops(route) : 0;
+        for (int i = 0; i < hops; i++) {
+            struct rtnl_nexthop *hop = rtnl_route_nexthop_n(route, i);
+            if (rtnl_route_nh_get_ifindex(hop) == link)
+                add_hop(array, route, hop, rtnl_route_get_priority(route) + (uint32_t)i);
+        }
     }
     return json_set_new(object, "routes", array, reterr);
 }
@@ -175,7 +198,7 @@ static enum error_code add_link(struct recording *recording, struct rtnl_link *l
     if (!code)
         code = add_addresses(recording->addresses, index, object, reterr);
     if (!code)
-        code = add_routes(recording->routes, index, object, reterr);
+        code = add_routes(recording->routes, recording->addresses, index, object, reterr);
     if (!code && json_array_append(recording->recorded, object) < 0)
         code = error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     return code;
@@ -213,6 +236,23 @@ static bool has_address(const struct recording *recording, int link)
          each = nl_cache_get_next(each))
         if (is_lasting((struct rtnl_addr *)each, link))
             return true;
+    return false;
+}
+
+bool network_has_address(void)
+{
+    _cleanup_(nl_socket_freep) struct nl_sock *socket = NULL;
+    _cleanup_(recording_done) struct recording recording = {0};
+    if (netlink_connect(&socket, NULL) || rtnl_link_alloc_cache(socket, AF_UNSPEC, &recording.links) < 0 ||
+        rtnl_addr_alloc_cache(socket, &recording.addresses) < 0)
+        return false;
+    for (struct nl_object *each = nl_cache_get_first(recording.links); each; each = nl_cache_get_next(each)) {
+        struct rtnl_link *link = (struct rtnl_link *)each;
+        const unsigned flags = rtnl_link_get_flags(link);
+        if (!(flags & IFF_LOOPBACK) && (flags & IFF_LOWER_UP) &&
+            has_address(&recording, rtnl_link_get_ifindex(link)))
+            return true;
+    }
     return false;
 }
 

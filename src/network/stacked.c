@@ -210,7 +210,7 @@ static enum error_code make_vlan(struct nl_sock *socket, json_t *recorded, json_
     if (!code)
         code = link_key_read(parent_object, &parent_key, reterr);
     if (!code)
-        code = link_wait(socket, &parent_key, LINK_THERE, deadline_ns, &links, &parent, reterr);
+        code = link_wait(socket, &parent_key, deadline_ns, &links, &parent, reterr);
     if (code)
         return code;
     struct rtnl_link *vlan = rtnl_link_vlan_alloc();
@@ -245,7 +245,7 @@ static enum error_code add_port(struct nl_sock *socket, int bond, const char *ma
     struct rtnl_link *card = NULL;
     if (!mac || nl_addr_parse(mac, AF_LLC, &key.mac) < 0)
         return error_set(reterr, ERR_CORRUPT, 0, NETWORK_FILE ": a port that is no MAC");
-    enum error_code code = link_wait(socket, &key, LINK_THERE, deadline_ns, &links, &card, reterr);
+    enum error_code code = link_wait(socket, &key, deadline_ns, &links, &card, reterr);
     if (!code) {
         const int status = rtnl_link_enslave_ifindex(socket, bond, rtnl_link_get_ifindex(card));
         if (status < 0)
@@ -275,7 +275,7 @@ static enum error_code make_bond(struct nl_sock *socket, json_t *object, const s
     code = add_link(socket, bond, key, reterr);
     rtnl_link_put(bond);
     if (!code)
-        code = link_wait(socket, key, LINK_THERE, deadline_ns, &links, &made, reterr);
+        code = link_wait(socket, key, deadline_ns, &links, &made, reterr);
     if (code)
         return code;
     if (!is_in_sysfs(made))

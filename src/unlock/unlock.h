@@ -21,11 +21,12 @@ struct unlock_answers {
 must_check enum error_code unlock_answers_add(struct unlock_answers *answers, enum keyslot_kind kind,
                                               struct secret *bytes, const char *source, struct error *reterr);
 
-/* Add the key files host.json of at names for this vault. A key file that is missing or short becomes a
- * finding (tells). */
+/* Add the key files host.json of at names for this vault: all, or those that a boot has before anything is
+ * open. A key file that is missing or short becomes a finding (tells). */
+enum unlock_keyfiles { UNLOCK_KEYFILES_ALL, UNLOCK_KEYFILES_OF_BOOT };
 must_check enum error_code unlock_answers_add_host(struct unlock_answers *answers, const char *at,
-                                                   const struct vault *vault, struct finding_list *findings,
-                                                   struct error *reterr);
+                                                   const struct vault *vault, enum unlock_keyfiles which,
+                                                   struct finding_list *findings, struct error *reterr);
 void unlock_answers_done(struct unlock_answers *answers);
 
 /* Which kinds of keyslots a vault has. */

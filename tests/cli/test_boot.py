@@ -92,9 +92,56 @@ class BootTest(HostRoot):
         self.lock_all()
         self.d.remount("rw")
         shutil.rmtree(self.path(".husk/vaults/root"))
+        for name in os.listdir(self.d.path):
+            if name in ("etc", "usr", "var"):
+                shutil.rmtree(self.path(name))
+                os.mkdir(self.path(name))
+        self.assertEqual(self.rehearsed(husk.DONE), {"nothing-to-open"})
         with self.boot() as console:
             self.assertEqual(console.end(), husk.DONE)
             self.assertEqual(console.seen, "")
+
+    def test_where_the_vault_cannot_be_read_or_is_gone_it_stays_and_opens_when_that_is_mended(self):
+        def mode(name, bits):
+            return lambda: os.chmod(self.path(name), bits)
+
+        def move(*names):
+            return lambda: os.rename(*map(self.path, names))
+
+        self.d.remount("rw")
+        for spoil, mend in ((mode(".husk", 0o770), mode(".husk", 0o700)),
+                            (mode(".husk/vaults/root", 0o770), mode(".husk/vaults/root", 0o700)),
+                            (move(".husk/vaults/root", "aside"), move("aside", ".husk/vaults/root"))):
+            spoil()
+            self.assertIn("vault-unreadable", self.rehearsed())
+            with self.boot() as console:
+                console.expect("is encrypted, and no vault that can be read opens it - have its vault in /.husk/vaults again")
+                mend()
+                console.line("").expect("vault root: ").line(self.recovery_key()).expect("vault root is open")
+                self.assertEqual(console.end(), husk.DONE)
+            self.lock_all()
+            spoil()
+            with self.boot() as console:
+                console.expect("trying again").line("shell")
+                self.assertEqual(console.end(), husk.REFUSED)
+            mend()
+
+    def test_where_the_vault_is_gone_once_the_root_is_writable_it_is_not_taken_for_open(self):
+        """What a person accepts needs that; nothing is there to unlock then."""
+        self.d.remount("rw")
+        os.remove(self.path("bin"))
+        os.symlink("srv", self.path("bin"))
+        self.d.remount("ro")
+        with self.boot() as console:
+            console.expect("vault root: ").line(self.recovery_key()).expect("type accept").expect("vault root: ")
+            subprocess.run(["mount", "-o", "remount,rw", self.d.path], check=True)
+            os.chmod(self.path(".husk"), 0o770)
+            subprocess.run(["mount", "-o", "remount,ro", self.d.path], check=True)
+            console.line("accept").expect("no vault that can be read opens it").expect("trying again")
+            os.chmod(self.path(".husk"), 0o700)
+            console.line("").expect("will be recorded").expect("vault root: ").line(self.recovery_key())
+            console.expect("vault root is open")
+            self.assertEqual(console.end(), husk.DONE)
 
     def test_a_shell_is_had_by_asking_and_leaves_nothing_open(self):
         with self.boot() as console:
@@ -245,6 +292,30 @@ class BootTest(HostRoot):
                 os.rmdir(self.path("srv"))
             os.rename(self.path("aside"), self.path("srv"))
         self.assertEqual(self.rehearsed(husk.DONE), set())
+
+    def test_a_rehearsal_opens_it_with_what_the_boot_will_find(self):
+        self.d.remount("rw")
+        self.unlock_root()
+        boot, inside, other = (self.path(name) for name in ("boot/husk.key", "etc/husk.key", "boot/other"))
+        with open(boot, "wb") as file:
+            file.write(os.urandom(64))
+        self.call("keyslot", "add", "root", "--keyfile", boot, "--with-recovery-key-file", self.recovery, expect=husk.DONE)
+        self.call("keyslot", "remove", "root", self.recovery_keyslot(), "--with-keyfile", boot, expect=husk.DONE)
+        self.assertEqual(self.rehearsed(husk.DONE), {"no-way-in-for-people"})
+        record = self.path(".husk/host.json")
+        with open(record, encoding="ascii") as file:
+            text = file.read()
+        os.mkdir(other)
+        subprocess.run(["mount", "-t", "tmpfs", "other", other], check=True)
+        self.addCleanup(subprocess.run, ["umount", other], check=True)
+        for there, kind in ("/boot/other/husk.key", "keyfile-missing"), ("/etc/husk.key", "keyfile-unusable"):
+            shutil.copy(boot, self.path(there[1:]))
+            self.write(".husk/host.json", text.replace("/boot/husk.key", there))
+            self.assertEqual(self.rehearsed(), {kind, "no-way-in"})
+
+    def recovery_keyslot(self):
+        (found,) = [one["id"] for one in self.json("keyslot", "list", "root")["result"]["keyslots"] if one["kind"] == "recovery"]
+        return found
 
     def with_another_vault(self):
         """On the filesystem of the root, but nothing a boot needs."""

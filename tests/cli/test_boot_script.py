@@ -66,6 +66,12 @@ class BootScriptTest(unittest.TestCase):
     def test_it_goes_on_when_all_is_open(self):
         self.assertEqual(self.boot(0), ([RUN.format(self.root)], ""))
 
+    def test_it_runs_where_vaults_were_taken_from_husks_directory_and_not_without_that(self):
+        os.rmdir(self.path("root/.husk/vaults"))
+        self.assertEqual(self.boot(0), ([RUN.format(self.root)], ""))
+        os.rmdir(self.path("root/.husk"))
+        self.assertEqual(self.boot(), ([], ""))
+
     def test_a_shell_is_had_by_who_asked_for_it_and_then_husk_tries_again(self):
         run = RUN.format(self.root)
         shell = "panic: The root is not open. When this shell ends, husk tries again."

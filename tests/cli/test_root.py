@@ -195,6 +195,13 @@ class RootTest(HostRoot):
         self.assertEqual(os.path.exists(self.path(".husk/vaults")), False)
         with open(self.path("boot/husk.key"), "wb") as file:
             file.write(os.urandom(64))
+        other = self.path("boot/other")
+        os.mkdir(other)
+        subprocess.run(["mount", "-t", "tmpfs", "other", other], check=True)
+        self.addCleanup(subprocess.run, ["umount", other], check=True)
+        shutil.copy(self.path("boot/husk.key"), other)
+        refused = self.call(*words, f"{other}/husk.key").expect_error_line(husk.REFUSED)
+        self.assertIn("no boot would find", refused.err)
         self.call(*words, self.path("boot/husk.key"), "--skip-free-space", expect=husk.DONE)
 
     @needs_faults

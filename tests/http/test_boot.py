@@ -140,8 +140,9 @@ class Placed(HostRoot):
         return "UP" not in self.ip("link show hub") and "inet" not in self.ip("address show dev hub")
 
     @contextlib.contextmanager
-    def boot(self, *words, expect=husk.DONE):
-        with on_terminal("boot", "--at", self.d.path, "--console", "/dev/tty", *words, enter=self.place.enter) as console:
+    def boot(self, *words, expect=husk.DONE, fault=None):
+        with on_terminal("boot", "--at", self.d.path, "--console", "/dev/tty", *words, enter=self.place.enter,
+                         fault=fault) as console:
             yield console
             self.assertEqual(console.end(), expect, console)
         self.assertTrue(os.statvfs(self.d.path).f_flag & os.ST_RDONLY)
@@ -202,6 +203,52 @@ class ErasingTest(Placed):
             self.authority.start(preexec_fn=self.hub.enter)
             self.check_erased(console)
             console.line("shell")
+
+
+@unittest.skipIf(authority.missing(), authority.missing() or "")
+class AgainTest(Placed):
+    """What brought no network is tried again; the second of these passes comes behind the first DHCP."""
+
+    AGAIN = "boot.network.again:eio:2,boot.network.again:eio:3,boot.network.again:eio:4"
+
+    def dhcp(self, script):
+        path = self.beside("dhcp")
+        with open(path, "w", encoding="ascii") as file:
+            file.write(f"#!/bin/sh -e\necho x >>{self.beside('runs')}\n{script}")
+        os.chmod(path, 0o700)
+        return "--network", "--dhcp", path
+
+    def runs(self):
+        with open(self.beside("runs"), encoding="ascii") as file:
+            return len(file.readlines())
+
+    @needs_faults
+    def test_a_dhcp_server_that_is_back_later_is_found(self):
+        self.authority.unlock_by("auto")
+        words = self.dhcp(f"[ -e {self.beside('back')} ]\nip address add 10.77.1.2/24 dev hub\nip link set hub up\n"
+                          "ip route add default via 10.77.1.1\n")
+        self.switch_off()
+        with self.boot(*words, fault=self.AGAIN) as console:
+            console.expect("no network was recorded").expect("trying DHCP").expect("found no network")
+            with open(self.beside("back"), "wb"):
+                pass
+            console.expect("trying DHCP").expect("vault root is open, by its authority")
+        self.assertEqual(self.runs(), 2)
+        self.assertTrue(self.is_down())
+
+    @needs_faults
+    def test_a_network_that_is_there_is_left_alone_while_the_authority_is_away(self):
+        self.authority.unlock_by("auto")
+        self.record()
+        words = self.dhcp("exit 1\n")
+        self.authority.end()
+        self.switch_off()
+        with self.boot(*words, fault=self.AGAIN) as console:
+            console.expect("trying DHCP").expect("found no network")
+            time.sleep(8)  # asked again after 1.5 and 4.5 s at the latest
+            self.authority.start(preexec_fn=self.hub.enter)
+            console.expect("vault root is open, by its authority")
+        self.assertEqual(self.runs(), 1)
 
 
 @unittest.skipIf(authority.missing(), authority.missing() or "")

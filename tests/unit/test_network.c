@@ -1,10 +1,12 @@
 /* A host's network recorded, lost, set again and undone, in a network namespace of its own. Needs root. */
 #include <fcntl.h>
+#include <net/if.h>
 #include <sched.h>
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "loop_disk.h"
 #include "network/network.h"
@@ -110,6 +112,59 @@ static void recorded_and_lost_it_comes_back_as_it_was(void **state)
     finding_list_done(&findings);
 }
 
+/* A tunnel's or a cloud's way: the gateway is the other end of the address. */
+static void an_address_with_a_peer_comes_back_with_the_way_to_it(void **state)
+{
+    (void)state;
+    struct finding_list findings = {0};
+    struct network *network = NULL;
+    lose();
+    assert_true(ip("link set other0 up"));
+    assert_true(ip("link set card0 up"));
+    assert_true(ip("addr add 192.0.2.5 peer 192.0.2.1/32 dev card0"));
+    assert_true(ip("addr add 198.51.100.66 peer 192.0.2.67/26 dev card0"));
+    assert_true(ip("route add default via 192.0.2.1"));
+    assert_ok(network_record(at, NULL, NULL, &findings, &error));
+    lose();
+    assert_ok(network_open(&network, &error));
+    assert_ok(network_apply(network, at, 5, &error));
+    assert_true(says("ip addr show dev card0", "192.0.2.5"));
+    assert_true(says("ip addr show dev card0", "198.51.100.66/32"));
+    assert_true(says("ip route", "^192.0.2.1 dev card0"));
+    assert_true(says("ip route", "^192.0.2.64/26 dev card0"));
+    assert_true(says("ip route", "^default via 192.0.2.1 dev card0"));
+    assert_ok(network_compare(at, &findings, &error));
+    network_undo(network);
+    assert_int_equal(findings.count, 0);
+    finding_list_done(&findings);
+}
+
+static void each_way_of_a_route_that_has_several_comes_back(void **state)
+{
+    (void)state;
+    struct finding_list findings = {0};
+    struct network *network = NULL;
+    lose();
+    assert_true(ip("link add card3 address 02:00:00:00:00:03 type veth peer name other3"));
+    assert_true(ip("link set other3 up"));
+    assert_true(ip("link set card0 up"));
+    assert_true(ip("link set card3 up"));
+    assert_true(ip("addr add 192.0.2.5/25 dev card0"));
+    assert_true(ip("addr add 192.0.2.205/25 dev card3"));
+    assert_true(ip("route add default metric 7 nexthop via 192.0.2.1 nexthop via 192.0.2.201"));
+    assert_ok(network_record(at, NULL, NULL, &findings, &error));
+    lose();
+    assert_true(ip("addr flush dev card3"));
+    assert_true(ip("link set card3 down"));
+    assert_ok(network_open(&network, &error));
+    assert_ok(network_apply(network, at, 5, &error));
+    assert_true(says("ip route", "^default via 192.0.2.1 dev card0 .*metric 7"));
+    assert_true(says("ip route", "^default via 192.0.2.201 dev card3 .*metric 8"));
+    network_undo(network);
+    assert_true(ip("link del card3"));
+    finding_list_done(&findings);
+}
+
 /* What the permanent MAC of a card is only a real one tells: the first boot of tests/vm has one. */
 static void a_card_that_ran_with_another_mac_gets_it_again_and_its_own_back(void **state)
 {
@@ -128,6 +183,8 @@ static void a_card_that_ran_with_another_mac_gets_it_again_and_its_own_back(void
     assert_ok(network_apply(network, at, 5, &error));
     assert_true(says("ip link show card0", "link/ether 02:00:00:00:00:77"));
     assert_true(says("ip addr show card0", "203.0.113.5/32"));
+    assert_ok(network_apply(network, at, 5, &error));
+    assert_true(says("ip link show card0", "link/ether 02:00:00:00:00:77"));
     assert_true(says("ip link show card0", "UP"));
     network_undo(network);
     assert_true(says("ip link show card0", "link/ether 02:00:00:00:00:01"));
@@ -160,7 +217,12 @@ static void a_carrier_that_comes_later_finds_the_card_set_up(void **state)
     assert_false(network_awaits_carrier(network));
     assert_fails_saying(ERR_NOT_FOUND, "no carrier", network_apply(network, at, 0, &error));
     assert_true(network_awaits_carrier(network));
+    assert_false(network_has_address());
     assert_true(ip("link set other0 up"));
+    assert_true(network_has_address());
+    /* Tried again it is not lost. */
+    assert_ok(network_apply(network, at, 5, &error));
+    assert_true(network_has_address());
     assert_false(network_awaits_carrier(network));
     assert_true(says("ip route", "^default via 172.31.1.1 dev card0 .*onlink"));
     assert_true(says("ip addr show dev card0", "203.0.113.5/32"));
@@ -169,6 +231,9 @@ static void a_carrier_that_comes_later_finds_the_card_set_up(void **state)
     network_undo(network);
     assert_false(says("ip link show card0", "UP"));
     assert_false(says("ip addr show dev card0", "inet"));
+    assert_true(ip("link set card0 up"));
+    assert_false(network_has_address());
+    assert_true(ip("link set card0 down"));
 }
 
 /* Two cables in a bond with a VLAN on it, and a VLAN on the card with the address. False where this kernel
@@ -227,6 +292,11 @@ static void a_bond_and_vlans_are_made_again_and_go(void **state)
     assert_ok(network_apply(network, at, 5, &error));
     check_stacked();
     assert_ok(network_compare(at, &findings, &error));
+    const unsigned bond = if_nametoindex("bond7"), vlan = if_nametoindex("bond7.5");
+    assert_ok(network_apply(network, at, 5, &error));
+    check_stacked();
+    assert_int_equal(if_nametoindex("bond7"), bond);
+    assert_int_equal(if_nametoindex("bond7.5"), vlan);
 
     network_undo(network);
     assert_false(says("ip link", "bond7"));
@@ -248,6 +318,35 @@ static void a_bond_and_vlans_are_made_again_and_go(void **state)
     assert_true(says("ip -d link show lan9", "id 11"));
     assert_true(ip("link del lan9"));
     assert_false(says("ip link", "bond7"));
+    finding_list_done(&findings);
+}
+
+static void a_card_without_a_cable_keeps_no_other_waiting(void **state)
+{
+    (void)state;
+    struct finding_list findings = {0};
+    struct network *network = NULL;
+    lose();
+    assert_true(ip("link add card4 index 9999 address 02:00:00:00:00:04 type veth peer name other4"));
+    assert_true(ip("link set other4 up"));
+    assert_true(ip("link set card0 up"));
+    assert_true(ip("link set card4 up"));
+    assert_true(ip("addr add 192.0.2.5/25 dev card0"));
+    assert_true(ip("addr add 192.0.2.205/25 dev card4"));
+    assert_ok(network_record(at, NULL, NULL, &findings, &error));
+    lose();
+    assert_true(ip("addr flush dev card4"));
+    assert_true(ip("link set card4 down"));
+    assert_true(ip("link set other0 down")); /* of the first of both */
+    assert_ok(network_open(&network, &error));
+    const int64_t begun_ns = clock_monotonic_ns();
+    assert_ok(network_apply(network, at, 15, &error));
+    assert_true(clock_monotonic_ns() - begun_ns < 10 * CLOCK_NS_PER_S);
+    assert_true(says("ip addr show dev card4", "192.0.2.205/25"));
+    assert_true(says("ip addr show dev card0", "192.0.2.5/25")); /* for when it comes */
+    network_undo(network);
+    assert_true(ip("link set other0 up"));
+    assert_true(ip("link del card4"));
     finding_list_done(&findings);
 }
 
@@ -311,10 +410,13 @@ int main(void)
         cmocka_unit_test(a_card_that_ran_with_another_mac_gets_it_again_and_its_own_back),
         cmocka_unit_test(what_somebody_else_has_up_stays_as_it_is),
         cmocka_unit_test(a_carrier_that_comes_later_finds_the_card_set_up),
+        cmocka_unit_test(a_card_without_a_cable_keeps_no_other_waiting),
         cmocka_unit_test(a_card_that_is_not_there_is_said),
         cmocka_unit_test(a_damaged_record_changes_nothing),
         cmocka_unit_test(the_other_way_is_a_program_and_ends_with_it),
         cmocka_unit_test(a_bond_and_vlans_are_made_again_and_go),
+        cmocka_unit_test(an_address_with_a_peer_comes_back_with_the_way_to_it),
+        cmocka_unit_test(each_way_of_a_route_that_has_several_comes_back),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }
