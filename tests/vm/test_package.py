@@ -10,6 +10,16 @@ from guest_chroot import GuestChroot, build_packages
 
 OTHER = "6.1.0-99-cloud-amd64"  # newer, so the first that is built
 HOOK = "usr/share/initramfs-tools/hooks/husk"
+FUNCTIONS = "usr/share/initramfs-tools/hook-functions"
+# Modules as initramfs-tools 0.148 adds them: they are noted down, and copied when that is asked for.
+NOTES_DOWN = r'''
+sed -i 's/^manual_add_modules()/copy_modules()/' /usr/share/initramfs-tools/hook-functions
+cat >>/usr/share/initramfs-tools/hook-functions <<'END'
+manual_add_modules() { printf '%s\n' "$@" >>"$DESTDIR.modules"; }
+apply_add_modules() { touch "$DESTDIR.modules"; copy_modules $(sort -u "$DESTDIR.modules"); : >"$DESTDIR.modules"; }
+END
+sed -i 's/^run_scripts "${CONFDIR}"\/hooks/&; apply_add_modules/' /usr/sbin/mkinitramfs
+'''
 CIPHERS = "hmac sha512_generic sha256_generic aes_generic xts cts cbc ecb"
 ACCELERATED = "aesni_intel sha512_ssse3 sha256_ssse3"
 DISKS = "ext4 virtio_blk virtio_scsi virtio_pci nvme xen_blkfront sd_mod ata_piix hv_storvsc vmw_pvscsi"
@@ -145,6 +155,20 @@ class HookTest(ChrootTest):
             self.build_fails(f"E: husk: the kernel {self.guest.kernel} has no xts")
 
     def test_a_cipher_whose_module_is_gone_is_an_error(self):
+        with self.guest.hidden(self.xts):
+            self.build_fails("E: husk:", "xts.ko, for xts, did not get into the image")
+
+    def test_where_modules_are_only_noted_down_it_has_them_copied(self):
+        names = FUNCTIONS, "usr/sbin/mkinitramfs"
+        before = {name: self.guest.path(name).read_bytes() for name in names}
+        for name, content in before.items():
+            self.addCleanup(self.guest.path(name).write_bytes, content)
+        self.guest.run(NOTES_DOWN)
+        for name in names:
+            self.assertNotEqual(self.guest.path(name).read_bytes(), before[name], name)
+        self.passes("update-initramfs -u")
+        listed = self.guest.run(f"lsinitramfs /boot/initrd.img-{self.guest.kernel}").split()
+        self.assertIn(self.xts, {name.removeprefix("usr/") for name in listed})
         with self.guest.hidden(self.xts):
             self.build_fails("E: husk:", "xts.ko, for xts, did not get into the image")
 
