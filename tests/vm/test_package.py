@@ -28,7 +28,6 @@ CARDS = "virtio_net ena gve hv_netvsc mana vmxnet3 xen_netfront ixgbevf mlx4_en 
 RACKS = "ahci mptspi mpt3sas megaraid_sas e1000 e1000e igb igc ixgbe i40e iavf ice bnxt_en tg3 r8169".split()
 PROMISED = f"{CIPHERS} {ACCELERATED} {DISKS} {CARDS}".split()
 GROWTH_MOST = 3_000_000  # unpacked, with MODULES=most: what README, CHANGELOG and architecture.md say
-
 packages = {}
 
 
@@ -171,6 +170,17 @@ class HookTest(ChrootTest):
         self.assertIn(self.xts, {name.removeprefix("usr/") for name in listed})
         with self.guest.hidden(self.xts):
             self.build_fails("E: husk:", "xts.ko, for xts, did not get into the image")
+
+    def test_a_kernel_built_without_encryption_of_files_is_an_error(self):
+        config = self.guest.path(f"boot/config-{self.guest.kernel}")
+        before = config.read_text()
+        self.addCleanup(config.write_text, before)
+        config.write_text(before.replace("CONFIG_FS_ENCRYPTION=y\n", "# CONFIG_FS_ENCRYPTION is not set\n"))
+        self.build_fails(f"E: husk: the kernel {self.guest.kernel} cannot encrypt files")
+
+    def test_it_is_built_where_nothing_can_be_executed(self):
+        self.passes("exec unshare --mount sh -ec 'mount -t tmpfs -o noexec tmp /var/tmp; update-initramfs -u'")
+        self.assertTrue(self.has_husk(f"/boot/initrd.img-{self.guest.kernel}"))
 
     def test_no_husk_is_an_error(self):
         with self.guest.hidden("usr/sbin/husk"):
