@@ -28,6 +28,21 @@ CARDS = "virtio_net ena gve hv_netvsc mana vmxnet3 xen_netfront ixgbevf mlx4_en 
 RACKS = "ahci mptspi mpt3sas megaraid_sas e1000 e1000e igb igc ixgbe i40e iavf ice bnxt_en tg3 r8169".split()
 PROMISED = f"{CIPHERS} {ACCELERATED} {DISKS} {CARDS}".split()
 GROWTH_MOST = 3_000_000  # unpacked, with MODULES=most: what README, CHANGELOG and architecture.md say
+# As far as apt sees that of Debian.
+DRACUT = '''
+mkdir -p /root/dracut/DEBIAN /root/dracut/etc/dracut
+cat >/root/dracut/DEBIAN/control <<END
+Package: dracut
+Version: 999
+Architecture: all
+Maintainer: nobody <nobody@invalid>
+Provides: linux-initramfs-tool
+Conflicts: initramfs-tools
+Description: another maker of images
+END
+dpkg-deb --build /root/dracut /root/dracut.deb
+'''
+
 packages = {}
 
 
@@ -126,6 +141,14 @@ class TwoKernelsTest(ChrootTest):
 
     def test_it_stays_while_there_is_a_vault(self):
         self.fails("dpkg --remove husk", "husk stays", "data")
+
+    def test_dracut_does_not_take_the_place_of_what_builds_images_with_it(self):
+        self.guest.run(DRACUT)
+        self.fails("apt-get install --yes /root/dracut.deb", "husk")
+        self.assertFalse(self.guest.path("etc/dracut").exists())
+        self.passes("dpkg --configure -a; update-initramfs -u -k all")
+        for kernel in self.kernels:
+            self.assertTrue(self.has_husk(f"/boot/initrd.img-{kernel}"))
 
     def test_while_an_image_lacks_it_installing_is_an_error(self):
         self.without_husk(self.guest.kernel)
