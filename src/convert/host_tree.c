@@ -36,9 +36,12 @@ enum error_code host_tree_lines(int at_fd, const char *path, bool (*each)(char *
     if (fd < 0)
         return error_set(reterr, ERR_FAILED, errno, "cannot open /%s of the host", path);
     enum error_code code = OK;
-    while (!code && (got = read(fd, block, sizeof(block))) != 0)
+    while (!code && (got = read(fd, block, sizeof(block))) != 0) {
+        if (got < 0 && errno == EISDIR)
+            return OK;
         code = got < 0 ? error_set(reterr, ERR_FAILED, errno, "cannot read /%s of the host", path)
                        : buffer_append(&text, block, (size_t)got, reterr);
+    }
     if (code || !text.data)
         return code;
     for (char *line = strtok_r(text.data, "\n", &save); line; line = strtok_r(NULL, "\n", &save))

@@ -10,8 +10,8 @@
 int host_tree_open(int at_fd, const char *path, int flags);
 bool host_tree_has(int at_fd, const char *path);
 
-/* Each line of a text file of at most HOST_TREE_LINES_MAXIMUM bytes; a file that is not there has none. False
- * from each ends it. */
+/* Each line of a text file of at most HOST_TREE_LINES_MAXIMUM bytes; a file that is not there has none, nor
+ * has a directory. False from each ends it. */
 #define HOST_TREE_FILE_MAXIMUM ((size_t)4 << 20)
 must_check enum error_code host_tree_lines(int at_fd, const char *path,
                                            bool (*each)(char *line, void *context), void *context,

@@ -11,6 +11,7 @@
 #include "convert/host_tree.h"
 #include "convert/initramfs.h"
 #include "convert/root_parts.h"
+#include "filesystem/kernel_release.h"
 
 #define BOOT_HOOK "usr/share/initramfs-tools/hooks/husk"
 #define BOOT_SCRIPT "usr/share/initramfs-tools/scripts/local-bottom/husk"
@@ -95,6 +96,11 @@ static enum error_code on_boot_name(const char *name, void *context, struct erro
     if (strncmp(name, KERNEL_PREFIX, prefix) != 0)
         return OK;
     images->has_kernel = true;
+    if (!kernel_release_will_do(name + prefix))
+        root_blocks(images->checking, "old-kernel", text_shown(name),
+                    "remove this kernel from the host, once it has a later one",
+                    "a boot of it could not open the vault: husk needs Linux %d.%d or later",
+                    KERNEL_LEAST_MAJOR, KERNEL_LEAST_MINOR);
     return check_image(images, name + prefix, reterr);
 }
 

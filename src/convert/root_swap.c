@@ -147,10 +147,19 @@ static bool on_resume_line(char *line, void *context)
     return true;
 }
 
+/* Which files of conf.d mkinitramfs reads. */
+static bool is_initramfs_conf(const char *name)
+{
+    return isalnum((unsigned char)*name) && !strstr(name, ".dpkg-") &&
+           !name[strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")];
+}
+
 static enum error_code on_resume_name(const char *name, void *context, struct error *reterr)
 {
     struct looking *looking = context;
     char path[400];
+    if (!is_initramfs_conf(name))
+        return OK;
     snprintf(path, sizeof(path), INITRAMFS_CONF "/conf.d/%s", name);
     looking->name = path;
     enum error_code code = host_tree_lines(looking->checking->at_fd, path, on_resume_line, looking, reterr);
@@ -173,7 +182,11 @@ static bool on_grub_default(char *line, void *context)
 static enum error_code on_grub_name(const char *name, void *context, struct error *reterr)
 {
     struct looking *looking = context;
+    const size_t length = strlen(name);
     char path[400];
+    /* update-grub reads no others. */
+    if (*name == '.' || length < 4 || strcmp(name + length - 4, ".cfg") != 0)
+        return OK;
     snprintf(path, sizeof(path), "etc/default/grub.d/%s", name);
     looking->name = path;
     enum error_code code = host_tree_lines(looking->checking->at_fd, path, on_grub_default, looking, reterr);

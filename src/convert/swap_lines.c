@@ -139,13 +139,16 @@ enum error_code swap_line_can(int at_fd, enum convert_root_swap swap, const char
 void swap_line_tell(struct finding_list *findings, enum convert_root_swap swap, const char *device)
 {
     const bool is_file = *device == '/' && strncmp(device, "/dev/", 5) != 0;
-    finding_add(findings, FINDING_TELLS, "swap", text_shown(device),
-                is_file ? "delete it before husk protect --root --commit, which overwrites free space too"
-                        : "overwrite the partition once, best before the host boots again",
-                swap == CONVERT_SWAP_OFF ? "it is switched off in /etc/fstab; what was swapped out there "
-                                           "before stays readable"
-                                         : "it is encrypted from the next boot on; what was swapped out "
-                                           "there before stays readable until it is overwritten");
+    finding_add(
+        findings, FINDING_TELLS, "swap", text_shown(device),
+        is_file
+            ? "delete it before husk protect --root --commit, which overwrites free space too"
+            : "overwrite the partition once, best before the host boots again; once it has booted, on the "
+              "host: update-initramfs -u -k all, as each boot may wait for the old swap to resume from",
+        swap == CONVERT_SWAP_OFF ? "it is switched off in /etc/fstab; what was swapped out there "
+                                   "before stays readable"
+                                 : "it is encrypted from the next boot on; what was swapped out "
+                                   "there before stays readable until it is overwritten");
 }
 
 /* The files as they are made anew. */

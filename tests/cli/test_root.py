@@ -90,6 +90,10 @@ class RootTest(HostRoot):
         for verb in ("protect", "--root"), ("check", "--root"):
             self.assertIn("husk unlock", self.call(*verb).expect_error_line(husk.FAILED, husk.REFUSED).err)
 
+    def kernel(self, release):
+        self.write(f"boot/vmlinuz-{release}", "kernel")
+        self.image(f"initrd.img-{release}", ["husk-initramfs"])
+
     def entry(self, lines):
         self.write("boot/grub/grub.cfg", GRUB + "menuentry 'two' {\n" + "".join(f"\t{line}\n" for line in lines) + "}\n")
 
@@ -114,6 +118,7 @@ class RootTest(HostRoot):
             ("no-boot-hook", lambda: os.remove(self.path(HOOKS, "hooks/husk"))),
             ("unknown-initramfs", lambda: os.remove(self.path(HOOKS, "hook-functions"))),
             ("no-initramfs", lambda: self.write("boot/vmlinuz-6.1.0-2", "kernel")),
+            ("old-kernel", lambda: self.kernel("5.6.0-1")),
             ("initramfs-without-husk", lambda: self.image("initrd.img-6.1.0-1", ["kernel/x86/microcode/a.bin"])),
             ("initramfs-with-older-husk",
              lambda: self.image("initrd.img-6.1.0-1", ["husk-initramfs"], version=0)),
@@ -137,14 +142,24 @@ class RootTest(HostRoot):
                     self.assertIn(kind, str(self.protect_root(expect=husk.REFUSED)["findings"]))
             self.restore(kind)
 
+    def backups(self):
+        for name in "x.cfg.dpkg-old", ".x.cfg", "x":
+            self.write(f"etc/default/grub.d/{name}", "GRUB_CMDLINE_LINUX='resume=/dev/vdc'\n")
+        for name in "resume.dpkg-old", "resume~", ".resume":
+            self.write(f"etc/initramfs-tools/conf.d/{name}", "RESUME=auto\n")
+        for name in "etc/default/grub.d/old.cfg", "etc/initramfs-tools/conf.d/old":
+            os.makedirs(self.path(name))
+
     def test_what_does_no_harm_is_not_refused(self):
         linux, initrd = "linux /boot/vmlinuz root=/dev/vda noresume", "initrd /boot/initrd"
         cases = {
+            "a kernel as old as can be": lambda: self.kernel("5.7.0-1"),
             "zram": lambda: self.write("etc/fstab", "/dev/zram0 none swap sw 0 0\n"),
             "an empty mount point": lambda: self.write("etc/fstab", "LABEL=gone /home ext4 nofail 0 2\n"),
             "switched off": lambda: self.write("etc/fstab", "/dev/vdc none swap sw,noauto 0 0\n"),
             "masked": lambda: os.symlink("/dev/null", self.path("etc/systemd/system/dev-vdc.swap")),
             "no resume": lambda: self.write("etc/initramfs-tools/conf.d/resume", "#RESUME=auto\nRESUME=none\n"),
+            "files that nothing reads": self.backups,
             "both branches": lambda: self.entry(["if [ x ]; then", linux, initrd, "else", linux, initrd, "fi"]),
             "as update-grub makes it": lambda: self.write("boot/grub/grub.cfg", UPDATE_GRUB),
             "memory test": lambda: self.entry(["linux16 /boot/memtest86+.bin console=ttyS0"]),
@@ -159,8 +174,8 @@ class RootTest(HostRoot):
             self.restore(name)
 
     def restore(self, kind):
-        for name in ("etc/default/kdump-tools", "boot/vmlinuz-6.1.0-2", "etc/default/grub", "etc/default/grub.d/x.cfg",
-                     "boot/grub/custom.cfg", "etc/initramfs-tools/conf.d/resume", "etc/initramfs-tools/initramfs.conf",
+        for name in ("etc/default/kdump-tools", "boot/vmlinuz-6.1.0-2", "boot/vmlinuz-5.6.0-1", "etc/default/grub",
+                     "etc/default/grub.d/x.cfg", "boot/grub/custom.cfg", "etc/initramfs-tools/conf.d/resume", "etc/initramfs-tools/initramfs.conf",
                      "etc/systemd/system/dev-vdc.swap"):
             if os.path.lexists(self.path(name)):
                 os.remove(self.path(name))

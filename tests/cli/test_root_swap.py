@@ -77,7 +77,9 @@ class SwapTest(HostRoot):
         self.install_cryptsetup()
         self.swaps(PARTITION)
         self.write("etc/crypttab", CRYPTTAB + "husk-swap0 /dev/vdd none luks")
-        self.assertIn("next boot", self.told(self.protect_root("--swap=encrypt"))[0]["cause"])
+        told = self.told(self.protect_root("--swap=encrypt"))[0]
+        self.assertIn("next boot", told["cause"])
+        self.assertIn("once it has booted, on the host: update-initramfs -u -k all", told["remedy"])
         self.assertEqual(self.read("etc/fstab"), ROOT + f"# husk protect --swap=encrypt, was: {PARTITION}\n"
                                                         "/dev/mapper/husk-swap1\tnone\tswap\tsw,pri=5\t0\t0\n")
         self.assertEqual(self.read("etc/crypttab"), f"{CRYPTTAB}husk-swap0 /dev/vdd none luks\nhusk-swap1{ENTRY}")

@@ -10,6 +10,16 @@ from guest_chroot import GuestChroot, build_packages
 
 OTHER = "6.1.0-99-cloud-amd64"  # newer, so the first that is built
 HOOK = "usr/share/initramfs-tools/hooks/husk"
+FUNCTIONS = "usr/share/initramfs-tools/hook-functions"
+# Modules as initramfs-tools 0.148 adds them: they are noted down, and copied when that is asked for.
+NOTES_DOWN = r'''
+sed -i 's/^manual_add_modules()/copy_modules()/' /usr/share/initramfs-tools/hook-functions
+cat >>/usr/share/initramfs-tools/hook-functions <<'END'
+manual_add_modules() { printf '%s\n' "$@" >>"$DESTDIR.modules"; }
+apply_add_modules() { touch "$DESTDIR.modules"; copy_modules $(sort -u "$DESTDIR.modules"); : >"$DESTDIR.modules"; }
+END
+sed -i 's/^run_scripts "${CONFDIR}"\/hooks/&; apply_add_modules/' /usr/sbin/mkinitramfs
+'''
 CIPHERS = "hmac sha512_generic sha256_generic aes_generic xts cts cbc ecb"
 ACCELERATED = "aesni_intel sha512_ssse3 sha256_ssse3"
 DISKS = "ext4 virtio_blk virtio_scsi virtio_pci nvme xen_blkfront sd_mod ata_piix hv_storvsc vmw_pvscsi"
@@ -18,6 +28,20 @@ CARDS = "virtio_net ena gve hv_netvsc mana vmxnet3 xen_netfront ixgbevf mlx4_en 
 RACKS = "ahci mptspi mpt3sas megaraid_sas e1000 e1000e igb igc ixgbe i40e iavf ice bnxt_en tg3 r8169".split()
 PROMISED = f"{CIPHERS} {ACCELERATED} {DISKS} {CARDS}".split()
 GROWTH_MOST = 3_000_000  # unpacked, with MODULES=most: what README, CHANGELOG and architecture.md say
+# As far as apt sees that of Debian.
+DRACUT = '''
+mkdir -p /root/dracut/DEBIAN /root/dracut/etc/dracut
+cat >/root/dracut/DEBIAN/control <<END
+Package: dracut
+Version: 999
+Architecture: all
+Maintainer: nobody <nobody@invalid>
+Provides: linux-initramfs-tool
+Conflicts: initramfs-tools
+Description: another maker of images
+END
+dpkg-deb --build /root/dracut /root/dracut.deb
+'''
 
 packages = {}
 
@@ -118,6 +142,14 @@ class TwoKernelsTest(ChrootTest):
     def test_it_stays_while_there_is_a_vault(self):
         self.fails("dpkg --remove husk", "husk stays", "data")
 
+    def test_dracut_does_not_take_the_place_of_what_builds_images_with_it(self):
+        self.guest.run(DRACUT)
+        self.fails("apt-get install --yes /root/dracut.deb", "husk")
+        self.assertFalse(self.guest.path("etc/dracut").exists())
+        self.passes("dpkg --configure -a; update-initramfs -u -k all")
+        for kernel in self.kernels:
+            self.assertTrue(self.has_husk(f"/boot/initrd.img-{kernel}"))
+
     def test_while_an_image_lacks_it_installing_is_an_error(self):
         self.without_husk(self.guest.kernel)
         self.guest.no_images()
@@ -147,6 +179,31 @@ class HookTest(ChrootTest):
     def test_a_cipher_whose_module_is_gone_is_an_error(self):
         with self.guest.hidden(self.xts):
             self.build_fails("E: husk:", "xts.ko, for xts, did not get into the image")
+
+    def test_where_modules_are_only_noted_down_it_has_them_copied(self):
+        names = FUNCTIONS, "usr/sbin/mkinitramfs"
+        before = {name: self.guest.path(name).read_bytes() for name in names}
+        for name, content in before.items():
+            self.addCleanup(self.guest.path(name).write_bytes, content)
+        self.guest.run(NOTES_DOWN)
+        for name in names:
+            self.assertNotEqual(self.guest.path(name).read_bytes(), before[name], name)
+        self.passes("update-initramfs -u")
+        listed = self.guest.run(f"lsinitramfs /boot/initrd.img-{self.guest.kernel}").split()
+        self.assertIn(self.xts, {name.removeprefix("usr/") for name in listed})
+        with self.guest.hidden(self.xts):
+            self.build_fails("E: husk:", "xts.ko, for xts, did not get into the image")
+
+    def test_a_kernel_built_without_encryption_of_files_is_an_error(self):
+        config = self.guest.path(f"boot/config-{self.guest.kernel}")
+        before = config.read_text()
+        self.addCleanup(config.write_text, before)
+        config.write_text(before.replace("CONFIG_FS_ENCRYPTION=y\n", "# CONFIG_FS_ENCRYPTION is not set\n"))
+        self.build_fails(f"E: husk: the kernel {self.guest.kernel} cannot encrypt files")
+
+    def test_it_is_built_where_nothing_can_be_executed(self):
+        self.passes("exec unshare --mount sh -ec 'mount -t tmpfs -o noexec tmp /var/tmp; update-initramfs -u'")
+        self.assertTrue(self.has_husk(f"/boot/initrd.img-{self.guest.kernel}"))
 
     def test_no_husk_is_an_error(self):
         with self.guest.hidden("usr/sbin/husk"):
