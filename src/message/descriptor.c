@@ -83,7 +83,8 @@ enum error_code descriptor_check_reachable(const struct descriptor *descriptor, 
     enum error_code code =
         error_set(reterr, ERR_UNSUPPORTED, 0,
                   "the descriptor has no address that hosts can use: they would find the authority no more");
-    error_remedy(reterr, "name one with --address http://HOST:PORT (huskd descriptor prepare, huskd restore)");
+    error_remedy(reterr,
+                 "name one with --address http://HOST:PORT (huskd descriptor prepare, huskd restore)");
     return code;
 }
 
