@@ -23,7 +23,9 @@ const struct verb verb_clock_accept = {
         "while huskd runs, went back: tickets and windows of time mean nothing then, and nothing opens "
         "without people until it has caught up. Where the clock was ahead before and is right now, this ends "
         "that, and nothing else does: who approves a request approves that one alone. It goes into the "
-        "ledger; tickets and tokens that are not used yet are void.",
+        "ledger; tickets and tokens that are not used yet are void. When a host was heard of by the clock "
+        "that was ahead "
+        "is unknown then (last_seen 0), until it is heard again, and too long ago for a group's liveness.",
     .options = (const struct verb_option[]){{.id = OPTION_END}},
     .effect = VERB_ACTS,
     .act = accept,

@@ -31,7 +31,9 @@ static void show_more(struct run *run, const json_t *request)
     const json_t *ticket = json_object_get(request, "ticket"), *seen = json_object_get(request, "last_seen"),
                  *changed = json_object_get(request, "changed_facts");
     char time[CLOCK_TEXT_SIZE] = "never", until[CLOCK_TEXT_SIZE] = "";
-    if (json_is_integer(seen))
+    if (json_is_integer(seen) && json_integer_value(seen) == 0)
+        snprintf(time, sizeof(time), "unknown when");
+    else if (json_is_integer(seen))
         clock_format(json_integer_value(seen), time);
     if (json_is_object(ticket))
         clock_format(json_integer_value(json_object_get(ticket, "expires_at")), until);

@@ -36,6 +36,8 @@ static enum error_code add_value(const char *name, const json_t *value, struct b
 {
     if (json_is_string(value))
         return text_escape(text, json_string_value(value), json_string_length(value), reterr);
+    if (json_is_integer(value) && !strcmp(name, "last_seen") && json_integer_value(value) == 0)
+        return buffer_printf(text, reterr, "unknown");
     if (json_is_integer(value) && is_time(name) && json_integer_value(value) > 0) {
         char shown[CLOCK_TEXT_SIZE];
         clock_format(json_integer_value(value), shown);

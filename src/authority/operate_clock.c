@@ -13,7 +13,7 @@ static enum error_code void_the_future(struct clerk *clerk, struct error *reterr
             sql_run(clerk->sql, reterr, "UPDATE requests SET state = ? WHERE state <= 1 AND created_at > ?",
                     "ii", (int64_t)POLICY_EXPIRED, now);
     if (!code)
-        code = sql_run(clerk->sql, reterr, "UPDATE hosts SET last_seen = NULL WHERE last_seen > ?", "i", now);
+        code = sql_run(clerk->sql, reterr, "UPDATE hosts SET last_seen = 0 WHERE last_seen > ?", "i", now);
     if (!code)
         presence_forget_after(&clerk->presence, now);
     return code;

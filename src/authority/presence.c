@@ -250,5 +250,6 @@ void presence_forget_after(struct presence *presence, int64_t unix_s)
 {
     for (size_t slot = 0; slot < presence->slot_count; slot++)
         for (struct presence_host *host = presence->slots[slot]; host; host = host->next)
-            host->was_seen = host->was_seen && host->last_seen_unix_s <= unix_s;
+            if (host->last_seen_unix_s > unix_s)
+                host->last_seen_unix_s = 0;
 }

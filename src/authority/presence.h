@@ -35,7 +35,7 @@ struct presence_host {
     struct rate rate;      /* of its messages */
     unsigned held;         /* of them, at this time */
     bool was_seen;
-    int64_t last_seen_unix_s;
+    int64_t last_seen_unix_s; /* 0: not known when */
     /* The boot that spoke last; until when it, and until when any other, may still run for all that was
      * heard, by the monotonic clock. So no boot hides another, whoever speaks in between and how many ids it
      * uses. */
@@ -71,7 +71,7 @@ void presence_done(struct presence *presence);
 must_check enum error_code presence_add(struct presence *presence, const uint8_t id[MESSAGE_HOST_ID_SIZE],
                                         const uint8_t identity[HPKE_KEY_SIZE], struct error *reterr);
 
-/* For the clerk: hosts that were heard of after that time, by a clock that was wrong, were not heard of. */
+/* For the clerk: when hosts were heard of after that time, by a clock that was wrong, is not known: 0. */
 void presence_forget_after(struct presence *presence, int64_t unix_s);
 
 /* For the clerk. NULL when unknown. */

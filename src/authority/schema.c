@@ -38,8 +38,8 @@ static const char tables[] =
     "  lineage_current BLOB,"
     "  lineage_offered BLOB,"
     "  restore_accepted INTEGER NOT NULL DEFAULT 0," /* the next stale lineage is the host's */
-    "  live_boot BLOB," /* the boot id this authority let open, or first heard of */
-    "  last_seen INTEGER,"
+    "  live_boot BLOB,"    /* the boot id this authority let open, or first heard of */
+    "  last_seen INTEGER," /* 0: not known when */
     "  address TEXT,"
     "  facts TEXT," /* that the boot let open last reports, JSON */
     "  notes TEXT"

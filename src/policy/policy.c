@@ -179,7 +179,7 @@ static void find_reasons(const struct policy_host *host, const struct policy_gro
         add_reason(decision, "it comes outside the group's window");
     /* A ticket was taken by a host that was alive. */
     if (group->liveness_s > 0 && ticket_use != TICKET_FITS &&
-        (!host->was_seen || now - host->last_seen_unix_s > group->liveness_s))
+        (!host->was_seen || host->last_seen_unix_s == 0 || now - host->last_seen_unix_s > group->liveness_s))
         add_reason(decision, "the host was not heard of for longer than the group's liveness");
 }
 

@@ -90,7 +90,7 @@ struct policy_host {
     struct policy_lineage lineage;
     bool restore_accepted; /* the next stale lineage that is let in is the host's: people said so */
     bool was_seen;
-    int64_t last_seen_unix_s;
+    int64_t last_seen_unix_s; /* 0: not known when, which is too long ago for any liveness */
 };
 
 /* Reasons for which a request is never granted without people. */

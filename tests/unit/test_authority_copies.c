@@ -86,7 +86,7 @@ static void a_boot_that_was_denied_is_not_opened_without_people(void **state)
     struct world_host copy = copy_disk(&scene->host);
     find_out(scene, &copy, request);
     deny(scene, request);
-    json_t *answer = open_first(&open, &copy, &scene->keyslot, 10);
+    json_t *answer = open_first(&open, &copy, &scene->keyslot, 4);
     assert_false(has_flag(answer, "other-boot-answers"));
     assert_state(answer, "pending");
     assert_state(open_again(&open, 0), "pending");
@@ -115,14 +115,14 @@ static void an_accepted_copy_that_is_denied_is_not_the_host(void **state)
     deny(scene, request);
     assert_true(has_entry(&scene->world, "restore-withdrawn"));
     host_heartbeat(&scene->host);
-    json_t *answer = open_first(&open, &old, &scene->keyslot, 10);
+    json_t *answer = open_first(&open, &old, &scene->keyslot, 4);
     assert_true(has_flag(answer, "stale-lineage"));
     assert_state(answer, "pending");
     deny(scene, open.request);
     open_done(&open);
     /* Nor is another boot of it; the host is what it was. */
     host_boot(&old);
-    answer = open_first(&open, &old, &scene->keyslot, 10);
+    answer = open_first(&open, &old, &scene->keyslot, 4);
     assert_true(has_flag(answer, "stale-lineage"));
     assert_state(answer, "pending");
     deny(scene, open.request);

@@ -345,6 +345,38 @@ static void a_clock_that_went_back_makes_nothing_automatic_until_it_is_accepted(
     accept_clock(scene);
 }
 
+static void assert_seen_at_no_known_time(struct scene *scene)
+{
+    json_t *result = world_operate(&scene->world, "host show", json_pack("{s:s}", "host", "web1")),
+           *seen = json_object_get(json_array_get(json_object_get(result, "hosts"), 0), "last_seen");
+    assert_true(json_is_integer(seen) && json_integer_value(seen) == 0);
+    json_decref(result);
+}
+
+/* By a clock that was ahead: when is not known, which is too long ago for a group that asks for it. */
+static void a_host_that_was_heard_in_the_future_was_heard(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open open;
+    scene_opens(&scene->host, &scene->keyslot);
+    group_set(&scene->world, "auto", "liveness", json_integer(7200));
+    world_pass(&scene->world, -3600);
+    host_boot(&scene->host);
+    json_decref(host_send(&scene->host, poll_message(&scene->host, 0)));
+    json_decref(world_operate(&scene->world, "clock accept", NULL));
+    assert_seen_at_no_known_time(scene);
+    json_t *answer = open_first(&open, &scene->host, &scene->keyslot, 0);
+    json_t *reasons = json_object_get(json_object_get(answer, "result"), "reasons");
+    assert_int_equal(json_array_size(reasons), 1);
+    assert_non_null(strstr(json_string_value(json_array_get(reasons, 0)), "liveness"));
+    assert_state(answer, "pending");
+    world_reopen(&scene->world);
+    assert_seen_at_no_known_time(scene);
+    group_set(&scene->world, "auto", "liveness", json_integer(0));
+    assert_granted(&open, open_again(&open, 30));
+    open_done(&open);
+}
+
 /* Nothing was decided for hours, and the clock goes back by less than that. */
 static void a_clock_that_goes_back_on_a_quiet_authority_is_seen(void **state)
 {
@@ -499,6 +531,7 @@ int main(void)
         scene_test(who_copied_a_disk_gets_no_ticket),
         scene_test(two_boots_that_ask_at_once_flag_each_other),
         scene_test(a_clock_that_went_back_makes_nothing_automatic_until_it_is_accepted),
+        scene_test(a_host_that_was_heard_in_the_future_was_heard),
         scene_test(a_clock_that_goes_back_on_a_quiet_authority_is_seen),
         scene_test(small_steps_back_add_up),
         scene_test(an_address_outside_the_sources_asks),

@@ -25,7 +25,7 @@ struct facts {
     enum policy_host_state host;
     bool never_stored;  /* the host has no current lineage */
     char presents;      /* c by default; '-': none */
-    int64_t seen_ago_s; /* 0: a minute; -1: never */
+    int64_t seen_ago_s; /* 0: a minute; -1: never; -2: not known when */
     bool planned;
     int64_t now; /* MONDAY_NOON by default */
     int64_t age_s;
@@ -202,6 +202,13 @@ static const struct facts CASES[] = {
      .unlock = POLICY_AUTO,
      .liveness_s = HOUR,
      .seen_ago_s = -1,
+     .verdict = POLICY_ASK,
+     .reason = "liveness"},
+    {.told = "heard of, and it is not known when",
+     .unlock = POLICY_AUTO,
+     .liveness_s = HOUR,
+     .seen_ago_s = -2,
+     .now = MINUTE, /* even where the clock begins */
      .verdict = POLICY_ASK,
      .reason = "liveness"},
     {.told = "never heard of, and no liveness wanted",
@@ -483,7 +490,7 @@ static struct policy_decision decide(const struct facts *facts)
 {
     const int64_t now = facts->now ? facts->now : MONDAY_NOON;
     struct policy_group group = policy_default;
-    struct policy_host host = {.state = facts->host, .was_seen = facts->seen_ago_s >= 0};
+    struct policy_host host = {.state = facts->host, .was_seen = facts->seen_ago_s != -1};
     struct policy_ticket ticket = {.exists = facts->ticket != 0};
     struct policy_decision decision;
     group.unlock = facts->unlock;
@@ -495,7 +502,8 @@ static struct policy_decision decide(const struct facts *facts)
     group.has_window = facts->window != NULL;
     if (facts->window)
         assert_ok(policy_window_parse(facts->window, &group.window, &error));
-    host.last_seen_unix_s = now - (facts->seen_ago_s ? facts->seen_ago_s : MINUTE);
+    if (facts->seen_ago_s >= 0)
+        host.last_seen_unix_s = now - (facts->seen_ago_s ? facts->seen_ago_s : MINUTE);
     host.lineage.has_current = !facts->never_stored;
     host.lineage.has_offered = true;
     host.restore_accepted = facts->restore_accepted;
