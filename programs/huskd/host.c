@@ -190,8 +190,9 @@ const struct verb verb_host_hold = {
     .operands = "HOST",
     .operands_least = 1,
     .operands_most = 1,
-    .summary = "Let nothing of a host open until it is released.",
-    .text = "A host that runs goes on running. At its next boot it is refused.",
+    .summary = "Let nothing of a host open by this authority until it is released.",
+    .text = "A host that runs goes on running. At its next boot it waits; what people type there, a "
+            "passphrase or recovery key, opens it still.",
     .effect = VERB_ACTS,
     .act = hold,
 };

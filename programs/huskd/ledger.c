@@ -23,24 +23,38 @@ static enum error_code verify(struct run *run, struct error *reterr)
 {
     json_t *result;
     enum error_code code = ask(run, NULL, &result, reterr);
-    return code ? code : object_show(run, result, reterr);
+    if (!code)
+        code = object_show(run, result, reterr);
+    if (!code)
+        report_truth(&run->report, "every entry follows from the one before it; %s",
+                     argument_given(&run->arguments, OPTION_CHECKPOINT)
+                         ? "what the checkpoint saw is among them"
+                         : "that none is gone from the end shows by a checkpoint kept elsewhere");
+    return code;
 }
 
-static enum error_code export(struct run *run, struct error *reterr) {
+static enum error_code export_ledger(struct run *run, struct error *reterr)
+{
     const char *out = argument_value(&run->arguments, OPTION_OUT),
-    *from = argument_value(&run->arguments, OPTION_FROM);
+               *from = argument_value(&run->arguments, OPTION_FROM);
     _cleanup_(out_file_drop) struct out_file file = OUT_FILE_NONE;
     _cleanup_(json_freep) json_t *arguments = json_object();
-    json_t * result;
+    json_t *result;
     uint64_t first = 1;
     enum error_code code = from ? text_parse_u64(from, UINT32_MAX, &first, reterr) : OK;
-    if (code) return error_prefix(reterr, "--from");
-    if (!code) code = json_set_new(arguments, "from", json_integer((json_int_t)first), reterr);
-    if (!code) code = out_file_make(out, &file, reterr);
-    if (!code) code = ask_with_files(run, run->verb->name, arguments, &file.fd, 1, &result, reterr);
-    if (!code) code = out_file_finish(&file, reterr);
-    if (!code) report_truth(&run->report, "%s holds the ledger up to entry %lld", text_shown(out),
-                            (long long)json_integer_value(json_object_get(result, "to")));
+    if (code)
+        return error_prefix(reterr, "--from");
+    if (!code)
+        code = json_set_new(arguments, "from", json_integer((json_int_t)first), reterr);
+    if (!code)
+        code = out_file_make(out, &file, reterr);
+    if (!code)
+        code = ask_with_files(run, run->verb->name, arguments, &file.fd, 1, &result, reterr);
+    if (!code)
+        code = out_file_finish(&file, reterr);
+    if (!code)
+        report_truth(&run->report, "%s holds the ledger up to entry %lld", text_shown(out),
+                     (long long)json_integer_value(json_object_get(result, "to")));
     return code;
 }
 
@@ -55,7 +69,7 @@ const struct verb verb_ledger_export = {
                                             {OPTION_FROM, ROLE_OPTIONAL, "from entry N on (default 1)"},
                                             {.id = OPTION_END}},
     .effect = VERB_READS,
-    .act = export,
+    .act = export_ledger,
 };
 
 const struct verb verb_ledger_show = {

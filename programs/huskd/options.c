@@ -10,7 +10,8 @@ const struct option_spec huskd_options[OPTIONS] = {
     [OPTION_ADDRESS] = {"address", "URL", OPTION_REPEATS,
                         "where hosts reach this authority, http://HOST[:PORT][/PATH]; without PORT port 80"},
     [OPTION_HOLDER] = {"holder", "F", OPTION_ONCE,
-                       "the file on another medium that seals the keyring and changes with it"},
+                       "the file on another medium that seals the keyring and changes with it; a number is "
+                       "added to its name"},
     [OPTION_LISTEN] = {"listen", "ADDR:PORT", OPTION_REPEATS,
                        "where to take messages; without it the sockets systemd hands over, else port 4875 "
                        "of every address"},
