@@ -12,7 +12,7 @@ from undo import Undo
 
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(authority.__file__)))
 sys.path += [os.path.join(TESTS, "http"), os.path.join(TESTS, "vm")]
-import known_address
+from protected_guest import Server
 from root_guest import PATIENCE_S, RootGuest, build_package
 
 GOAL_S = 0.5
@@ -21,14 +21,6 @@ RETURN_S = 95  # an authority that was started so long ago takes none of the boo
 
 def say(text=""):
     print(text, flush=True)
-
-
-class Server(known_address.Server):
-    """On the loopback out here, which a guest reaches at 10.0.2.2."""
-
-    def init(self):
-        self.also = [f"http://10.0.2.2:{self.port}"]
-        return super().init()
 
 
 def make_plain(undo):
@@ -77,7 +69,7 @@ def run(rounds):
         plain = make_plain(undo)
         encrypted = make_encrypted(undo, plain, server)
         wholes, shares, plains = [], [], []
-        for _ in range(rounds):
+        for number in range(rounds):
             # As after a while: an authority that heard of an earlier boot just now first asks whether that still runs.
             server.end()
             server.start()
@@ -87,6 +79,7 @@ def run(rounds):
             whole, share = boot(encrypted)
             wholes.append(whole)
             shares.append(share)
+            say(f"round {number + 1}: husk {share:.2f} s of {whole:.1f} s, unencrypted {plains[-1]:.1f} s")
     say(f"medians of {rounds} interleaved boots in an emulated guest (lowest to highest):")
     say(line("husk, from the mounted root to the key", shares))
     say(line("the whole boot, encrypted root", wholes))
