@@ -82,10 +82,14 @@ class Canaries:
     def gone(self, image, kinds=KINDS, left_bytes=0):
         """left_bytes: of free space, that husk said it could not overwrite. Names and targets that stood in blocks of
         their own, which were freed, may be there, and in no more of it."""
-        offsets = {kind: where for kind, where in self.offsets(image).items() if kind in kinds}
-        blocks = {offset // BLOCK_OF_DISK for kind in FREED for offset in offsets.get(kind, ())}
-        if len(blocks) * BLOCK_OF_DISK <= left_bytes:
-            offsets = {kind: where for kind, where in offsets.items() if kind not in FREED}
-        if offsets:
-            told = (f"{kind}: {len(where)}, first at byte {where[0]}" for kind, where in offsets.items())
-            raise Found("canaries in the image: " + "; ".join(told))
+        check_gone({kind: where for kind, where in self.offsets(image).items() if kind in kinds}, left_bytes)
+
+
+def check_gone(offsets, left_bytes=0):
+    """What Canaries.gone() says of an image in which canaries stand at these bytes, by kind."""
+    blocks = {offset // BLOCK_OF_DISK for kind in FREED for offset in offsets.get(kind, ())}
+    if len(blocks) * BLOCK_OF_DISK <= left_bytes:
+        offsets = {kind: where for kind, where in offsets.items() if kind not in FREED}
+    if offsets:
+        told = (f"{kind}: {len(where)}, first at byte {where[0]}" for kind, where in offsets.items())
+        raise Found("canaries in the image: " + "; ".join(told))

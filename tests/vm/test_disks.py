@@ -10,7 +10,7 @@ import os
 import unittest
 
 import husk
-from canary import left_of_free_space
+from canary import check_gone, left_of_free_space
 from husk_guest import HuskGuest, InGuest, kinds
 
 PARTS = ["names", "links", "specials", "symlinks", "holes", "unwritten", "xattrs", "acls", "flags", "whole"]
@@ -22,13 +22,22 @@ import json, sys
 from canary import Canaries
 tag, device = sys.argv[1:]
 needles = Canaries(tag).needles
-found, last = set(), b""
+found, last, begin = {}, b"", 0
 with open(device, "rb") as raw:
     while data := raw.read(1 << 20):
-        found |= {kind for kind, needle in needles.items() if needle in last + data}
-        last = data[-64:]
-print(json.dumps(sorted(found)))
+        begin, last = begin - len(last), last + data
+        for kind, needle in needles.items():
+            at = last.find(needle)
+            while at >= 0:
+                found.setdefault(kind, set()).add(begin + at)
+                at = last.find(needle, at + 1)
+        begin, last = begin + len(last), last[-64:]
+print(json.dumps({kind: sorted(where) for kind, where in found.items()}))
 """
+
+
+def told_of(done):
+    return " ".join(finding["cause"] for finding in done.document["findings"])
 
 
 def setUpModule():
@@ -37,7 +46,7 @@ def setUpModule():
 
 class MapperTest(InGuest):
     def found(self):
-        """The kinds of canaries on the mapped device, and on the disk below it."""
+        """Where canaries are on the mapped device, by kind, and the kinds that are on the disk below it."""
         self.d.sync()
         above = json.loads(self.guest.python(FIND, self.guest.canaries.tag, self.d.device))
         self.guest.check(["blockdev", "--flushbufs", self.guest.disk(self.vault)])
@@ -49,11 +58,15 @@ class MapperTest(InGuest):
         tree = self.d.at("tree")
         self.guest.build(tree, PARTS, many=0)
         before = self.guest.manifest(tree)
-        self.assertEqual(self.found(), (KINDS, KINDS if plain_below else []))
+        above, below = self.found()
+        self.assertEqual((sorted(above), below), (KINDS, KINDS if plain_below else []))
 
         done = self.protect(tree)
         self.assertEqual("no-discard" in kinds(done), not passes_discards)
-        self.assertEqual(self.found(), ([], []))
+        above, below = self.found()
+        left_bytes = left_of_free_space(told_of(done))
+        check_gone(above, left_bytes)
+        self.assertTrue(not below or left_bytes and plain_below, below)
         # All of it was overwritten; only discarding makes the image sparse again.
         size = os.stat(self.d.image)
         self.assertEqual(size.st_blocks * 512 < size.st_size / 2, passes_discards)
@@ -122,8 +135,7 @@ class RebootTest(InGuest):
         self.is_locked(first)
         done = self.protect(second)
         self.assertTrue(done.document["changed"])
-        told = " ".join(finding["cause"] for finding in done.document["findings"])
-        self.guest.canaries.gone(self.d, left_bytes=left_of_free_space(told))
+        self.guest.canaries.gone(self.d, left_bytes=left_of_free_space(told_of(done)))
         self.assertFalse(self.protect(first, second).document["changed"])
 
         self.guest.reboot()
