@@ -463,7 +463,6 @@ static void *run(void *context)
         pthread_mutex_unlock(&clerk->mutex);
         begun_ns = clock_monotonic_ns();
         run_batch(clerk, jobs);
-        sql_make_room(clerk->sql);
         pthread_mutex_lock(&clerk->mutex);
     }
     pthread_mutex_unlock(&clerk->mutex);

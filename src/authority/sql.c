@@ -6,7 +6,7 @@
 #include "base/cleanup.h"
 #include "base/fault.h"
 
-enum { STATEMENTS_MAXIMUM = 256, BUSY_MS = 10000, LOG_ROOM = 1 << 20 };
+enum { STATEMENTS_MAXIMUM = 256, BUSY_MS = 10000 };
 
 struct prepared {
     const char *text;
@@ -18,7 +18,6 @@ struct sql {
     struct prepared prepared[STATEMENTS_MAXIMUM];
     size_t prepared_count;
     bool has_trouble;
-    sqlite3_int64 log_size; /* of the file, with the room that was made in it */
 };
 
 /* What the disk, and not a value, is to blame for; in words for people. */
@@ -270,37 +269,6 @@ enum error_code sql_commit(struct sql *sql, struct error *reterr)
 bool sql_has_transaction(const struct sql *sql)
 {
     return !sqlite3_get_autocommit(sql->database);
-}
-
-/* The file of the log where it has outgrown its room, and its size. */
-static sqlite3_file *outgrown_log(struct sql *sql, sqlite3_int64 *ret_size)
-{
-    sqlite3_file *log = NULL;
-    sqlite3_int64 size = 0;
-    if (sqlite3_file_control(sql->database, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log) != SQLITE_OK ||
-        !log || !log->pMethods || log->pMethods->xFileSize(log, &size) != SQLITE_OK)
-        return NULL;
-    if (size < sql->log_size) /* it was cut off */
-        sql->log_size = size;
-    *ret_size = size;
-    return size > sql->log_size ? log : NULL;
-}
-
-void sql_make_room(struct sql *sql)
-{
-    static uint8_t zeros[LOG_ROOM / 16]; /* only read */
-    sqlite3_int64 size = 0, end;
-    if (sql_has_transaction(sql) || !outgrown_log(sql, &size) || sql_begin(sql, NULL))
-        return;
-    sqlite3_file *log = outgrown_log(sql, &size); /* in a transaction nobody else writes to it */
-    int result = SQLITE_OK;
-    for (end = size; log && !result && end < size + LOG_ROOM; end += (sqlite3_int64)sizeof(zeros))
-        result = log->pMethods->xWrite(log, zeros, sizeof(zeros), end);
-    if (log && result && log->pMethods->xTruncate(log, size) == SQLITE_OK) /* what is left is for others */
-        end = size;
-    if (log && log->pMethods->xSync(log, SQLITE_SYNC_NORMAL | SQLITE_SYNC_DATAONLY) == SQLITE_OK)
-        sql->log_size = end;
-    sql_roll_back(sql);
 }
 
 void sql_roll_back(struct sql *sql)

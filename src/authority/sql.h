@@ -62,11 +62,6 @@ bool sql_bytes(const struct sql_rows *rows, int column, void *ret_bytes, size_t 
 
 must_check enum error_code sql_begin(struct sql *sql, struct error *reterr);
 must_check enum error_code sql_commit(struct sql *sql, struct error *reterr);
-
-/* Where the commits before made the log longer: make it longer by more than the next ones need, which then
- * take less time, for a file that keeps its size is on the disk sooner. Apart from a transaction, when nobody
- * waits. */
-void sql_make_room(struct sql *sql);
 void sql_roll_back(struct sql *sql);
 
 /* False when it was rolled back, by SQLite itself too. */
