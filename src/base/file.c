@@ -111,18 +111,8 @@ static enum error_code temporary_name(const char *name, char temporary[FILE_TEMP
     return OK;
 }
 
-/* Its blocks and length are in the journal before a rename can be: no crash shows the new name without them.
- */
-static enum error_code write_out(int fd, const char *shown_name, struct error *reterr)
-{
-    if (sync_file_range(fd, 0, 0,
-                        SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER) < 0)
-        return error_set(reterr, ERR_FAILED, errno, "cannot write %s to disk", shown_name);
-    return OK;
-}
-
 static enum error_code write_temporary(int directory_fd, const char *temporary, mode_t mode,
-                                       const void *bytes, size_t length, bool durable, struct error *reterr)
+                                       const void *bytes, size_t length, struct error *reterr)
 {
     unlinkat(directory_fd, temporary, 0); /* left by a crash */
     int injected = fault("file.create");
@@ -136,50 +126,34 @@ static enum error_code write_temporary(int directory_fd, const char *temporary, 
     if (fchmod(fd, mode) < 0) /* whatever the umask is */
         return error_set(reterr, ERR_FAILED, errno, "cannot set the mode of %s", text_shown(temporary));
     enum error_code code = file_write_all(fd, bytes, length, reterr);
-    if (code)
-        return code;
-    return durable ? file_sync(fd, text_shown(temporary), reterr)
-                   : write_out(fd, text_shown(temporary), reterr);
+    return code ? code : file_sync(fd, text_shown(temporary), reterr);
 }
 
-static enum error_code replace(int directory_fd, const char *name, const char *temporary, mode_t mode,
-                               const void *bytes, size_t length, bool durable, bool *ret_left,
-                               struct error *reterr)
+static enum error_code write_durable(int directory_fd, const char *name, const char *temporary, mode_t mode,
+                                     const void *bytes, size_t length, bool *ret_left, struct error *reterr)
 {
     *ret_left = false;
-    enum error_code code = write_temporary(directory_fd, temporary, mode, bytes, length, durable, reterr);
+    enum error_code code = write_temporary(directory_fd, temporary, mode, bytes, length, reterr);
     int injected = code ? 0 : fault("file.rename");
     if (!code && (injected || renameat(directory_fd, temporary, directory_fd, name) < 0))
         code = error_set(reterr, ERR_FAILED, injected ? injected : errno, "cannot put %s into place",
                          text_shown(name));
     *ret_left = code != OK;
-    return code || !durable ? code : file_sync(directory_fd, text_shown(name), reterr);
+    return code ? code : file_sync(directory_fd, text_shown(name), reterr);
 }
 
-static enum error_code replace_or_nothing(int directory_fd, const char *name, mode_t mode, const void *bytes,
-                                          size_t length, bool durable, struct error *reterr)
+enum error_code file_write_durable(int directory_fd, const char *name, mode_t mode, const void *bytes,
+                                   size_t length, struct error *reterr)
 {
     char temporary[FILE_TEMPORARY_SIZE];
     bool left;
     enum error_code code = temporary_name(name, temporary, reterr);
     if (code)
         return code;
-    code = replace(directory_fd, name, temporary, mode, bytes, length, durable, &left, reterr);
+    code = write_durable(directory_fd, name, temporary, mode, bytes, length, &left, reterr);
     if (left)
         unlinkat(directory_fd, temporary, 0);
     return code;
-}
-
-enum error_code file_write_durable(int directory_fd, const char *name, mode_t mode, const void *bytes,
-                                   size_t length, struct error *reterr)
-{
-    return replace_or_nothing(directory_fd, name, mode, bytes, length, true, reterr);
-}
-
-enum error_code file_write_atomic(int directory_fd, const char *name, mode_t mode, const void *bytes,
-                                  size_t length, struct error *reterr)
-{
-    return replace_or_nothing(directory_fd, name, mode, bytes, length, false, reterr);
 }
 
 enum error_code file_write_destroyable(int directory_fd, const char *name, mode_t mode, const void *bytes,
@@ -190,7 +164,7 @@ enum error_code file_write_destroyable(int directory_fd, const char *name, mode_
     bool left = false;
     enum error_code code = temporary_name(name, temporary, reterr);
     if (!code)
-        code = replace(directory_fd, name, temporary, mode, bytes, length, true, &left, reterr);
+        code = write_durable(directory_fd, name, temporary, mode, bytes, length, &left, reterr);
     snprintf(ret_left, FILE_TEMPORARY_SIZE, "%s", left ? temporary : "");
     return code;
 }

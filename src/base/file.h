@@ -22,12 +22,7 @@ must_check enum error_code file_read(int directory_fd, const char *name, size_t 
 must_check enum error_code file_write_durable(int directory_fd, const char *name, mode_t mode,
                                               const void *bytes, size_t length, struct error *reterr);
 
-/* As that, but a crash within the next seconds may bring the old content back: for what is written often and
- * is no worse for being older. */
-must_check enum error_code file_write_atomic(int directory_fd, const char *name, mode_t mode,
-                                             const void *bytes, size_t length, struct error *reterr);
-
-/* Durable, for what must not be left in free blocks: where it fails *ret_left is the name of the temporary
+/* The same for what must not be left in free blocks: where it fails *ret_left is the name of the temporary
  * file that the caller has to destroy, or empty. */
 #define FILE_TEMPORARY_SIZE 256
 must_check enum error_code file_write_destroyable(int directory_fd, const char *name, mode_t mode,

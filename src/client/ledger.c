@@ -109,7 +109,6 @@ void client_ledger_read(struct client *client, const struct client_pin *pin, str
         *ret_ledger = (struct client_ledger){0};
 }
 
-/* An older checkpoint still tells a ledger that was rewritten before it. */
 static void write_file(struct client *client, const struct client_pin *pin,
                        const struct client_ledger *ledger)
 {
@@ -119,8 +118,7 @@ static void write_file(struct client *client, const struct client_pin *pin,
     snprintf(name, sizeof(name), "%s.ledger", client_id_shown(pin->id));
     if (directory_open(client->husk_fd, CLIENT_AUTHORITIES_NAME, &fd, NULL) == OK &&
         client_ledger_format(ledger, &text, NULL) == OK)
-        (void)!(ledger->differs ? file_write_durable : file_write_atomic)(fd, name, 0600, text.data,
-                                                                          text.length, NULL);
+        (void)!file_write_durable(fd, name, 0600, text.data, text.length, NULL);
 }
 
 /* Others of this host may have kept one meanwhile. */
