@@ -308,10 +308,10 @@ static enum error_code carry_out(struct erasure *erasure, struct error *reterr)
         code = destroy_keyslots(erasure, reterr);
     if (code)
         return code;
-    if (erasure->outcome.facts.steps_failed == 0)
+    zero_journal(erasure); /* it may have held a keyslot's bytes */
+    if (erasure->outcome.facts.steps_failed == 0 && !strcmp(erasure->outcome.journal, "done"))
         report_truth(erasure->report, "vault %s: its keyslots on this disk are destroyed",
                      erasure->vault->name);
-    zero_journal(erasure);
     evict_key(erasure);
     return OK;
 }

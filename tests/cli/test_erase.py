@@ -256,6 +256,13 @@ class EraseTest(Job):
         self.opens_no_more()
 
     @needs_faults
+    def test_keyslots_are_called_destroyed_once_the_journal_is_zeroed(self):
+        words = ("erase", "v", "--confirm", "v")
+        told = "its keyslots on this disk are destroyed"
+        self.assertNotIn(told, self.call(*words, expect=husk.INCOMPLETE, fault="erase.journal:eio").out)
+        self.assertIn(told, self.call(*words, expect=husk.DONE).out)
+
+    @needs_faults
     def test_a_keyslot_that_cannot_be_overwritten_stays_and_each_step_is_told(self):
         """Its blocks, once free, could be reached by nobody any more: the name stays with them for the next run."""
         found = self.erase(expect=husk.INCOMPLETE, fault="destroy.overwrite:eio")
