@@ -56,3 +56,12 @@ struct world_host copy_disk(const struct world_host *host)
     host_boot(&copy);
     return copy;
 }
+
+struct world_host old_copy(struct scene *scene)
+{
+    scene_opens(&scene->host, &scene->keyslot);
+    struct world_host copy = copy_disk(&scene->host);
+    scene_opens(&scene->host, &scene->keyslot);
+    scene_opens(&scene->host, &scene->keyslot);
+    return copy;
+}

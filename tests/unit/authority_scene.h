@@ -26,4 +26,7 @@ void assert_flagged(struct world_open *open, struct world_host *host, struct wor
 /* The host's disk as it is now, booted elsewhere. Its last_wire is for the caller to end. */
 struct world_host copy_disk(const struct world_host *host);
 
+/* A copy of the host's disk from before its last two boots, booted. */
+struct world_host old_copy(struct scene *scene);
+
 #define scene_test(name) cmocka_unit_test_setup_teardown(name, scene_start, scene_end)

@@ -104,10 +104,7 @@ static void an_accepted_copy_that_is_denied_is_not_the_host(void **state)
     struct scene *scene = *state;
     struct world_open open;
     char request[33];
-    scene_opens(&scene->host, &scene->keyslot);
-    struct world_host old = copy_disk(&scene->host);
-    scene_opens(&scene->host, &scene->keyslot);
-    scene_opens(&scene->host, &scene->keyslot);
+    struct world_host old = old_copy(scene);
     host_heartbeat(&scene->host);
     json_decref(world_operate(&scene->world, "host accept-restore", json_pack("{s:s}", "host", "web1")));
     find_out(scene, &old, request);

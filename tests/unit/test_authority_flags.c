@@ -10,10 +10,7 @@ static void an_old_copy_of_the_disk_is_flagged_even_in_auto(void **state)
 {
     struct scene *scene = *state;
     struct world_open open;
-    scene_opens(&scene->host, &scene->keyslot);
-    struct world_host old = copy_disk(&scene->host);
-    scene_opens(&scene->host, &scene->keyslot);
-    scene_opens(&scene->host, &scene->keyslot);
+    struct world_host old = old_copy(scene);
     assert_flagged(&open, &old, &scene->keyslot, "stale-lineage");
     open_done(&open);
     buffer_done(&old.last_wire);
@@ -49,10 +46,7 @@ static void a_copy_let_in_once_stays_stale_and_the_host_stays_the_host(void **st
 {
     struct scene *scene = *state;
     struct world_open open;
-    scene_opens(&scene->host, &scene->keyslot);
-    struct world_host old = copy_disk(&scene->host);
-    scene_opens(&scene->host, &scene->keyslot);
-    scene_opens(&scene->host, &scene->keyslot);
+    struct world_host old = old_copy(scene);
     assert_flagged(&open, &old, &scene->keyslot, "stale-lineage");
     json_decref(approve(&scene->world, 1000, open.request, open.code));
     assert_granted(&open, open_again(&open, 0));
@@ -69,10 +63,7 @@ static void a_restored_copy_is_the_host_and_what_was_the_host_is_stale(void **st
 {
     struct scene *scene = *state;
     struct world_open open;
-    scene_opens(&scene->host, &scene->keyslot);
-    struct world_host old = copy_disk(&scene->host);
-    scene_opens(&scene->host, &scene->keyslot);
-    scene_opens(&scene->host, &scene->keyslot);
+    struct world_host old = old_copy(scene);
     assert_flagged(&open, &old, &scene->keyslot, "stale-lineage");
     json_decref(world_operate(
         &scene->world, "request approve",
@@ -90,10 +81,7 @@ static void accept_restore_is_for_the_next_lineage_alone(void **state)
 {
     struct scene *scene = *state;
     struct world_open open;
-    scene_opens(&scene->host, &scene->keyslot);
-    struct world_host old = copy_disk(&scene->host);
-    scene_opens(&scene->host, &scene->keyslot);
-    scene_opens(&scene->host, &scene->keyslot);
+    struct world_host old = old_copy(scene);
     json_decref(world_operate(&scene->world, "host accept-restore", json_pack("{s:s}", "host", "web1")));
     scene_opens(&old, &scene->keyslot);
     scene_opens(&old, &scene->keyslot);
@@ -117,10 +105,7 @@ static void accept_restore_is_for_the_request_that_waits_too(void **state)
 {
     struct scene *scene = *state;
     struct world_open open;
-    scene_opens(&scene->host, &scene->keyslot);
-    struct world_host old = copy_disk(&scene->host);
-    scene_opens(&scene->host, &scene->keyslot);
-    scene_opens(&scene->host, &scene->keyslot);
+    struct world_host old = old_copy(scene);
     assert_flagged(&open, &old, &scene->keyslot, "stale-lineage");
     assert_false(is_restore_accepted(scene));
     struct pending *waiting = host_post(&old, open_again_message(&open, 60));
@@ -140,10 +125,7 @@ static void accept_restore_lets_nothing_else_open(void **state)
 {
     struct scene *scene = *state;
     struct world_open first, second;
-    scene_opens(&scene->host, &scene->keyslot);
-    struct world_host old = copy_disk(&scene->host);
-    scene_opens(&scene->host, &scene->keyslot);
-    scene_opens(&scene->host, &scene->keyslot);
+    struct world_host old = old_copy(scene);
     assert_flagged(&first, &old, &scene->keyslot, "stale-lineage");
     host_boot(&scene->host);
     assert_flagged(&second, &scene->host, &scene->keyslot, "two-requests");
