@@ -3,8 +3,18 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "client/files.h"
+#include "client/turns.h"
 
-enum { LEDGER_VERSION = 1, LEDGER_MEMBERS = 3, NAME_SIZE = CLIENT_ID_TEXT_SIZE + 32 };
+enum {
+    LEDGER_VERSION = 1,
+    LEDGER_MEMBERS = 3,
+    NAME_SIZE = CLIENT_ID_TEXT_SIZE + 32,
+    PLACE_SIZE = 5 * TURNS_BLOCK
+};
+/* With room for the names, quotes and commas between them. */
+_Static_assert((CLIENT_EPOCHS_MAXIMUM + 1) * (2 * LEDGER_CHECKPOINT_MAXIMUM + 3) + TURNS_HEAD_SIZE + 64 <=
+                   PLACE_SIZE,
+               "all of it fits");
 
 static enum error_code parse_one(const char *text, struct client_checkpoint *ret_checkpoint,
                                  struct error *reterr)
@@ -104,7 +114,7 @@ void client_ledger_read(struct client *client, const struct client_pin *pin, str
     _cleanup_(buffer_done) struct buffer text = {0};
     char name[NAME_SIZE];
     name_file(pin, name);
-    if (client->husk_fd < 0 || file_read(client->husk_fd, name, CLIENT_FILE_MAXIMUM, &text, NULL) ||
+    if (client->husk_fd < 0 || turns_read(client->husk_fd, name, PLACE_SIZE, &text, NULL) ||
         client_ledger_parse(text.data, text.length, ret_ledger, NULL))
         *ret_ledger = (struct client_ledger){0};
 }
@@ -118,7 +128,7 @@ static void write_file(struct client *client, const struct client_pin *pin,
     snprintf(name, sizeof(name), "%s.ledger", client_id_shown(pin->id));
     if (directory_open(client->husk_fd, CLIENT_AUTHORITIES_NAME, &fd, NULL) == OK &&
         client_ledger_format(ledger, &text, NULL) == OK)
-        (void)!file_write_durable(fd, name, 0600, text.data, text.length, NULL);
+        (void)!turns_write(fd, name, PLACE_SIZE, text.data, text.length, NULL);
 }
 
 /* Others of this host may have kept one meanwhile. */

@@ -1,14 +1,15 @@
 /*
- * The file lineage: {"version":1,"authorities":[{"authority","token","planned_until"}]}. A token is on disk
- * before it is presented: only from that file is one ever taken. A crash before the write presents the older
- * one again, and the authority offers the same next one.
+ * The file lineage, in turns: {"version":1,"authorities":[{"authority","token","planned_until"}]}. A token is
+ * on disk before it is presented: only from that file is one ever taken. A crash before the write presents
+ * the older one again, and the authority offers the same next one.
  */
 #include "base/fault.h"
 #include "base/file.h"
 #include "client/files.h"
+#include "client/turns.h"
 
 #define LINEAGE_NAME "lineage"
-enum { LINEAGE_VERSION = 1, LINEAGE_MEMBERS = 2, ENTRY_MEMBERS = 3 };
+enum { LINEAGE_VERSION = 1, LINEAGE_MEMBERS = 2, ENTRY_MEMBERS = 3, PLACE_SIZE = TURNS_BLOCK };
 
 static enum error_code parse_entry(json_t *item, struct lineage_entry *entry, struct error *reterr)
 {
@@ -86,7 +87,7 @@ enum error_code lineage_lock(struct client *client, int *ret_fd, struct error *r
 static enum error_code read_all(struct client *client, struct lineage *ret_lineage, struct error *reterr)
 {
     _cleanup_(buffer_done) struct buffer text = {0};
-    enum error_code code = file_read(client->husk_fd, LINEAGE_NAME, CLIENT_FILE_MAXIMUM, &text, reterr);
+    enum error_code code = turns_read(client->husk_fd, LINEAGE_NAME, PLACE_SIZE, &text, reterr);
     if (code == ERR_NOT_FOUND) {
         *ret_lineage = (struct lineage){0};
         return OK;
@@ -134,7 +135,7 @@ enum error_code lineage_put(struct client *client, const struct lineage_entry *e
     if (injected)
         code = error_set(reterr, ERR_FAILED, injected, "cannot write %s", LINEAGE_NAME);
     if (!code)
-        code = file_write_durable(client->husk_fd, LINEAGE_NAME, 0600, text.data, text.length, reterr);
+        code = turns_write(client->husk_fd, LINEAGE_NAME, PLACE_SIZE, text.data, text.length, reterr);
     if (!code)
         (void)fault("client.lineage.written");
     return code;

@@ -29,7 +29,7 @@ struct asked_keyslot {
 
 struct asked {
     struct client_pin *pin;
-    struct asked_keyslot *keyslots; /* owned; CLIENT_ELEMENTS_MAXIMUM of them */
+    struct asked_keyslot *keyslots; /* owned */
     size_t count;
     enum { ASKED_NEW, ASKED_PENDING, ASKED_ENDED } phase;
     struct client_decision decision; /* the last */
@@ -70,13 +70,23 @@ static struct asked *entry_of(struct asking *asking, struct client_pin *pin)
     for (size_t i = 0; i < asking->count; i++)
         if (asking->asked[i].pin == pin)
             return &asking->asked[i];
-    struct asked *asked = &asking->asked[asking->count];
+    struct asked *asked = &asking->asked[asking->count++];
     *asked = (struct asked){.pin = pin, .pause_s = 1};
-    asked->keyslots = calloc(CLIENT_ELEMENTS_MAXIMUM, sizeof(*asked->keyslots));
-    if (!asked->keyslots)
-        return NULL;
-    asking->count++;
     return asked;
+}
+
+static enum error_code add_keyslot(struct asked *asked, const struct keyslot *keyslot, size_t vault,
+                                   struct error *reterr)
+{
+    if (asked->count == CLIENT_ELEMENTS_MAXIMUM)
+        return error_set(reterr, ERR_UNSUPPORTED, 0, "more than %d authority keyslots at once",
+                         CLIENT_ELEMENTS_MAXIMUM);
+    struct asked_keyslot *more = reallocarray(asked->keyslots, asked->count + 1, sizeof(*more));
+    if (!more)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    asked->keyslots = more;
+    asked->keyslots[asked->count++] = (struct asked_keyslot){.keyslot = *keyslot, .vault = vault};
+    return OK;
 }
 
 static enum error_code gather(const struct keyslot_id *id, const struct keyslot *keyslot,
@@ -95,14 +105,7 @@ static enum error_code gather(const struct keyslot_id *id, const struct keyslot 
                     asking->vaults[asking->vault]->name);
         return OK;
     }
-    struct asked *asked = entry_of(asking, pin);
-    if (!asked)
-        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
-    if (asked->count == CLIENT_ELEMENTS_MAXIMUM)
-        return error_set(reterr, ERR_UNSUPPORTED, 0, "more than %d authority keyslots at once",
-                         CLIENT_ELEMENTS_MAXIMUM);
-    asked->keyslots[asked->count++] = (struct asked_keyslot){.keyslot = *keyslot, .vault = asking->vault};
-    return OK;
+    return add_keyslot(entry_of(asking, pin), keyslot, asking->vault, reterr);
 }
 
 static void keep(const struct asking *asking, const struct asked *asked)

@@ -12,6 +12,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 
 import document
 import husk
+import turns
 from job import needs_faults
 from test_host import HostTest
 
@@ -305,9 +306,8 @@ class LedgerTest(OrderCase):
 
     def kept(self):
         (name,) = [name for name in os.listdir(self.path(".husk/authorities")) if name.endswith(".ledger")]
-        with open(self.path(".husk/authorities", name)) as file:
-            path = self.beside("checkpoint")
-            checkpoint = json.load(file)["kept"][-1]
+        path = self.beside("checkpoint")
+        checkpoint = json.loads(turns.read(self.path(".husk/authorities", name)))["kept"][-1]
         with open(path, "w") as file:
             file.write(checkpoint)
         return checkpoint
