@@ -65,3 +65,22 @@ struct world_host old_copy(struct scene *scene)
     scene_opens(&scene->host, &scene->keyslot);
     return copy;
 }
+
+void answer_probe(struct world_host *host, const char *probe)
+{
+    json_t *message = host_message("heartbeat");
+    assert_ok(json_set_hex(message, "boot", host->boot, WORLD_ID, &error));
+    assert_ok(json_set_hex(message, "lineage", host->lineage, WORLD_ID, &error));
+    assert_ok(json_set_new(message, "facts", json_object(), &error));
+    assert_ok(json_set_new(message, "descriptor_sequence", json_integer(1), &error));
+    assert_ok(json_set_new(message, "probe", json_string(probe), &error));
+    json_decref(host_send(host, message));
+}
+
+json_t *ask_ticket(struct world_host *host)
+{
+    json_t *message = host_message("ticket");
+    assert_ok(json_set_hex(message, "boot", host->boot, WORLD_ID, &error));
+    assert_ok(json_set_new(message, "purpose", json_string("reboot"), &error));
+    return host_send(host, message);
+}

@@ -29,4 +29,10 @@ struct world_host copy_disk(const struct world_host *host);
 /* A copy of the host's disk from before its last two boots, booted. */
 struct world_host old_copy(struct scene *scene);
 
+/* The host says by a heartbeat that it still runs. */
+void answer_probe(struct world_host *host, const char *probe);
+
+/* Ask for a ticket for a reboot; the answer. */
+json_t *ask_ticket(struct world_host *host);
+
 #define scene_test(name) cmocka_unit_test_setup_teardown(name, scene_start, scene_end)

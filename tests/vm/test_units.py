@@ -195,6 +195,7 @@ class Test3Orders(Units):
         self.guest.check("systemctl restart husk-vault@data; systemctl start reader")
         self.booted()
 
+    @unittest.skipUnless(os.environ.get("HUSK_TEST_LONG"), "the long form: one boot more")
     def test_2_a_power_off_is_begun_told_and_not_done_again(self):
         self.guest.check("sync")
         self.huskd("host power-off", "web-1")
