@@ -380,15 +380,18 @@ class UnlockTest(HostTest):
     @needs_faults
     def test_a_crash_around_the_lineage_raises_no_alarm(self):
         self.ready()
-        for point in ("client.lineage.write", "client.lineage.written"):
+        # The second file that is written in turns is the lineage; the first is the checkpoint.
+        for fault in ("client.lineage.write:crash", "client.lineage.written:crash", "client.turns.sync:crash",
+                      "client.turns.sync:crash:2"):
             for _ in range(2):
                 self.lock()
-                self.assertTrue(self.call("unlock", "v", fault=f"{point}:crash").crashed)
+                self.assertTrue(self.call("unlock", "v", fault=fault).crashed)
                 self.forget_boot()
                 self.unlock()
-        self.lock()
-        found = self.unlock(fault="client.lineage.write:enospc")
-        self.assertIn("lineage-not-written", [finding["kind"] for finding in found["findings"]])
+        for fault in ("client.lineage.write:enospc", "client.turns.sync:eio:2"):
+            self.lock()
+            found = self.unlock(fault=fault)
+            self.assertIn("lineage-not-written", [finding["kind"] for finding in found["findings"]])
         self.lock()
         self.forget_boot()
         self.unlock()
