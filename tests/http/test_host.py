@@ -242,6 +242,22 @@ class UnlockTest(HostTest):
         self.assertIn("by its authority", out)
         self.assertEqual(self.state(), "unlocked")
 
+    def test_another_vault_of_that_name_is_not_opened_by_what_was_asked_for_the_first(self):
+        self.ready("approve")
+        self.lock()
+        process = self.start_unlock("--wait", "60", "--json")
+        request = self.authority.wait_for_request()
+        os.rename(self.path(".husk/vaults/v"), self.path("first"))
+        os.mkdir(self.path("other"))
+        self.json("protect", self.path("other"), "--vault", "v", "--keyfile", self.keyfile)
+        self.json("lock", "v")
+        self.authority.admin("request approve", request["id"], "--code", request["code"])
+        out, err = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, husk.REFUSED, err)
+        self.assertEqual(json.loads(out)["error"]["code"], "changed")
+        self.assertIn("another one than was asked for", json.loads(out)["error"]["message"])
+        self.assertEqual(self.state(), "locked")
+
     def test_a_pending_request_is_taken_up_by_the_next_command(self):
         self.ready("approve")
         self.lock()
