@@ -111,6 +111,15 @@ enum error_code held_each_of(struct run *run, const struct vault_list *list, siz
     return error_set(reterr, ERR_INCOMPLETE, 0, "%zu of %zu vaults failed", failed, total);
 }
 
+/* Vaults that were found and cannot be read, among the findings from first on. */
+static size_t count_unreadable(const struct finding_list *findings, size_t first)
+{
+    size_t count = 0;
+    for (size_t i = first; i < findings->count; i++)
+        count += !strcmp(findings->items[i].kind, "vault-unreadable");
+    return count;
+}
+
 enum error_code held_each(struct run *run, enum held_reading reading, held_act *act, void *context,
                           struct error *reterr)
 {
@@ -124,7 +133,7 @@ enum error_code held_each(struct run *run, enum held_reading reading, held_act *
     enum error_code code = select_vaults(run, reading, &list, reterr);
     if (code)
         return code;
-    size_t failed = run->findings.count - known; /* vaults that cannot be read */
+    const size_t failed = count_unreadable(&run->findings, known);
     return held_each_of(run, &list, failed, list.count + failed, reading, act, context, reterr);
 }
 

@@ -280,6 +280,8 @@ static enum error_code plan_directory(struct planner *planner, struct convert_pl
     if (code || directory->action == CONVERT_NOTHING || past_freezing(planner, directory, fd))
         return code;
     code = check_parent(planner, directory, fd, reterr);
+    if (!code && planner->direction == CONVERT_PROTECT)
+        code = movable_tell(planner->plan, planner->clone_fd, directory, reterr);
     if (code || directory->action == CONVERT_RECORD)
         return code;
     return survey_tree(planner, directory, fd, reterr);
@@ -331,6 +333,11 @@ static enum error_code check_filesystem(struct planner *planner, struct error *r
                     text_shown(plan->filesystem->mount_point),
                     "switch quotas off (quotaoff) until it is done",
                     "quotas are on: while both copies exist every user counts twice");
+    if (!code && planner->facts.inline_data && planner->direction == CONVERT_PROTECT)
+        finding_add(&plan->findings, FINDING_TELLS, "inline-data", text_shown(plan->filesystem->mount_point),
+                    "",
+                    "tiny files lie in their inodes here; what such a file held that was deleted earlier "
+                    "is not overwritten");
     return code;
 }
 

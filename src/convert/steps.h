@@ -44,6 +44,10 @@ must_check enum error_code convert_plan_unprotect(const char *const *paths, size
                                                   const struct vault *vault, const struct report *report,
                                                   struct convert_plan **ret_plan, struct error *reterr);
 
+/* Tell in the plan where others than root can rename the directory or one above it. movable.c */
+must_check enum error_code movable_tell(struct convert_plan *plan, int clone_fd,
+                                        const struct convert_plan_directory *directory, struct error *reterr);
+
 /* The directory has a policy that is not this vault's: say in the plan whose it is. identifier is NULL where
  * the policy is none that husk makes. others.c */
 must_check enum error_code others_check_encrypted(struct convert_plan *plan,

@@ -1,6 +1,8 @@
 /* Which vaults there are on the filesystems of a host. */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/text.h"
@@ -68,6 +70,15 @@ bool vault_name_is_unfinished(const char *name)
     return length > 4 && !strcmp(name + length - 4, ".new");
 }
 
+/* husk makes no directory of another owner's: where users may write to the root of a filesystem, one of them
+ * made it. */
+static bool is_made_by_a_user(const struct filesystem *filesystem)
+{
+    struct stat status;
+    return fstatat(filesystem->root_fd, HUSK_DIRECTORY, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+           status.st_uid != 0;
+}
+
 static enum error_code gather(const struct filesystem *filesystem, const char *name, const struct error *why,
                               void *context, struct error *reterr)
 {
@@ -86,8 +97,9 @@ static enum error_code gather(const struct filesystem *filesystem, const char *n
     if (name && vault_read_as(filesystem, name, gathering->reading, &vault, &damage))
         why = &damage;
     if (why) {
-        finding_add(gathering->findings, FINDING_TELLS, "vault-unreadable", subject, why->remedy, "%s",
-                    why->message);
+        const bool is_foreign = !name && is_made_by_a_user(filesystem);
+        finding_add(gathering->findings, FINDING_TELLS, is_foreign ? "directory-foreign" : "vault-unreadable",
+                    subject, why->remedy, "%s", why->message);
         return OK;
     }
     enum error_code code = append(&gathering->list, vault, reterr);

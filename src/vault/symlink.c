@@ -1,5 +1,5 @@
-/* Which symlinks at the root of the filesystem lead into protected directories. Only text is looked at: the
- * answer must not depend on what is locked or mounted. */
+/* Which symlinks of root's at the root of the filesystem lead into protected directories. Only text is looked
+ * at: the answer must not depend on what is locked or mounted. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -109,6 +109,8 @@ static enum error_code look_at(const char *name, void *context, struct error *re
     char target[PATH_MAX];
     if (fstatat(root_fd, name, &status, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISLNK(status.st_mode))
         return OK; /* vanished, or nothing for us */
+    if (status.st_uid != 0)
+        return OK; /* whoever made it may take it away again; nothing of the system goes through it */
     ssize_t length = readlinkat(root_fd, name, target, sizeof(target) - 1);
     if (length <= 0)
         return OK;

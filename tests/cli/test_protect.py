@@ -214,6 +214,15 @@ class RefusedTest(Job):
             self.assertNotIn("protect", found["error"]["remedy"])
 
 
+class InlineTest(Job):
+    variant = "inline"
+
+    def test_that_tiny_files_leave_their_contents_in_inodes_is_told(self):
+        self.assertIn("inline-data", document.kinds(self.json("check", self.tree)))
+        self.assertIn("inline-data", document.kinds(self.json("protect", self.tree, "--vault", "v", "--keyfile", self.keyfile)))
+        self.assertNotIn("inline-data", document.kinds(self.json("unprotect", "v")))
+
+
 class FeatureTest(Job):
     """An ext4 without the encrypt feature."""
     variant = "plain"
