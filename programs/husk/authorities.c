@@ -17,10 +17,16 @@ static void on_pending(void *context, const struct client_pin *pin, const struct
     const char *id = client_id_shown(decision->request);
     char line[900];
     const bool has_code = decision->code[0] != '\0';
-    snprintf(line, sizeof(line), "waiting for approval%s%s (request %.8s at the authority %.8s)%s%s%s%s",
-             has_code ? ", code " : "", decision->code, id, client_id_shown(pin->id),
-             decision->reasons[0] ? ": " : "", decision->reasons, decision->flags[0] ? " - flagged: " : "",
-             decision->flags);
+    if (!unlock_waits_for_people(decision))
+        snprintf(
+            line, sizeof(line),
+            "the authority %.8s first asks whether an earlier boot of this host still runs (request %.8s)",
+            client_id_shown(pin->id), id);
+    else
+        snprintf(line, sizeof(line), "waiting for approval%s%s (request %.8s at the authority %.8s)%s%s%s%s",
+                 has_code ? ", code " : "", decision->code, id, client_id_shown(pin->id),
+                 decision->reasons[0] ? ": " : "", decision->reasons,
+                 decision->flags[0] ? " - flagged: " : "", decision->flags);
     progress_message(&telling->run->progress, line);
     json_array_append_new(telling->requests,
                           json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "authority", client_id_shown(pin->id),

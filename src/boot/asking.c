@@ -79,10 +79,15 @@ static void tell_findings(struct asking *asking, const struct finding_list *find
 static void on_pending(void *context, const struct client_pin *pin, const struct client_decision *decision)
 {
     char line[900];
-    snprintf(line, sizeof(line), "waiting for approval%s%s at the authority %.8s%s%s%s%s",
-             decision->code[0] ? ", code " : "", decision->code, client_id_shown(pin->id),
-             decision->reasons[0] ? ": " : "", decision->reasons, decision->flags[0] ? " - flagged: " : "",
-             decision->flags);
+    if (!unlock_waits_for_people(decision))
+        snprintf(line, sizeof(line),
+                 "the authority %.8s first asks whether an earlier boot of this host still runs",
+                 client_id_shown(pin->id));
+    else
+        snprintf(line, sizeof(line), "waiting for approval%s%s at the authority %.8s%s%s%s%s",
+                 decision->code[0] ? ", code " : "", decision->code, client_id_shown(pin->id),
+                 decision->reasons[0] ? ": " : "", decision->reasons,
+                 decision->flags[0] ? " - flagged: " : "", decision->flags);
     tell(context, line, "");
 }
 

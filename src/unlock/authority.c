@@ -206,16 +206,27 @@ static enum error_code say_denied(const struct asked *asked, struct error *reter
     return error_remedy(reterr, "ask who administers the authority; a new request can be made at any time");
 }
 
+bool unlock_waits_for_people(const struct client_decision *decision)
+{
+    return decision->reasons[0] || decision->flags[0];
+}
+
 static enum error_code say_pending(struct asked *asked, struct error *reterr)
 {
     const struct client_decision *decision = &asked->decision;
+    const char *authority = client_id_shown(asked->pin->id), *again = "run the same command again";
     const bool has_code = decision->code[0] != '\0';
-    error_set(reterr, ERR_PENDING, 0, "waiting for approval%s%s at the authority %.8s%s%s",
-              has_code ? ", code " : "", decision->code, client_id_shown(asked->pin->id),
-              decision->reasons[0] ? ": " : "", decision->reasons);
+    if (!unlock_waits_for_people(decision)) {
+        error_set(reterr, ERR_PENDING, 0,
+                  "the authority %.8s first asks whether an earlier boot of this host still runs", authority);
+    } else {
+        error_set(reterr, ERR_PENDING, 0, "waiting for approval%s%s at the authority %.8s%s%s",
+                  has_code ? ", code " : "", decision->code, authority, decision->reasons[0] ? ": " : "",
+                  decision->reasons);
+        again = "have the request approved, then run the same command again";
+    }
     error_subject(reterr, "%s", client_id_shown(decision->request));
-    return error_remedy(reterr,
-                        "have the request approved, then run the same command again (or with --wait S)");
+    return error_remedy(reterr, "%s (or with --wait S)", again);
 }
 
 static void tell_pending(struct asking *asking, struct asked *asked)
@@ -235,8 +246,7 @@ static enum error_code take_decision(struct asking *asking, struct asked *asked,
         asked->phase = ASKED_PENDING;
         if (is_new)
             keep(asking, asked);
-        /* Without a reason nobody is asked yet: an earlier boot is. */
-        if (asked->decision.reasons[0] || asked->decision.flags[0])
+        if (unlock_waits_for_people(&asked->decision))
             tell_pending(asking, asked);
         return say_pending(asked, reterr);
     }

@@ -52,7 +52,11 @@ must_check enum error_code unlock_open(const struct vault *vault, const struct u
                                        struct secret **ret_vault_secret, enum keyslot_kind *ret_kind,
                                        struct finding_list *findings, struct error *reterr);
 
-/* Told once when a request waits for people. */
+/* Whether a request that is pending waits for people. Else the authority first asks an earlier boot of the
+ * host whether it still runs, and then decides. */
+bool unlock_waits_for_people(const struct client_decision *decision);
+
+/* Told once when a request waits for people, or still waits when unlock_ask ends. */
 struct unlock_watch {
     void (*pending)(void *context, const struct client_pin *pin, const struct client_decision *decision);
     void *context;
