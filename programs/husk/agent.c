@@ -13,7 +13,14 @@
 #include "orders.h"
 
 /* With several authorities each gets its turn soon enough to be answered within the 3 s a probe waits. */
-enum { HEARTBEAT_S = 3600, POLL_ALONE_S = 300, POLL_AMONG_S = 1, PAUSE_MOST_S = 60, COPIES_S = 60 };
+enum {
+    HEARTBEAT_S = 3600,
+    POLL_ALONE_S = 300,
+    POLL_AMONG_S = 1,
+    PAUSE_MOST_S = 60,
+    COPIES_S = 60,
+    FILES_S = 60
+};
 
 /* One authority. */
 struct watched {
@@ -32,6 +39,7 @@ struct agent {
     struct client *client;
     struct watched watched[CLIENT_AUTHORITIES_MAXIMUM];
     size_t count;
+    int64_t files_ns; /* when to look again whether there are new kernels */
 };
 
 /* Findings are told when they are new. */
@@ -109,6 +117,15 @@ static void tell_copies(struct agent *agent, struct watched *watched)
     watched->copies = TAKE(copies);
 }
 
+/* A new kernel's, too, before it is booted. */
+static void keep_boot_files(struct agent *agent)
+{
+    if (clock_monotonic_ns() < agent->files_ns)
+        return;
+    client_boot_files_keep(agent->client, NULL);
+    agent->files_ns = clock_monotonic_ns() + FILES_S * CLOCK_NS_PER_S;
+}
+
 static enum error_code poll_once(struct agent *agent, struct watched *watched, struct error *reterr)
 {
     _cleanup_(client_news_done) struct client_news news = {0};
@@ -137,6 +154,7 @@ static enum error_code talk(struct agent *agent, struct watched *watched, struct
         return code;
     }
     tell_copies(agent, watched);
+    keep_boot_files(agent);
     return poll_once(agent, watched, reterr);
 }
 

@@ -50,8 +50,10 @@ static enum error_code act(struct run *run, struct error *reterr)
         finding_add(&run->findings, FINDING_TELLS, "no-ticket", client_id_shown(client->pins[i].id),
                     why.remedy, "%s", why.message);
     }
-    if (!code)
+    if (!code) {
         network_note(run, client);
+        client_boot_files_keep(client, NULL);
+    }
     if (code || failed == 0)
         return code;
     /* Any of them opens: one ticket is enough, but none is not. */

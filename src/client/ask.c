@@ -176,7 +176,7 @@ enum error_code client_heartbeat(struct client *client, struct client_pin *pin, 
     _cleanup_(close_fdp) int lock_fd = -1;
     struct lineage_entry entry;
     if (!probe)
-        client_facts_forget(client); /* a probe waits for seconds only, and they may be long to read */
+        client_facts_anew(client); /* a probe waits for seconds only, and they may be long to read */
     enum error_code code = lineage_lock(client, &lock_fd, reterr);
     if (!code)
         code = lineage_get(client, pin->id, &entry, reterr);

@@ -9,6 +9,7 @@
  *   authorities/ID.json    one authority each: root, descriptor, this host's id and name there
  *   authorities/ID.ledger  the highest checkpoint of its ledger (ledger.h)
  *   authorities/ID.orders  the highest sequence of an order it gave, and orders that are not answered yet
+ *   boot-files.json        hashes of the kernels and images in /boot; may be lost at any time
  *   lineage                per authority the token to present next; it is replaced before it is presented
  * In memory, below /run/husk/HOST, where HOST is device and inode of DIR: what dies with the boot.
  *   boot                   the boot id
@@ -246,6 +247,12 @@ must_check enum error_code client_keycopies(struct client *client, struct client
 
 /* A finding "ledger-differs" for every authority whose ledger went back, or is another one than it was. */
 void client_ledger_tell(struct client *client, struct finding_list *findings);
+
+/* Keep the hashes of the kernels and images in /boot that a request tells of, in .husk/boot-files.json, for
+ * the next boot to take where a file still looks the same: reading them all there takes seconds on slow
+ * disks. Reads those that changed, and those whose names end in read_anyway (NULL: none). What cannot be kept
+ * is not. */
+void client_boot_files_keep(const struct client *client, const char *read_anyway);
 
 /* This boot's id: drawn by the first that asks. */
 must_check enum error_code client_boot_id(struct client *client, uint8_t ret_boot[CLIENT_ID_SIZE],

@@ -1,7 +1,6 @@
 /* What a host says of its boot. It is for people to compare, not for trust: a tampered boot can lie. */
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <sys/utsname.h>
 
 #include "base/buffer.h"
@@ -10,15 +9,14 @@
 #include "client/wire.h"
 
 #define COMMAND_LINE_PATH "/proc/cmdline"
-enum { PIECE_SIZE = 65536, FILE_MAXIMUM = 1 << 29, HASH_SIZE = 32 };
 
-/* The files a boot loader loads, below the root of the host: those of the kernel that runs. In an initramfs
- * /boot is there only where it is no mount of its own. */
+/* The files a boot loader loads, in /boot of the host: those of the kernel that runs. In an initramfs /boot
+ * is there only where it is no mount of its own. */
 static const struct {
-    const char *member, *path;
+    const char *member, *prefix;
 } files[] = {
-    {"kernel_hash", "../boot/vmlinuz-"},
-    {"initramfs_hash", "../boot/initrd.img-"},
+    {"kernel_hash", CLIENT_KERNEL_PREFIX},
+    {"initramfs_hash", CLIENT_INITRAMFS_PREFIX},
 };
 
 static enum error_code add_command_line(json_t *facts, struct error *reterr)
@@ -32,34 +30,15 @@ static enum error_code add_command_line(json_t *facts, struct error *reterr)
     return json_set_hex(facts, "cmdline_hash", hash, sizeof(hash), reterr);
 }
 
-/* BLAKE2b, as b2sum -l 256 tells it: a boot waits for this, and SHA-256 takes four times as long. False when
- * the file cannot be read to its end. */
-static bool hash_file(int directory_fd, const char *path, uint8_t hash[HASH_SIZE])
-{
-    struct stat status;
-    crypto_generichash_state state;
-    uint8_t piece[PIECE_SIZE];
-    _cleanup_(close_fdp) int fd = openat(directory_fd, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    ssize_t length = -1;
-    if (fd < 0 || fstat(fd, &status) < 0 || !S_ISREG(status.st_mode))
-        return false;
-    sure(crypto_generichash_init(&state, NULL, 0, HASH_SIZE));
-    for (int64_t total = 0; total < FILE_MAXIMUM && (length = read(fd, piece, sizeof(piece))) > 0;
-         total += length)
-        sure(crypto_generichash_update(&state, piece, (unsigned long long)length));
-    sure(crypto_generichash_final(&state, hash, HASH_SIZE));
-    return length == 0;
-}
-
 static enum error_code add_files(const struct client *client, const char *release, json_t *facts,
                                  struct error *reterr)
 {
-    uint8_t hash[HASH_SIZE];
+    uint8_t hash[CLIENT_HASH_SIZE];
     enum error_code code = OK;
     for (size_t i = 0; !code && i < ARRAY_SIZE(files); i++) {
-        _cleanup_(buffer_done) struct buffer path = {0};
-        code = buffer_printf(&path, reterr, "%s%s", files[i].path, release);
-        if (!code && hash_file(client->husk_fd, path.data, hash))
+        _cleanup_(buffer_done) struct buffer name = {0};
+        code = buffer_printf(&name, reterr, "%s%s", files[i].prefix, release);
+        if (!code && client_boot_file_hash(client, name.data, hash))
             code = json_set_hex(facts, files[i].member, hash, sizeof(hash), reterr);
     }
     return code;
@@ -87,7 +66,9 @@ enum error_code client_facts(struct client *client, json_t *message, struct erro
     return code ? code : json_set_new(message, "facts", json_incref(client->facts), reterr);
 }
 
-void client_facts_forget(struct client *client)
+void client_facts_anew(struct client *client)
 {
+    struct utsname names;
     json_decref(TAKE(client->facts));
+    client_boot_files_keep(client, uname(&names) < 0 ? NULL : names.release);
 }

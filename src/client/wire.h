@@ -57,10 +57,17 @@ must_check enum error_code client_tell_done(struct client *client, struct client
                                             const char *subject, const uint8_t id[CLIENT_ID_SIZE],
                                             const char *outcome, json_t *report, struct error *reterr);
 
-/* "facts" of a message. They are looked up once, which reads kernel and initramfs, until they are forgotten.
- */
+/* "facts" of a message: looked up once, and again after client_facts_anew, which reads the running kernel's
+ * files in any case and keeps their hashes. */
 must_check enum error_code client_facts(struct client *client, json_t *message, struct error *reterr);
-void client_facts_forget(struct client *client);
+void client_facts_anew(struct client *client);
+
+/* The BLAKE2b of a file in /boot of the host: as it is kept where the file still looks the same, else read
+ * now. False where it cannot be read. */
+#define CLIENT_KERNEL_PREFIX "vmlinuz-"
+#define CLIENT_INITRAMFS_PREFIX "initrd.img-"
+#define CLIENT_HASH_SIZE 32
+bool client_boot_file_hash(const struct client *client, const char *name, uint8_t ret_hash[CLIENT_HASH_SIZE]);
 
 /* "boot" of a message. */
 must_check enum error_code client_set_boot(struct client *client, json_t *message, struct error *reterr);
