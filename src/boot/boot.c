@@ -34,6 +34,7 @@ enum { PAUSE_LEAST_MS = 5000, PAUSE_MOST_MS = 60000 };
 
 struct boot {
     const struct boot_options *options;
+    int64_t begun_ns;
     struct consoles consoles;
     struct vault_list vaults; /* that the boot needs */
     struct asking *asking;
@@ -431,7 +432,6 @@ static enum error_code ask(struct boot *boot, struct error *reterr)
 static enum error_code boot_all(struct boot *boot, enum boot_end *ret_end, struct error *reterr)
 {
     struct error why = ERROR_NONE;
-    const int64_t begun_ns = clock_monotonic_ns();
     if (has_mark(boot)) {
         *ret_end = BOOT_SHELL;
         return heed_marks(boot, reterr);
@@ -444,7 +444,7 @@ static enum error_code boot_all(struct boot *boot, enum boot_end *ret_end, struc
     if (code)
         consoles_say_error(&boot->consoles, &why);
     if (!code && !boot->wants_shell) {
-        const int64_t ms = (clock_monotonic_ns() - begun_ns) / (CLOCK_NS_PER_S / 1000);
+        const int64_t ms = (clock_monotonic_ns() - boot->begun_ns) / (CLOCK_NS_PER_S / 1000);
         consoles_say(&boot->consoles, "the root is open after %lld.%03lld s", (long long)ms / 1000,
                      (long long)ms % 1000);
         *ret_end = BOOT_OPENED;
@@ -458,7 +458,7 @@ static enum error_code boot_all(struct boot *boot, enum boot_end *ret_end, struc
 
 enum error_code boot_run(const struct boot_options *options, enum boot_end *ret_end, struct error *reterr)
 {
-    struct boot boot = {.options = options};
+    struct boot boot = {.options = options, .begun_ns = clock_monotonic_ns()};
     enum boot_end end = BOOT_NOTHING;
     consoles_open(options->consoles, options->console_count, &boot.consoles);
     (void)!mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT); /* there is no swap yet */
