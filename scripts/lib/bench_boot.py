@@ -31,7 +31,8 @@ def make_plain(undo):
 
 
 def make_encrypted(undo, plain, server):
-    """Bound to the authority and nothing else but a recovery key; booted once, so that its network is recorded."""
+    """Bound to the authority and nothing else but a recovery key; booted once, so that its network is recorded and the
+    hashes are kept that a boot tells."""
     guest = RootGuest("bench-boot", like=plain, network=True)
     undo.push(guest.close)
     with guest.attached() as root:
@@ -39,7 +40,7 @@ def make_encrypted(undo, plain, server):
         guest.protect(root, "--authority", "--skip-free-space", "--recovery-out", guest.recovery)
     guest.boot()
     guest.wait_ready(PATIENCE_S)
-    guest.check("until test -e /.husk/network.json; do sleep 1; done", PATIENCE_S)
+    guest.check("until test -e /.husk/network.json && test -e /.husk/boot-files.json; do sleep 1; done", PATIENCE_S)
     guest.power_off()
     return guest
 
@@ -68,7 +69,7 @@ def run(rounds):
         server.unlock_by("auto")
         plain = make_plain(undo)
         encrypted = make_encrypted(undo, plain, server)
-        wholes, shares, plains = [], [], []
+        wholes, shares, plains, loads = [], [], [], []
         for number in range(rounds):
             # As after a while: an authority that heard of an earlier boot just now first asks whether that still runs.
             server.end()
@@ -79,8 +80,10 @@ def run(rounds):
             whole, share = boot(encrypted)
             wholes.append(whole)
             shares.append(share)
+            loads.append(os.getloadavg()[0])
             say(f"round {number + 1}: husk {share:.2f} s of {whole:.1f} s, unencrypted {plains[-1]:.1f} s")
-    say(f"medians of {rounds} interleaved boots in an emulated guest (lowest to highest):")
+    say(f"medians of {rounds} interleaved boots in an emulated guest (lowest to highest), on {os.cpu_count()} processors "
+        f"at a load of {min(loads):.1f} to {max(loads):.1f}:")
     say(line("husk, from the mounted root to the key", shares))
     say(line("the whole boot, encrypted root", wholes))
     say(line("the whole boot, the same guest unencrypted", plains))
