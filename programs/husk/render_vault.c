@@ -127,6 +127,13 @@ static enum error_code show_conversion(struct run *run, const struct vault *vaul
                  amount_count_shown(status.files_total), amount_bytes_shown(status.bytes_done),
                  amount_bytes_shown(status.bytes_total));
     run_text(run, "\n");
+    if (vault->mark != VAULT_ACTIVE) {
+        run_text(
+            run,
+            "    plaintext of it is left: husk erase %s --confirm %s destroys it, or tells what keeps it\n",
+            vault->name, vault->name);
+        return OK;
+    }
     run_text(run, "    if it was interrupted: run the same command again to go on%s%s\n",
              status.may_abort ? ", or back with husk protect --abort --vault " : "",
              status.may_abort ? vault->name : "");

@@ -39,6 +39,13 @@ must_check enum error_code step_scrub(struct convert_work *work, bool *ret_kept,
 /* Destroy or delete what an aborted conversion leaves: its twins. scrub.c */
 must_check enum error_code step_drop_twins(struct convert_work *work, struct error *reterr);
 
+/* Of a vault that is erased: destroy the trees in the clear that the conversion has in .husk, delete its
+ * encrypted ones, and clear it away where nothing is *ret_left. Directories that it leaves plain at their
+ * places count as left, or are given up. leftovers.c */
+enum leftovers_places { LEFTOVERS_HOLD_PLACES, LEFTOVERS_GIVE_UP_PLACES };
+must_check enum error_code leftovers_destroy(struct convert_work *work, enum leftovers_places places,
+                                             bool *ret_changed, bool *ret_left, struct error *reterr);
+
 /* The plan of unprotect: the same questions about directories that this vault protects. plan.c */
 must_check enum error_code convert_plan_unprotect(const char *const *paths, size_t path_count,
                                                   const struct vault *vault, const struct report *report,
