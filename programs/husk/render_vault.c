@@ -175,6 +175,22 @@ static enum error_code show_directories(struct run *run, const struct vault *vau
     return OK;
 }
 
+/* The kernel says busy also when all was closed since, until it is asked once more: only lock does that. Who
+ * cannot be looked for may be there. */
+static void show_busy(struct run *run, const struct vault *vault)
+{
+    bool used = true;
+    char remedy[VAULT_NAME_MAXIMUM + 64];
+    if (vault_is_used(vault, &used, NULL) || used) {
+        run_text(run, "  open files  programs keep some: husk lock %s names them\n", vault->name);
+        return;
+    }
+    snprintf(remedy, sizeof(remedy), "husk lock %s takes them out of the kernel", vault->name);
+    finding_add(&run->findings, FINDING_TELLS, "closed-since", vault->name, remedy,
+                "all files of the vault that were open have been closed since, and the kernel still keeps "
+                "their keys: only locking once more removes those");
+}
+
 static void show_heading(struct run *run, const struct vault *vault, enum vault_state state,
                          const char *id_text)
 {
@@ -186,7 +202,7 @@ static void show_heading(struct run *run, const struct vault *vault, enum vault_
     run_text(run, "  filesystem  %s (%s)\n", text_shown(vault->filesystem->mount_point),
              text_shown(vault->filesystem->source));
     if (state == VAULT_BUSY)
-        run_text(run, "  open files  programs keep some: husk lock %s names them\n", vault->name);
+        show_busy(run, vault);
     if (state == VAULT_IS_ERASING)
         run_text(run, "  unfinished  husk erase %s --confirm %s goes on with it\n", vault->name, vault->name);
     if (vault->protected_since_unix_s) {
