@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "base/text.h"
@@ -93,6 +94,28 @@ static enum error_code take_existing_lock(struct protect *protect, struct error 
                                &protect->held.husk_fd, reterr);
     filesystem_free(filesystem);
     return code == ERR_NOT_FOUND ? OK : code;
+}
+
+/* Something that is not encrypted yet: looking at it takes long. */
+static bool will_walk(const struct protect *protect)
+{
+    size_t count;
+    struct statx status;
+    const char *const *paths = protect_paths(protect, &count);
+    for (size_t i = 0; i < count; i++)
+        if (statx(AT_FDCWD, paths[i], AT_SYMLINK_NOFOLLOW, STATX_TYPE, &status) == 0 &&
+            !(status.stx_attributes & STATX_ATTR_ENCRYPTED))
+            return true;
+    return false;
+}
+
+enum error_code protect_check_keys(const struct protect *protect, struct error *reterr)
+{
+    _cleanup_(vault_freep) struct vault *vault = NULL;
+    if (!will_walk(protect)) /* where it is done already no key is read */
+        return OK;
+    const bool is_new = vault_find(protect->run->at, protect->name, &vault, NULL) == ERR_NOT_FOUND;
+    return keys_check_files(protect->run, &keys_plain, is_new ? KEYS_NEW : KEYS_TO_OPEN, reterr);
 }
 
 enum error_code protect_look(struct protect *protect, struct error *reterr)

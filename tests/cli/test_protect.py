@@ -84,6 +84,30 @@ class PlanTest(Job):
         self.assertIn("husk keyslot add v", found["error"]["remedy"])
 
 
+    def test_a_key_file_that_cannot_be_read_is_told_before_the_tree_is_looked_at(self):
+        short = husk.keyfile(self.d.directory, "short")
+        os.truncate(short, 3)
+        missing = self.beside("missing")
+
+        def told(tree, option, file, status, code, remedy):
+            with self.nothing_changes(tree):
+                found = self.json("protect", tree, "--vault", "v", option, file, expect=status)
+            self.assertEqual(found["error"]["code"], code)
+            self.assertIn(remedy, found["error"]["remedy"])
+            self.assertNotIn("directories", found["result"], "the plan was made")
+
+        told(self.tree, "--keyfile", missing, husk.FAILED, "not-found", "make it first: head -c 64 /dev/urandom")
+        told(self.tree, "--keyfile", self.d.directory, husk.FAILED, "failed", "")
+        told(self.tree, "--keyfile", short, husk.USAGE, "usage", "")
+        told(self.tree, "--passphrase-file", missing, husk.FAILED, "not-found", "name the file it is in")
+        self.protect()
+        second = self.make_tree("second")
+        told(second, "--keyfile", missing, husk.FAILED, "not-found", "put the keyfile back")
+        told(second, "--recovery-key-file", missing, husk.FAILED, "not-found", "name the file it is in")
+        # What is done already needs none.
+        self.assertFalse(self.json("protect", self.tree, "--vault", "v", "--keyfile", missing)["changed"])
+
+
 class RefusedTest(Job):
     """What is refused before anything changes, and how."""
 
