@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "command/place.h"
 #include "plan_vault.h"
 #include "protect.h"
 
@@ -33,8 +34,12 @@ static enum error_code may_set_feature(struct run *run, const struct finding *la
     if (*ret_may || !is_alone || !run_can_ask(run))
         return OK;
     char question[1200];
+    _cleanup_(buffer_done) struct buffer remedy = {0};
+    enum error_code code = place_in_text(lacking->remedy, run->place, &remedy, reterr);
+    if (code)
+        return code;
     snprintf(question, sizeof(question), "%s: %s\n  %s\nSet the feature now?", lacking->subject,
-             lacking->cause, lacking->remedy);
+             lacking->cause, remedy.data);
     return run_ask(run, question, ret_may, reterr);
 }
 

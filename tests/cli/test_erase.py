@@ -117,7 +117,7 @@ class EraseTest(Job):
         with open(os.path.join(self.tree, "file2")):
             first = self.erase("--certificate", path, expect=husk.INCOMPLETE)
         self.assertEqual(self.state(), "erasing")
-        self.assertIn("husk erase v --confirm v goes on with it", self.call("status", expect=husk.DONE).out)
+        self.assertIn(f"husk erase --at {self.d.path} v --confirm v goes on with it", self.call("status", expect=husk.DONE).out)
         found = self.erase("--certificate", path)
         self.assertNotEqual(found["result"]["reports"], first["result"]["reports"])
         with open(path) as file:

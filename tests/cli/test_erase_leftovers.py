@@ -174,7 +174,7 @@ class LeftoversTest(Job):
         os.close(fd)
         self.assertNotIn("vault v is erased\n", told.out)
         status = self.call("status", "v", expect=husk.DONE).out
-        self.assertIn("husk erase v --confirm v", status)
+        self.assertIn(f"husk erase --at {self.d.path} v --confirm v", status)
         self.assertNotIn("run the same command again to go on", status)
 
 

@@ -73,7 +73,7 @@ class LockTest(unittest.TestCase):
             self.assertTrue(any(subject in finding["subject"] for finding in findings), done)
         self.assertEqual(self.state(), "busy")
         self.assertNotIn("closed-since", str(husk.ok("status", "v", "--at", self.at, json=True).document["findings"]))
-        self.assertIn("programs keep some: husk lock v names them", husk.ok("status", "v", "--at", self.at).out)
+        self.assertIn(f"programs keep some: husk lock --at {self.at} v names them", husk.ok("status", "v", "--at", self.at).out)
         with self.assertRaises(OSError):
             open(self.path("a/never-read"), "xb")
 
@@ -85,7 +85,7 @@ class LockTest(unittest.TestCase):
             self.assertEqual([(item["kind"], item["subject"]) for item in document["findings"]], [("closed-since", "v")])
             told = husk.ok("status", "v", "--at", self.at).out
             self.assertIn("all files of the vault that were open have been closed", told)
-            self.assertRegex(told, "what to do: husk lock .*v")
+            self.assertIn(f"what to do: husk lock --at {self.at} v", told)
             self.assertNotIn("programs keep some", told)
         husk.ok("lock", "v", "--at", self.at)
         self.assertEqual(self.state(), "locked")

@@ -81,7 +81,7 @@ class PlanTest(Job):
         second, other = self.make_tree("second"), husk.keyfile(self.d.directory, "other")
         with self.nothing_changes(second):
             found = self.json("protect", second, "--vault", "v", "--keyfile", other, expect=husk.REFUSED)
-        self.assertIn("husk keyslot add v", found["error"]["remedy"])
+        self.assertIn(f"husk keyslot add --at {self.d.path} v", found["error"]["remedy"])
 
 
     def test_a_key_file_that_cannot_be_read_is_told_before_the_tree_is_looked_at(self):
@@ -515,7 +515,7 @@ class CutShortTest(Job):
         for verb in "check", "protect":
             found = self.json(verb, self.tree, "--vault", "v", expect=husk.REFUSED)
             self.assertEqual(document.kinds(found), ["converting-already"])
-            self.assertIn("husk protect --abort --vault v", found["error"]["remedy"])
+            self.assertIn(f"husk protect --at {self.d.path} --abort --vault v", found["error"]["remedy"])
         self.call("protect", "--abort", "--vault", "v", expect=husk.DONE)
         self.protect(expect=husk.DONE)
 
@@ -599,7 +599,7 @@ class OtherKeyTest(Job):
         self.lock()
         other = husk.keyfile(self.d.directory, "other")
         done = self.protect(key=("--keyfile", other), expect=None).expect_error_line(husk.REFUSED)
-        self.assertIn("go on with a key it was begun with, or give it up: husk protect --abort --vault v", done.err)
+        self.assertIn(f"go on with a key it was begun with, or give it up: husk protect --at {self.d.path} --abort --vault v", done.err)
         self.protect(expect=husk.DONE)
 
 
