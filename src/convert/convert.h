@@ -30,6 +30,7 @@ struct convert_plan_directory {
     char *path;       /* owned; raw bytes relative to the root of the filesystem */
     char *shown_path; /* owned; absolute, escaped for showing */
     enum convert_action action;
+    bool not_asked_for; /* of an interrupted conversion of the vault, which is finished first */
     uint64_t files, directories, others; /* regular files, directories, everything else */
     uint64_t bytes;                      /* allocated to it */
 };
