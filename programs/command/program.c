@@ -12,6 +12,7 @@
 #include "base/interrupt.h"
 #include "base/text.h"
 #include "help.h"
+#include "place.h"
 #include "run.h"
 
 /* Descriptors 0 to 2 are there, so that no file is opened as one of them and written to by accident. Those
@@ -82,6 +83,8 @@ static enum error_code act(struct run *run, const char *const *words, size_t cou
         run_result(run, "truths", json_incref(run->truths));
     if (run->verb->needs != VERB_NEEDS_NOTHING)
         code = program.prepare(run, reterr);
+    if (!code && program.place && run->at && argument_given(&run->arguments, program.place))
+        run->place = place_words(program.options[program.place].name, run->at);
     return code ? code : run->verb->act(run, reterr);
 }
 

@@ -12,7 +12,9 @@ struct program {
     const struct option_spec *options; /* by option id */
     unsigned option_count;
     const struct verb_option *common; /* what every verb takes besides its own, up to OPTION_END */
-    const char *completion_names;     /* body of a bash function printing what NAME may be */
+    unsigned place; /* the option that says where a verb works, to be named with commands; 0 for none */
+    const char *elsewhere;        /* but not with a command that has this word; NULL where there is none */
+    const char *completion_names; /* body of a bash function printing what NAME may be */
     /* Before a verb acts that does not say VERB_NEEDS_NOTHING: fills run->at. */
     enum error_code (*prepare)(struct run *run, struct error *reterr);
 };

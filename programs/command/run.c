@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/interrupt.h"
 #include "base/text.h"
+#include "place.h"
 #include "program.h"
 #include "render.h"
 
@@ -36,8 +37,10 @@ static void on_advance(void *context, uint64_t files, uint64_t bytes)
 static void on_truth(void *context, const char *line)
 {
     struct run *run = context;
+    _cleanup_(buffer_done) struct buffer placed = {0};
+    const bool is_placed = place_in_text(line, run->place, &placed, NULL) == OK;
     pthread_mutex_lock(&run->truth_mutex);
-    json_array_append_new(run->truths, json_text(line));
+    json_array_append_new(run->truths, json_text(is_placed ? placed.data : line));
     pthread_mutex_unlock(&run->truth_mutex);
 }
 
@@ -63,6 +66,7 @@ void run_done(struct run *run)
 {
     arguments_done(&run->arguments);
     free(run->at);
+    free(run->place);
     json_decref(run->result);
     json_decref(run->truths);
     finding_list_done(&run->findings);
@@ -92,8 +96,20 @@ void run_result(struct run *run, const char *member, json_t *value)
     json_object_set_new(run->result, member, value);
 }
 
+const char *run_place(const struct run *run)
+{
+    return run->place ? run->place : "";
+}
+
+static void place_findings(struct run *run)
+{
+    place_in_findings(&run->findings, run->findings_placed, run->place);
+    run->findings_placed = run->findings.count;
+}
+
 void run_show_findings(struct run *run)
 {
+    place_findings(run);
     _cleanup_(buffer_done) struct buffer text = {0};
     if (!render_findings_text(&run->findings, run->findings_shown, &text, NULL) && text.length)
         run_text(run, "%s", text.data);
@@ -154,6 +170,7 @@ static enum error_code make_document(struct run *run, const struct error *error,
                                      struct error *reterr)
 {
     char schema[48];
+    place_findings(run);
     snprintf(schema, sizeof(schema), "%s.%s/1", program.name,
              run->verb ? verb_schema_word(run->verb) : "usage");
     json_t *document = json_pack("{s:s, s:b, s:O, s:o?, s:o?}", "schema", schema, "changed", run->changed,
@@ -180,11 +197,13 @@ static enum error_code flush_output(struct run *run, struct error *reterr)
 int run_finish(struct run *run, enum error_code code, const struct error *error)
 {
     progress_end(&run->progress);
+    struct error placed = *error;
+    place_in_error(&placed, run->place);
     struct error output_error = ERROR_NONE;
     enum error_code output_code = OK;
     if (run->json) {
         _cleanup_(buffer_done) struct buffer text = {0};
-        output_code = make_document(run, code ? error : NULL, &text, &output_error);
+        output_code = make_document(run, code ? &placed : NULL, &text, &output_error);
         if (!output_code && fwrite(text.data, 1, text.length, stdout) != text.length)
             run->output_errno = errno;
     } else {
@@ -193,7 +212,7 @@ int run_finish(struct run *run, enum error_code code, const struct error *error)
     if (!output_code)
         output_code = flush_output(run, &output_error);
     if (code)
-        write_error(error);
+        write_error(&placed);
     if (output_error.os_errno == EPIPE) {
         /* The reader has gone: end as programs do that do not ignore SIGPIPE. */
         signal(SIGPIPE, SIG_DFL);

@@ -17,11 +17,13 @@ struct run {
     const struct verb *verb; /* NULL until it is known */
     struct arguments arguments;
     bool json;
-    char *at; /* owned; where the verb works: husk's --at, huskd's --dir, absolute */
+    char *at;    /* owned; where the verb works: husk's --at, huskd's --dir, absolute */
+    char *place; /* owned; of place_words, where at was given: goes with commands that are named */
     bool changed;
     json_t *result; /* owned, an object */
     struct finding_list findings;
-    size_t findings_shown; /* that many were written as text already */
+    size_t findings_placed; /* that many have it in their remedies */
+    size_t findings_shown;  /* that many were written as text already */
     struct progress progress;
     struct report report; /* for rooms; leads to progress and truths */
     pthread_mutex_t truth_mutex;
@@ -35,6 +37,9 @@ void run_done(struct run *run);
 /* Text for people, on standard output. run_flush writes it out, before something is asked or a long step. */
 void run_flush(struct run *run);
 void run_text(struct run *run, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* What goes behind the verb of a command in text for people: " --at DIR", or "". */
+const char *run_place(const struct run *run);
 
 /* Write the findings not written yet as text. */
 void run_show_findings(struct run *run);

@@ -61,7 +61,7 @@ static void tell_verdicts(struct run *run, const struct vault *vault, const stru
     const char *plaintext = erase_verdict_word(result->plaintext_before);
     json_array_append_new(erasing->vaults, json_pack("{s:s, s:s, s:s}", "name", vault->name,
                                                      "key_destruction", keys, "plaintext_before", plaintext));
-    if (!result->changed && vault->mark == VAULT_ERASED)
+    if (!result->changed && vault->mark == VAULT_ERASED && result->plaintext_before != ERASE_INCOMPLETE)
         report_truth(&run->report, "vault %s was erased before", vault->name);
     else if (vault->mark != VAULT_ERASED)
         report_truth(
@@ -180,8 +180,8 @@ const struct verb verb_erase = {
         "signed. One that does not answer is waited for by no step: the rest is done, husk ends with status "
         "5, copies of the disk still open with its leave, "
         "and the same command asks again until it has answered. The keyslots "
-        "are destroyed in place, the key leaves the kernel, and a report says what was done and which key "
-        "copies "
+        "are destroyed in place, the key leaves the kernel, what a conversion that was cut short left in the "
+        "clear in .husk is overwritten, and a report says what was done and which key copies "
         "were not reached: exported keyslots, keyfiles, and snapshots that hold a local keyslot, for which "
         "this "
         "disk can do nothing.\n\n--all ends the host: its authorities destroy all they have of it, also of "

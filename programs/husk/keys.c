@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sodium.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -45,6 +46,15 @@ static enum error_code check_standard_input(const struct arguments *arguments, s
     return OK;
 }
 
+/* errno says why. */
+static enum error_code cannot_open(const char *path, struct error *reterr)
+{
+    enum error_code code = errno == ENOENT ? ERR_NOT_FOUND : ERR_FAILED;
+    error_set(reterr, code, errno, "cannot open %s", text_shown(path));
+    error_subject(reterr, "%s", text_shown(path));
+    return code;
+}
+
 static enum error_code read_file(const char *path, size_t least, size_t most, struct secret **ret_secret,
                                  struct error *reterr)
 {
@@ -54,23 +64,23 @@ static enum error_code read_file(const char *path, size_t least, size_t most, st
     _cleanup_(close_fdp) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NOATIME);
     if (fd < 0 && errno == EPERM)
         fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    if (fd < 0) {
-        enum error_code code = errno == ENOENT ? ERR_NOT_FOUND : ERR_FAILED;
-        error_set(reterr, code, errno, "cannot open %s", text_shown(path));
-        error_subject(reterr, "%s", text_shown(path));
-        return code;
-    }
+    if (fd < 0)
+        return cannot_open(path, reterr);
     return secret_read_fd(fd, least, most, text_shown(path), ret_secret, reterr);
 }
 
 /* Of a passphrase or recovery key that is written down. */
-static enum error_code read_text(const char *path, size_t least, size_t most, struct secret **ret_secret,
-                                 struct error *reterr)
+static enum error_code explain_no_text(enum error_code code, struct error *reterr)
 {
-    enum error_code code = read_file(path, least, most, ret_secret, reterr);
     if (code == ERR_NOT_FOUND)
         error_remedy(reterr, "name the file it is in, or give another key");
     return code;
+}
+
+static enum error_code read_text(const char *path, size_t least, size_t most, struct secret **ret_secret,
+                                 struct error *reterr)
+{
+    return explain_no_text(read_file(path, least, most, ret_secret, reterr), reterr);
 }
 
 static void cut_newline(struct secret *secret)
@@ -187,6 +197,31 @@ enum error_code keys_read(const struct run *run, const struct key_options *optio
             if (!code)
                 code = unlock_answers_add(answers, sorts[sort].kind, secret, given->value, reterr);
         }
+    }
+    return code;
+}
+
+/* A pipe is left to whoever reads it. */
+static enum error_code check_keyfile(const char *path, enum keys_use use, struct error *reterr)
+{
+    _cleanup_(secret_freep) struct secret *secret = NULL;
+    struct stat status;
+    if (stat(path, &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode))
+        return OK;
+    return read_keyfile(path, use, &secret, reterr);
+}
+
+enum error_code keys_check_files(const struct run *run, const struct key_options *options, enum keys_use use,
+                                 struct error *reterr)
+{
+    enum error_code code = check_standard_input(&run->arguments, reterr);
+    for (size_t i = 0; !code && i < run->arguments.given_count; i++) {
+        const struct given_option *given = &run->arguments.given[i];
+        if (given->id == options->keyfile)
+            code = check_keyfile(given->value, use, reterr);
+        else if ((given->id == options->passphrase || given->id == options->recovery) &&
+                 !is_standard_input(given->value) && access(given->value, R_OK) < 0)
+            code = explain_no_text(cannot_open(given->value, reterr), reterr);
     }
     return code;
 }

@@ -25,6 +25,11 @@ enum keys_use { KEYS_TO_OPEN, KEYS_NEW };
 must_check enum error_code keys_read(const struct run *run, const struct key_options *options,
                                      enum keys_use use, struct unlock_answers *answers, struct error *reterr);
 
+/* Look at the files that the options name before anything long is begun: keyfiles are read, the others, which
+ * may be read only once, have to be there. Errors as of keys_read. */
+must_check enum error_code keys_check_files(const struct run *run, const struct key_options *options,
+                                            enum keys_use use, struct error *reterr);
+
 /*
  * The secret of a vault: by the answers where any are given; else by the key files the host records, then by
  * its authorities, which are asked once; else, or when those do not open it, asked for on the terminal, three

@@ -7,12 +7,16 @@ static void tell_conversion(struct run *run, const struct vault *vault)
     struct convert_status status = {0};
     struct error why = ERROR_NONE;
     char remedy[3 * VAULT_NAME_MAXIMUM + 160];
+    const char *name = vault->name;
     enum error_code code = convert_get_status(vault, &status, &why);
     const bool protect = status.direction == CONVERT_PROTECT;
-    snprintf(remedy, sizeof(remedy), "finish it with %s%s%s%s",
-             protect ? "the command that began it" : "husk unprotect ", protect ? "" : vault->name,
-             status.may_abort ? ", or give it up: husk protect --abort --vault " : "",
-             status.may_abort ? vault->name : "");
+    if (vault->mark != VAULT_ACTIVE)
+        snprintf(remedy, sizeof(remedy), "husk erase %s --confirm %s", name, name);
+    else
+        snprintf(remedy, sizeof(remedy), "finish it with %s%s%s%s",
+                 protect ? "the command that began it" : "husk unprotect ", protect ? "" : name,
+                 status.may_abort ? ", or give it up: husk protect --abort --vault " : "",
+                 status.may_abort ? name : "");
     if (code || status.state)
         finding_add(&run->findings, FINDING_TELLS, "conversion-under-way", vault->name,
                     code ? why.remedy : remedy, "%s",

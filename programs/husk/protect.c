@@ -71,6 +71,8 @@ static enum error_code go(struct protect *protect, struct error *reterr)
 {
     enum error_code code = protect->is_root ? protect_root_look(protect, reterr) : OK;
     if (!code)
+        code = protect_check_keys(protect, reterr);
+    if (!code)
         code = protect_look(protect, reterr);
     if (!code)
         code = protect_find_vault(protect, reterr);

@@ -1,6 +1,7 @@
 /*
  * What protect goes through, one step after another:
  *
+ *   check     are the key files that are named there?
  *   look      take the lock where .husk is there already, plan, show the plan, refuse where findings block
  *   find      the vault: is it there, and on this filesystem?
  *   keys      read the new keys, or open the existing vault
@@ -26,6 +27,9 @@ struct protect {
     bool lacks_feature;   /* and it may be set */
 };
 void protect_done(struct protect *protect);
+
+/* The files of keys, before a tree is walked. */
+must_check enum error_code protect_check_keys(const struct protect *protect, struct error *reterr);
 
 /* Look. ERR_BUSY, ERR_DENIED for the refusals of the plan. */
 must_check enum error_code protect_look(struct protect *protect, struct error *reterr);

@@ -1,7 +1,9 @@
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "command/place.h"
 #include "plan_vault.h"
 #include "protect.h"
 
@@ -32,8 +34,12 @@ static enum error_code may_set_feature(struct run *run, const struct finding *la
     if (*ret_may || !is_alone || !run_can_ask(run))
         return OK;
     char question[1200];
+    _cleanup_(buffer_done) struct buffer remedy = {0};
+    enum error_code code = place_in_text(lacking->remedy, run->place, &remedy, reterr);
+    if (code)
+        return code;
     snprintf(question, sizeof(question), "%s: %s\n  %s\nSet the feature now?", lacking->subject,
-             lacking->cause, lacking->remedy);
+             lacking->cause, remedy.data);
     return run_ask(run, question, ret_may, reterr);
 }
 
@@ -93,6 +99,28 @@ static enum error_code take_existing_lock(struct protect *protect, struct error 
                                &protect->held.husk_fd, reterr);
     filesystem_free(filesystem);
     return code == ERR_NOT_FOUND ? OK : code;
+}
+
+/* Something that is not encrypted yet: looking at it takes long. */
+static bool will_walk(const struct protect *protect)
+{
+    size_t count;
+    struct statx status;
+    const char *const *paths = protect_paths(protect, &count);
+    for (size_t i = 0; i < count; i++)
+        if (statx(AT_FDCWD, paths[i], AT_SYMLINK_NOFOLLOW, STATX_TYPE, &status) == 0 &&
+            !(status.stx_attributes & STATX_ATTR_ENCRYPTED))
+            return true;
+    return false;
+}
+
+enum error_code protect_check_keys(const struct protect *protect, struct error *reterr)
+{
+    _cleanup_(vault_freep) struct vault *vault = NULL;
+    if (!will_walk(protect)) /* where it is done already no key is read */
+        return OK;
+    const bool is_new = vault_find(protect->run->at, protect->name, &vault, NULL) == ERR_NOT_FOUND;
+    return keys_check_files(protect->run, &keys_plain, is_new ? KEYS_NEW : KEYS_TO_OPEN, reterr);
 }
 
 enum error_code protect_look(struct protect *protect, struct error *reterr)

@@ -54,7 +54,7 @@ static void tell_network(const struct protect *protect)
     snprintf(path, sizeof(path), "%s/" HUSK_DIRECTORY "/" NETWORK_FILE, run->at);
     if (protect->keys.authority_count > 0 && access(path, F_OK) < 0)
         finding_add(&run->findings, FINDING_TELLS, "network-not-recorded", path,
-                    "enroll the host on the host itself, where husk agent records it, if it has no DHCP",
+                    "enroll the host on the host itself, where its agent records it, if it has no DHCP",
                     "its network is not recorded: the boot will reach the authority by DHCP or not at all");
 }
 

@@ -35,7 +35,8 @@ static void show_directory(struct run *run, const struct convert_plan_directory 
         run_text(run, "nothing, it is protected already\n");
         break;
     case CONVERT_CONTINUE:
-        run_text(run, "go on with the conversion under way\n");
+        run_text(run, directory->not_asked_for ? "finish its interrupted conversion first\n"
+                                               : "go on with the conversion under way\n");
         break;
     }
 }

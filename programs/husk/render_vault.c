@@ -127,9 +127,16 @@ static enum error_code show_conversion(struct run *run, const struct vault *vaul
                  amount_count_shown(status.files_total), amount_bytes_shown(status.bytes_done),
                  amount_bytes_shown(status.bytes_total));
     run_text(run, "\n");
-    run_text(run, "    if it was interrupted: run the same command again to go on%s%s\n",
-             status.may_abort ? ", or back with husk protect --abort --vault " : "",
-             status.may_abort ? vault->name : "");
+    if (vault->mark != VAULT_ACTIVE) {
+        run_text(
+            run,
+            "    plaintext of it is left: husk erase%s %s --confirm %s destroys it, or tells what keeps it\n",
+            run_place(run), vault->name, vault->name);
+        return OK;
+    }
+    run_text(run, "    if it was interrupted: run the same command again to go on%s%s%s%s\n",
+             status.may_abort ? ", or back with husk protect" : "", status.may_abort ? run_place(run) : "",
+             status.may_abort ? " --abort --vault " : "", status.may_abort ? vault->name : "");
     return OK;
 }
 
@@ -168,6 +175,23 @@ static enum error_code show_directories(struct run *run, const struct vault *vau
     return OK;
 }
 
+/* The kernel says busy also when all was closed since, until it is asked once more: only lock does that. Who
+ * cannot be looked for may be there. */
+static void show_busy(struct run *run, const struct vault *vault)
+{
+    bool used = true;
+    char remedy[VAULT_NAME_MAXIMUM + 64];
+    if (vault_is_used(vault, &used, NULL) || used) {
+        run_text(run, "  open files  programs keep some: husk lock%s %s names them\n", run_place(run),
+                 vault->name);
+        return;
+    }
+    snprintf(remedy, sizeof(remedy), "husk lock %s takes them out of the kernel", vault->name);
+    finding_add(&run->findings, FINDING_TELLS, "closed-since", vault->name, remedy,
+                "all files of the vault that were open have been closed since, and the kernel still keeps "
+                "their keys: only locking once more removes those");
+}
+
 static void show_heading(struct run *run, const struct vault *vault, enum vault_state state,
                          const char *id_text)
 {
@@ -179,9 +203,10 @@ static void show_heading(struct run *run, const struct vault *vault, enum vault_
     run_text(run, "  filesystem  %s (%s)\n", text_shown(vault->filesystem->mount_point),
              text_shown(vault->filesystem->source));
     if (state == VAULT_BUSY)
-        run_text(run, "  open files  programs keep some: husk lock %s names them\n", vault->name);
+        show_busy(run, vault);
     if (state == VAULT_IS_ERASING)
-        run_text(run, "  unfinished  husk erase %s --confirm %s goes on with it\n", vault->name, vault->name);
+        run_text(run, "  unfinished  husk erase%s %s --confirm %s goes on with it\n", run_place(run),
+                 vault->name, vault->name);
     if (vault->protected_since_unix_s) {
         char since[CLOCK_TEXT_SIZE];
         clock_format(vault->protected_since_unix_s, since);

@@ -59,9 +59,9 @@ const struct verb verb_status = {
     .summary = "Tell about the vaults of this host.",
     .text =
         "The state of each vault (unlocked, locked, busy, erasing, erased), its filesystem, directories and "
-        "keyslots, and a conversion that is under way. A vault is busy when its key is gone but programs "
-        "still "
-        "have files of it open. Reads only and waits for no other husk.",
+        "keyslots, and a conversion that is under way. A vault is busy when its key is gone but the "
+        "kernel still keeps those of files that were open when it was locked; whether they are open yet is "
+        "told. Reads only and waits for no other husk.",
     .effect = VERB_READS,
     .act = act,
 };

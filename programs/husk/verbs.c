@@ -61,6 +61,8 @@ const struct program program = {
     .options = husk_options,
     .option_count = OPTIONS,
     .common = common,
+    .place = OPTION_AT,
+    .elsewhere = "--commit", /* on the booted host */
     .completion_names = completion_names,
     .prepare = husk_prepare,
 };

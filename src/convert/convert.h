@@ -30,6 +30,7 @@ struct convert_plan_directory {
     char *path;       /* owned; raw bytes relative to the root of the filesystem */
     char *shown_path; /* owned; absolute, escaped for showing */
     enum convert_action action;
+    bool not_asked_for; /* of an interrupted conversion of the vault, which is finished first */
     uint64_t files, directories, others; /* regular files, directories, everything else */
     uint64_t bytes;                      /* allocated to it */
 };
@@ -87,9 +88,25 @@ must_check enum error_code convert_unprotect(struct vault *vault, const struct c
                                              bool *ret_changed, struct error *reterr);
 
 /* Go back: remove the twins and the journal. ERR_DENIED once exchanging has begun (remedy: finish, then
- * unprotect). Works on a locked vault. *ret_changed false when nothing was under way. */
+ * unprotect). Works on a locked vault; of one that is erased it gives up what was not exchanged, whatever
+ * was. *ret_changed false when nothing was under way. */
 must_check enum error_code convert_abort(struct vault *vault, const struct convert_options *options,
                                          bool *ret_changed, struct error *reterr);
+
+/* What is left in the clear of a conversion of a vault that is being erased. */
+enum convert_left {
+    CONVERT_LEFT_NOTHING,
+    CONVERT_LEFT_UNPROVEN, /* nothing is there any more, but not all of it was overwritten in place */
+    CONVERT_LEFT_PLAINTEXT /* findings name it */
+};
+
+/* Destroy what husk holds in the clear of a conversion that was cut short: old trees, and plain twins. Needs
+ * no key and asks for none. What something else can reach is kept, and so are the directories at their
+ * places. Repeatable; the lock must be held. *ret_changed becomes true where something was done. Blocks for
+ * as long as the disk takes. */
+must_check enum error_code convert_destroy_left(struct vault *vault, const struct convert_options *options,
+                                                bool *ret_changed, enum convert_left *ret_left,
+                                                struct error *reterr);
 
 /* What the journal says, for status. state is "planned", "frozen", "exchanging", "scrubbing"; NULL when
  * nothing is under way. */

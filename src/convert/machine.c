@@ -37,6 +37,8 @@
 #include "convert/steps.h"
 #include "tree/mount.h"
 
+#define PARTLY_OVERWRITTEN "some plaintext was deleted or moved away before it could be overwritten in place"
+
 static enum error_code scrub(struct convert_work *work, bool *ret_kept, struct error *reterr)
 {
     report_stage(&work->progress.report, 0, 0, "making sure that nothing uses the old trees");
@@ -180,8 +182,7 @@ static enum error_code run(struct convert_work *work, const struct convert_plan 
     if (!code)
         tell_truths(work);
     if (!code && work->journal.partly_overwritten)
-        code = error_set(reterr, ERR_INCOMPLETE, 0,
-                         "some plaintext was deleted or moved away before it could be overwritten in place");
+        code = error_set(reterr, ERR_INCOMPLETE, 0, PARTLY_OVERWRITTEN);
     if (code == ERR_INTERRUPTED)
         error_remedy(reterr, "run the same command again to go on");
     return code;
@@ -447,6 +448,21 @@ static enum error_code enter_planned(struct convert_work *work, struct error *re
     return work_enter_state(work, CONVERT_PLANNED, reterr);
 }
 
+/* Of a vault that is erased nothing goes forward any more: directories that are plain at their places stay
+ * so, and what husk itself holds in the clear goes as in an erase. */
+static enum error_code give_up(struct convert_work *work, bool *ret_changed, struct error *reterr)
+{
+    bool left = false;
+    enum error_code code = leftovers_destroy(work, LEFTOVERS_GIVE_UP_PLACES, ret_changed, &left, reterr);
+    if (!code && left) {
+        error_set(reterr, ERR_INCOMPLETE, 0, "plaintext of the given-up conversion is left");
+        return error_remedy(reterr, "see the findings, then run the same command again");
+    }
+    if (!code && work->journal.partly_overwritten)
+        code = error_set(reterr, ERR_INCOMPLETE, 0, PARTLY_OVERWRITTEN);
+    return code;
+}
+
 enum error_code convert_abort(struct vault *vault, const struct convert_options *options, bool *ret_changed,
                               struct error *reterr)
 {
@@ -455,6 +471,8 @@ enum error_code convert_abort(struct vault *vault, const struct convert_options 
     enum error_code code = work_open(vault, options, &work, reterr);
     if (code)
         return code;
+    if (vault->mark != VAULT_ACTIVE)
+        return give_up(&work, ret_changed, reterr);
     code = work_read_journal(&work, &found, reterr);
     if (!code && found)
         code = check_may_abort(&work, reterr);

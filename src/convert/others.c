@@ -1,4 +1,4 @@
-/* What the other vaults of a filesystem have to do with a directory: reads only. */
+/* What the vaults of a filesystem have to do with a directory: reads only. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -11,7 +11,7 @@
 struct search {
     const struct filesystem *filesystem;
     const struct fscrypt_identifier *identifier; /* of the policy looked for; NULL when looking for path */
-    const char *own_name, *path;
+    const char *path;
     struct vault *found;
     enum convert_direction direction;
 };
@@ -47,9 +47,7 @@ static enum error_code look_at_vault(const char *name, void *context, struct err
     struct search *search = context;
     _cleanup_(vault_freep) struct vault *vault = NULL;
     (void)reterr;
-    if (search->found || vault_check_name(name, NULL) ||
-        (search->own_name && !strcmp(name, search->own_name)) ||
-        vault_read(search->filesystem, name, &vault, NULL))
+    if (search->found || vault_check_name(name, NULL) || vault_read(search->filesystem, name, &vault, NULL))
         return OK;
     bool found = search->identifier
                      ? !memcmp(&vault->identifier, search->identifier, sizeof(*search->identifier))
@@ -107,10 +105,9 @@ const char *others_keep_shut(int directory_fd, const char *name, const struct st
 }
 
 enum error_code others_check_converting(struct convert_plan *plan,
-                                        const struct convert_plan_directory *directory, const char *own_name,
-                                        struct error *reterr)
+                                        const struct convert_plan_directory *directory, struct error *reterr)
 {
-    struct search search = {.filesystem = plan->filesystem, .own_name = own_name, .path = directory->path};
+    struct search search = {.filesystem = plan->filesystem, .path = directory->path};
     enum error_code code = look(&search, reterr);
     _cleanup_(vault_freep) struct vault *other = search.found;
     char remedy[VAULT_NAME_MAXIMUM + 128];

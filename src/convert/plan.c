@@ -245,8 +245,7 @@ static enum error_code choose_action(struct planner *planner, struct convert_pla
             others_refuse_unprotecting(planner->plan, directory, planner->vault->name);
         return ours ? OK : others_check_encrypted(planner->plan, directory, whose, reterr);
     }
-    code = others_check_converting(planner->plan, directory, planner->vault ? planner->vault->name : NULL,
-                                   reterr);
+    code = others_check_converting(planner->plan, directory, reterr);
     if (!code)
         code = directory_list(fd, not_empty, &emptiness, reterr);
     if (!code)
@@ -274,7 +273,12 @@ static enum error_code plan_directory(struct planner *planner, struct convert_pl
     check_place(planner, directory, &allowed);
     if (!allowed)
         return OK;
-    enum error_code code = tree_open_directory(planner->clone_fd, directory->path, &fd, reterr);
+    struct error why = ERROR_NONE;
+    enum error_code code = tree_open_directory(planner->clone_fd, directory->path, &fd, &why);
+    if ((code == ERR_NOT_FOUND || code == ERR_CHANGED) && directory->not_asked_for)
+        return OK; /* moved away or deleted since: the machine tells that, where it matters */
+    if (code && reterr)
+        *reterr = why;
     if (!code)
         code = choose_action(planner, directory, fd, reterr);
     if (code || directory->action == CONVERT_NOTHING || past_freezing(planner, directory, fd))
@@ -388,12 +392,8 @@ static enum error_code add_path(struct convert_plan *plan, const char *path, str
     if (code)
         return code;
     struct convert_plan_directory *directory = &plan->directories[plan->directory_count];
-    const char *mount = plan->filesystem->mount_point;
     directory->path = strdup(relative.data ? relative.data : "");
-    if (asprintf(&directory->shown_path, "%s%s%s", strcmp(mount, "/") ? text_shown(mount) : "",
-                 relative.length || !strcmp(mount, "/") ? "/" : "",
-                 text_shown(relative.data ? relative.data : "")) < 0)
-        directory->shown_path = NULL;
+    directory->shown_path = plan_show_path(plan, relative.data ? relative.data : "");
     plan->directory_count++;
     if (!directory->path || !directory->shown_path)
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
@@ -409,20 +409,6 @@ static enum error_code add_path(struct convert_plan *plan, const char *path, str
     return OK;
 }
 
-static enum error_code read_journal(struct planner *planner, struct error *reterr)
-{
-    char path[VAULT_NAME_MAXIMUM + 64];
-    _cleanup_(close_fdp) int fd = -1;
-    struct error error = ERROR_NONE;
-    snprintf(path, sizeof(path), HUSK_DIRECTORY "/" CONVERT_DIRECTORY "/%s", planner->vault->name);
-    enum error_code code = tree_open_directory(planner->clone_fd, path, &fd, &error);
-    if (!code)
-        code = journal_read(fd, &planner->journal, &error);
-    if (code && code != ERR_NOT_FOUND && reterr)
-        *reterr = error;
-    return code == ERR_NOT_FOUND ? OK : code;
-}
-
 static enum error_code plan_all(struct planner *planner, struct error *reterr)
 {
     struct convert_plan *plan = planner->plan;
@@ -435,11 +421,20 @@ static enum error_code plan_all(struct planner *planner, struct error *reterr)
     if (!code)
         code = tree_clone_mount(plan->filesystem->root_fd, &planner->clone_fd, reterr);
     if (!code && planner->vault)
-        code = read_journal(planner, reterr);
+        code = plan_read_journal(planner->clone_fd, planner->vault->name, &planner->journal, reterr);
+    const struct convert_journal *journal = &planner->journal;
+    const bool under_way = !code && planner->direction == CONVERT_PROTECT && journal->count > 0 &&
+                           planner->vault->mark == VAULT_ACTIVE;
+    const bool goes_on =
+        journal->direction == CONVERT_PROTECT && !(journal->waits && journal->state == CONVERT_SCRUBBING);
+    if (under_way && goes_on)
+        code = plan_add_under_way(plan, journal, reterr);
     if (!code)
         code = busy_set_new(plan->filesystem->device, &planner->busy, reterr);
     for (size_t i = 0; !code && i < plan->directory_count; i++)
         code = plan_directory(planner, &plan->directories[i], reterr);
+    if (under_way && !goes_on)
+        plan_refuse_joining(plan, journal, planner->vault->name);
     if (!code)
         check_space(planner);
     return code;

@@ -39,6 +39,13 @@ must_check enum error_code step_scrub(struct convert_work *work, bool *ret_kept,
 /* Destroy or delete what an aborted conversion leaves: its twins. scrub.c */
 must_check enum error_code step_drop_twins(struct convert_work *work, struct error *reterr);
 
+/* Of a vault that is erased: destroy the trees in the clear that the conversion has in .husk, delete its
+ * encrypted ones, and clear it away where nothing is *ret_left. Directories that it leaves plain at their
+ * places count as left, or are given up. leftovers.c */
+enum leftovers_places { LEFTOVERS_HOLD_PLACES, LEFTOVERS_GIVE_UP_PLACES };
+must_check enum error_code leftovers_destroy(struct convert_work *work, enum leftovers_places places,
+                                             bool *ret_changed, bool *ret_left, struct error *reterr);
+
 /* The plan of unprotect: the same questions about directories that this vault protects. plan.c */
 must_check enum error_code convert_plan_unprotect(const char *const *paths, size_t path_count,
                                                   const struct vault *vault, const struct report *report,
@@ -59,11 +66,26 @@ must_check enum error_code others_check_encrypted(struct convert_plan *plan,
  * storage, or NULL where it can. others.c */
 const char *others_keep_shut(int directory_fd, const char *name, const struct statx *status);
 
-/* Block the plan where an active vault other than own_name (may be NULL) is in the middle of converting the
- * directory, something below it or above it: two conversions would undo each other. others.c */
+/* Block the plan where an active vault is in the middle of converting the directory, something below it or
+ * above it: two conversions would undo each other. others.c */
 must_check enum error_code others_check_converting(struct convert_plan *plan,
                                                    const struct convert_plan_directory *directory,
-                                                   const char *own_name, struct error *reterr);
+                                                   struct error *reterr);
+
+/* The path as the plan shows it; owned by the caller, NULL where memory ran out. under_way.c */
+char *plan_show_path(const struct convert_plan *plan, const char *path);
+
+/* The journal of the vault; without one ret_journal is untouched. under_way.c */
+must_check enum error_code plan_read_journal(int clone_fd, const char *vault_name,
+                                             struct convert_journal *ret_journal, struct error *reterr);
+
+/* The vault is in the middle of protecting these: what else it is to protect comes after them. under_way.c */
+must_check enum error_code plan_add_under_way(struct convert_plan *plan,
+                                              const struct convert_journal *journal, struct error *reterr);
+
+/* The vault is in the middle of something that has to end before anything can join. under_way.c */
+void plan_refuse_joining(struct convert_plan *plan, const struct convert_journal *journal,
+                         const char *vault_name);
 
 /* Block the plan: the vault's own unprotect of the directory, which is protected still, was begun. others.c
  */

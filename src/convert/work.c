@@ -110,7 +110,8 @@ enum error_code work_read_journal(struct convert_work *work, bool *ret_found, st
             *reterr = error;
         return code;
     }
-    if (memcmp(&journal.vault, &work->vault->id, sizeof(journal.vault))) {
+    /* A damaged vault does not say its id, and only an erase comes here with one. */
+    if (!work->vault->damage.code && memcmp(&journal.vault, &work->vault->id, sizeof(journal.vault))) {
         journal_done(&journal);
         error_set(reterr, ERR_CORRUPT, 0, "the journal of a conversion is of another vault than %s",
                   work->vault->name);

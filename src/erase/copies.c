@@ -150,54 +150,6 @@ static enum error_code name_keyfiles(const struct vault *vault, const char *at, 
     return code;
 }
 
-/* How far a survey came says nothing: a conversion that was refused leaves it. */
-static enum error_code note_name(const char *name, void *context, struct error *reterr)
-{
-    (void)reterr;
-    *(bool *)context |= strcmp(name, "progress.json") != 0;
-    return OK;
-}
-
-/* Whether .husk/KIND/NAME is there and has anything in it. One that cannot be looked into may have. */
-static bool has_entries(int husk_fd, const char *kind, const char *name)
-{
-    _cleanup_(close_fdp) int kind_fd = -1;
-    _cleanup_(close_fdp) int fd = -1;
-    bool any = false;
-    enum error_code code = directory_open(husk_fd, kind, &kind_fd, NULL);
-    if (!code)
-        code = directory_open(kind_fd, name, &fd, NULL);
-    if (code)
-        return code != ERR_NOT_FOUND;
-    return directory_list(fd, note_name, &any, NULL) != OK || any;
-}
-
-static void name_plaintext(const struct vault *vault, struct erase_facts *facts,
-                           struct finding_list *findings)
-{
-    _cleanup_(close_fdp) int husk_fd = -1;
-    if (directory_open(vault->filesystem->root_fd, HUSK_DIRECTORY, &husk_fd, NULL))
-        return;
-    bool waits = has_entries(husk_fd, "convert", vault->name);
-    bool left = has_entries(husk_fd, "plaintext", vault->name);
-    facts->plaintext_left = waits || left;
-    if (left)
-        finding_add(findings, FINDING_TELLS, "plaintext-left", vault->name,
-                    "overwrite and delete what lies there (shred -u); the next time finish the conversion "
-                    "before erasing",
-                    "directories from before a conversion still lie in %s/plaintext/%s", HUSK_DIRECTORY,
-                    vault->name);
-    if (waits)
-        finding_add(
-            findings, FINDING_TELLS, "conversion-left", vault->name,
-            "if nothing was exchanged yet, husk protect --abort --vault with this name ends it; else "
-            "overwrite what is not encrypted there (shred -u). Then destroy the directories that are "
-            "plain at their places, or protect them in another vault",
-            "a conversion was under way: directories that were not exchanged yet are plaintext, and an "
-            "old tree that was may lie in %s/convert/%s",
-            HUSK_DIRECTORY, vault->name);
-}
-
 static void name_authority_copy(const char *authority, const char *word, struct finding_list *findings)
 {
     if (!strcmp(word, erased_copy_words[ERASED_COPY_IMAGE]))
@@ -253,6 +205,5 @@ enum error_code erase_name_copies(const struct vault *vault, const char *at,
     }
     count_unlisted(vault, progress, facts, findings);
     name_authority_copies(progress, facts, findings);
-    name_plaintext(vault, facts, findings);
     return at && !vault->damage.code ? name_keyfiles(vault, at, findings, reterr) : OK;
 }

@@ -13,6 +13,8 @@
  *                             before the next one goes
  *   journal zeroed
  *   key evicted               the kernel has no key of it, or the erase stays incomplete and "erasing"
+ *   old plaintext destroyed   what a conversion that was cut short left in .husk; while something of it is
+ *                             there the erase stays incomplete and "erasing"
  *   erased mark = the report  durable; only then the erasing mark goes
  *   authorities are told      what was done here
  *
@@ -26,6 +28,7 @@
 #include "base/fault.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "convert/convert.h"
 #include "erase/authorities.h"
 #include "erase/copies.h"
 #include "erase/document.h"
@@ -245,6 +248,34 @@ static void evict_key(struct erasure *erasure)
                 "close these files and run the same command again, or power off", "%s", why.message);
 }
 
+/* After the key: that takes a moment, and this may take hours. */
+static void destroy_plaintext(struct erasure *erasure)
+{
+    struct error why = ERROR_NONE;
+    bool changed = false;
+    enum convert_left left = CONVERT_LEFT_PLAINTEXT;
+    struct erase_facts *facts = &erasure->outcome.facts;
+    const struct convert_options options = {.clock = erasure->clock,
+                                            .report = erasure->report,
+                                            .findings = erasure->findings,
+                                            .free_space = CONVERT_SKIP_FREE_SPACE};
+    int injected = fault("erase.plaintext");
+    enum error_code code = injected
+                               ? error_set(&why, ERR_FAILED, injected, "cannot destroy the old plaintext")
+                               : convert_destroy_left(erasure->vault, &options, &changed, &left, &why);
+    (void)fault("erase.plaintext.destroyed");
+    erasure->changed |= changed;
+    facts->plaintext_left = left == CONVERT_LEFT_PLAINTEXT;
+    facts->plaintext_unproven = left == CONVERT_LEFT_UNPROVEN;
+    if (code)
+        finding_add(erasure->findings, FINDING_TELLS, "plaintext-left", erasure->vault->name,
+                    why.remedy[0] ? why.remedy : "run the same command again",
+                    "the plaintext that a conversion left could not be destroyed: %s", why.message);
+    else if (changed && left == CONVERT_LEFT_NOTHING)
+        report_truth(erasure->report, "vault %s: what a conversion left in the clear in .husk is destroyed",
+                     erasure->vault->name);
+}
+
 static enum error_code write_report(struct erasure *erasure, const struct buffer *text, struct error *reterr)
 {
     struct vault *vault = erasure->vault;
@@ -313,6 +344,7 @@ static enum error_code carry_out(struct erasure *erasure, struct error *reterr)
         report_truth(erasure->report, "vault %s: its keyslots on this disk are destroyed",
                      erasure->vault->name);
     evict_key(erasure);
+    destroy_plaintext(erasure);
     return OK;
 }
 
@@ -349,17 +381,20 @@ static enum error_code conclude(struct erasure *erasure, struct buffer *text, st
     if (code)
         return code;
     const struct erase_facts *facts = &erasure->outcome.facts;
-    if (facts->steps_failed == 0 && !facts->key_in_memory && facts->authorities_open == 0) {
+    if (facts->steps_failed == 0 && !facts->key_in_memory && facts->authorities_open == 0 &&
+        !facts->plaintext_left) {
         code = keep_report(erasure, text, reterr);
         if (!code)
             erase_authorities_tell(erasure->client, &erasure->progress, text, erasure->findings);
         return code;
     }
     error_set(reterr, ERR_INCOMPLETE, 0, "the vault %s is not erased completely: %s", vault->name,
-              erasure->first_failure.code ? erasure->first_failure.message : "an authority has not answered");
+              erasure->first_failure.code   ? erasure->first_failure.message
+              : facts->authorities_open > 0 ? "an authority has not answered"
+                                            : "plaintext of it is left");
     error_subject(reterr, "%s", vault->name);
-    error_remedy(reterr, "run the same command again");
-    return ERR_INCOMPLETE;
+    return error_remedy(reterr, facts->plaintext_left ? "see the findings, then run the same command again"
+                                                      : "run the same command again");
 }
 
 /* What an earlier erase reported, and again what it could not reach. */
@@ -373,18 +408,25 @@ static enum error_code repeat(struct erasure *erasure, struct buffer *text, stru
     if (!code)
         code = erase_progress_recall(text, &erasure->progress, &erasure->outcome.facts, reterr);
     if (!code)
+        destroy_plaintext(erasure);
+    if (!code)
         code = erase_name_copies(vault, erasure->at, &erasure->progress, status.st_mtime,
                                  &erasure->outcome.facts, erasure->findings, reterr);
     return code;
 }
 
-/* The vault is erased, but not all that was to be gone is. */
-static enum error_code tell_plaintext(const struct vault *vault, struct error *reterr)
+/* Nothing opens the vault any more, but not all that was to be gone is. */
+static enum error_code tell_plaintext(const struct vault *vault, const struct erase_facts *facts,
+                                      struct error *reterr)
 {
-    error_set(reterr, ERR_INCOMPLETE, 0, "the vault %s is erased here, but plaintext of it is left",
-              vault->name);
+    error_set(reterr, ERR_INCOMPLETE, 0, "nothing on this disk opens the vault %s any more, but %s",
+              vault->name,
+              facts->plaintext_left
+                  ? "plaintext of it is left"
+                  : "some plaintext of it was deleted or moved away before it could be overwritten in place");
     error_subject(reterr, "%s", vault->name);
-    error_remedy(reterr, "destroy what the findings name, then run the same command again");
+    if (facts->plaintext_left)
+        return error_remedy(reterr, "see the findings, then run the same command again");
     return ERR_INCOMPLETE;
 }
 
@@ -423,8 +465,9 @@ enum error_code erase_vault(struct vault *vault, struct client *client, const ch
         if (!code)
             code = conclude(&erasure, &text, reterr);
     }
-    if (!code && erasure.outcome.facts.plaintext_left)
-        code = tell_plaintext(vault, reterr);
+    const struct erase_facts *facts = &erasure.outcome.facts;
+    if (!code && (facts->plaintext_left || facts->plaintext_unproven))
+        code = tell_plaintext(vault, facts, reterr);
     finding_move_all(findings, &found);
     erase_progress_done(&erasure.progress);
     if (code && code != ERR_INCOMPLETE) {

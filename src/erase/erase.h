@@ -2,7 +2,7 @@
  * Erasing a vault (design §10), resumable:
  *
  *     erasing mark, durable → authorities destroy their scalars → local keyslots destroyed → key evicted and
- *     checked → report → erased mark → the authorities are told
+ *     checked → plaintext that a conversion left destroyed → report → erased mark → the authorities are told
  *
  * From the mark on husk does not open the vault from this disk; copies of it open until the authorities have
  * answered. Each step is repeated by the next run until it holds.

@@ -22,5 +22,5 @@ enum erase_verdict erase_judge_plaintext(const struct erase_facts *facts)
 {
     /* What an empty directory held before it was protected lies in free space, and nobody here knows of it.
      */
-    return facts->plaintext_left ? ERASE_INCOMPLETE : ERASE_UNKNOWN;
+    return facts->plaintext_left || facts->plaintext_unproven ? ERASE_INCOMPLETE : ERASE_UNKNOWN;
 }

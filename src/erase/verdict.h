@@ -9,7 +9,8 @@ struct erase_facts {
     size_t authority_copies; /* of authorities that answered: images of their disks, backups */
     bool key_in_memory;      /* files in use keep their keys */
     bool copies_unknown; /* vault.json could not be read, was not authenticated, or is not as husk wrote it */
-    bool plaintext_left; /* trees or conversions on this disk that are not done */
+    bool plaintext_left; /* in the clear on this disk, of a conversion that was cut short */
+    bool plaintext_unproven; /* it is gone, but not all of it was overwritten in place */
 };
 
 enum erase_verdict erase_judge_keys(const struct erase_facts *facts);

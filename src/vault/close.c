@@ -100,6 +100,17 @@ static enum error_code name_users(const struct vault *vault, struct finding_list
     return code;
 }
 
+enum error_code vault_is_used(const struct vault *vault, bool *ret_used, struct error *reterr)
+{
+    struct finding_list users = {0};
+    size_t inodes = 0;
+    enum error_code code = name_users(vault, &users, &inodes, reterr);
+    if (!code)
+        *ret_used = inodes > 0 || users.count > 0;
+    finding_list_done(&users);
+    return code;
+}
+
 static void pause_ms(long ms)
 {
     nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL);

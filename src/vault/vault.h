@@ -227,6 +227,11 @@ must_check enum error_code vault_lock(const struct vault *vault, bool *ret_chang
 must_check enum error_code vault_lock_unwritten(const struct vault *vault, bool *ret_changed,
                                                 struct finding_list *findings, struct error *reterr);
 
+/* Whether anything that can be seen keeps files of the vault open, as when it is only partly locked: the
+ * kernel keeps the keys of closed files too, until it is asked to remove the key once more. Looks at every
+ * process; changes nothing. */
+must_check enum error_code vault_is_used(const struct vault *vault, bool *ret_used, struct error *reterr);
+
 /* Changes of what the manifest covers; each writes it at once (the vault must be unlocked: ERR_LOCKED) and is
  * repeatable. The symlinks at the root of the filesystem that lead into protected directories are recorded
  * anew each time. */

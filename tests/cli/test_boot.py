@@ -357,6 +357,7 @@ class BootTest(HostRoot):
     @needs_faults
     def test_an_erase_that_was_begun_is_finished_and_nothing_opens(self):
         self.d.remount("rw")
+        self.assertTrue(os.listdir(self.path(".husk/plaintext/root")), "no old tree waits")
         self.assertTrue(self.call("erase", "root", "--confirm", "root", fault="erase.marked:crash").crashed)
         self.d.remount("ro")
         for _ in range(2):
@@ -365,6 +366,7 @@ class BootTest(HostRoot):
                 console.expect("does not boot").line("shell")
                 self.assertEqual(console.end(), husk.REFUSED)
             self.assertEqual(self.state(), "erased")
+            self.assertEqual(os.listdir(self.path(".husk/plaintext")), [])
             self.assertTrue(self.is_read_only())
 
 

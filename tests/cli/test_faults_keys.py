@@ -23,6 +23,9 @@ class FaultTest(faults.FaultTest):
     def test_erase(self):
         self.survives(scenarios.Erase, "erase.")
 
+    def test_erase_leftovers(self):
+        self.survives(scenarios.EraseLeftovers, "destroy.tree.")
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -121,7 +121,7 @@ class RemoveTest(KeyslotTest):
     def test_the_last_one_stays(self):
         (last,) = self.ids()
         found = self.json("keyslot remove", "v", last, expect=husk.REFUSED)
-        self.assertIn("husk erase v", found["error"]["remedy"])
+        self.assertIn(f"husk erase --at {self.d.path} v", found["error"]["remedy"])
         self.assertEqual(self.ids(), [last])
 
     def test_the_last_one_that_can_be_read_stays(self):

@@ -18,7 +18,7 @@ class OtherVaultTest(Job):
         self.protect()
         for found in (self.json("check", self.tree, expect=husk.REFUSED), self.other(self.tree, expect=husk.REFUSED)):
             self.assertEqual(found["error"]["message"], f"{self.tree}: is protected already, by the vault v")
-            self.assertIn("husk unprotect v", found["error"]["remedy"])
+            self.assertIn(f"husk unprotect --at {self.d.path} v", found["error"]["remedy"])
         self.json("erase", "v", "--confirm", "v")
         self.assertIn("the vault v, which is erased", self.other(self.tree, expect=husk.REFUSED)["error"]["message"])
 
@@ -29,8 +29,8 @@ class OtherVaultTest(Job):
         for path in (self.tree, inside, os.path.dirname(self.tree)):
             for found in (self.json("check", path, expect=husk.REFUSED), self.other(path, expect=husk.REFUSED)):
                 self.assertIn("converting-already", document.kinds(found), path)
-                self.assertIn("husk protect --abort --vault v", found["error"]["remedy"])
-        self.assertIn("husk protect --abort --vault v", self.call("status", "v").out)
+                self.assertIn(f"husk protect --at {self.d.path} --abort --vault v", found["error"]["remedy"])
+        self.assertIn(f"husk protect --at {self.d.path} --abort --vault v", self.call("status", "v").out)
         self.other(self.make_tree("srv/next"))
         self.call("protect", "--abort", "--vault", "v", expect=husk.DONE)
         self.other(self.tree)

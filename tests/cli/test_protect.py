@@ -81,7 +81,31 @@ class PlanTest(Job):
         second, other = self.make_tree("second"), husk.keyfile(self.d.directory, "other")
         with self.nothing_changes(second):
             found = self.json("protect", second, "--vault", "v", "--keyfile", other, expect=husk.REFUSED)
-        self.assertIn("husk keyslot add v", found["error"]["remedy"])
+        self.assertIn(f"husk keyslot add --at {self.d.path} v", found["error"]["remedy"])
+
+
+    def test_a_key_file_that_cannot_be_read_is_told_before_the_tree_is_looked_at(self):
+        short = husk.keyfile(self.d.directory, "short")
+        os.truncate(short, 3)
+        missing = self.beside("missing")
+
+        def told(tree, option, file, status, code, remedy):
+            with self.nothing_changes(tree):
+                found = self.json("protect", tree, "--vault", "v", option, file, expect=status)
+            self.assertEqual(found["error"]["code"], code)
+            self.assertIn(remedy, found["error"]["remedy"])
+            self.assertNotIn("directories", found["result"], "the plan was made")
+
+        told(self.tree, "--keyfile", missing, husk.FAILED, "not-found", "make it first: head -c 64 /dev/urandom")
+        told(self.tree, "--keyfile", self.d.directory, husk.FAILED, "failed", "")
+        told(self.tree, "--keyfile", short, husk.USAGE, "usage", "")
+        told(self.tree, "--passphrase-file", missing, husk.FAILED, "not-found", "name the file it is in")
+        self.protect()
+        second = self.make_tree("second")
+        told(second, "--keyfile", missing, husk.FAILED, "not-found", "put the keyfile back")
+        told(second, "--recovery-key-file", missing, husk.FAILED, "not-found", "name the file it is in")
+        # What is done already needs none.
+        self.assertFalse(self.json("protect", self.tree, "--vault", "v", "--keyfile", missing)["changed"])
 
 
 class RefusedTest(Job):
@@ -491,7 +515,7 @@ class CutShortTest(Job):
         for verb in "check", "protect":
             found = self.json(verb, self.tree, "--vault", "v", expect=husk.REFUSED)
             self.assertEqual(document.kinds(found), ["converting-already"])
-            self.assertIn("husk protect --abort --vault v", found["error"]["remedy"])
+            self.assertIn(f"husk protect --at {self.d.path} --abort --vault v", found["error"]["remedy"])
         self.call("protect", "--abort", "--vault", "v", expect=husk.DONE)
         self.protect(expect=husk.DONE)
 
@@ -575,7 +599,7 @@ class OtherKeyTest(Job):
         self.lock()
         other = husk.keyfile(self.d.directory, "other")
         done = self.protect(key=("--keyfile", other), expect=None).expect_error_line(husk.REFUSED)
-        self.assertIn("go on with a key it was begun with, or give it up: husk protect --abort --vault v", done.err)
+        self.assertIn(f"go on with a key it was begun with, or give it up: husk protect --at {self.d.path} --abort --vault v", done.err)
         self.protect(expect=husk.DONE)
 
 

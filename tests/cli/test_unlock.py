@@ -136,7 +136,8 @@ class RecordedKeyfileTest(Job):
         self.assertEqual(self.state(), "unlocked")
 
     def test_an_unprotect_without_directories_says_so(self):
-        stays = "the vault v stays, with its keyslots and no directory: husk erase v --confirm v destroys it"
+        stays = ("the vault v stays, with its keyslots and no directory: "
+                 f"husk erase --at {self.d.path} v --confirm v destroys it")
         self.assertEqual(self.json("unprotect", "v")["result"]["truths"][-1], stays)
         found = self.json("unprotect", "v")
         self.assertFalse(found["changed"])

@@ -55,6 +55,9 @@ class PowerCutTest(unittest.TestCase):
     def test_erase(self):
         self.survives(scenarios.Erase, 20)
 
+    def test_erase_leftovers(self):
+        self.survives(scenarios.EraseLeftovers, 20, 20)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -325,4 +325,24 @@ class Erase(Unprotect):
         clean(d)
 
 
-ALL = (Protect, Abort, Join, Unprotect, Unlock, KeyslotAdd, KeyslotRemove, Erase)
+class EraseLeftovers(Erase):
+    """The vault is erased while its conversion is half exchanged: what that left in the clear in .husk is gone in the end."""
+    name = "erase of leftovers"
+    point = "convert.put-away:crash"
+
+    def prepare(self, d):
+        self.build(d, "tree")
+        if not husk.run(*self.protect(d), fault=self.point).crashed:
+            raise AssertionError("the conversion was not interrupted")
+        self.needles = self.keyslot_needles(d)
+
+    def finished(self, d, gone=KINDS):
+        left = [os.listdir(os.path.join(d.path, ".husk", place)) for place in ("plaintext", "convert")]
+        if any(left):
+            raise AssertionError(f"husk said it was erased, and left {left}")
+        super().finished(d)
+        # Erasing leaves free space, which may hold what nothing could write to before it was free.
+        self.canaries.gone(d, [kind for kind in gone if kind in ("content", "short symlink")])
+
+
+ALL = (Protect, Abort, Join, Unprotect, Unlock, KeyslotAdd, KeyslotRemove, Erase, EraseLeftovers)

@@ -1,6 +1,7 @@
 /* The parts of the program that touch nothing: the table of verbs, options, help, progress, amounts. */
 #include "command/amount.h"
 #include "command/help.h"
+#include "command/place.h"
 #include "command/program.h"
 #include "command/progress.h"
 #include "command/render.h"
@@ -327,6 +328,47 @@ static void findings_are_told_by_weight(void **state)
     json_decref(array);
 }
 
+static void assert_placed(const char *text, const char *words, const char *expected)
+{
+    _cleanup_(buffer_done) struct buffer placed = {0};
+    assert_ok(place_in_text(text, words, &placed, &error));
+    assert_string_equal(placed.data, expected);
+}
+
+static void commands_that_are_named_carry_the_place(void **state)
+{
+    (void)state;
+    const char *words = " --at /mnt";
+    assert_placed("husk lock v, then husk keyslot add v", words,
+                  "husk lock --at /mnt v, then husk keyslot add --at /mnt v");
+    assert_placed("unlock it (husk unlock)", words, "unlock it (husk unlock --at /mnt)");
+    assert_placed("husk lock", NULL, "husk lock");
+    assert_placed("", words, "");
+    /* It has one, is for another place, or is none. */
+    assert_placed("husk unlock --all --at /x, then husk lock v", words,
+                  "husk unlock --all --at /x, then husk lock --at /mnt v");
+    assert_placed("husk protect --root --commit, then the same command", words,
+                  "husk protect --root --commit, then the same command");
+    static const char *const none[] = {"run husk as root",      "husk protects directories",
+                                       "see huskd host list",   "in /mnt/.husk lock",
+                                       "see husk help protect", "husk"};
+    for (size_t i = 0; i < ARRAY_SIZE(none); i++)
+        assert_placed(none[i], words, none[i]);
+}
+
+static void a_place_is_quoted_for_the_shell(void **state)
+{
+    (void)state;
+    static const char *const places[][2] = {{"/mnt/a_b-c.d", " --at /mnt/a_b-c.d"},
+                                            {"/mnt/a b", " --at '/mnt/a b'"},
+                                            {"/it's", " --at '/it'\\''s'"},
+                                            {"/$x;y", " --at '/$x;y'"}};
+    for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+        _cleanup_(freep) char *words = place_words("at", places[i][0]);
+        assert_string_equal(words, places[i][1]);
+    }
+}
+
 static void a_message_cut_inside_a_letter_is_still_json(void **state)
 {
     (void)state;
@@ -354,6 +396,8 @@ int main(void)
         cmocka_unit_test(a_bar_fits_every_width),
         cmocka_unit_test(findings_are_told_by_weight),
         cmocka_unit_test(a_remedy_is_told_once_for_findings_in_a_row),
+        cmocka_unit_test(commands_that_are_named_carry_the_place),
+        cmocka_unit_test(a_place_is_quoted_for_the_shell),
         cmocka_unit_test(a_message_cut_inside_a_letter_is_still_json),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
