@@ -267,7 +267,7 @@ class EraseTest(EraseCase):
     @needs_faults
     def test_a_mark_that_cannot_be_written_keeps_the_keyslots_from_nothing(self):
         self.authority_only()
-        found = self.erase(fault="file.write:enospc:3")
+        found = self.erase(fault="file.write:enospc:2")
         self.assertIn("progress-not-kept", document.kinds(found))
         self.assertEqual(os.listdir(self.path(".husk/vaults/v/keyslots")), [])
         self.assertEqual(self.verdict(found), "COMPLETE")
