@@ -56,7 +56,7 @@ class PowerCutTest(unittest.TestCase):
         self.survives(scenarios.Erase, 20)
 
     def test_erase_leftovers(self):
-        self.survives(scenarios.EraseLeftovers, 20, 20)
+        self.survives(scenarios.EraseLeftovers, 8, 8)
 
 
 if __name__ == "__main__":
