@@ -80,7 +80,8 @@ struct authority_actor {
     unsigned file_count;
 };
 
-/* One operation of an administrator, by the words of the command line: "token create", "host list", "host
+/* One operation of an administrator, by the words of the command line: "token create", "token list", "token
+ * revoke", "host list", "host
  * show", "host hold", "host release", "host lock", "host power-off", "host erase", "host accept-restore",
  * "group set", "group list", "group erase", "request list", "request approve", "request deny", "ledger show",
  * "ledger verify", "keycopy list", "keycopy destroyed", "descriptor prepare", "descriptor install",

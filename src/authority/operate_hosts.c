@@ -1,69 +1,8 @@
-#include <sodium.h>
-
 #include "authority/operations.h"
 #include "authority/orders.h"
 #include "authority/record.h"
 #include "authority/requests.h"
-#include "base/sure.h"
 #include "base/text.h"
-
-enum { TOKEN_SIZE = 16, TOKEN_TTL_S = 86400, TOKEN_TTL_MOST_S = 90 * 86400 };
-
-/* husk1.TOKEN.FINGERPRINT, docs/protocol.md "Enrolling". */
-static json_t *format_token(const struct clerk *clerk, const uint8_t token[TOKEN_SIZE])
-{
-    uint8_t fingerprint[DESCRIPTOR_FINGERPRINT_SIZE];
-    char token_text[2 * TOKEN_SIZE + 1], fingerprint_text[2 * DESCRIPTOR_FINGERPRINT_SIZE + 1];
-    descriptor_fingerprint(clerk->face->descriptor.root, fingerprint);
-    text_format_hex(token_text, token, TOKEN_SIZE);
-    text_format_hex(fingerprint_text, fingerprint, sizeof(fingerprint));
-    json_t *text = json_sprintf("husk1.%s.%s", token_text, fingerprint_text);
-    sodium_memzero(token_text, sizeof(token_text));
-    return text;
-}
-
-static enum error_code record_token(struct clerk *clerk, struct job *job, const struct group *group,
-                                    int64_t expires_at, struct error *reterr)
-{
-    json_t *details = json_pack("{s:s, s:I}", "group", group->name, "expires_at", (json_int_t)expires_at);
-    enum error_code code = operation_set_actor(job, details, reterr);
-    if (!code)
-        code = record_append(clerk, "token", TAKE(details), reterr);
-    json_decref(details);
-    return code;
-}
-
-enum error_code operation_token_create(struct clerk *clerk, struct job *job, struct error *reterr)
-{
-    uint8_t token[TOKEN_SIZE], hash[crypto_hash_sha256_BYTES];
-    const char *name = "default";
-    struct group group = {0};
-    int64_t ttl_s = TOKEN_TTL_S;
-    enum error_code code =
-        json_object_get(job->arguments, "group") ? argument_text(job, "group", &name, reterr) : OK;
-    if (!code)
-        code = argument_integer(job, "expires", 1, TOKEN_TTL_MOST_S, &ttl_s, reterr);
-    if (!code)
-        code = group_find_by_name(clerk, name, &group, reterr);
-    if (code)
-        return code;
-    const int64_t expires_at = clerk->now_unix_s + ttl_s;
-    randombytes_buf(token, sizeof(token));
-    sure(crypto_hash_sha256(hash, token, sizeof(token)));
-    code = sql_run(clerk->sql, reterr, "INSERT INTO tokens(hash, group_id, expires_at) VALUES(?, ?, ?)",
-                   "bii", hash, sizeof(hash), group.id, expires_at);
-    if (!code)
-        code = record_token(clerk, job, &group, expires_at, reterr);
-    if (!code) {
-        job->result = json_pack("{s:o, s:I}", "token", format_token(clerk, token), "expires_at",
-                                (json_int_t)expires_at);
-        code = job->result ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
-    }
-    sodium_memzero(token, sizeof(token));
-    job->changed = !code;
-    group_done(&group);
-    return code;
-}
 
 /* By name or id. */
 enum error_code operation_find_host(struct clerk *clerk, struct job *job, struct host *ret_host,

@@ -108,29 +108,19 @@ enum error_code operation_request_list(struct clerk *clerk, struct job *job, str
     return code ? code : operation_add_alarms(clerk, job->result, reterr);
 }
 
-/* Of the one request whose id is text or begins with it: hosts show the first eight digits. */
-static enum error_code find_id(struct clerk *clerk, const char *text, uint8_t ret_id[MESSAGE_ID_SIZE],
+/* Of the one request whose id is named or begins so: hosts show the first eight digits. */
+static enum error_code find_id(struct clerk *clerk, struct job *job, uint8_t ret_id[MESSAGE_ID_SIZE],
                                struct error *reterr)
 {
     struct sql_rows rows = {0};
     bool is_there = false, is_another = false;
-    char first[2 * MESSAGE_ID_SIZE + 1], last[2 * MESSAGE_ID_SIZE + 1];
+    const char *text = NULL;
     uint8_t least[MESSAGE_ID_SIZE], most[MESSAGE_ID_SIZE];
-    const size_t length = strlen(text);
-    memset(first, '0', sizeof(first) - 1);
-    memset(last, 'f', sizeof(last) - 1);
-    first[sizeof(first) - 1] = last[sizeof(last) - 1] = '\0';
-    if (length < REQUEST_DIGITS_LEAST || length >= sizeof(first))
-        return error_set(reterr, ERR_USAGE, 0,
-                         "a request is named by its id, or by the first %d digits of it",
-                         REQUEST_DIGITS_LEAST);
-    memcpy(first, text, length);
-    memcpy(last, text, length);
-    if (text_parse_hex(first, least, sizeof(least), NULL) || text_parse_hex(last, most, sizeof(most), NULL))
-        return error_set(reterr, ERR_USAGE, 0, "%s is no id of a request", text_shown(text));
-    enum error_code code =
-        sql_select(clerk->sql, &rows, reterr, "SELECT id FROM requests WHERE id >= ? AND id <= ? LIMIT 2",
-                   "bb", least, sizeof(least), most, sizeof(most));
+    enum error_code code = argument_id(job, "request", REQUEST_DIGITS_LEAST, &text, least, most, reterr);
+    if (code)
+        return code;
+    code = sql_select(clerk->sql, &rows, reterr, "SELECT id FROM requests WHERE id >= ? AND id <= ? LIMIT 2",
+                      "bb", least, sizeof(least), most, sizeof(most));
     if (!code)
         code = sql_next(&rows, &is_there, reterr);
     if (!code && (!is_there || !sql_bytes(&rows, 0, ret_id, MESSAGE_ID_SIZE))) {
@@ -149,10 +139,7 @@ static enum error_code find_open(struct clerk *clerk, struct job *job, struct re
                                  struct error *reterr)
 {
     uint8_t id[MESSAGE_ID_SIZE];
-    const char *text;
-    enum error_code code = argument_text(job, "request", &text, reterr);
-    if (!code)
-        code = find_id(clerk, text, id, reterr);
+    enum error_code code = find_id(clerk, job, id, reterr);
     if (!code)
         code = request_find(clerk, id, request, reterr);
     if (!code &&

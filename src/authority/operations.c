@@ -2,11 +2,15 @@
 
 #include <sys/stat.h>
 
+#include "base/text.h"
+
 static const struct {
     const char *words;
     operation_handler *handler; /* NULL: for later */
 } operations[] = {
     {"token create", operation_token_create},
+    {"token list", operation_token_list},
+    {"token revoke", operation_token_revoke},
     {"host list", operation_host_list},
     {"host show", operation_host_show},
     {"host hold", operation_host_hold},
@@ -65,6 +69,35 @@ enum error_code argument_integer(const struct job *job, const char *name, int64_
         return error_set(reterr, ERR_USAGE, 0, "%s: %s is from %lld to %lld", job->operation, name,
                          (long long)least, (long long)most);
     *ret_value = json_integer_value(value);
+    return OK;
+}
+
+enum error_code argument_id(const struct job *job, const char *name, size_t digits_least,
+                            const char **ret_text, uint8_t *least, uint8_t *most, struct error *reterr)
+{
+    char digits[2 * MESSAGE_ID_SIZE + 1];
+    uint8_t lowest[MESSAGE_ID_SIZE], highest[MESSAGE_ID_SIZE];
+    const char *text = NULL;
+    enum error_code code = argument_text(job, name, &text, reterr);
+    if (code)
+        return code;
+    const size_t length = strlen(text);
+    if (length < digits_least || length >= sizeof(digits))
+        return error_set(reterr, ERR_USAGE, 0,
+                         "the %s is named by its id, or by the first %zu digits of it or more", name,
+                         digits_least);
+    for (unsigned i = 0; !code && i < 2; i++) {
+        memset(digits, i ? 'f' : '0', sizeof(digits) - 1);
+        digits[sizeof(digits) - 1] = '\0';
+        memcpy(digits, text, length);
+        if (text_parse_hex(digits, i ? highest : lowest, MESSAGE_ID_SIZE, NULL))
+            code = error_set(reterr, ERR_USAGE, 0, "%s is no id of a %s", text_shown(text), name);
+    }
+    if (code)
+        return code;
+    memcpy(least, lowest, sizeof(lowest));
+    memcpy(most, highest, sizeof(highest));
+    *ret_text = text;
     return OK;
 }
 

@@ -8,7 +8,7 @@
 must_check enum error_code operations_handle(struct clerk *clerk, struct job *job, struct error *reterr);
 
 typedef enum error_code operation_handler(struct clerk *clerk, struct job *job, struct error *reterr);
-operation_handler operation_token_create;
+operation_handler operation_token_create, operation_token_list, operation_token_revoke;
 operation_handler operation_host_list, operation_host_show, operation_host_hold, operation_host_release,
     operation_host_lock, operation_host_power_off, operation_host_erase, operation_host_accept_restore;
 operation_handler operation_clock_accept;
@@ -24,6 +24,16 @@ must_check enum error_code argument_text(const struct job *job, const char *name
 /* An integer from least to most; where it is not given *ret_value stays. */
 must_check enum error_code argument_integer(const struct job *job, const char *name, int64_t least,
                                             int64_t most, int64_t *ret_value, struct error *reterr);
+
+/* The digits of an id of 16 bytes, or its first ones, at least digits_least of them: the bytes it begins with
+ * are written over the beginning of both least and most, which the caller has filled with the lowest and the
+ * highest there is. *ret_text is the argument. ERR_USAGE. */
+must_check enum error_code argument_id(const struct job *job, const char *name, size_t digits_least,
+                                       const char **ret_text, uint8_t *least, uint8_t *most,
+                                       struct error *reterr);
+
+/* Those that nobody used in time. */
+must_check enum error_code tokens_forget_expired(struct clerk *clerk, struct error *reterr);
 
 /* "alarms" in a result, where there are any: what people have to look after, [{"kind","cause","remedy"}]. */
 must_check enum error_code operation_add_alarms(struct clerk *clerk, json_t *result, struct error *reterr);

@@ -23,6 +23,7 @@ static const char tables[] =
     "  hash BLOB PRIMARY KEY," /* SHA-256 of the token: a copy of the database enrols nobody */
     "  group_id INTEGER NOT NULL REFERENCES groups(id),"
     "  expires_at INTEGER NOT NULL,"
+    "  made_by TEXT NOT NULL,"
     "  host BLOB" /* that used it */
     ") STRICT, WITHOUT ROWID;"
 

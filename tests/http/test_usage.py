@@ -8,11 +8,11 @@ import unittest
 import authority
 import husk
 
-VERBS = ["init", "serve", "token create", "host list", "host show", "host hold", "host release", "host lock", "host power-off",
-         "host erase", "host accept-restore", "group set", "group list", "group erase", "request list",
-         "request approve", "request deny", "ledger show", "ledger verify", "ledger export", "keycopy list",
-         "keycopy destroyed", "descriptor prepare", "descriptor sign", "descriptor install", "backup", "restore",
-         "clock accept", "metrics", "help"]
+VERBS = ["init", "serve", "token create", "token list", "token revoke", "host list", "host show", "host hold",
+         "host release", "host lock", "host power-off", "host erase", "host accept-restore", "group set",
+         "group list", "group erase", "request list", "request approve", "request deny", "ledger show",
+         "ledger verify", "ledger export", "keycopy list", "keycopy destroyed", "descriptor prepare",
+         "descriptor sign", "descriptor install", "backup", "restore", "clock accept", "metrics", "help"]
 
 
 def table():
