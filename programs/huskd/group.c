@@ -41,6 +41,16 @@ static enum error_code erase(struct run *run, struct error *reterr)
     return code;
 }
 
+static enum error_code remove_group(struct run *run, struct error *reterr)
+{
+    static const char *const operands[] = {"name", NULL};
+    json_t *result;
+    enum error_code code = ask(run, operands, &result, reterr);
+    if (!code)
+        report_truth(&run->report, "there is no group %s any more", text_shown(run->arguments.operands[0]));
+    return code;
+}
+
 const struct verb verb_group_set = {
     .name = "group set",
     .operands = "GROUP",
@@ -89,4 +99,16 @@ const struct verb verb_group_erase = {
     .options = (const struct verb_option[]){{OPTION_CONFIRM, ROLE_CONFIRMING, NULL}, {.id = OPTION_END}},
     .effect = VERB_ACTS,
     .act = erase,
+};
+
+const struct verb verb_group_remove = {
+    .name = "group remove",
+    .operands = "GROUP",
+    .operands_least = 1,
+    .operands_most = 1,
+    .summary = "Remove a group that nothing belongs to.",
+    .text = "It has no hosts, erased ones included, whose verdicts are told with their group, and no tokens "
+            "that can still be used. The group default stays.",
+    .effect = VERB_ACTS,
+    .act = remove_group,
 };

@@ -146,6 +146,26 @@ static enum error_code accept_restore(struct run *run, struct error *reterr)
     return change(run, "may open once from an old copy of its disk, which is the host then", reterr);
 }
 
+static enum error_code move(struct run *run, struct error *reterr)
+{
+    json_t *result;
+    enum error_code code = ask(run, operands, &result, reterr);
+    if (!code)
+        report_truth(&run->report, "host %s is in the group %s", text_shown(run->arguments.operands[0]),
+                     text_shown(argument_value(&run->arguments, OPTION_GROUP)));
+    return code;
+}
+
+static enum error_code rename_host(struct run *run, struct error *reterr)
+{
+    static const char *const names[] = {"host", "name", NULL};
+    json_t *result;
+    enum error_code code = ask(run, names, &result, reterr);
+    if (!code)
+        report_truth(&run->report, "the host is called %s", text_shown(run->arguments.operands[1]));
+    return code;
+}
+
 static enum error_code erase(struct run *run, struct error *reterr)
 {
     const char *name = run->arguments.operands[0], *typed = argument_value(&run->arguments, OPTION_CONFIRM);
@@ -252,6 +272,32 @@ const struct verb verb_host_accept_restore = {
             "request deny takes it back.",
     .effect = VERB_ACTS,
     .act = accept_restore,
+};
+
+const struct verb verb_host_move = {
+    .name = "host move",
+    .operands = "HOST",
+    .operands_least = 1,
+    .operands_most = 1,
+    .summary = "Put a host into another group.",
+    .text = "That group's policy counts for what the host asks for from then on. A request that waits is for "
+            "people alone: it is flagged (moved), approvals given before do not count any more, and what was "
+            "denied stays denied. Orders, keyslots and a ticket it has stay as they are.",
+    .options = (const struct verb_option[]){{OPTION_GROUP, ROLE_REQUIRED, "the group"}, {.id = OPTION_END}},
+    .effect = VERB_ACTS,
+    .act = move,
+};
+
+const struct verb verb_host_rename = {
+    .name = "host rename",
+    .operands = "HOST NAME",
+    .operands_least = 2,
+    .operands_most = 2,
+    .summary = "Give a host another name here.",
+    .text = "Its id stays. Nothing changes on the host, which goes on telling the name it was enrolled with. "
+            "Its old name is free.",
+    .effect = VERB_ACTS,
+    .act = rename_host,
 };
 
 const struct verb verb_host_erase = {

@@ -23,9 +23,7 @@ static enum error_code parse(struct job *job, struct enrolment *enrolment, struc
     if (!code)
         code = json_get_hex(job->object, "identity", enrolment->identity, HPKE_KEY_SIZE, reterr);
     if (!code && !host_name_is_valid(enrolment->name))
-        code = error_set(reterr, ERR_CORRUPT, 0,
-                         "a host's name is 1 to 64 letters, digits, \".\", \"_\" and \"-\", and not 32 "
-                         "hexadecimal digits, as an id is");
+        code = error_set(reterr, ERR_CORRUPT, 0, HOST_NAME_RULE);
     if (!code)
         sure(crypto_hash_sha256(enrolment->token_hash, token, sizeof(token)));
     return code;
@@ -67,38 +65,34 @@ static enum error_code find_used(struct clerk *clerk, const struct enrolment *en
     enum error_code code = host_find(clerk, enrolment->used_by, &host, reterr);
     if (code)
         return code;
-    if (memcmp(host.identity, enrolment->identity, HPKE_KEY_SIZE) != 0 ||
-        strcmp(host.name, enrolment->name) != 0)
+    if (memcmp(host.identity, enrolment->identity, HPKE_KEY_SIZE) != 0)
         return refuse_token(reterr);
     *ret_host = host;
     return OK;
 }
 
-/* A host that is known under its name and identity stays what it is; a name or an identity known otherwise is
- * refused. An administrator makes the name free by erasing the host that has it. */
+/* A host that is known by its identity stays what it is, under the name it has here, whatever it calls
+ * itself: people may have given it another one. Another identity does not get the name of a host; an
+ * administrator makes it free by erasing or renaming that. */
 static enum error_code find_known(struct clerk *clerk, const struct enrolment *enrolment,
                                   struct host *ret_host, bool *ret_is_known, struct error *reterr)
 {
-    struct host by_name, by_identity;
-    enum error_code code = host_find_by_name(clerk, enrolment->name, &by_name, reterr);
-    if (code && code != ERR_NOT_FOUND)
-        return code;
-    const bool has_name = code == OK && !by_name.is_erased;
-    code = host_find_by_identity(clerk, enrolment->identity, &by_identity, reterr);
-    if (code && code != ERR_NOT_FOUND)
-        return code;
-    const bool has_identity = code == OK;
-    if (has_identity && by_identity.is_erased)
+    struct host host;
+    enum error_code code = host_find_by_identity(clerk, enrolment->identity, &host, reterr);
+    if (!code && host.is_erased)
         return error_set(reterr, ERR_DENIED, 0, "this host is erased: enrol it anew, with a new identity");
-    *ret_is_known = has_name && has_identity;
-    if (has_name != has_identity || (has_name && memcmp(by_name.id, by_identity.id, sizeof(by_name.id)) != 0))
+    if (!code) {
+        *ret_host = host;
+        *ret_is_known = true;
+    }
+    if (code != ERR_NOT_FOUND)
+        return code;
+    code = host_find_by_name(clerk, enrolment->name, &host, reterr);
+    if (!code && !host.is_erased)
         return error_set(reterr, ERR_DENIED, 0,
-                         has_name ? "a host of this name is enrolled with another identity: the name is free "
-                                    "when that host is erased (huskd host erase)"
-                                  : "this identity is enrolled under another name");
-    if (has_name)
-        *ret_host = by_name;
-    return OK;
+                         "a host of this name is enrolled with another identity: the name is free when that "
+                         "host is erased (huskd host erase) or renamed");
+    return code == ERR_NOT_FOUND ? OK : code;
 }
 
 static enum error_code make_host(struct clerk *clerk, const struct job *job,

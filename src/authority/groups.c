@@ -181,3 +181,24 @@ enum error_code group_write(struct clerk *clerk, const char *name, json_t *docum
                        "tt", name, text.data);
     return code;
 }
+
+enum error_code group_remove(struct clerk *clerk, int64_t id, struct error *reterr)
+{
+    enum error_code code =
+        sql_run(clerk->sql, reterr,
+                "UPDATE tokens SET group_id = (SELECT h.group_id FROM hosts h WHERE h.id = tokens.host) "
+                "WHERE group_id = ? AND host IS NOT NULL",
+                "i", id);
+    if (!code)
+        code = sql_run(clerk->sql, reterr,
+                       "UPDATE buckets SET group_id = (SELECT h.group_id FROM scalars s JOIN keyslots k ON "
+                       "k.id = s.keyslot JOIN hosts h ON h.id = k.host WHERE s.bucket = buckets.id LIMIT 1) "
+                       "WHERE group_id = ?",
+                       "i", id);
+    if (!code)
+        code = sql_run(clerk->sql, reterr,
+                       "UPDATE groups SET buckets = (SELECT count(*) FROM buckets b WHERE b.group_id = "
+                       "groups.id)",
+                       "");
+    return code ? code : sql_run(clerk->sql, reterr, "DELETE FROM groups WHERE id = ?", "i", id);
+}

@@ -92,6 +92,35 @@ enum error_code host_update(struct clerk *clerk, const struct host *host, struct
         sizeof(host->id));
 }
 
+enum error_code host_move(struct clerk *clerk, const struct host *host, int64_t group_id,
+                          struct error *reterr)
+{
+    enum error_code code = sql_run(clerk->sql, reterr, "UPDATE hosts SET group_id = ? WHERE id = ?", "ib",
+                                   group_id, host->id, sizeof(host->id));
+    return code ? code
+                : sql_run(clerk->sql, reterr,
+                          "UPDATE requests SET state = ?, flags = flags | ?, asked = 0 WHERE host = ? "
+                          "AND " REQUEST_IS_OPEN,
+                          "iib", (int64_t)POLICY_PENDING, (int64_t)POLICY_MOVED, host->id, sizeof(host->id));
+}
+
+enum error_code host_rename(struct clerk *clerk, const struct host *host, const char *name,
+                            struct error *reterr)
+{
+    struct host other;
+    if (!host_name_is_valid(name))
+        return error_set(reterr, ERR_USAGE, 0, HOST_NAME_RULE);
+    enum error_code code = host_find_by_name(clerk, name, &other, reterr);
+    if (code && code != ERR_NOT_FOUND)
+        return code;
+    if (!code && !other.is_erased && memcmp(other.id, host->id, sizeof(other.id)) != 0) {
+        error_set(reterr, ERR_EXISTS, 0, "another host is called %s", name);
+        return error_remedy(reterr, "its name is free once it is erased (huskd host erase) or renamed");
+    }
+    return sql_run(clerk->sql, reterr, "UPDATE hosts SET name = ? WHERE id = ?", "tb", name, host->id,
+                   sizeof(host->id));
+}
+
 struct policy_host host_for_policy(struct clerk *clerk, const struct host *host)
 {
     const struct presence_host *known = presence_find(&clerk->presence, host->id);

@@ -4,6 +4,10 @@
 
 #define HOST_NAME_SIZE 65
 
+/* In SQL: it is not decided yet. As the index requests_open says it, so that it is found by that. */
+#define REQUEST_IS_OPEN "state <= 1"
+_Static_assert(POLICY_PENDING == 0 && POLICY_APPROVED == 1 && POLICY_GRANTED > 1, "REQUEST_IS_OPEN");
+
 enum host_held { HOST_NOT_HELD, HOST_HELD, HOST_HELD_AFTER_RESTORE };
 
 struct host {
@@ -22,6 +26,9 @@ struct host {
 };
 
 /* 1 to 64 letters, digits, dots, underscores and dashes, and not what an id looks like. */
+#define HOST_NAME_RULE                                                                                       \
+    "a host's name is 1 to 64 letters, digits, \".\", \"_\" and \"-\", and not 32 hexadecimal digits, as "   \
+    "an id is"
 bool host_name_is_valid(const char *name);
 
 /* ERR_NOT_FOUND. By its name the one that is not erased, or the newest of those that are. */
@@ -38,6 +45,16 @@ must_check enum error_code host_insert(struct clerk *clerk, const struct host *h
 /* Write back what its messages and people can change: confirmed, held, lineage, restore_accepted, live boot;
  * and when it was last heard of. */
 must_check enum error_code host_update(struct clerk *clerk, const struct host *host, struct error *reterr);
+
+/* It belongs to that group from now on. What it asked for before and nobody decided is for people alone, all
+ * of whom have to say so anew: no policy lets it in that was not there when it asked. Its scalars stay in the
+ * buckets they are in. */
+must_check enum error_code host_move(struct clerk *clerk, const struct host *host, int64_t group_id,
+                                     struct error *reterr);
+
+/* ERR_USAGE: it is no name; ERR_EXISTS: another host that is not erased has it. */
+must_check enum error_code host_rename(struct clerk *clerk, const struct host *host, const char *name,
+                                       struct error *reterr);
 
 /* As policy sees it. */
 struct policy_host host_for_policy(struct clerk *clerk, const struct host *host);
@@ -76,3 +93,7 @@ json_t *group_default_document(void);
 /* Make a group, or give it another policy. */
 must_check enum error_code group_write(struct clerk *clerk, const char *name, json_t *document,
                                        struct error *reterr);
+
+/* One that has no hosts and no tokens that nobody used. Buckets that it leaves, with scalars of hosts that
+ * were moved away, go to a group that one of those is in. */
+must_check enum error_code group_remove(struct clerk *clerk, int64_t id, struct error *reterr);

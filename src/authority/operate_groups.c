@@ -111,3 +111,63 @@ enum error_code operation_group_list(struct clerk *clerk, struct job *job, struc
     sql_done(&rows);
     return code;
 }
+
+static enum error_code refuse_unless_empty(struct clerk *clerk, const struct group *group,
+                                           struct error *reterr)
+{
+    struct sql_rows rows = {0};
+    bool is_there = false;
+    int64_t hosts = 0, erased = 0, tokens = 0;
+    enum error_code code =
+        sql_select(clerk->sql, &rows, reterr,
+                   "SELECT (SELECT count(*) FROM hosts WHERE group_id = ?1 AND erased = 0), (SELECT count(*) "
+                   "FROM hosts WHERE group_id = ?1 AND erased <> 0), (SELECT count(*) FROM tokens WHERE "
+                   "group_id = ?1 AND host IS NULL)",
+                   "i", group->id);
+    if (!code)
+        code = sql_next(&rows, &is_there, reterr);
+    if (!code) {
+        hosts = sql_integer(&rows, 0);
+        erased = sql_integer(&rows, 1);
+        tokens = sql_integer(&rows, 2);
+    }
+    sql_done(&rows);
+    if (code || hosts + erased + tokens == 0)
+        return code;
+    error_set(reterr, ERR_DENIED, 0,
+              "group %s is not empty: %lld hosts, %lld that are erased, %lld tokens that nobody has used",
+              group->name, (long long)hosts, (long long)erased, (long long)tokens);
+    return error_remedy(reterr, hosts    ? "huskd host move gives them another group"
+                                : erased ? "it stays: what became of those hosts is told with it"
+                                         : "huskd token list tells them, huskd token revoke takes them back");
+}
+
+enum error_code operation_group_remove(struct clerk *clerk, struct job *job, struct error *reterr)
+{
+    const char *name = NULL;
+    struct group group = {0};
+    enum error_code code = argument_text(job, "name", &name, reterr);
+    if (!code && !strcmp(name, "default"))
+        code = error_set(reterr, ERR_DENIED, 0, "the group default stays: tokens are for it by default");
+    if (!code)
+        code = group_find_by_name(clerk, name, &group, reterr);
+    if (!code)
+        code = tokens_forget_expired(clerk, reterr);
+    if (!code)
+        code = refuse_unless_empty(clerk, &group, reterr);
+    json_t *details = json_pack("{s:s}", "group", group.name);
+    if (!code)
+        code = operation_set_actor(job, details, reterr);
+    if (!code)
+        code = record_append(clerk, "group-removed", TAKE(details), reterr);
+    json_decref(details);
+    if (!code)
+        code = group_remove(clerk, group.id, reterr);
+    if (!code) {
+        job->result = json_pack("{s:s}", "name", group.name);
+        code = job->result ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    }
+    job->changed = !code;
+    group_done(&group);
+    return code;
+}

@@ -135,15 +135,26 @@ enum error_code operation_host_show(struct clerk *clerk, struct job *job, struct
     return code ? code : add_erased_vaults(clerk, job, &host, reterr);
 }
 
+/* Takes over more, the members it has beside host and actor. */
+static enum error_code record(struct clerk *clerk, struct job *job, const struct host *host, const char *kind,
+                              json_t *more, struct error *reterr)
+{
+    json_t *details = record_of_host(host->id);
+    enum error_code code = operation_set_actor(job, details, reterr);
+    if (!code && json_object_update(details, more) != 0)
+        code = error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    json_decref(more);
+    if (!code)
+        code = record_append(clerk, kind, TAKE(details), reterr);
+    json_decref(details);
+    return code;
+}
+
 /* Write a changed host, with its entry in the ledger; whatever waits is looked at again. */
 static enum error_code change(struct clerk *clerk, struct job *job, const struct host *host, const char *kind,
                               struct error *reterr)
 {
-    json_t *details = record_of_host(host->id);
-    enum error_code code = operation_set_actor(job, details, reterr);
-    if (!code)
-        code = record_append(clerk, kind, TAKE(details), reterr);
-    json_decref(details);
+    enum error_code code = record(clerk, job, host, kind, json_object(), reterr);
     if (!code)
         code = host_update(clerk, host, reterr);
     if (!code)
@@ -158,15 +169,21 @@ enum error_code operation_name_host(struct job *job, const struct host *host, st
     return job->result ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
 }
 
+/* One that is not erased, with its id and name as the result. */
+static enum error_code find_living(struct clerk *clerk, struct job *job, struct host *ret_host,
+                                   struct error *reterr)
+{
+    enum error_code code = operation_find_host(clerk, job, ret_host, reterr);
+    if (!code && ret_host->is_erased)
+        code = error_set(reterr, ERR_ERASED, 0, "host %s is erased", ret_host->name);
+    return code ? code : operation_name_host(job, ret_host, reterr);
+}
+
 static enum error_code set_held(struct clerk *clerk, struct job *job, enum host_held held, const char *kind,
                                 struct error *reterr)
 {
     struct host host;
-    enum error_code code = operation_find_host(clerk, job, &host, reterr);
-    if (!code && host.is_erased)
-        code = error_set(reterr, ERR_ERASED, 0, "host %s is erased", host.name);
-    if (!code)
-        code = operation_name_host(job, &host, reterr);
+    enum error_code code = find_living(clerk, job, &host, reterr);
     if (code || (host.held != HOST_NOT_HELD) == (held != HOST_NOT_HELD))
         return code;
     host.held = held;
@@ -186,11 +203,7 @@ enum error_code operation_host_release(struct clerk *clerk, struct job *job, str
 enum error_code operation_host_accept_restore(struct clerk *clerk, struct job *job, struct error *reterr)
 {
     struct host host;
-    enum error_code code = operation_find_host(clerk, job, &host, reterr);
-    if (!code && host.is_erased)
-        code = error_set(reterr, ERR_ERASED, 0, "host %s is erased", host.name);
-    if (!code)
-        code = operation_name_host(job, &host, reterr);
+    enum error_code code = find_living(clerk, job, &host, reterr);
     if (code || host.restore_accepted)
         return code;
     host.restore_accepted = true;
@@ -199,4 +212,59 @@ enum error_code operation_host_accept_restore(struct clerk *clerk, struct job *j
                    "UPDATE requests SET flags = flags & ~? WHERE host = ? AND " REQUEST_IS_OPEN, "ib",
                    (int64_t)POLICY_STALE_LINEAGE, host.id, sizeof(host.id));
     return code ? code : change(clerk, job, &host, "restore-accepted", reterr);
+}
+
+static enum error_code move(struct clerk *clerk, struct job *job, const struct host *host,
+                            const struct group *group, struct error *reterr)
+{
+    struct group from = {0};
+    enum error_code code = json_set_new(job->result, "group", json_string(group->name), reterr);
+    if (code || group->id == host->group_id)
+        return code;
+    code = group_find(clerk, host->group_id, &from, reterr);
+    if (!code)
+        code = record(clerk, job, host, "host-moved",
+                      json_pack("{s:s, s:s}", "group", group->name, "from", from.name), reterr);
+    if (!code)
+        code = host_move(clerk, host, group->id, reterr);
+    if (!code)
+        clerk_wake(clerk, host->id);
+    job->changed = !code;
+    group_done(&from);
+    return code;
+}
+
+enum error_code operation_host_move(struct clerk *clerk, struct job *job, struct error *reterr)
+{
+    struct host host;
+    struct group group = {0};
+    const char *name = NULL;
+    enum error_code code = argument_text(job, "group", &name, reterr);
+    if (!code)
+        code = find_living(clerk, job, &host, reterr);
+    if (!code)
+        code = group_find_by_name(clerk, name, &group, reterr);
+    if (!code)
+        code = move(clerk, job, &host, &group, reterr);
+    group_done(&group);
+    return code;
+}
+
+enum error_code operation_host_rename(struct clerk *clerk, struct job *job, struct error *reterr)
+{
+    struct host host;
+    const char *name = NULL;
+    enum error_code code = argument_text(job, "name", &name, reterr);
+    if (!code)
+        code = find_living(clerk, job, &host, reterr);
+    if (code || !strcmp(host.name, name))
+        return code;
+    code = host_rename(clerk, &host, name, reterr);
+    if (!code)
+        code = record(clerk, job, &host, "host-renamed",
+                      json_pack("{s:s, s:s}", "name", name, "was", host.name), reterr);
+    if (!code)
+        code = json_set_new(job->result, "name", json_string(name), reterr);
+    job->changed = !code;
+    return code;
 }

@@ -6,10 +6,6 @@
 #define REQUEST_OPENS_MAXIMUM JOB_EVALUATIONS_MAXIMUM
 #define REQUEST_CODE_SIZE 5
 
-/* In SQL: it is not decided yet. As the index requests_open says it, so that it is found by that. */
-#define REQUEST_IS_OPEN "state <= 1"
-_Static_assert(POLICY_PENDING == 0 && POLICY_APPROVED == 1 && POLICY_GRANTED > 1, "REQUEST_IS_OPEN");
-
 struct __attribute__((packed)) request_open {
     uint8_t keyslot[KEYRING_KEYSLOT_SIZE];
     uint8_t blinded[OPRF_ELEMENT_SIZE];

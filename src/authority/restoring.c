@@ -105,6 +105,49 @@ static enum error_code take_group(struct restoring *restoring, json_t *entry, st
     return code ? code : group_write(restoring->clerk, name, policy, reterr);
 }
 
+/* A group it names has to be there: its entries came before. */
+static enum error_code find_group(struct restoring *restoring, json_t *entry, int64_t *ret_id,
+                                  struct error *reterr)
+{
+    const char *name = NULL;
+    struct group group = {0};
+    enum error_code code = json_get_string(entry, "group", &name, reterr);
+    if (!code)
+        code = group_find_by_name(restoring->clerk, name, &group, reterr);
+    if (!code)
+        *ret_id = group.id;
+    group_done(&group);
+    return code == ERR_NOT_FOUND ? error_set(reterr, ERR_CORRUPT, 0, "it names a group that is not there")
+                                 : code;
+}
+
+static enum error_code take_removal(struct restoring *restoring, json_t *entry, struct error *reterr)
+{
+    int64_t id = 0;
+    enum error_code code = find_group(restoring, entry, &id, reterr);
+    return code ? code : group_remove(restoring->clerk, id, reterr);
+}
+
+static enum error_code take_move(struct restoring *restoring, json_t *entry, struct error *reterr)
+{
+    struct host host;
+    int64_t group = 0;
+    enum error_code code = find_host(restoring, entry, &host, reterr);
+    if (!code)
+        code = find_group(restoring, entry, &group, reterr);
+    return code ? code : host_move(restoring->clerk, &host, group, reterr);
+}
+
+static enum error_code take_name(struct restoring *restoring, json_t *entry, struct error *reterr)
+{
+    struct host host;
+    const char *name = NULL;
+    enum error_code code = find_host(restoring, entry, &host, reterr);
+    if (!code)
+        code = json_get_string(entry, "name", &name, reterr);
+    return code ? code : host_rename(restoring->clerk, &host, name, reterr);
+}
+
 static enum error_code take_enrolment(struct restoring *restoring, json_t *entry, struct error *reterr)
 {
     struct host host;
@@ -160,10 +203,12 @@ static const struct {
     const char *kind;
     entry_handler *handler;
 } kinds[] = {
-    {"erase-begun", take_erase},  {"keyslot-unbound", take_unbind},
-    {"host-held", take_hold},     {"host-released", take_release},
-    {"group", take_group},        {"host-enrolled", take_enrolment},
-    {"backup-made", take_backup}, {"backup-key", take_backup_key},
+    {"erase-begun", take_erase},     {"keyslot-unbound", take_unbind},
+    {"host-held", take_hold},        {"host-released", take_release},
+    {"group", take_group},           {"host-enrolled", take_enrolment},
+    {"backup-made", take_backup},    {"backup-key", take_backup_key},
+    {"host-moved", take_move},       {"host-renamed", take_name},
+    {"group-removed", take_removal},
 };
 
 static enum error_code find_kind(const char *bytes, size_t length, json_t **ret_entry, const char **ret_kind,

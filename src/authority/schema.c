@@ -69,9 +69,9 @@ static const char tables[] =
      * to stay, and gets another key: erasing one rewrites the few pages of a bucket. */
     "CREATE TABLE buckets("
     "  id INTEGER PRIMARY KEY,"
-    "  group_id INTEGER NOT NULL REFERENCES groups(id),"
-    "  key INTEGER NOT NULL,"    /* in the keyring */
-    "  scalars INTEGER NOT NULL" /* how many */
+    "  group_id INTEGER NOT NULL REFERENCES groups(id)," /* whose new scalars go here */
+    "  key INTEGER NOT NULL,"                            /* in the keyring */
+    "  scalars INTEGER NOT NULL"                         /* how many */
     ") STRICT;"
     "CREATE INDEX buckets_group ON buckets(group_id, scalars);"
 

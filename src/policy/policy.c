@@ -9,7 +9,7 @@ static const char *const unlock_words[POLICY_UNLOCKS] = {
 };
 
 const char *const policy_flag_words[POLICY_FLAGS] = {
-    "stale-lineage", "other-boot-answers", "ticket-reused", "two-requests", "clock",
+    "stale-lineage", "other-boot-answers", "ticket-reused", "two-requests", "clock", "moved",
 };
 
 const char *const policy_flag_reasons[POLICY_FLAGS] = {
@@ -18,6 +18,7 @@ const char *const policy_flag_reasons[POLICY_FLAGS] = {
     "its ticket has opened another boot already",
     "two boots of this host ask at the same time",
     "the authority's clock went back: tickets and times cannot be trusted",
+    "the host was moved to another group while this request waited",
 };
 
 const char *const policy_request_words[POLICY_REQUEST_STATES] = {

@@ -100,8 +100,9 @@ enum policy_flag {
     POLICY_TICKET_REUSED = 1 << 2,      /* the ticket opened another boot already */
     POLICY_TWO_REQUESTS = 1 << 3,       /* two boots of one host ask at once */
     POLICY_CLOCK = 1 << 4,              /* the authority's clock went back */
+    POLICY_MOVED = 1 << 5,              /* the host came into this group while the request waited */
 };
-#define POLICY_FLAGS 5
+#define POLICY_FLAGS 6
 extern const char *const policy_flag_words[POLICY_FLAGS];   /* "stale-lineage" … */
 extern const char *const policy_flag_reasons[POLICY_FLAGS]; /* for people */
 

@@ -37,5 +37,30 @@ class TokenTest(unittest.TestCase):
             self.assertEqual((entry["kind"], entry["token"], entry["group"]), ("token-revoked", token["id"], "default"))
 
 
+class PlacesTest(unittest.TestCase):
+    def test_a_host_is_moved_and_renamed_and_its_group_removed(self):
+        with authority.running() as server:
+            for group in ("wrong", "right"):
+                server.ok("group", "set", group, "--unlock", "approve")
+            server.host("wbe1", group="wrong").close()
+            done = server.run("group", "remove", "wrong").expect_error_line_of("huskd", husk.REFUSED)
+            self.assertIn("1 hosts", done.err)
+            self.assertIn("huskd host move", done.err)
+            self.assertIn("host wbe1 is in the group right", server.ok("host", "move", "wbe1", "--group", "right").out)
+            self.assertFalse(server.document("host", "move", "wbe1", "--group", "right")["changed"])
+            done = server.run("host", "move", "wbe1", "--group", "nope").expect_error_line_of("huskd", husk.FAILED)
+            self.assertIn("huskd group list", done.err)
+            server.run("host", "move", "wbe1").expect_error_line_of("huskd", husk.USAGE)
+            told = server.document("host", "rename", "wbe1", "web1")
+            self.assertEqual((told["changed"], told["result"]["name"]), (True, "web1"))
+            self.assertFalse(server.document("host", "rename", "web1", "web1")["changed"])
+            server.run("host", "rename", "web1", "a b").expect_error_line_of("huskd", husk.USAGE)
+            self.assertIn("no group wrong any more", server.ok("group", "remove", "wrong").out)
+            (host,) = server.document("host", "list")["result"]["hosts"]
+            self.assertEqual((host["name"], host["group"]), ("web1", "right"))
+            kinds = [entry["kind"] for entry in server.document("ledger", "show")["result"]["entries"]]
+            self.assertEqual(kinds[-3:], ["host-moved", "host-renamed", "group-removed"])
+
+
 if __name__ == "__main__":
     unittest.main()

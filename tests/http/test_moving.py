@@ -333,6 +333,33 @@ class BackupTest(Moving, unittest.TestCase):
         self.install(other)
         self.assertGreater(other.admin("ledger verify")["epoch"], 1000000)
 
+    def test_an_export_tells_where_hosts_and_groups_went(self):
+        self.authority.ok("group", "set", "lenient", "--unlock", "auto")
+        host = authority.Host(self.authority, "moved")
+        host.enroll(self.authority.document("token", "create", "--group", "lenient")["result"]["token"])
+        beat(host)
+        self.host("named")
+        self.backup("b", "--backup-key-out", self.file("backup.key"))
+        self.authority.ok("group", "set", "strict", "--unlock", "approve", "--approvals", "2")
+        self.authority.ok("host", "move", "moved", "--group", "strict")
+        self.authority.ok("host", "rename", "named", "stays")
+        self.authority.ok("host", "rename", "moved", "named")
+        self.authority.ok("group", "remove", "lenient")
+        late = self.host("late")
+        self.authority.ok("host", "move", "late", "--group", "strict")
+        other = self.restore("b", "--record", self.export())
+        other.start()
+        hosts = {one["name"]: (one["group"], one["state"]) for one in other.admin("host list")["hosts"]}
+        self.assertEqual(hosts, {"named": ("strict", "active"), "stays": ("default", "active")})
+        self.assertEqual([one["name"] for one in other.admin("group list")["groups"]], ["default", "strict"])
+        # Without it they are where they were, and held.
+        blind = self.restore("b")
+        blind.start()
+        self.assertEqual({one["name"]: (one["group"], one["state"]) for one in blind.admin("host list")["hosts"]},
+                         {"moved": ("lenient", "held"), "named": ("default", "held")})
+        late.close()
+        host.close()
+
     def test_an_export_that_was_changed_or_cut_is_refused(self):
         self.host("goes")
         self.backup("b", "--backup-key-out", self.file("backup.key"))

@@ -9,8 +9,8 @@ import authority
 import husk
 
 VERBS = ["init", "serve", "token create", "token list", "token revoke", "host list", "host show", "host hold",
-         "host release", "host lock", "host power-off", "host erase", "host accept-restore", "group set",
-         "group list", "group erase", "request list", "request approve", "request deny", "ledger show",
+         "host release", "host lock", "host power-off", "host erase", "host accept-restore", "host move", "host rename", "group set",
+         "group list", "group erase", "group remove", "request list", "request approve", "request deny", "ledger show",
          "ledger verify", "ledger export", "keycopy list", "keycopy destroyed", "descriptor prepare",
          "descriptor sign", "descriptor install", "backup", "restore", "clock accept", "metrics", "help"]
 

@@ -51,6 +51,12 @@ static void a_token_expires_and_an_invented_one_is_refused_alike(void **state)
     host_done(&host);
 }
 
+static const char *told(json_t *shown, size_t number, const char *member)
+{
+    json_t *host = json_array_get(json_object_get(shown, "hosts"), number);
+    return json_string_value(json_object_get(host, member));
+}
+
 static void a_name_that_is_known_needs_its_identity(void **state)
 {
     struct scene *scene = *state;
@@ -62,19 +68,18 @@ static void a_name_that_is_known_needs_its_identity(void **state)
     assert_refused(host_enroll_with(&impostor, text), "denied");
     renamed.last_wire = (struct buffer){0};
     snprintf(renamed.name, sizeof(renamed.name), "web9");
-    assert_refused(host_enroll_with(&renamed, text), "denied");
-    buffer_done(&renamed.last_wire);
     memcpy(id, scene->host.id, sizeof(id));
+    json_decref(host_enroll_with(&renamed, text)); /* it keeps the name it has here */
+    assert_memory_equal(id, renamed.id, sizeof(id));
+    json_t *shown = world_operate(&scene->world, "host list", NULL);
+    assert_int_equal(json_array_size(json_object_get(shown, "hosts")), 1);
+    assert_string_equal(told(shown, 0, "name"), "web1");
+    json_decref(shown);
+    buffer_done(&renamed.last_wire);
     json_decref(host_enroll_with(&scene->host, text));
     assert_memory_equal(id, scene->host.id, sizeof(id));
     json_decref(token);
     host_done(&impostor);
-}
-
-static const char *told(json_t *shown, size_t number, const char *member)
-{
-    json_t *host = json_array_get(json_object_get(shown, "hosts"), number);
-    return json_string_value(json_object_get(host, member));
 }
 
 static void the_name_of_an_erased_host_is_free_and_its_record_stays(void **state)

@@ -48,7 +48,7 @@ struct facts {
 
 #define ALL_FLAGS                                                                                            \
     (POLICY_STALE_LINEAGE | POLICY_OTHER_BOOT_ANSWERS | POLICY_TICKET_REUSED | POLICY_TWO_REQUESTS |         \
-     POLICY_CLOCK)
+     POLICY_CLOCK | POLICY_MOVED)
 
 static const struct facts CASES[] = {
     /* How a group unlocks. */
@@ -379,6 +379,12 @@ static const struct facts CASES[] = {
      .flags = POLICY_TWO_REQUESTS,
      .verdict = POLICY_ASK,
      .flags_then = POLICY_TWO_REQUESTS},
+    {.told = "a host that was moved while it asked",
+     .unlock = POLICY_AUTO,
+     .flags = POLICY_MOVED,
+     .verdict = POLICY_ASK,
+     .flags_then = POLICY_MOVED,
+     .reason = "moved to another group"},
     {.told = "flags come together",
      .unlock = POLICY_AUTO,
      .flags = POLICY_TWO_REQUESTS,
