@@ -2,7 +2,7 @@
 
 #include "base/text.h"
 
-#define LONGEST_S (UINT64_C(3653) * 86400)
+#define LONGEST_S INT64_MAX /* what is too long for its use is told by that */
 
 enum error_code duration_parse(const char *text, int64_t *ret_s, struct error *reterr)
 {

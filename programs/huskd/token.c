@@ -45,7 +45,7 @@ const struct verb verb_token_create = {
     .options =
         (const struct verb_option[]){
             {OPTION_GROUP, ROLE_OPTIONAL, "the group the host will be in (default: the group named default)"},
-            {OPTION_EXPIRES, ROLE_OPTIONAL, "how long it may be used, as 30m, 1h, 2d (default 1d)"},
+            {OPTION_EXPIRES, ROLE_OPTIONAL, "how long it may be used, as 30m, 1h, 2d up to 90d (default 1d)"},
             {.id = OPTION_END}},
     .effect = VERB_READS,
     .act = create,

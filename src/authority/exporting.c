@@ -183,15 +183,28 @@ enum error_code export_read(struct export *export, uint64_t epoch, struct ledger
     struct ledger_head at = *head;
     size_t length = 0;
     enum error_code code = OK;
-    if ((uint64_t) export->epoch != epoch)
-        return error_set(reterr, ERR_CORRUPT, 0,
-                         "it is of epoch %lld of the ledger, and the backup of epoch %llu",
-                         (long long)export->epoch, (unsigned long long)epoch);
+    if ((uint64_t) export->epoch != epoch) {
+        error_set(reterr, ERR_CORRUPT, 0,
+                  "this export of the ledger is of epoch %lld, and the backup of epoch %llu: a restore lies "
+                  "between them",
+                  (long long)export->epoch, (unsigned long long)epoch);
+        return error_remedy(reterr, "give an export and a backup of the same authority between two restores, "
+                                    "or no export: then every host is on hold");
+    }
     if ((uint64_t) export->from > head->sequence + 1)
         return error_set(reterr, ERR_CORRUPT, 0,
                          "it begins with entry %lld, and the backup ends with entry %llu: what is between is "
                          "missing",
                          (long long)export->from, (unsigned long long)head->sequence);
+    if ((uint64_t) export->to < head->sequence) {
+        error_set(
+            reterr, ERR_CORRUPT, 0,
+            "this export of the ledger is older than the backup: it ends with entry %lld, the backup with "
+            "entry %llu",
+            (long long)export->to, (unsigned long long)head->sequence);
+        return error_remedy(reterr, "give one that was made after the backup, or none: then every host is on "
+                                    "hold");
+    }
     for (int64_t sequence = export->from; !code && sequence <= export->to; sequence++) {
         if (!read_line(export, &length))
             return error_set(reterr, ERR_CORRUPT, 0, "entry %lld is not there", (long long)sequence);

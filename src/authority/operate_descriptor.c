@@ -31,7 +31,7 @@ enum error_code operation_descriptor_install(struct clerk *clerk, struct job *jo
     int64_t keep_s = ROTATION_PREVIOUS_S;
     enum error_code code = argument_text(job, "descriptor", &hex, reterr);
     if (!code)
-        code = argument_integer(job, "keep", 0, ROTATION_PREVIOUS_MOST_S, &keep_s, reterr);
+        code = argument_seconds(job, "keep", 0, ROTATION_PREVIOUS_MOST_S, &keep_s, reterr);
     if (!code && text_append_bytes(&wire, hex, NULL) != OK)
         code = error_set(reterr, ERR_USAGE, 0, "a descriptor that is no hexadecimal");
     if (code)

@@ -228,11 +228,16 @@ static enum error_code check_code(struct clerk *clerk, struct job *job, struct r
                                : request_update(clerk, request, reterr);
     if (!code)
         code = record_by(clerk, job, request, "wrong-code", reterr);
-    return code ? code
-                : job_refuse(job, ERR_DENIED, NULL,
-                             request->policy.state == POLICY_DENIED
-                                 ? "this is not the code, for the third time: the request is denied"
-                                 : "this is not the code the host shows");
+    if (code)
+        return code;
+    const int left = WRONG_CODES_MOST - (int)request->wrong_codes;
+    return left > 0
+               ? job_refuse(job, ERR_DENIED, NULL,
+                            "this is not the code the host shows: %d more wrong one%s and the request is "
+                            "denied",
+                            left, left == 1 ? "" : "s")
+               : job_refuse(job, ERR_DENIED, NULL,
+                            "this is not the code, for the third time: the request is denied");
 }
 
 static enum error_code write_approval(struct clerk *clerk, struct job *job, const struct request *request,

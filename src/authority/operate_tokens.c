@@ -65,7 +65,7 @@ enum error_code operation_token_create(struct clerk *clerk, struct job *job, str
     enum error_code code =
         json_object_get(job->arguments, "group") ? argument_text(job, "group", &name, reterr) : OK;
     if (!code)
-        code = argument_integer(job, "expires", 1, TOKEN_TTL_MOST_S, &ttl_s, reterr);
+        code = argument_seconds(job, "expires", 1, TOKEN_TTL_MOST_S, &ttl_s, reterr);
     if (!code)
         code = group_find_by_name(clerk, name, &group, reterr);
     if (code)

@@ -75,6 +75,30 @@ enum error_code argument_integer(const struct job *job, const char *name, int64_
     return OK;
 }
 
+/* As people write it: in the largest unit that fits. */
+static void format_seconds(int64_t seconds, char text[24])
+{
+    static const struct {
+        int64_t seconds;
+        char letter;
+    } units[] = {{86400, 'd'}, {3600, 'h'}, {60, 'm'}, {1, 's'}};
+    size_t unit = seconds == 0 ? ARRAY_SIZE(units) - 1 : 0;
+    while (seconds % units[unit].seconds != 0)
+        unit++;
+    snprintf(text, 24, "%lld%c", (long long)(seconds / units[unit].seconds), units[unit].letter);
+}
+
+enum error_code argument_seconds(const struct job *job, const char *name, int64_t least, int64_t most,
+                                 int64_t *ret_value, struct error *reterr)
+{
+    char from[24], to[24];
+    if (argument_integer(job, name, least, most, ret_value, NULL) == OK)
+        return OK;
+    format_seconds(least, from);
+    format_seconds(most, to);
+    return error_set(reterr, ERR_USAGE, 0, "%s: --%s is from %s to %s", job->operation, name, from, to);
+}
+
 enum error_code argument_id(const struct job *job, const char *name, size_t digits_least,
                             const char **ret_text, uint8_t *least, uint8_t *most, struct error *reterr)
 {

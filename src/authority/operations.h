@@ -26,6 +26,10 @@ must_check enum error_code argument_text(const struct job *job, const char *name
 must_check enum error_code argument_integer(const struct job *job, const char *name, int64_t least,
                                             int64_t most, int64_t *ret_value, struct error *reterr);
 
+/* The same of a length of time. */
+must_check enum error_code argument_seconds(const struct job *job, const char *name, int64_t least,
+                                            int64_t most, int64_t *ret_value, struct error *reterr);
+
 /* The digits of an id of 16 bytes, or its first ones, at least digits_least of them: the bytes it begins with
  * are written over the beginning of both least and most, which the caller has filled with the lowest and the
  * highest there is. *ret_text is the argument. ERR_USAGE. */

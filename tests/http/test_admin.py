@@ -344,6 +344,9 @@ class VerbsTest(unittest.TestCase):
             for text in ["1x", "h", "-1h", "1h30m", "1.5h", "99999999999999999999", "4000d", " 1h"]:
                 done = server.run("token", "create", "--expires", text).expect_error_line_of("huskd", husk.USAGE)
                 self.assertIn("--expires", done.err)
+            for text in ["0s", "91d", "3653d"]:
+                done = server.run("token", "create", "--expires", text).expect_error_line_of("huskd", husk.USAGE)
+                self.assertIn("--expires is from 1s to 90d", done.err)
             begun = time.time()
             told = server.document("token", "create", "--expires", "2h")["result"]
             self.assertTrue(7190 < told["expires_at"] - begun < 7210)

@@ -386,6 +386,21 @@ class BackupTest(Moving, unittest.TestCase):
         self.restore("b", "--record", self.export("part", "--from", "4"))
         beat(late)
 
+    def test_an_export_older_than_the_backup_says_so(self):
+        self.host("stays")
+        older = self.export("older")
+        self.host("late")
+        self.backup("b", "--backup-key-out", self.file("backup.key"))
+        told = self.restore("b", "--record", older, expect=BROKEN).restored["error"]
+        self.assertIn("this export of the ledger is older than the backup", told["message"])
+        self.assertIn("made after the backup", told["remedy"])
+        other = self.restore("b", "--record", self.export("same"))
+        other.start()
+        self.install(other)
+        other.ok("ledger", "export", "--out", self.file("again"))
+        told = self.restore("b", "--record", self.file("again"), expect=BROKEN).restored["error"]
+        self.assertIn("a restore lies between them", told["message"])
+
     def test_the_envelope_is_a_key_copy_until_it_is_declared_destroyed(self):
         self.host("web1")
         made = self.backup("b", "--backup-key-out", self.file("backup.key"))["result"]

@@ -161,9 +161,10 @@ static void a_flagged_request_needs_its_code_and_three_wrong_ones_deny_it(void *
     assert_fails_saying(ERR_DENIED, "code has to be given",
                         world_try(&scene->world, 1, "request approve",
                                   json_pack("{s:s}", "request", open.request), &result, &changed, &error));
+    const char *const said[] = {"2 more wrong ones and", "1 more wrong one and", "for the third time"};
     for (unsigned i = 0; i < 3; i++) {
         assert_state(open_again(&open, 0), "pending");
-        assert_fails_saying(ERR_DENIED, "not the code",
+        assert_fails_saying(ERR_DENIED, said[i],
                             world_try(&scene->world, 1, "request approve",
                                       json_pack("{s:s, s:s}", "request", open.request, "code", wrong),
                                       &result, &changed, &error));
