@@ -1,8 +1,8 @@
 /* huskd init: a new authority. */
-#include "authority/authority.h"
 #include "backup_key.h"
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "holder.h"
 #include "out_file.h"
 #include "owner.h"
 #include "secret/secret.h"
@@ -66,10 +66,7 @@ static enum error_code act(struct run *run, struct error *reterr)
     if (backup_key_out)
         report_truth(&run->report, "%s is the backup key, the only copy: take it offline, keep it twice",
                      text_shown(backup_key_out));
-    if (!options.holder)
-        report_warning(&run->report,
-                       "without --holder every image of this machine's disk, from now on, can open "
-                       "what this authority can; erasing cannot reach such images");
+    holder_warn(run, &options);
     return OK;
 }
 

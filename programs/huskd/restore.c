@@ -2,11 +2,11 @@
 #include <errno.h>
 #include <fcntl.h>
 
-#include "authority/authority.h"
 #include "backup_key.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "holder.h"
 #include "message/descriptor.h"
 #include "out_file.h"
 #include "owner.h"
@@ -78,7 +78,7 @@ static int64_t number(json_t *summary, const char *member)
     return json_integer_value(json_object_get(summary, member));
 }
 
-static void tell(struct run *run, json_t *summary, const char *out, const char *holder)
+static void tell(struct run *run, json_t *summary, const char *out, const struct authority_options *options)
 {
     const bool is_complete = json_is_true(json_object_get(summary, "complete"));
     json_object_update(run->result, summary);
@@ -100,10 +100,7 @@ static void tell(struct run *run, json_t *summary, const char *out, const char *
     if (number(summary, "not_in_backup") > 0)
         report_warning(&run->report, "%lld hosts were enrolled after the backup: they have to enrol again",
                        (long long)number(summary, "not_in_backup"));
-    if (!holder)
-        report_warning(&run->report,
-                       "without --holder every image of this machine's disk, from now on, can open what this "
-                       "authority can; erasing cannot reach such images");
+    holder_warn(run, options);
 }
 
 static enum error_code restore(struct run *run, struct inputs *inputs,
@@ -151,7 +148,7 @@ static enum error_code act(struct run *run, struct error *reterr)
         return error_remedy(
             reterr, "get its descriptor with huskd serve and huskd descriptor prepare --out F --address URL");
     }
-    tell(run, summary, out, options.holder);
+    tell(run, summary, out, &options);
     return OK;
 }
 

@@ -6,6 +6,7 @@
 #include "admin/admin.h"
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "holder.h"
 #include "listen.h"
 #include "notify.h"
 #include "secret/secret.h"
@@ -192,6 +193,9 @@ static enum error_code act(struct run *run, struct error *reterr)
     };
     if (!code)
         code = authority_open(&authority_options, &authority, reterr);
+    const char *trouble = authority_options.holder ? holder_trouble(&authority_options) : NULL;
+    if (!code && trouble)
+        log_line(NULL, trouble);
     return code ? code : serve(run, &authority, &listeners, &options, &signals, reterr);
 }
 

@@ -99,6 +99,8 @@ static enum error_code open_all(struct authority *authority, const struct author
     clerk->place =
         (struct keyring_place){.directory_fd = authority->directory_fd, .holder = authority->holder};
     if (!code)
+        code = directory_check_database(options->directory, authority->directory_fd, reterr);
+    if (!code)
         code = directory_database(options->directory, &clerk->database_path, reterr);
     if (!code)
         code = sql_open(clerk->database_path, SQL_OPEN, &clerk->sql, reterr);

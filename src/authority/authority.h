@@ -32,6 +32,9 @@ struct authority_options {
 must_check enum error_code authority_init(const struct authority_options *options, int root_out_fd,
                                           const char *const *addresses, unsigned count, struct error *reterr);
 
+/* Whether a copy of the directory's filesystem has no holder: there is one, and it lies on another one. */
+bool authority_has_holder_elsewhere(const struct authority_options *options);
+
 /* A new authority in an empty directory, from the two files of a backup, open for reading. Every host is
  * held, the ledger begins another epoch, and what records (below) say was erased since is destroyed, before
  * anything is there that authority_open opens. text gets the descriptor that the root has to sign, with these

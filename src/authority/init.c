@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include "authority/clerk.h"
@@ -94,6 +95,13 @@ static enum error_code fill(struct clerk *clerk, int root_out_fd, const uint8_t 
     if (code)
         sql_roll_back(clerk->sql);
     return code;
+}
+
+bool authority_has_holder_elsewhere(const struct authority_options *options)
+{
+    _cleanup_(close_fdp) int fd = open(options->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const struct keyring_place place = {.directory_fd = fd, .holder = options->holder};
+    return fd >= 0 && keyring_has_holder_elsewhere(&place);
 }
 
 enum error_code authority_init(const struct authority_options *options, int root_out_fd,

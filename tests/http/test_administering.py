@@ -1,6 +1,8 @@
 """What an administrator takes back or sets right: tokens, and where hosts belong."""
 
 import os
+import pwd
+import shutil
 import sys
 import unittest
 
@@ -60,6 +62,68 @@ class PlacesTest(unittest.TestCase):
             self.assertEqual((host["name"], host["group"]), ("web1", "right"))
             kinds = [entry["kind"] for entry in server.document("ledger", "show")["result"]["entries"]]
             self.assertEqual(kinds[-3:], ["host-moved", "host-renamed", "group-removed"])
+
+
+class DirectoryTest(unittest.TestCase):
+    def setUp(self):
+        self.directory = authority.make_directory()
+        self.addCleanup(shutil.rmtree, self.directory)
+        os.chmod(self.directory, 0o711)
+        self.path = os.path.join(self.directory, "a")
+
+    def serve(self, path, expect, **options):
+        return authority.run("serve", "--dir", path, "--listen", "127.0.0.1:0", **options).expect_error_line_of(
+            "huskd", expect)
+
+    def init(self, *words):
+        return authority.run("init", "--dir", self.path, "--root-out", self.directory + "/root", "--address",
+                             "http://127.0.0.1:4875", *words)
+
+    def test_a_directory_without_an_authority_says_which_command_makes_one(self):
+        os.mkdir(self.path)
+        done = self.serve(self.path, husk.FAILED)
+        self.assertIn(f"there is no authority in {self.path}", done.err)
+        for made in done, self.serve(self.path + "/nope", husk.FAILED):
+            self.assertIn("huskd init", made.err)
+
+    def test_one_it_may_not_open_says_whose_it_is_and_what_to_chown(self):
+        self.init().expect(0)
+        nobody = pwd.getpwnam("nobody")
+        as_nobody = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        told = f"it belongs to root, and this huskd runs as nobody: run it as root, or chown -R nobody: {self.path}"
+        for mode, file in [(0o700, ""), (0o755, "/lock"), (0o755, "/authority.db")]:
+            os.chmod(self.path, mode)
+            done = self.serve(self.path, husk.FAILED, **as_nobody)
+            self.assertIn(f"cannot open {self.path}{file}: Permission denied", done.err)
+            self.assertIn(told, done.err)
+            os.chmod(self.path + "/lock", 0o666 if file == "/lock" else 0o600)
+
+    def test_one_that_others_can_write_into_is_refused(self):
+        self.init().expect(0)
+        for mode in 0o777, 0o1777, 0o770, 0o702:
+            os.chmod(self.path, mode)
+            done = self.serve(self.path, husk.REFUSED)
+            self.assertIn(f"(mode {mode:04o})", done.err)
+            self.assertIn(f"chmod go-w {self.path}", done.err)
+        os.chmod(self.path, 0o755)
+        server = authority.Server(self.directory)
+        self.addCleanup(server.end)
+        server.start()
+        server.ok("host", "list")
+
+    def test_none_is_made_where_others_can_write(self):
+        os.mkdir(self.path)
+        os.chmod(self.path, 0o777)
+        self.init().expect_error_line_of("huskd", husk.REFUSED)
+        self.assertEqual((os.listdir(self.path), os.listdir(self.directory)), ([], ["a"]))
+
+    def test_a_holder_on_the_same_filesystem_is_warned_of(self):
+        done = self.init("--holder", self.directory + "/holder").expect(0)
+        self.assertIn("--holder lies on the filesystem of --dir", done.err)
+        server = authority.Server(self.directory, ["--holder", self.directory + "/holder"])
+        self.addCleanup(server.end)
+        server.start()
+        self.assertIn("--holder lies on the filesystem of --dir", server.log())
 
 
 if __name__ == "__main__":
