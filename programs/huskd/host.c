@@ -141,6 +141,19 @@ static enum error_code power_off(struct run *run, struct error *reterr)
     return order(run, "to power itself off", reterr);
 }
 
+static enum error_code cancel(struct run *run, struct error *reterr)
+{
+    static const char *const names[] = {"host", "order", NULL};
+    json_t *result;
+    enum error_code code = ask(run, names, &result, reterr);
+    if (code)
+        return code;
+    report_truth(&run->report, "order %s is given no more", text_shown(run->arguments.operands[1]));
+    if (json_is_true(json_object_get(result, "was_given")))
+        report_warning(&run->report, "the host was given it before: it carries it out where it has taken it");
+    return OK;
+}
+
 static enum error_code accept_restore(struct run *run, struct error *reterr)
 {
     return change(run, "may open once from an old copy of its disk, which is the host then", reterr);
@@ -257,6 +270,20 @@ const struct verb verb_host_power_off = {
         "hold it does not open in between.",
     .effect = VERB_ACTS,
     .act = power_off,
+};
+
+const struct verb verb_host_cancel = {
+    .name = "host cancel",
+    .operands = "HOST ORDER",
+    .operands_least = 2,
+    .operands_most = 2,
+    .summary = "Take back an order that a host has not carried out.",
+    .text =
+        "An order waits for the host's agent, however long that does not run. ORDER is its id as host show "
+        "tells it, or its beginning of at least eight digits. A host that was given it may have taken it "
+        "already, and carries it out then; that is said. An erase is never taken back.",
+    .effect = VERB_ACTS,
+    .act = cancel,
 };
 
 const struct verb verb_host_accept_restore = {

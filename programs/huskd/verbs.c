@@ -4,11 +4,11 @@
 
 extern const struct verb verb_init, verb_serve, verb_token_create, verb_token_list, verb_token_revoke,
     verb_host_list, verb_host_show, verb_host_hold, verb_host_release, verb_host_lock, verb_host_power_off,
-    verb_host_erase, verb_host_accept_restore, verb_group_set, verb_group_list, verb_group_erase,
-    verb_group_remove, verb_host_move, verb_host_rename, verb_request_list, verb_request_approve,
-    verb_request_deny, verb_ledger_show, verb_ledger_verify, verb_ledger_export, verb_keycopy_list,
-    verb_keycopy_destroyed, verb_metrics, verb_restore, verb_clock_accept, verb_descriptor_prepare,
-    verb_descriptor_sign, verb_descriptor_install, verb_backup, verb_help;
+    verb_host_cancel, verb_host_erase, verb_host_accept_restore, verb_group_set, verb_group_list,
+    verb_group_erase, verb_group_remove, verb_host_move, verb_host_rename, verb_request_list,
+    verb_request_approve, verb_request_deny, verb_ledger_show, verb_ledger_verify, verb_ledger_export,
+    verb_keycopy_list, verb_keycopy_destroyed, verb_metrics, verb_restore, verb_clock_accept,
+    verb_descriptor_prepare, verb_descriptor_sign, verb_descriptor_install, verb_backup, verb_help;
 
 /* In the order help tells them. */
 static const struct verb *const verbs[] = {
@@ -23,6 +23,7 @@ static const struct verb *const verbs[] = {
     &verb_host_release,
     &verb_host_lock,
     &verb_host_power_off,
+    &verb_host_cancel,
     &verb_host_erase,
     &verb_host_accept_restore,
     &verb_host_move,

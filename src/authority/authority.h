@@ -85,13 +85,13 @@ struct authority_actor {
 
 /* One operation of an administrator, by the words of the command line: "token create", "token list", "token
  * revoke", "host list", "host
- * show", "host hold", "host release", "host lock", "host power-off", "host erase", "host accept-restore",
- * "host move", "host rename", "group set", "group list", "group erase", "group remove", "request list",
- * "request approve", "request deny", "ledger show", "ledger verify", "keycopy list", "keycopy destroyed",
- * "descriptor prepare", "descriptor install", "metrics", "backup". arguments is an object of its options by
- * their long names. The result is the "result" of the document of design.md §9 (free with json_decref),
- * *ret_changed whether anything did change. Waits for the commit. Of what is written after it ("backup"),
- * *ret_changed tells that also with an error: false only where nothing was committed for sure. */
+ * show", "host hold", "host release", "host lock", "host power-off", "host cancel", "host erase", "host
+ * accept-restore", "host move", "host rename", "group set", "group list", "group erase", "group remove",
+ * "request list", "request approve", "request deny", "ledger show", "ledger verify", "keycopy list", "keycopy
+ * destroyed", "descriptor prepare", "descriptor install", "metrics", "backup". arguments is an object of its
+ * options by their long names. The result is the "result" of the document of design.md §9 (free with
+ * json_decref), *ret_changed whether anything did change. Waits for the commit. Of what is written after it
+ * ("backup"), *ret_changed tells that also with an error: false only where nothing was committed for sure. */
 must_check enum error_code authority_operate(struct authority *authority, const char *operation,
                                              json_t *arguments, const struct authority_actor *actor,
                                              json_t **ret_result, bool *ret_changed, struct error *reterr);

@@ -2,7 +2,11 @@
 #include "authority/erasing.h"
 #include "authority/operations.h"
 #include "authority/orders.h"
+#include "authority/record.h"
 #include "authority/unreached.h"
+#include "base/text.h"
+
+enum { ORDER_DIGITS_LEAST = 8 };
 
 static enum error_code order_result(struct job *job, const struct host *host, const uint8_t *id,
                                     struct error *reterr)
@@ -40,6 +44,86 @@ enum error_code operation_host_lock(struct clerk *clerk, struct job *job, struct
 enum error_code operation_host_power_off(struct clerk *clerk, struct job *job, struct error *reterr)
 {
     return give(clerk, job, ORDER_POWER_OFF, reterr);
+}
+
+struct found_order {
+    uint8_t id[STATEMENT_ID_SIZE];
+    int64_t action, end;
+    bool is_given;
+};
+
+static enum error_code find_order(struct clerk *clerk, struct job *job, const struct host *host,
+                                  struct found_order *ret_found, struct error *reterr)
+{
+    struct sql_rows rows = {0};
+    struct found_order found = {0};
+    bool is_there = false, is_another = false;
+    uint8_t least[STATEMENT_ID_SIZE], most[STATEMENT_ID_SIZE];
+    const char *text = NULL;
+    enum error_code code = argument_id(job, "order", ORDER_DIGITS_LEAST, &text, least, most, reterr);
+    if (code)
+        return code;
+    code =
+        sql_select(clerk->sql, &rows, reterr,
+                   "SELECT id, action, is_done, given_at FROM orders WHERE host = ? AND id BETWEEN ? AND ? "
+                   "LIMIT 2",
+                   "bbb", host->id, sizeof(host->id), least, sizeof(least), most, sizeof(most));
+    if (!code)
+        code = sql_next(&rows, &is_there, reterr);
+    if (!code && (!is_there || !sql_bytes(&rows, 0, found.id, sizeof(found.id)))) {
+        code = error_set(reterr, ERR_NOT_FOUND, 0, "host %s has no order %s", host->name, text_shown(text));
+        error_remedy(reterr, "huskd host show tells its orders");
+    }
+    if (!code) {
+        found.action = sql_integer(&rows, 1);
+        found.end = sql_integer(&rows, 2);
+        found.is_given = !sql_is_null(&rows, 3);
+        code = sql_next(&rows, &is_another, reterr);
+    }
+    if (!code && is_another)
+        code = error_set(reterr, ERR_USAGE, 0, "more than one order begins with %s", text_shown(text));
+    sql_done(&rows);
+    if (!code)
+        *ret_found = found;
+    return code;
+}
+
+static enum error_code refuse_cancel(const struct found_order *order, struct error *reterr)
+{
+    if (order->action == ORDER_ERASE)
+        return error_set(reterr, ERR_DENIED, 0,
+                         "an erase is not cancelled: what opens the host's vaults is destroyed here already");
+    return order->end == ORDER_IS_DONE ? error_set(reterr, ERR_DENIED, 0, "the host has carried it out") : OK;
+}
+
+enum error_code operation_host_cancel(struct clerk *clerk, struct job *job, struct error *reterr)
+{
+    struct host host;
+    struct found_order order = {0};
+    enum error_code code = operation_find_host(clerk, job, &host, reterr);
+    if (!code)
+        code = find_order(clerk, job, &host, &order, reterr);
+    if (!code)
+        code = refuse_cancel(&order, reterr);
+    if (!code)
+        code = order_result(job, &host, order.id, reterr);
+    if (!code)
+        code = json_set_new(job->result, "was_given", json_boolean(order.is_given), reterr);
+    if (code || order.end != ORDER_OPEN)
+        return code;
+    json_t *details = record_of_host(host.id);
+    code = json_set_hex(details, "order", order.id, sizeof(order.id), reterr);
+    if (!code)
+        code = json_set_new(details, "action", json_string(order_action_words[order.action]), reterr);
+    if (!code)
+        code = operation_set_actor(job, details, reterr);
+    if (!code)
+        code = record_append(clerk, "order-cancelled", TAKE(details), reterr);
+    json_decref(details);
+    if (!code)
+        code = order_cancel(clerk, &host, order.id, reterr);
+    job->changed = !code;
+    return code;
 }
 
 static enum error_code tell_erased(struct clerk *clerk, struct job *job, const struct host *host,

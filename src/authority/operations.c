@@ -17,6 +17,7 @@ static const struct {
     {"host release", operation_host_release},
     {"host lock", operation_host_lock},
     {"host power-off", operation_host_power_off},
+    {"host cancel", operation_host_cancel},
     {"host erase", operation_host_erase},
     {"host accept-restore", operation_host_accept_restore},
     {"host move", operation_host_move},

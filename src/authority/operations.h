@@ -10,8 +10,8 @@ must_check enum error_code operations_handle(struct clerk *clerk, struct job *jo
 typedef enum error_code operation_handler(struct clerk *clerk, struct job *job, struct error *reterr);
 operation_handler operation_token_create, operation_token_list, operation_token_revoke;
 operation_handler operation_host_list, operation_host_show, operation_host_hold, operation_host_release,
-    operation_host_lock, operation_host_power_off, operation_host_erase, operation_host_accept_restore,
-    operation_host_move, operation_host_rename;
+    operation_host_lock, operation_host_power_off, operation_host_cancel, operation_host_erase,
+    operation_host_accept_restore, operation_host_move, operation_host_rename;
 operation_handler operation_clock_accept;
 operation_handler operation_descriptor_prepare, operation_descriptor_install, operation_backup;
 operation_handler operation_keycopy_list, operation_keycopy_destroyed;

@@ -172,9 +172,25 @@ enum error_code order_report(struct clerk *clerk, const struct host *host,
     return code;
 }
 
+enum error_code order_cancel(struct clerk *clerk, const struct host *host,
+                             const uint8_t id[STATEMENT_ID_SIZE], struct error *reterr)
+{
+    return sql_run(clerk->sql, reterr,
+                   "UPDATE orders SET is_done = ? WHERE id = ? AND host = ? AND is_done = 0", "ibb",
+                   (int64_t)ORDER_IS_CANCELLED, id, (size_t)STATEMENT_ID_SIZE, host->id, sizeof(host->id));
+}
+
 static const char *state_word(const struct sql_rows *rows)
 {
-    return sql_integer(rows, 4) ? "done" : sql_is_null(rows, 3) ? "waiting" : "given";
+    switch ((enum order_end)sql_integer(rows, 4)) {
+    case ORDER_IS_DONE:
+        return "done";
+    case ORDER_IS_CANCELLED:
+        return "cancelled";
+    case ORDER_OPEN:
+        break;
+    }
+    return sql_is_null(rows, 3) ? "waiting" : "given";
 }
 
 static enum error_code append_shown(const struct sql_rows *rows, json_t *array, struct error *reterr)

@@ -7,6 +7,7 @@
 #include "authority/backup_file.h"
 #include "authority/erasing.h"
 #include "authority/exporting.h"
+#include "authority/orders.h"
 #include "authority/rotation.h"
 #include "base/text.h"
 #include "message/statement.h"
@@ -148,6 +149,17 @@ static enum error_code take_name(struct restoring *restoring, json_t *entry, str
     return code ? code : host_rename(restoring->clerk, &host, name, reterr);
 }
 
+/* Else it would be given again. */
+static enum error_code take_cancel(struct restoring *restoring, json_t *entry, struct error *reterr)
+{
+    struct host host;
+    uint8_t id[STATEMENT_ID_SIZE];
+    enum error_code code = find_host(restoring, entry, &host, reterr);
+    if (!code)
+        code = json_get_hex(entry, "order", id, sizeof(id), reterr);
+    return code ? code : order_cancel(restoring->clerk, &host, id, reterr);
+}
+
 static enum error_code take_enrolment(struct restoring *restoring, json_t *entry, struct error *reterr)
 {
     struct host host;
@@ -208,7 +220,7 @@ static const struct {
     {"group", take_group},           {"host-enrolled", take_enrolment},
     {"backup-made", take_backup},    {"backup-key", take_backup_key},
     {"host-moved", take_move},       {"host-renamed", take_name},
-    {"group-removed", take_removal},
+    {"group-removed", take_removal}, {"order-cancelled", take_cancel},
 };
 
 static enum error_code find_kind(const char *bytes, size_t length, json_t **ret_entry, const char **ret_kind,

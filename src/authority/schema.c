@@ -120,7 +120,7 @@ static const char tables[] =
     "  outcome TEXT,"     /* as the host says last */
     "  report TEXT,"      /* with it, JSON */
     "  reported_at INTEGER,"
-    "  is_done INTEGER NOT NULL DEFAULT 0,"
+    "  is_done INTEGER NOT NULL DEFAULT 0," /* enum order_end */
     "  PRIMARY KEY(host, sequence)"
     ") STRICT, WITHOUT ROWID;"
     "CREATE INDEX orders_open ON orders(host) WHERE is_done = 0;"

@@ -64,6 +64,36 @@ class PlacesTest(unittest.TestCase):
             self.assertEqual(kinds[-3:], ["host-moved", "host-renamed", "group-removed"])
 
 
+class CancelTest(unittest.TestCase):
+    def order(self, server):
+        return server.document("host", "show", "web1")["result"]["hosts"][0]["orders"][0]
+
+    def test_an_order_that_waits_for_an_agent_is_taken_back(self):
+        with authority.running() as server:
+            host = server.host("web1")
+            beat = {"type": "heartbeat", "boot": "@boot", "lineage": "@id", "facts": authority.FACTS,
+                    "descriptor_sequence": 1}
+            server.ok("host", "power-off", "web1")
+            order = self.order(server)["id"]
+            done = server.ok("host", "cancel", "web1", order[:8])
+            self.assertIn(f"order {order[:8]} is given no more", done.out)
+            self.assertNotIn("carries it out", done.err)
+            self.assertEqual(self.order(server)["state"], "cancelled")
+            self.assertFalse(server.document("host", "cancel", "web1", order)["changed"])
+            self.assertIn("huskd_orders_open 0\n", server.ok("metrics").out)
+            self.assertEqual(host.result(beat)["orders"], [])
+            server.ok("host", "lock", "web1")
+            self.assertEqual(len(host.result(beat)["orders"]), 1)
+            done = server.ok("host", "cancel", "web1", self.order(server)["id"])
+            self.assertIn("it carries it out where it has taken it", done.err)
+            done = server.run("host", "cancel", "web1", "0" * 32).expect_error_line_of("huskd", husk.FAILED)
+            self.assertIn("huskd host show", done.err)
+            server.ok("host", "erase", "web1", "--confirm", "web1")
+            done = server.run("host", "cancel", "web1", self.order(server)["id"])
+            self.assertIn("an erase is not cancelled", done.expect_error_line_of("huskd", husk.REFUSED).err)
+            host.close()
+
+
 class DirectoryTest(unittest.TestCase):
     def setUp(self):
         self.directory = authority.make_directory()

@@ -338,10 +338,13 @@ class BackupTest(Moving, unittest.TestCase):
         host = authority.Host(self.authority, "moved")
         host.enroll(self.authority.document("token", "create", "--group", "lenient")["result"]["token"])
         beat(host)
+        self.authority.ok("host", "power-off", "moved")
         self.host("named")
         self.backup("b", "--backup-key-out", self.file("backup.key"))
         self.authority.ok("group", "set", "strict", "--unlock", "approve", "--approvals", "2")
         self.authority.ok("host", "move", "moved", "--group", "strict")
+        (order,) = self.authority.admin("host show", "moved")["hosts"][0]["orders"]
+        self.authority.ok("host", "cancel", "moved", order["id"])
         self.authority.ok("host", "rename", "named", "stays")
         self.authority.ok("host", "rename", "moved", "named")
         self.authority.ok("group", "remove", "lenient")
@@ -352,6 +355,7 @@ class BackupTest(Moving, unittest.TestCase):
         hosts = {one["name"]: (one["group"], one["state"]) for one in other.admin("host list")["hosts"]}
         self.assertEqual(hosts, {"named": ("strict", "active"), "stays": ("default", "active")})
         self.assertEqual([one["name"] for one in other.admin("group list")["groups"]], ["default", "strict"])
+        self.assertEqual(other.admin("host show", "named")["hosts"][0]["orders"][0]["state"], "cancelled")
         # Without it they are where they were, and held.
         blind = self.restore("b")
         blind.start()

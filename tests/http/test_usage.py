@@ -9,7 +9,8 @@ import authority
 import husk
 
 VERBS = ["init", "serve", "token create", "token list", "token revoke", "host list", "host show", "host hold",
-         "host release", "host lock", "host power-off", "host erase", "host accept-restore", "host move", "host rename", "group set",
+         "host release", "host lock", "host power-off", "host cancel", "host erase",
+         "host accept-restore", "host move", "host rename", "group set",
          "group list", "group erase", "group remove", "request list", "request approve", "request deny", "ledger show",
          "ledger verify", "ledger export", "keycopy list", "keycopy destroyed", "descriptor prepare",
          "descriptor sign", "descriptor install", "backup", "restore", "clock accept", "metrics", "help"]
@@ -29,7 +30,8 @@ def page():
 class WordsTest(unittest.TestCase):
     def test_what_is_not_known_is_named(self):
         for words, said in [
-                ([], "no verb"), (["frob"], "frob"), (["host"], "list, show, hold, release, lock, power-off, erase, accept-restore"),
+                ([], "no verb"), (["frob"], "frob"),
+                (["host"], "list, show, hold, release, lock, power-off, cancel, erase, accept-restore, move, rename"),
                 (["host", "frob"], "frob"), (["host", "show"], "HOST"), (["host", "list", "a"], "a"),
                 (["init"], "--root-out"), (["init", "--root-out", "/x"], "--address"), (["serve", "--port", "1"], "--port"),
                 (["descriptor", "sign", "f"], "--root"), (["host", "list", "--dir"], "--dir"),

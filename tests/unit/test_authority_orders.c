@@ -313,12 +313,99 @@ static void a_kept_checkpoint_that_is_not_of_this_ledger_raises_an_alarm_once(vo
     assert_true(has_entry(&scene->world, "ledger-differs"));
 }
 
+static enum error_code try_to_cancel(struct scene *scene, const char *order, bool *ret_changed,
+                                     struct error *reterr)
+{
+    json_t *result = NULL;
+    enum error_code code =
+        world_try(&scene->world, 1000, "host cancel", json_pack("{s:s, s:s}", "host", "web1", "order", order),
+                  &result, ret_changed, reterr);
+    json_decref(result);
+    return code;
+}
+
+/* The id of the newest. */
+static void get_id(struct scene *scene, char id[33])
+{
+    json_t *result = NULL, *orders = shown_orders(scene, &result);
+    snprintf(id, 33, "%s", json_string_value(json_object_get(json_array_get(orders, 0), "id")));
+    json_decref(result);
+}
+
+static void an_order_that_is_cancelled_is_given_to_nobody(void **state)
+{
+    struct scene *scene = *state;
+    struct order order = {0};
+    char id[33], first[9];
+    bool changed = false;
+    lock_host(scene);
+    get_id(scene, id);
+    assert_fails(ERR_NOT_FOUND, try_to_cancel(scene, "0123456789", &changed, &error));
+    assert_fails(ERR_USAGE, try_to_cancel(scene, "1234567", &changed, &error));
+    snprintf(first, sizeof(first), "%.8s", id);
+    assert_ok(try_to_cancel(scene, first, &changed, &error));
+    assert_true(changed && has_entry(&scene->world, "order-cancelled"));
+    assert_ok(try_to_cancel(scene, id, &changed, &error));
+    assert_false(changed);
+    world_reopen(&scene->world);
+    assert_shown(scene, "cancelled");
+    assert_int_equal(
+        read_orders(&scene->host, host_send(&scene->host, heartbeat_message(&scene->host)), &order), 0);
+    assert_int_equal(
+        read_orders(&scene->host, host_send(&scene->host, poll_message(&scene->host, 0)), &order), 0);
+    lock_host(scene); /* another one */
+    assert_int_equal(
+        read_orders(&scene->host, host_send(&scene->host, heartbeat_message(&scene->host)), &order), 1);
+    json_decref(host_send(&scene->host, done_message(order.id, "done")));
+    get_id(scene, id);
+    assert_fails(ERR_DENIED, try_to_cancel(scene, id, &changed, &error));
+    assert_shown(scene, "done");
+}
+
+static void one_that_the_host_took_before_is_told_as_what_it_became(void **state)
+{
+    struct scene *scene = *state;
+    struct order order = {0};
+    char id[33];
+    bool changed = false;
+    lock_host(scene);
+    assert_int_equal(
+        read_orders(&scene->host, host_send(&scene->host, heartbeat_message(&scene->host)), &order), 1);
+    get_id(scene, id);
+    assert_ok(try_to_cancel(scene, id, &changed, &error));
+    json_t *answer = host_send(&scene->host, done_message(order.id, "done"));
+    assert_non_null(json_object_get(answer, "result"));
+    json_decref(answer);
+    assert_shown(scene, "cancelled");
+    json_t *result = NULL, *orders = shown_orders(scene, &result);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(orders, 0), "outcome")), "done");
+    json_decref(result);
+}
+
+static void an_erase_is_never_cancelled(void **state)
+{
+    struct scene *scene = *state;
+    struct order order = {0};
+    char id[33];
+    bool changed = false;
+    json_decref(world_operate(&scene->world, "host erase",
+                              json_pack("{s:s, s:s}", "host", "web1", "confirm", "web1")));
+    get_id(scene, id);
+    assert_fails_saying(ERR_DENIED, "an erase is not cancelled", try_to_cancel(scene, id, &changed, &error));
+    assert_int_equal(
+        read_orders(&scene->host, host_send(&scene->host, poll_message(&scene->host, 0)), &order), 1);
+    assert_int_equal(order.action, ORDER_ERASE);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         scene_test(a_held_poll_is_woken_by_an_order_and_gets_it_once),
         scene_test(an_order_is_over_when_the_host_says_so),
         scene_test(another_host_cannot_answer_an_order),
+        scene_test(an_order_that_is_cancelled_is_given_to_nobody),
+        scene_test(one_that_the_host_took_before_is_told_as_what_it_became),
+        scene_test(an_erase_is_never_cancelled),
         scene_test(sequences_do_not_stay_behind_the_clock_nor_before),
         scene_test(an_erased_host_gets_its_order_with_the_refusal),
         scene_test(a_host_that_erases_itself_is_given_no_order),
