@@ -22,7 +22,7 @@ static void assert_approvals(struct scene *scene, int count)
 static void root_and_eight_people_are_eight_people(void **state)
 {
     struct scene *scene = *state;
-    struct world_open open;
+    struct world_open open = {0};
     group_set(&scene->world, "auto", "unlock", json_string("approve"));
     host_boot(&scene->host);
     assert_state(open_first(&open, &scene->host, &scene->keyslot, 0), "pending");
@@ -41,7 +41,7 @@ static void root_and_eight_people_are_eight_people(void **state)
 static void approvals_that_do_not_count_do_not_crowd_out_those_that_do(void **state)
 {
     struct scene *scene = *state;
-    struct world_open open;
+    struct world_open open = {0};
     group_set(&scene->world, "auto", "unlock", json_string("approve"));
     group_set(&scene->world, "auto", "approvals", json_integer(8));
     host_boot(&scene->host);
@@ -80,7 +80,7 @@ static void approve_restored(struct scene *scene, unsigned uid, struct world_ope
 static void one_of_two_approvers_does_not_make_a_copy_the_host(void **state)
 {
     struct scene *scene = *state;
-    struct world_open open;
+    struct world_open open = {0};
     struct world_host old;
     ask_with_an_old_disk(scene, &old, &open);
     json_decref(approve(&scene->world, 1000, open.request, open.code));
@@ -100,7 +100,7 @@ static void one_of_two_approvers_does_not_make_a_copy_the_host(void **state)
 static void two_of_three_approvers_make_a_copy_the_host(void **state)
 {
     struct scene *scene = *state;
-    struct world_open open;
+    struct world_open open = {0};
     struct world_host old;
     ask_with_an_old_disk(scene, &old, &open);
     approve_restored(scene, 1000, &open);
@@ -129,7 +129,7 @@ static json_t *open_with(struct scene *scene, struct world_open *open, json_t *f
 /* Asked by a new boot that reports these; its request is denied again. */
 static void assert_changed(struct scene *scene, json_t *facts, const char *expected_changed)
 {
-    struct world_open open;
+    struct world_open open = {0};
     host_boot(&scene->host);
     json_t *answer = open_with(scene, &open, facts);
     snprintf(open.request, sizeof(open.request), "%s",
@@ -156,7 +156,7 @@ static void beat_with(struct scene *scene, json_t *facts)
 static void approvers_see_what_differs_from_the_last_boot_that_was_let_in(void **state)
 {
     struct scene *scene = *state;
-    struct world_open open;
+    struct world_open open = {0};
     group_set(&scene->world, "auto", "unlock", json_string("approve"));
     host_boot(&scene->host);
     json_decref(open_with(scene, &open, facts_of("6.1.0-1", "aa")));
@@ -180,7 +180,7 @@ static void approvers_see_what_differs_from_the_last_boot_that_was_let_in(void *
 static void what_the_running_host_reports_is_what_its_next_boot_is_compared_with(void **state)
 {
     struct scene *scene = *state;
-    struct world_open open;
+    struct world_open open = {0};
     scene_opens(&scene->host, &scene->keyslot);
     host_ticket(&scene->host, "reboot");
     beat_with(scene, facts_of("6.1.0-1", "aa"));
