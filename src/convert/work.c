@@ -106,8 +106,12 @@ enum error_code work_check_key(const struct convert_work *work, enum error_code 
 
 bool work_may_go(const struct tree_record *record, const struct statx *status)
 {
-    return (record->flags & TREE_RECORD_PROVEN) &&
-           ((record->flags & TREE_RECORD_SCRUBBED) || tree_record_unwritten(record, status));
+    /* Overwriting goes to the end of the last block, also of those beyond the file's end. */
+    const bool by_scrubbing =
+        (record->flags & TREE_RECORD_SCRUBBED) &&
+        (status->stx_size == record->size ||
+         (status->stx_size > record->size && status->stx_size % status->stx_blksize == 0));
+    return (record->flags & TREE_RECORD_PROVEN) && (by_scrubbing || tree_record_unwritten(record, status));
 }
 
 enum error_code work_read_journal(struct convert_work *work, bool *ret_found, struct error *reterr)
