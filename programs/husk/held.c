@@ -1,7 +1,5 @@
 #include "held.h"
 
-#include <sys/statvfs.h>
-
 #include "base/cleanup.h"
 #include "base/interrupt.h"
 #include "base/text.h"
@@ -14,20 +12,12 @@ void held_done(struct held_vault *held)
     held->vault = NULL;
 }
 
-/* On a filesystem mounted read-only, where nothing can change, there is no lock to take. */
-static bool is_read_only(const struct filesystem *filesystem)
-{
-    struct statvfs now;
-    return fstatvfs(filesystem->root_fd, &now) == 0 && (now.f_flag & ST_RDONLY);
-}
-
 static enum error_code hold(const struct filesystem *filesystem, const char *name, enum held_reading reading,
                             struct held_vault *ret_held, struct error *reterr)
 {
     _cleanup_(held_done) struct held_vault held = HELD_NONE;
-    enum error_code code = OK;
-    if (!is_read_only(filesystem))
-        code = vault_take_lock(filesystem, VAULT_LOCK_EXISTING, &held.lock_fd, &held.husk_fd, reterr);
+    enum error_code code =
+        vault_take_lock(filesystem, VAULT_LOCK_EXISTING, &held.lock_fd, &held.husk_fd, reterr);
     if (!code)
         code = reading == HELD_EVEN_DAMAGED ? vault_read_even_damaged(filesystem, name, &held.vault, reterr)
                                             : vault_read(filesystem, name, &held.vault, reterr);

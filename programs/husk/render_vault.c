@@ -216,6 +216,26 @@ static void show_heading(struct run *run, const struct vault *vault, enum vault_
     }
 }
 
+/* The mark binds husk alone: with the key in the kernel everything can be read all the same. */
+static enum error_code tell_key(struct run *run, const struct vault *vault, enum vault_state state,
+                                struct error *reterr)
+{
+    char remedy[VAULT_NAME_MAXIMUM + 16];
+    enum fscrypt_key_state key = FSCRYPT_KEY_ABSENT;
+    if (state != VAULT_IS_ERASED && state != VAULT_IS_ERASING)
+        return OK;
+    enum error_code code = vault_key_state(vault, &key, reterr);
+    if (code || key == FSCRYPT_KEY_ABSENT)
+        return code;
+    snprintf(remedy, sizeof(remedy), "husk lock %s", vault->name);
+    finding_add(&run->findings, FINDING_TELLS, "key-present", vault->name, remedy,
+                key == FSCRYPT_KEY_PRESENT
+                    ? "it is %s, and its key is in the kernel: its files can be read until that is taken away"
+                    : "it is %s, and the kernel still has the keys of files of it that are open",
+                vault_state_word(state));
+    return OK;
+}
+
 enum error_code vault_show(struct run *run, const struct vault *vault, json_t **ret_vault,
                            struct error *reterr)
 {
@@ -234,6 +254,8 @@ enum error_code vault_show(struct run *run, const struct vault *vault, json_t **
         code = vault_show_keyslots(run, vault, "  keyslot     ", &keyslots, reterr);
     if (!code)
         code = show_conversion(run, vault, &conversion, reterr);
+    if (!code)
+        code = tell_key(run, vault, state, reterr);
     if (code)
         return code;
     json_t *item =

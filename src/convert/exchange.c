@@ -40,7 +40,7 @@ static enum error_code check_still_proven(struct convert_work *work,
 {
     struct statx status, named;
     struct tree_record record;
-    if (statx(place_fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &status) < 0 ||
+    if (tree_look(place_fd, "", &status) < 0 ||
         statx(parent_fd, name, AT_SYMLINK_NOFOLLOW, STATX_INO, &named) < 0)
         return error_set(reterr, ERR_FAILED, errno, "cannot look at %s", work_shown(work, directory));
     enum error_code code = tree_records_get(work->records, &status, &record, reterr);

@@ -281,7 +281,9 @@ enum error_code step_prove_unused(struct convert_work *work, struct error *reter
         if (!code)
             code = check_mounts(work, directory, &findings, reterr);
         if (!code)
-            code = prove_tree(work, PROOF_BEFORE_EXCHANGE, place_fd, directory, &findings, reterr);
+            code = work_check_key(
+                work, prove_tree(work, PROOF_BEFORE_EXCHANGE, place_fd, directory, &findings, reterr),
+                reterr);
     }
     if (!code) {
         code = finding_refusal(&findings, reterr);

@@ -53,7 +53,7 @@ static enum error_code may_destroy(int file_fd, const struct stat *status, const
     fcntl(file_fd, F_SETSIG, SIGURG); /* ignored by default */
     if (fcntl(file_fd, F_SETLEASE, F_WRLCK) < 0)
         code = error_set(reterr, ERR_BUSY, errno, "something has it open");
-    if (statx(file_fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &now) < 0)
+    if (tree_look(file_fd, "", &now) < 0)
         return error_set(reterr, ERR_FAILED, errno, "cannot look at %s", shown_path);
     if (!code)
         code = check_record(work, &now, reterr);
@@ -67,8 +67,7 @@ static enum error_code may_unlink(int directory_fd, const char *name, const char
                                   struct error *reterr)
 {
     struct statx now;
-    if (statx(directory_fd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_BASIC_STATS | STATX_BTIME,
-              &now) < 0)
+    if (tree_look(directory_fd, name, &now) < 0)
         return errno == ENOENT ? OK : error_set(reterr, ERR_FAILED, errno, "cannot look at %s", shown_path);
     return check_record(context, &now, reterr);
 }

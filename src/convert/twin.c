@@ -153,7 +153,7 @@ static enum error_code copy_all(struct convert_work *work, const struct convert_
         report_stage(&work->progress.report, files, bytes, "copying %s", work_shown(work, directory));
         code = pair_open(work, directory, &pair, reterr);
         if (!code)
-            code = tree_copy(&pair.tree, &newest_here_ns, reterr);
+            code = work_check_key(work, tree_copy(&pair.tree, &newest_here_ns, reterr), reterr);
         if (newest_here_ns > newest_ns)
             newest_ns = newest_here_ns;
     }
@@ -181,7 +181,8 @@ static enum error_code compare_all(struct convert_work *work, const struct conve
         report_stage(&work->progress.report, files, bytes, "verifying %s", work_shown(work, directory));
         code = pair_open(work, directory, &pair, reterr);
         if (!code)
-            code = tree_compare(&pair.tree, work->options->findings, &differences, reterr);
+            code = work_check_key(
+                work, tree_compare(&pair.tree, work->options->findings, &differences, reterr), reterr);
         if (differences.count > 0) {
             differences.count += ret_differences->count;
             *ret_differences = differences;

@@ -90,10 +90,28 @@ enum error_code work_open_records(struct convert_work *work, struct error *reter
     return code ? code : tree_records_open(private_fd, RECORDS_FILE, &work->records, reterr);
 }
 
+enum error_code work_check_key(const struct convert_work *work, enum error_code code, struct error *reterr)
+{
+    const char *name = work->vault->name;
+    enum fscrypt_key_state state = FSCRYPT_KEY_ABSENT;
+    enum error_code asked =
+        fscrypt_key_state(work->vault->fd, &work->vault->identifier, &state, code ? NULL : reterr);
+    if (asked || state == FSCRYPT_KEY_PRESENT || code == ERR_INTERRUPTED)
+        return code ? code : asked;
+    error_set(reterr, ERR_LOCKED, 0, "the vault %s was locked in the middle of its conversion", name);
+    error_subject(reterr, "%s", name);
+    error_remedy(reterr, "husk unlock %s, then run the same command again", name);
+    return ERR_LOCKED;
+}
+
 bool work_may_go(const struct tree_record *record, const struct statx *status)
 {
-    return (record->flags & TREE_RECORD_PROVEN) &&
-           ((record->flags & TREE_RECORD_SCRUBBED) || tree_record_unwritten(record, status));
+    /* Overwriting goes to the end of the last block, also of those beyond the file's end. */
+    const bool by_scrubbing =
+        (record->flags & TREE_RECORD_SCRUBBED) &&
+        (status->stx_size == record->size ||
+         (status->stx_size > record->size && status->stx_size % status->stx_blksize == 0));
+    return (record->flags & TREE_RECORD_PROVEN) && (by_scrubbing || tree_record_unwritten(record, status));
 }
 
 enum error_code work_read_journal(struct convert_work *work, bool *ret_found, struct error *reterr)

@@ -40,6 +40,12 @@ unsigned work_features(const struct convert_work *work);
 /* Open the records in the vault's private directory: the vault must be unlocked. */
 must_check enum error_code work_open_records(struct convert_work *work, struct error *reterr);
 
+/* After each walk of a tree, with how it ended: without the key the kernel shows other names in encrypted
+ * directories than they have, as it does for whoever takes it away. ERR_LOCKED where it is gone, whatever the
+ * walk came to; else code. */
+must_check enum error_code work_check_key(const struct convert_work *work, enum error_code code,
+                                          struct error *reterr);
+
 /* Read the journal; *ret_found false when there is none. */
 must_check enum error_code work_read_journal(struct convert_work *work, bool *ret_found,
                                              struct error *reterr);

@@ -17,14 +17,18 @@ struct filesystem {
     char *source;      /* owned; e.g. /dev/vda1 */
     char *type;        /* owned; "ext4", ... */
     dev_t device;
-    int root_fd; /* the root directory of the filesystem, open; -1 when not opened */
-    bool read_only;
+    int root_fd;      /* the root directory of the filesystem, open; -1 when not opened */
+    bool read_only;   /* the mount that root_fd came through is */
     uint8_t uuid[16]; /* ext4 only; zero when it cannot be told */
 };
 
 /* The filesystem that the file behind fd lies on. ERR_UNSUPPORTED when its own root is mounted nowhere
  * reachable (only bind mounts of subdirectories are). Free with filesystem_free. */
 must_check enum error_code filesystem_of(int fd, struct filesystem **ret_filesystem, struct error *reterr);
+
+/* Whether the filesystem itself is read-only, so that nobody can change it. Through a mount that is read-only
+ * others may still write by another one. False where it is not told. */
+bool filesystem_is_unchangeable(const struct filesystem *filesystem);
 
 /* Every ext4 filesystem whose root is mounted at or below directory (a resolved absolute path), each once. */
 struct filesystem_list {

@@ -147,6 +147,20 @@ enum error_code filesystem_of(int fd, struct filesystem **ret_filesystem, struct
     return code;
 }
 
+bool filesystem_is_unchangeable(const struct filesystem *filesystem)
+{
+    struct mount_table table;
+    bool unchangeable = false;
+    size_t length;
+    if (mount_table_read(own_mountinfo, &table, NULL))
+        return false;
+    for (size_t i = 0; i < table.count && !unchangeable; i++)
+        unchangeable = table.items[i].device == filesystem->device &&
+                       mount_option_find(table.items[i].super_options, "ro", &length);
+    mount_table_done(&table);
+    return unchangeable;
+}
+
 static bool is_listed(const struct filesystem_list *list, dev_t device)
 {
     for (size_t i = 0; i < list->count; i++)

@@ -12,6 +12,7 @@
 #include "base/fault.h"
 #include "tree/content.h"
 #include "tree/entry.h"
+#include "tree/handle.h"
 #include "tree/remove.h"
 #include "tree/verity.h"
 
@@ -77,13 +78,6 @@ static enum error_code check_unchanged(int fd, const struct statx *before, struc
     return OK;
 }
 
-union handle {
-    struct file_handle head;
-    uint8_t room[sizeof(struct file_handle) + 8];
-};
-
-enum { EXT4_HANDLE_TYPE = 1, EXT4_HANDLE_SIZE = 8 };
-
 /* Remember where the twin is; before is what was remembered of it until now. Without further names nobody
  * looks for it by its handle (copy_locked). */
 static enum error_code record_twin(struct tree_pass *pass, const struct statx *status,
@@ -94,14 +88,11 @@ static enum error_code record_twin(struct tree_pass *pass, const struct statx *s
                                  .twin_inode = (uint32_t)twin_inode};
     if (status->stx_nlink == 1)
         return tree_records_put(pass->pair->records, status, &record, reterr);
-    union handle handle = {.head = {.handle_bytes = EXT4_HANDLE_SIZE}};
-    int mount_id;
-    if (name_to_handle_at(twin_fd, "", &handle.head, &mount_id, AT_EMPTY_PATH) < 0)
+    struct tree_handle handle;
+    if (tree_handle_get(twin_fd, "", &handle) < 0)
         return error_set(reterr, ERR_FAILED, errno, "cannot get the twin's handle");
-    if (handle.head.handle_type != EXT4_HANDLE_TYPE || handle.head.handle_bytes != EXT4_HANDLE_SIZE)
-        return error_set(reterr, ERR_UNSUPPORTED, 0, "file handles of an unknown form");
-    memcpy(&record.twin_inode, handle.head.f_handle, 4);
-    memcpy(&record.twin_generation, handle.head.f_handle + 4, 4);
+    record.twin_inode = handle.inode;
+    record.twin_generation = handle.generation;
     return tree_records_put(pass->pair->records, status, &record, reterr);
 }
 
@@ -109,12 +100,10 @@ static enum error_code record_twin(struct tree_pass *pass, const struct statx *s
 static enum error_code link_twin(struct tree_pass *pass, const struct tree_record *record, int directory_fd,
                                  const char *name, bool *ret_linked, struct error *reterr)
 {
-    union handle handle = {.head = {.handle_bytes = EXT4_HANDLE_SIZE, .handle_type = EXT4_HANDLE_TYPE}};
-    memcpy(handle.head.f_handle, &record->twin_inode, 4);
-    memcpy(handle.head.f_handle + 4, &record->twin_generation, 4);
+    const struct tree_handle handle = {record->twin_inode, record->twin_generation};
     *ret_linked = false;
     _cleanup_(close_fdp) int fd =
-        open_by_handle_at(pass->pair->clone_fd, &handle.head, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        tree_handle_open(pass->pair->clone_fd, handle, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     /* ENOMEM: the twin has gone, and its inode number is just being given to a new file (iget_locked). Were
      * it true, the twin copied anew would not have all its names, and the comparison would find that. */
     if (fd < 0 && (errno == ESTALE || errno == ENOENT || errno == ENOMEM))
@@ -132,7 +121,7 @@ static enum error_code link_twin(struct tree_pass *pass, const struct tree_recor
 
     /* An immutable or append-only file takes no new name: unseal it, link, seal it again. */
     _cleanup_(close_fdp) int open_fd =
-        open_by_handle_at(pass->pair->clone_fd, &handle.head, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        tree_handle_open(pass->pair->clone_fd, handle, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     uint32_t flags;
     if (open_fd < 0 || attributes_get_flags(open_fd, &flags, NULL) || tree_unseal(open_fd, NULL))
         return error_set(reterr, ERR_FAILED, EPERM, "cannot make the hard link");

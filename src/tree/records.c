@@ -45,6 +45,15 @@ static off_t offset_of(const struct statx *status)
     return (off_t)(status->stx_ino * sizeof(struct tree_record));
 }
 
+/* A record without a birth time or what stands for it, as an earlier husk wrote them, is believed as long as
+ * nothing has changed; of a directory always: it changes with its names, and goes only when it is empty. */
+static bool is_same_inode(const struct tree_record *record, const struct statx *status)
+{
+    if (record->born_ns)
+        return record->born_ns == tree_ns(status->stx_btime);
+    return S_ISDIR(status->stx_mode) || tree_record_unchanged(record, status);
+}
+
 enum error_code tree_records_get(struct tree_records *records, const struct statx *status,
                                  struct tree_record *ret_record, struct error *reterr)
 {
@@ -52,7 +61,7 @@ enum error_code tree_records_get(struct tree_records *records, const struct stat
     ssize_t got = pread(records->fd, &record, sizeof(record), offset_of(status));
     if (got < 0)
         return error_set(reterr, ERR_FAILED, errno, "cannot read the conversion's records");
-    if (got != sizeof(record) || record.magic != RECORD_MAGIC || record.born_ns != tree_ns(status->stx_btime))
+    if (got != sizeof(record) || record.magic != RECORD_MAGIC || !is_same_inode(&record, status))
         record = (struct tree_record){0};
     *ret_record = record;
     return OK;
@@ -98,9 +107,11 @@ enum error_code tree_records_flag(struct tree_records *records, const struct sta
     struct tree_record record;
     enum error_code code = tree_records_get(records, status, &record, reterr);
     uint32_t flags = (record.flags & ~clear) | set;
-    if (code || record.magic != RECORD_MAGIC || flags == record.flags)
+    const int64_t born_ns = tree_ns(status->stx_btime);
+    if (code || record.magic != RECORD_MAGIC || (flags == record.flags && born_ns == record.born_ns))
         return code;
     record.flags = flags;
+    record.born_ns = born_ns; /* it may not have had one: is_same_inode */
     return write_record(records, status, &record, reterr);
 }
 

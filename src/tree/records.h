@@ -9,10 +9,9 @@
  */
 #pragma once
 #include <pthread.h>
-#include <stdint.h>
-#include <sys/stat.h>
 
 #include "base/error.h"
+#include "tree/look.h"
 
 enum tree_record_flags {
     TREE_RECORD_COPIED = 1,   /* the twin is whole, as far as is known */
@@ -33,7 +32,7 @@ struct tree_record {
     uint32_t twin_generation; /* these two are the file handle of the twin (ext4's FILEID_INO32_GEN) */
     uint32_t names;           /* of a directory: how many it had when it was compared; else its links */
     int64_t changed_ns;       /* ctime */
-    int64_t born_ns;
+    int64_t born_ns;          /* stx_btime by tree_look; 0: an earlier husk had none without room for it */
     uint64_t size;
     int64_t modified_ns; /* mtime */
     uint64_t attributes; /* of a directory: its tree_directory_digest when it was compared */
@@ -51,8 +50,8 @@ must_check enum error_code tree_records_open(int directory_fd, const char *name,
                                              struct tree_records **ret_records, struct error *reterr);
 void tree_records_free(struct tree_records *records);
 
-/* The record of an inode if it is of this very inode (same birth time); *ret_record is all zero when there is
- * none. Thread-safe. */
+/* The record of an inode if it is of this very inode, by its birth time or what tree_look makes of the lack
+ * of one; *ret_record is all zero when there is none. Thread-safe. */
 must_check enum error_code tree_records_get(struct tree_records *records, const struct statx *status,
                                             struct tree_record *ret_record, struct error *reterr);
 
@@ -82,8 +81,3 @@ void tree_records_lock(struct tree_records *records, uint64_t inode);
 void tree_records_unlock(struct tree_records *records, uint64_t inode);
 
 must_check enum error_code tree_records_sync(struct tree_records *records, struct error *reterr);
-
-static inline int64_t tree_ns(struct statx_timestamp time)
-{
-    return time.tv_sec * INT64_C(1000000000) + time.tv_nsec;
-}

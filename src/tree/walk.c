@@ -17,6 +17,7 @@
 #include "base/cleanup.h"
 #include "base/interrupt.h"
 #include "base/text.h"
+#include "tree/look.h"
 
 enum {
     QUEUE_MAXIMUM = 4 * TREE_THREADS_MAXIMUM,
@@ -159,11 +160,10 @@ static bool hand_out(struct walk *walk, enum job_kind kind, struct tree_director
 static enum error_code look(struct tree_directory *directory, const char *name, struct statx *status,
                             struct error *reterr)
 {
-    if (statx(directory->fd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_BASIC_STATS | STATX_BTIME,
-              status) == 0)
+    if (tree_look(directory->fd, name, status) == 0)
         return OK;
-    return error_set(reterr, errno == ENOENT ? ERR_CHANGED : ERR_FAILED, errno, "cannot look at %s",
-                     tree_shown(directory, name));
+    return error_set(reterr, errno == ENOENT || errno == ESTALE ? ERR_CHANGED : ERR_FAILED, errno,
+                     "cannot look at %s", tree_shown(directory, name));
 }
 
 static void visit_names(struct walk *walk, struct tree_directory *directory, const struct buffer *names)
@@ -280,7 +280,7 @@ static enum error_code directory_new(struct tree_directory *parent, int root_fd,
                                          .twin_fd = -1,
                                          .depth = parent ? parent->depth + 1 : 0};
     atomic_init(&directory->pending, 1);
-    if (statx(directory->fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &directory->status) < 0) {
+    if (tree_look(directory->fd, "", &directory->status) < 0) {
         enum error_code code =
             error_set(reterr, ERR_FAILED, errno, "cannot look at %s", tree_shown(directory, NULL));
         directory_free(directory);

@@ -24,7 +24,7 @@ struct tree_directory {
     int fd;                        /* open for reading */
     int twin_fd;                   /* -1, or what enter() put there; closed by the walk */
     unsigned depth;
-    struct statx status; /* as it was when opened */
+    struct statx status; /* as it was when opened; by tree_look, as that of entries */
     bool twin_fresh;     /* enter() made the twin: it was empty */
     atomic_ulong names;  /* how many names it had, known in leave() */
     atomic_ulong known;  /* the visitor's own */

@@ -51,6 +51,33 @@ static enum error_code take(int lock_fd, const struct filesystem *filesystem, st
     return ERR_BUSY;
 }
 
+/* A mount that is read-only shows the same file, whose lock is the same. It cannot be made there: where it is
+ * missing and nobody can make it, .husk itself stands for it. */
+static enum error_code open_lock(const struct filesystem *filesystem, int husk_fd, int *ret_lock_fd,
+                                 struct error *reterr)
+{
+    enum { HOW = O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC };
+    int fd = openat(husk_fd, VAULT_LOCK_NAME, O_RDWR | O_CREAT | HOW, 0600);
+    if (fd < 0 && errno == EROFS) {
+        fd = openat(husk_fd, VAULT_LOCK_NAME, O_RDONLY | HOW);
+        int os_errno = errno;
+        if (fd < 0 && filesystem_is_unchangeable(filesystem))
+            fd = openat(husk_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        else
+            errno = os_errno;
+    }
+    if (fd < 0) {
+        bool missing = errno == ENOENT;
+        error_set(reterr, ERR_FAILED, errno, "cannot open %s/%s/%s", text_shown(filesystem->mount_point),
+                  HUSK_DIRECTORY, VAULT_LOCK_NAME);
+        if (missing)
+            error_remedy(reterr, "use a mount of the filesystem that is writable: husk makes it there");
+        return ERR_FAILED;
+    }
+    *ret_lock_fd = fd;
+    return OK;
+}
+
 enum error_code vault_take_lock(const struct filesystem *filesystem, enum vault_lock_mode mode,
                                 int *ret_lock_fd, int *ret_husk_fd, struct error *reterr)
 {
@@ -63,14 +90,10 @@ enum error_code vault_take_lock(const struct filesystem *filesystem, enum vault_
     }
     if (code)
         return code;
-    _cleanup_(close_fdp) int lock_fd =
-        openat(husk_fd, VAULT_LOCK_NAME, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
-    if (lock_fd < 0 && errno == EROFS) /* nothing can be changed there, but a key can be added */
-        lock_fd = openat(husk_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (lock_fd < 0)
-        return error_set(reterr, ERR_FAILED, errno, "cannot open %s/%s/%s",
-                         text_shown(filesystem->mount_point), HUSK_DIRECTORY, VAULT_LOCK_NAME);
-    code = take(lock_fd, filesystem, reterr);
+    _cleanup_(close_fdp) int lock_fd = -1;
+    code = open_lock(filesystem, husk_fd, &lock_fd, reterr);
+    if (!code)
+        code = take(lock_fd, filesystem, reterr);
     if (code)
         return code;
     *ret_lock_fd = TAKE_FD(lock_fd);

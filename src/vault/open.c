@@ -267,7 +267,12 @@ static enum error_code add_key(struct vault *vault, const struct secret *vault_s
         code = fscrypt_add_key(vault->fd, master_key, &identifier, reterr);
     if (code)
         return code;
-    if (memcmp(&identifier, &recorded, sizeof(identifier)) && accept != VAULT_ACCEPT_CHANGES)
+    /* Who erases marks first and takes the key away afterwards: whatever came between is seen by one of both.
+     */
+    code = vault_check_mark(vault, reterr);
+    if (code == ERR_ERASED)
+        before = FSCRYPT_KEY_ABSENT;
+    if (!code && memcmp(&identifier, &recorded, sizeof(identifier)) && accept != VAULT_ACCEPT_CHANGES)
         code = error_set(reterr, ERR_CORRUPT, 0, "the key of the vault %s is not the one %s names",
                          vault->name, VAULT_FILE_NAME);
     vault->identifier = identifier;

@@ -103,7 +103,8 @@ struct vault_pins {
 must_check enum error_code vault_check_name(const char *name, struct error *reterr);
 
 /* Open (and with VAULT_MAKE make) .husk at the root of the filesystem and take its lock: ERR_BUSY names the
- * pid that has it. The descriptor holds the lock until it is closed. *ret_husk_fd is the directory .husk. */
+ * pid that has it. The descriptor holds the lock until it is closed. *ret_husk_fd is the directory .husk. The
+ * lock is one for all mounts of the filesystem, also those that are read-only. */
 enum vault_lock_mode { VAULT_LOCK_EXISTING, VAULT_LOCK_MAKE };
 must_check enum error_code vault_take_lock(const struct filesystem *filesystem, enum vault_lock_mode mode,
                                            int *ret_lock_fd, int *ret_husk_fd, struct error *reterr);
