@@ -21,6 +21,7 @@ struct asking {
     const struct boot_options *options;
     struct online online; /* of the thread alone while it runs, as the next */
     unsigned turn_s;
+    bool has_told_pending;       /* in this turn: people are asked, and the console says so */
     struct finding_list told;    /* owned; of findings their kind and subject */
     struct vault *const *vaults; /* not owned */
     size_t vault_count;
@@ -78,6 +79,7 @@ static void tell_findings(struct asking *asking, const struct finding_list *find
 
 static void on_pending(void *context, const struct client_pin *pin, const struct client_decision *decision)
 {
+    struct asking *asking = context;
     char line[900];
     if (!unlock_waits_for_people(decision))
         snprintf(line, sizeof(line),
@@ -88,7 +90,8 @@ static void on_pending(void *context, const struct client_pin *pin, const struct
                  decision->code[0] ? ", code " : "", decision->code, client_id_shown(pin->id),
                  decision->reasons[0] ? ": " : "", decision->reasons,
                  decision->flags[0] ? " - flagged: " : "", decision->flags);
-    tell(context, line, "");
+    asking->has_told_pending = true;
+    tell(asking, line, "");
 }
 
 static enum error_code ask_once(struct asking *asking, struct unlock_answers *answers, struct error *reterr)
@@ -96,6 +99,7 @@ static enum error_code ask_once(struct asking *asking, struct unlock_answers *an
     _cleanup_(client_closep) struct client *client = NULL;
     _cleanup_(finding_list_done) struct finding_list findings = {0};
     const struct unlock_watch watch = {on_pending, asking};
+    asking->has_told_pending = false;
     enum error_code code = online_open_client(asking->options->at, &client, reterr);
     if (!code)
         code = unlock_ask(client, asking->vaults, asking->vault_count, asking->turn_s, &watch, answers,
@@ -173,7 +177,9 @@ static void *run(void *context)
         asking->turn_s = TURN_S;
         if (code == ERR_INTERRUPTED || is_stopping(asking))
             break;
-        if (code && code != ERR_PENDING && strcmp(told, why.message) != 0) {
+        /* A host on hold waits without anybody being asked. */
+        const bool is_told = code == ERR_PENDING && asking->has_told_pending;
+        if (code && !is_told && strcmp(told, why.message) != 0) {
             snprintf(told, sizeof(told), "%s", why.message);
             tell(asking, why.message, what_to_do(&why));
         }

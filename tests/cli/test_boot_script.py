@@ -1,5 +1,6 @@
 """The script of the initramfs that runs husk boot: what it makes of its ends."""
 
+import glob
 import os
 import subprocess
 import tempfile
@@ -36,8 +37,9 @@ class BootScriptTest(unittest.TestCase):
         for there, content in ("/scripts/functions", FUNCTIONS), ("/sbin/husk", PROGRAM):
             self.assertIn(there, script)
             script = script.replace(there, self.write(os.path.basename(there), content))
-        self.assertIn("/run/net-", script)
-        script = script.replace("/run/net-", self.path("net-"))
+        for there in "/run/net-", "/run/net6-", "/run/netplan/":
+            self.assertIn(there, script)
+        script = script.replace("/run/net", self.path("net"))
         self.write("script", script)
         os.mkdir(self.path("bin"))
         self.write("bin/sleep", PAUSE)
@@ -92,16 +94,19 @@ class BootScriptTest(unittest.TestCase):
         self.assertEqual(sum(line.startswith("panic") for line in pauses), 1)
         self.assertEqual(said.count("husk boot failed"), 7)
 
-
     def test_what_its_dhcp_leaves_for_others_goes_and_what_was_there_stays(self):
-        """cloud-init would take it for the network the host is to have, and the next run for a card that is set up."""
-        self.write("net-eth0.conf", "DEVICE=eth0\n")
-        made = 'touch "${LOG%/*}/net-eth1.conf" "${LOG%/*}/net-eth10.conf" "${LOG%/*}/net-eth.conf"\n'
-        self.write("husk", PROGRAM.replace("read -r", f"{made}read -r", 1))
+        """cloud-init and netplan would take it for the network of the host, the next run for a card that is set up."""
+        os.mkdir(self.path("netplan"))
+        kept = {"net-eth0.conf", "net6-eth0.conf", "netplan/eth0.yaml"}
+        for name in kept:
+            self.write(name, "DEVICE=eth0\n")
+        made = "net-eth1.conf net-eth10.conf net-eth.conf net6-eth1.conf netplan/eth1.yaml netplan/eth.yaml"
+        self.write("husk", PROGRAM.replace("read -r", f'(cd "${{LOG%/*}}" && touch {made})\nread -r', 1))
         for ends in (0,), (3, 0), ("KILL", 0):
             with self.subTest(ends):
                 self.boot(*ends)
-                self.assertEqual([name for name in os.listdir(self.directory) if name.startswith("net-")], ["net-eth0.conf"])
+                found = glob.glob("net*", root_dir=self.directory) + glob.glob("netplan/*", root_dir=self.directory)
+                self.assertEqual(set(found) - {"netplan"}, kept)
 
 
 if __name__ == "__main__":

@@ -96,6 +96,17 @@ class BootTest(HostRoot):
             self.authority.admin("request approve", self.authority.wait_for_request()["id"])
             console.expect("vault root is open, by its authority")
 
+    def test_a_host_on_hold_says_so_once_and_opens_when_it_is_released(self):
+        self.authority.unlock_by("auto")
+        self.authority.admin("host hold", "web-1")
+        with self.boot() as console:
+            console.expect("the host is on hold").expect("recovery key of vault root: ")
+            time.sleep(25)  # for longer than a turn
+            self.assertEqual(self.state("root"), "locked")
+            self.authority.admin("host release", "web-1")
+            console.expect("vault root is open, by its authority")
+        self.assertEqual(console.seen.count("on hold"), 1, console)
+
     def test_who_types_first_wins_and_nothing_goes_on_asking(self):
         self.authority.unlock_by("approve")
         with self.boot() as console:
