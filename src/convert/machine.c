@@ -18,7 +18,8 @@
  *   planned → frozen ⇄ exchanging → scrubbing → done
  *      ↑         │
  *      └─────────┤ --abort, until the first exchange: from planned on twins and journal are deleted;
- *                  the directory was never touched
+ *                  the directory was never touched. Plain twins of unprotect are overwritten first, then
+ *                  free space and the filesystem's journal, where parts of them may lie
  *
  * A run that finds the state exchanging goes back to frozen with the directories that are not exchanged yet:
  * what was proven of them is not true any more.
@@ -480,11 +481,15 @@ enum error_code convert_abort(struct vault *vault, const struct convert_options 
         code = enter_planned(&work, reterr);
     if (!code && found)
         code = step_drop_twins(&work, reterr);
+    if (!code && found && work.journal.direction == CONVERT_UNPROTECT)
+        code = step_scrub_deleted(&work, reterr);
     if (!code)
         code = work_clear(&work, reterr);
     if (!code && found)
         report_truth(options->report, "the conversion was given up; the directories are as they were");
     if (!code)
         *ret_changed = found;
+    if (!code && found && work.journal.partly_overwritten)
+        code = error_set(reterr, ERR_INCOMPLETE, 0, PARTLY_OVERWRITTEN);
     return code;
 }

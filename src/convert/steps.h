@@ -36,6 +36,10 @@ must_check enum error_code step_prove_old(struct convert_work *work, struct erro
  * tells whether something stayed. scrub.c */
 must_check enum error_code step_scrub(struct convert_work *work, bool *ret_kept, struct error *reterr);
 
+/* Where deleted plaintext may still lie: free space, unless the options skip that, and the filesystem's
+ * journal. What stays is told. scrub.c */
+must_check enum error_code step_scrub_deleted(struct convert_work *work, struct error *reterr);
+
 /* Destroy or delete what an aborted conversion leaves: its twins. scrub.c */
 must_check enum error_code step_drop_twins(struct convert_work *work, struct error *reterr);
 
