@@ -72,6 +72,22 @@ class AbortUnprotectTest(Job):
                 self.d.remount()
                 self.is_undone(self.call(*ABORT, expect=husk.DONE))
 
+    def test_nor_of_an_erased_vault(self):
+        """The first directory is exchanged, and may stay in the clear. The other one never was."""
+        first = self.path("a first one")
+        os.mkdir(first)
+        self.protect(first)
+        with open(os.path.join(first, "file"), "wb") as file:
+            file.write(b"of no matter")
+        self.cut_short(HALF_COPIED, "convert.exchange:crash:2")
+        erase = ("erase", "v", "--confirm", "v")
+        self.call(*erase, expect=husk.INCOMPLETE)
+        self.assertIn("content", self.in_the_clear())
+        done = self.call(*ABORT, expect=husk.DONE)
+        self.canaries.gone(self.d, left_bytes=left_of_free_space(done.out + done.err))
+        self.call(*erase, expect=husk.DONE)
+        self.assertEqual(self.state(), "erased")
+
     def test_what_could_not_be_overwritten_is_told(self):
         self.cut_short("convert.compared:crash")
         done = self.call(*ABORT, fault="destroy.overwrite:eio").expect_error_line(husk.INCOMPLETE)
