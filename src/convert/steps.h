@@ -50,6 +50,15 @@ enum leftovers_places { LEFTOVERS_HOLD_PLACES, LEFTOVERS_GIVE_UP_PLACES };
 must_check enum error_code leftovers_destroy(struct convert_work *work, enum leftovers_places places,
                                              bool *ret_changed, bool *ret_left, struct error *reterr);
 
+/* Say what was done, and of a root's old trees that they wait. tell.c */
+void tell_done(const struct convert_work *work);
+void tell_waiting(const struct convert_work *work);
+
+/* ERR_INCOMPLETE unless each directory of the plan that was asked for is encrypted under the vault, whatever
+ * anybody did to it meanwhile. tell.c */
+must_check enum error_code tell_check_named(const struct convert_work *work, const struct convert_plan *plan,
+                                            struct error *reterr);
+
 /* The plan of unprotect: the same questions about directories that this vault protects. plan.c */
 must_check enum error_code convert_plan_unprotect(const char *const *paths, size_t path_count,
                                                   const struct vault *vault, const struct report *report,
