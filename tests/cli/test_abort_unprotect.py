@@ -1,6 +1,7 @@
 """husk protect --abort of an unprotect: of what was in the vault nothing stays in the clear, wherever it was cut short."""
 
 import os
+import signal
 import unittest
 
 import disk
@@ -87,6 +88,13 @@ class AbortUnprotectTest(Job):
         self.canaries.gone(self.d, left_bytes=left_of_free_space(done.out + done.err))
         self.call(*erase, expect=husk.DONE)
         self.assertEqual(self.state(), "erased")
+
+    def test_it_can_be_interrupted_and_says_how_to_go_on(self):
+        self.cut_short("convert.compared:crash")
+        with husk.paused("destroy.free-space.create", *self.at(*ABORT)) as paused:
+            paused.process.send_signal(signal.SIGINT)
+        self.assertIn("run the same command again to go on", paused.done.expect_error_line(husk.FAILED).err)
+        self.is_undone(self.call(*ABORT, expect=husk.DONE))
 
     def test_what_could_not_be_overwritten_is_told(self):
         self.cut_short("convert.compared:crash")
