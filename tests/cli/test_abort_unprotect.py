@@ -10,6 +10,7 @@ from canary import Canaries, left_of_free_space
 from job import Job, needs_faults
 
 ABORT = ("protect", "--abort", "--vault", "v")
+ERASE = ("erase", "v", "--confirm", "v")
 HALF_COPIED = "tree.content.write:crash:9"
 
 
@@ -81,12 +82,11 @@ class AbortUnprotectTest(Job):
         with open(os.path.join(first, "file"), "wb") as file:
             file.write(b"of no matter")
         self.cut_short(HALF_COPIED, "convert.exchange:crash:2")
-        erase = ("erase", "v", "--confirm", "v")
-        self.call(*erase, expect=husk.INCOMPLETE)
+        self.call(*ERASE, expect=husk.INCOMPLETE)
         self.assertIn("content", self.in_the_clear())
         done = self.call(*ABORT, expect=husk.DONE)
         self.canaries.gone(self.d, left_bytes=left_of_free_space(done.out + done.err))
-        self.call(*erase, expect=husk.DONE)
+        self.call(*ERASE, expect=husk.DONE)
         self.assertEqual(self.state(), "erased")
 
     def test_it_can_be_interrupted_and_says_how_to_go_on(self):
@@ -106,11 +106,15 @@ class AbortUnprotectTest(Job):
         self.assertIn("journal could not be zeroed", done.out)
 
     def test_free_space_that_is_skipped_is_told(self):
-        self.cut_short(HALF_COPIED, "convert.compared:crash")
-        found = self.json(*ABORT, "--skip-free-space")
-        (told,) = [item for item in found["findings"] if item["kind"] == "free-space-kept"]
-        self.assertIn("made anew or gave up", told["cause"])
-        self.assertIn("content", self.in_the_clear())
+        """An erase skips it always."""
+        for command in (*ABORT, "--skip-free-space"), ERASE:
+            with self.subTest(command[0]):
+                self.setUp()
+                self.cut_short(HALF_COPIED, "convert.compared:crash")
+                found = self.json(*command)
+                (told,) = [item for item in found["findings"] if item["kind"] == "free-space-kept"]
+                self.assertIn("made anew or gave up", told["cause"])
+                self.assertIn("content", self.in_the_clear())
 
     def test_giving_up_a_protect_overwrites_no_free_space(self):
         """Its twins were encrypted."""
