@@ -329,20 +329,6 @@ static enum error_code destroy_all(struct leftovers *leftovers, struct error *re
     return code;
 }
 
-/* Where deleted plaintext may still lie. Free space is left to another time, as with --skip-free-space. */
-static void end_scrubbing(const struct leftovers *leftovers)
-{
-    const struct convert_work *work = leftovers->work;
-    const char *mount = text_shown(work->vault->filesystem->mount_point);
-    struct error why = ERROR_NONE;
-    if (destroy_journal(work->husk_fd, &why))
-        finding_add(work->options->findings, FINDING_TELLS, "journal-kept", mount, why.remedy,
-                    "the filesystem's journal could not be zeroed: %s", why.message);
-    finding_add(work->options->findings, FINDING_TELLS, "free-space-kept", mount,
-                "the next protect of a directory on it without --skip-free-space overwrites it",
-                "free space was not overwritten: earlier deleted files may still lie there in plaintext");
-}
-
 enum error_code leftovers_destroy(struct convert_work *work, enum leftovers_places places, bool *ret_changed,
                                   bool *ret_left, struct error *reterr)
 {
@@ -358,10 +344,10 @@ enum error_code leftovers_destroy(struct convert_work *work, enum leftovers_plac
     if (!code && places == LEFTOVERS_HOLD_PLACES)
         leftovers.left |= tell_plain(&leftovers);
     if (!code && !leftovers.left) {
-        if (found)
-            end_scrubbing(&leftovers);
         leftovers.changed |= found;
-        code = clear(&leftovers, reterr);
+        code = found ? step_scrub_deleted(work, reterr) : OK;
+        if (!code)
+            code = clear(&leftovers, reterr);
     }
     busy_set_free(leftovers.busy);
     free(leftovers.linked);

@@ -18,7 +18,8 @@
  *   planned → frozen ⇄ exchanging → scrubbing → done
  *      ↑         │
  *      └─────────┤ --abort, until the first exchange: from planned on twins and journal are deleted;
- *                  the directory was never touched
+ *                  the directory was never touched. Plain twins of unprotect are overwritten first, then
+ *                  free space and the filesystem's journal, where parts of them may lie
  *
  * A run that finds the state exchanging goes back to frozen with the directories that are not exchanged yet:
  * what was proven of them is not true any more.
@@ -113,58 +114,10 @@ static enum error_code step(struct convert_work *work, const struct convert_plan
     return error_set(reterr, ERR_CORRUPT, 0, "the conversion's journal has a state that cannot be");
 }
 
-/* Whether the encrypted directory stands at its place. */
-static bool is_at_place(const struct convert_work *work, const struct convert_directory *directory)
-{
-    _cleanup_(close_fdp) int place_fd = -1;
-    bool encrypted = false;
-    return work_open_place(work, directory, &place_fd, NULL) == OK &&
-           work_is_encrypted_side(work, directory, place_fd, &encrypted, NULL) == OK && encrypted;
-}
-
-static void tell_encrypted(const struct convert_work *work, const struct convert_directory *directory)
-{
-    report_truth(work->options->report,
-                 is_at_place(work, directory)
-                     ? "%s is encrypted under the vault %s"
-                     : "%s was encrypted under the vault %s, and has been moved away or deleted since",
-                 work_shown(work, directory), work->vault->name);
-}
-
-static void tell_truths(const struct convert_work *work)
-{
-    const struct report *report = work->options->report;
-    for (size_t i = 0; i < work->journal.count; i++) {
-        const char *shown = work_shown(work, &work->journal.directories[i]);
-        if (work->journal.direction == CONVERT_UNPROTECT) {
-            report_truth(report, "%s is no longer encrypted", shown);
-            continue;
-        }
-        tell_encrypted(work, &work->journal.directories[i]);
-        report_truth(
-            report,
-            work->journal.partly_overwritten
-                ? "its old plaintext is not there any more, but not all of it could be overwritten in place"
-                : "its old plaintext was overwritten in place and deleted");
-    }
-    if (work->journal.direction == CONVERT_PROTECT)
-        report_truth(report, "snapshots and backups made before now still hold the plaintext");
-}
-
 /* A root's old trees stay until it has booted from the new ones. */
 static bool is_waiting(const struct convert_work *work)
 {
     return work->journal.waits && work->journal.state == CONVERT_SCRUBBING;
-}
-
-static void tell_waiting(const struct convert_work *work)
-{
-    for (size_t i = 0; i < work->journal.count; i++)
-        tell_encrypted(work, &work->journal.directories[i]);
-    report_truth(work->options->report,
-                 "the old trees wait, in the clear, in .husk/plaintext/%s: once the host has booted well, "
-                 "husk protect --root --commit scrubs them",
-                 work->vault->name);
 }
 
 /* From the journal's state to done, or to where a root waits. */
@@ -180,7 +133,7 @@ static enum error_code run(struct convert_work *work, const struct convert_plan 
     if (!code)
         code = work_clear(work, reterr);
     if (!code)
-        tell_truths(work);
+        tell_done(work);
     if (!code && work->journal.partly_overwritten)
         code = error_set(reterr, ERR_INCOMPLETE, 0, PARTLY_OVERWRITTEN);
     if (code == ERR_INTERRUPTED)
@@ -321,10 +274,11 @@ enum error_code convert_protect(struct vault *vault, const struct convert_plan *
     if (code)
         return code;
     code = finish_present(&work, CONVERT_PROTECT, plan, &changed, reterr);
-    if (!code && !is_waiting(&work))
-        code = protect_rest(&work, plan, &changed, reterr);
-    else if (!code)
-        code = check_only_waiting(&work, plan, reterr);
+    const bool waits = is_waiting(&work);
+    if (!code)
+        code = waits ? check_only_waiting(&work, plan, reterr) : protect_rest(&work, plan, &changed, reterr);
+    if (!code && !waits)
+        code = tell_check_named(&work, plan, reterr);
     *ret_changed = changed;
     return code;
 }
@@ -480,11 +434,15 @@ enum error_code convert_abort(struct vault *vault, const struct convert_options 
         code = enter_planned(&work, reterr);
     if (!code && found)
         code = step_drop_twins(&work, reterr);
+    if (!code && found && work.journal.direction == CONVERT_UNPROTECT)
+        code = step_scrub_deleted(&work, reterr);
     if (!code)
         code = work_clear(&work, reterr);
     if (!code && found)
         report_truth(options->report, "the conversion was given up; the directories are as they were");
     if (!code)
         *ret_changed = found;
+    if (!code && found && work.journal.partly_overwritten)
+        code = error_set(reterr, ERR_INCOMPLETE, 0, PARTLY_OVERWRITTEN);
     return code;
 }

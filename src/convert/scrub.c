@@ -185,7 +185,6 @@ static enum error_code tell_deleted(struct convert_work *work, struct error *ret
     return OK;
 }
 
-/* Where deleted plaintext may still lie: free blocks and the journal. */
 static enum error_code scrub_free_space(struct convert_work *work, struct error *reterr)
 {
     struct finding_list *findings = work->options->findings;
@@ -193,8 +192,13 @@ static enum error_code scrub_free_space(struct convert_work *work, struct error 
     if (work->options->free_space == CONVERT_SKIP_FREE_SPACE) {
         finding_add(findings, FINDING_TELLS, "free-space-kept",
                     text_shown(work->vault->filesystem->mount_point),
-                    "the next protect of a directory on it without --skip-free-space overwrites it",
-                    "free space was not overwritten: earlier deleted files may still lie there in plaintext");
+                    "the next protect of a directory on it that is not empty overwrites it, without "
+                    "--skip-free-space",
+                    "free space was not overwritten: %s, and files that were deleted earlier, may still lie "
+                    "there in plaintext",
+                    work->journal.direction == CONVERT_PROTECT
+                        ? "targets of long symlinks of the old trees (before Linux 5.13 names too)"
+                        : "parts of copies that the unprotect made anew or gave up");
         return OK;
     }
     enum error_code code = tell_deleted(work, reterr);
@@ -219,6 +223,18 @@ static enum error_code check_all_met(struct convert_work *work, struct error *re
     return journal_write(work->work_fd, &work->journal, reterr);
 }
 
+enum error_code step_scrub_deleted(struct convert_work *work, struct error *reterr)
+{
+    enum error_code code = scrub_free_space(work, reterr);
+    struct error error = ERROR_NONE;
+    enum error_code journal = code ? OK : destroy_journal(work->husk_fd, &error);
+    if (journal)
+        finding_add(work->options->findings, FINDING_TELLS, "journal-kept",
+                    text_shown(work->vault->filesystem->mount_point), error.remedy,
+                    "the filesystem's journal could not be zeroed: %s", error.message);
+    return code;
+}
+
 enum error_code step_scrub(struct convert_work *work, bool *ret_kept, struct error *reterr)
 {
     enum error_code code = work_open_records(work, reterr);
@@ -228,15 +244,8 @@ enum error_code step_scrub(struct convert_work *work, bool *ret_kept, struct err
     if (!code && !kept && work->journal.direction == CONVERT_PROTECT)
         code = check_all_met(work, reterr);
     (void)fault("convert.scrubbed");
-    if (!code && work->journal.direction == CONVERT_PROTECT) {
-        code = scrub_free_space(work, reterr);
-        struct error error = ERROR_NONE;
-        enum error_code journal = code ? OK : destroy_journal(work->husk_fd, &error);
-        if (journal)
-            finding_add(work->options->findings, FINDING_TELLS, "journal-kept",
-                        text_shown(work->vault->filesystem->mount_point), error.remedy,
-                        "the filesystem's journal could not be zeroed: %s", error.message);
-    }
+    if (!code && work->journal.direction == CONVERT_PROTECT)
+        code = step_scrub_deleted(work, reterr);
     if (!code)
         *ret_kept = kept;
     return code;

@@ -36,6 +36,10 @@ must_check enum error_code step_prove_old(struct convert_work *work, struct erro
  * tells whether something stayed. scrub.c */
 must_check enum error_code step_scrub(struct convert_work *work, bool *ret_kept, struct error *reterr);
 
+/* Where deleted plaintext may still lie: free space, unless the options skip that, and the filesystem's
+ * journal. What stays is told. scrub.c */
+must_check enum error_code step_scrub_deleted(struct convert_work *work, struct error *reterr);
+
 /* Destroy or delete what an aborted conversion leaves: its twins. scrub.c */
 must_check enum error_code step_drop_twins(struct convert_work *work, struct error *reterr);
 
@@ -45,6 +49,15 @@ must_check enum error_code step_drop_twins(struct convert_work *work, struct err
 enum leftovers_places { LEFTOVERS_HOLD_PLACES, LEFTOVERS_GIVE_UP_PLACES };
 must_check enum error_code leftovers_destroy(struct convert_work *work, enum leftovers_places places,
                                              bool *ret_changed, bool *ret_left, struct error *reterr);
+
+/* Say what was done, and of a root's old trees that they wait. tell.c */
+void tell_done(const struct convert_work *work);
+void tell_waiting(const struct convert_work *work);
+
+/* ERR_INCOMPLETE unless each directory of the plan that was asked for is encrypted under the vault, whatever
+ * anybody did to it meanwhile. tell.c */
+must_check enum error_code tell_check_named(const struct convert_work *work, const struct convert_plan *plan,
+                                            struct error *reterr);
 
 /* The plan of unprotect: the same questions about directories that this vault protects. plan.c */
 must_check enum error_code convert_plan_unprotect(const char *const *paths, size_t path_count,

@@ -617,7 +617,7 @@ class MovedTest(Changing):
     def test_one_that_is_moved_while_the_old_tree_is_overwritten_is_not_called_encrypted(self):
         with self.paused_protect("convert.scrubbed") as paused:
             os.rename(self.tree, f"{self.tree}.away")
-        paused.done.expect(husk.DONE)
+        paused.done.expect_error_line(husk.INCOMPLETE)
         self.assertIn("has been moved away or deleted since", paused.done.out)
         self.assertNotIn("is encrypted under", paused.done.out)
 

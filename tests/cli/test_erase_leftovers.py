@@ -4,6 +4,7 @@ import os
 import subprocess
 import unittest
 
+import disk
 import document
 import husk
 from job import Job, needs_faults
@@ -164,6 +165,42 @@ class LeftoversTest(Job):
         self.erase()
         self.assertIn("needle", os.listdir(self.tree))
         self.assertEqual(self.state(), "erased")
+
+    def let_it_be(self, found):
+        """The command that lets directories in the clear be, as it is printed."""
+        told = {item["remedy"] for item in found["findings"] if item["kind"] == "conversion-left"}
+        (remedy,) = told
+        self.assertTrue(remedy.startswith("destroy it, or protect it in another vault; or let it be: husk "), remedy)
+        return remedy.split("let it be: husk ")[1].split(". Then run")[0].split()
+
+    def test_each_remedy_of_an_erase_amid_an_unprotect_ends_it(self):
+        """Whatever was exchanged by then. The twins that were not are destroyed by the first erase already."""
+        for point, plain, remedy in (("convert.exchange:crash", 0, None), ("convert.exchanged:crash", 1, "let it be"),
+                                     ("convert.exchange:crash:2", 1, "let it be"), ("convert.exchange:crash:2", 1, "destroy"),
+                                     ("convert.exchange:crash:2", 1, "protect"), ("convert.scrubbed:crash", 2, "let it be")):
+            with self.subTest(point, remedy=remedy):
+                self.setUp()
+                second = self.make_tree("srv/second")
+                self.write(second, "needle")
+                self.protect(self.tree, second)
+                self.cut_short(point, verb=("unprotect", "v"))
+                found = self.erase(expect=husk.INCOMPLETE if plain else husk.DONE)
+                left = [item["subject"] for item in found["findings"] if item["kind"] == "conversion-left"]
+                self.assertEqual(left, [self.tree, second][:plain])
+                if remedy == "let it be":
+                    husk.ok(*self.let_it_be(found))
+                for path in left:
+                    if remedy == "destroy":
+                        disk.run("find", path, "-xdev", "-type", "f", "-exec", "shred", "-u", "{}", "+")
+                        disk.run("rm", "-r", path)
+                    if remedy == "protect":
+                        self.call("protect", path, "--vault", "w", "--keyfile", self.keyfile, expect=husk.DONE)
+                if plain:
+                    self.erase()
+                if remedy != "let it be":
+                    self.is_gone()
+                self.assertEqual(self.state(), "erased")
+                self.assertEqual(os.listdir(self.path(".husk/convert")), [])
 
     # What is told meanwhile
 

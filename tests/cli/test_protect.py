@@ -509,6 +509,23 @@ class CutShortTest(Job):
         self.assertTrue(self.protect(fault="convert.journal.written:crash", expect=None).crashed)
         self.assertNotIn("0 of 0", self.call("status", "v", expect=husk.DONE).out)
 
+    def test_what_was_put_in_the_place_of_a_directory_is_encrypted_by_the_next_run_and_said_not_to_be(self):
+        for asked_for in (True, False):
+            with self.subTest(asked_for=asked_for):
+                self.setUp()
+                second, away = self.make_tree("second"), self.path("srv/away")
+                self.assertTrue(self.protect(self.tree, second, fault="convert.scrubbed:crash", expect=None).crashed)
+                os.rename(self.tree, away)
+                self.make_tree("srv/data", 1)
+                told = self.protect(*[self.tree][:asked_for], second, expect=husk.INCOMPLETE if asked_for else husk.DONE)
+                self.assertIn(f"{self.tree} was encrypted under the vault v, and has been moved away", told.out)
+                if asked_for:
+                    self.assertIn(f"{self.tree} is not encrypted", told.expect_error_line(husk.INCOMPLETE).err)
+                for path, yes in ((self.tree, False), (second, True), (away, True)):
+                    self.assertEncrypted(path, yes)
+                self.protect(self.tree, second)
+                self.assertEncrypted(self.tree)
+
     def test_a_directory_whose_unprotect_was_begun_is_not_called_protected(self):
         self.protect()
         self.assertTrue(self.call("unprotect", "v", fault="convert.copied:crash").crashed)

@@ -33,6 +33,13 @@ class PlaintextTest(Job):
         self.call("protect", self.tree, "--vault", "v", "--keyfile", self.keyfile, expect=husk.DONE)
         self.canaries.gone(self.d)
 
+    def test_where_free_space_is_skipped_what_stays_is_told(self):
+        told = self.protect().out
+        self.canaries.gone(self.d, ("content", "name", "short symlink"))
+        self.assertIn("long symlink", self.canaries.find(self.d))
+        self.assertIn("but for targets of symlinks of 60 bytes and more, which may still lie in free space", told)
+        self.assertIn("targets of long symlinks of the old trees", told)
+
     def test_a_conversion_that_is_given_up_leaves_the_plaintext_and_nothing_else(self):
         with husk.paused("convert.copied", *self.at("protect", self.tree, "--vault", "v", "--keyfile", self.keyfile)) as at:
             at.process.kill()

@@ -46,6 +46,9 @@ class PowerCutTest(unittest.TestCase):
     def test_unprotect(self):
         self.survives(scenarios.Unprotect, 20, 20)
 
+    def test_abort_unprotect(self):
+        self.survives(scenarios.AbortUnprotect, 10, 10)
+
     def test_keyslot_add(self):
         self.survives(scenarios.KeyslotAdd, 20)
 

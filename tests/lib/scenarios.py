@@ -229,6 +229,34 @@ class Unprotect(Scenario):
         clean(d)
 
 
+class AbortUnprotect(Unprotect):
+    """An unprotect whose twins are complete is given up: nothing that was in the vault alone is in the clear again."""
+    name = "abort of unprotect"
+
+    def prepare(self, d):
+        os.mkdir(os.path.join(d.path, "tree"))
+        husk.ok("protect", os.path.join(d.path, "tree"), "--vault", "v", "--keyfile", self.keyfile, *self.at(d))
+        self.build(d, "tree")
+        for point in ("tree.content.write:crash:9", "convert.compared:crash"):
+            if not husk.run(*Unprotect.command(self, d), fault=point).crashed:
+                raise AssertionError("the unprotect was not interrupted")
+
+    def command(self, d):
+        return ("protect", "--vault", "v", "--abort", *self.at(d))
+
+    def complete(self, d):
+        self.all_are(d, encrypted=True)
+
+    def finished(self, d, gone=KINDS):
+        self.all_are(d, encrypted=True)
+        left = os.listdir(os.path.join(d.path, ".husk", "convert"))
+        if left:
+            raise AssertionError(f"husk said it went back, and left {left}")
+        d.unmount()
+        self.canaries.gone(d, gone, self.left_bytes)
+        clean(d)
+
+
 class Unlock(Unprotect):
     """A locked vault is unlocked."""
     name = "unlock"
@@ -345,4 +373,4 @@ class EraseLeftovers(Erase):
         self.canaries.gone(d, [kind for kind in gone if kind in ("content", "short symlink")])
 
 
-ALL = (Protect, Abort, Join, Unprotect, Unlock, KeyslotAdd, KeyslotRemove, Erase, EraseLeftovers)
+ALL = (Protect, Abort, Join, Unprotect, AbortUnprotect, Unlock, KeyslotAdd, KeyslotRemove, Erase, EraseLeftovers)
