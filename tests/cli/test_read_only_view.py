@@ -97,7 +97,7 @@ class ErasedTest(Job):
                 found = self.json("status", "v")
                 self.assertEqual(found["result"]["vaults"][0]["state"], mark)
                 (told,) = [one for one in found["findings"] if one["kind"] == "key-present"]
-                self.assertIn("husk lock v", told["remedy"])
+                self.assertEqual(told["remedy"], f"husk lock --at {self.d.path} v")
                 os.unlink(path)
         with open(self.path(".husk/vaults/v/erased"), "w"):
             pass
