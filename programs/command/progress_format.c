@@ -70,6 +70,12 @@ void progress_format_begin(char out[PROGRESS_LINE_SIZE], const struct progress_v
         add(&line, "%s%s", view->files_total ? ", " : ": ", amount_bytes_shown(view->bytes_total));
 }
 
+/* More than was counted before, as of free space, is then all there is. */
+static uint64_t all_of(uint64_t done, uint64_t total)
+{
+    return done > total ? done : total;
+}
+
 /* Everything behind the bar. */
 static void add_numbers(struct line *line, const struct progress_view *view)
 {
@@ -77,10 +83,11 @@ static void add_numbers(struct line *line, const struct progress_view *view)
     if (permille >= 0)
         add(line, "%d %%, ", permille / 10);
     if (view->bytes_total)
-        add(line, "%s of %s", amount_bytes_shown(view->bytes_done), amount_bytes_shown(view->bytes_total));
+        add(line, "%s of %s", amount_bytes_shown(view->bytes_done),
+            amount_bytes_shown(all_of(view->bytes_done, view->bytes_total)));
     else if (view->files_total)
         add(line, "%s of %s files", amount_count_shown(view->files_done),
-            amount_count_shown(view->files_total));
+            amount_count_shown(all_of(view->files_done, view->files_total)));
     else
         add(line, "%s %s", amount_count_shown(view->files_done), view->files_done == 1 ? "file" : "files");
     if (!view->files_total && !view->bytes_total && view->bytes_done)

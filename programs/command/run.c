@@ -38,7 +38,9 @@ static void on_truth(void *context, const char *line)
 {
     struct run *run = context;
     _cleanup_(buffer_done) struct buffer placed = {0};
-    const bool is_placed = place_in_text(line, run->place, &placed, NULL) == OK;
+    bool is_placed = place_in_text(line, run->place, &placed, NULL) == OK;
+    if (is_placed && run->beside)
+        is_placed = buffer_printf(&placed, NULL, " (filesystem at %s)", text_shown(run->beside)) == OK;
     pthread_mutex_lock(&run->truth_mutex);
     json_array_append_new(run->truths, json_text(is_placed ? placed.data : line));
     pthread_mutex_unlock(&run->truth_mutex);

@@ -27,8 +27,9 @@ struct run {
     struct progress progress;
     struct report report; /* for rooms; leads to progress and truths */
     pthread_mutex_t truth_mutex;
-    json_t *truths;   /* owned, an array of strings */
-    int output_errno; /* of the first write to standard output that failed */
+    const char *beside; /* the filesystem that truths are of, where a run meets several; NULL: not told */
+    json_t *truths;     /* owned, an array of strings */
+    int output_errno;   /* of the first write to standard output that failed */
 };
 
 must_check enum error_code run_init(struct run *run, struct error *reterr);

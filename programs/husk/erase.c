@@ -3,11 +3,13 @@
 #include <errno.h>
 #include <limits.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "base/interrupt.h"
 #include "base/text.h"
 #include "certificate.h"
+#include "command/place.h"
 #include "held.h"
 #include "host_name.h"
 
@@ -17,8 +19,20 @@ struct erasing {
     json_t *vaults, *reports;
 };
 
+/* What --all means, before it is confirmed. */
+static void list_meant(struct run *run)
+{
+    _cleanup_(vault_list_done) struct vault_list list = {0};
+    if (vault_list_even_damaged(run->at, &list, &run->findings, NULL))
+        return;
+    for (size_t i = 0; i < list.count; i++)
+        run_text(run, "--all means vault %s of the filesystem at %s (%s)\n", list.items[i]->name,
+                 text_shown(list.items[i]->filesystem->mount_point),
+                 text_shown(list.items[i]->filesystem->source));
+}
+
 /* Nothing happens without the name typed a second time. */
-static enum error_code check_confirmed(const struct run *run, struct error *reterr)
+static enum error_code check_confirmed(struct run *run, struct error *reterr)
 {
     bool all = argument_given(&run->arguments, OPTION_ALL);
     if (all == (run->arguments.operand_count > 0))
@@ -29,6 +43,8 @@ static enum error_code check_confirmed(const struct run *run, struct error *rete
     const char *given = argument_value(&run->arguments, OPTION_CONFIRM);
     if (given && !strcmp(given, wanted))
         return OK;
+    if (all)
+        list_meant(run);
     if (given)
         error_set(reterr, ERR_USAGE, 0, "nothing is erased: --confirm %s is not %s", text_shown(given),
                   text_shown(wanted));
@@ -59,8 +75,10 @@ static void tell_verdicts(struct run *run, const struct vault *vault, const stru
 {
     const char *keys = erase_verdict_word(result->key_destruction);
     const char *plaintext = erase_verdict_word(result->plaintext_before);
-    json_array_append_new(erasing->vaults, json_pack("{s:s, s:s, s:s}", "name", vault->name,
-                                                     "key_destruction", keys, "plaintext_before", plaintext));
+    json_array_append_new(erasing->vaults,
+                          json_pack("{s:s, s:o, s:s, s:s}", "name", vault->name, "filesystem",
+                                    json_text(text_shown(vault->filesystem->mount_point)), "key_destruction",
+                                    keys, "plaintext_before", plaintext));
     if (!result->changed && vault->mark == VAULT_ERASED && result->plaintext_before != ERASE_INCOMPLETE)
         report_truth(&run->report, "vault %s was erased before", vault->name);
     else if (vault->mark != VAULT_ERASED)
@@ -72,18 +90,39 @@ static void tell_verdicts(struct run *run, const struct vault *vault, const stru
                  vault->name, keys, plaintext);
 }
 
+/* --all was confirmed with the name of one host: a disk of another one that is attached below its root, and
+ * says so by its /etc/hostname or its host files, goes by that one's name. */
+static enum error_code check_host(const struct run *run, const struct vault *vault, struct error *reterr)
+{
+    char own[HOST_NAME_MAX + 1], other[HOST_NAME_MAX + 1];
+    const struct filesystem *filesystem = vault->filesystem;
+    struct stat at;
+    if (!argument_given(&run->arguments, OPTION_ALL) || vault->mark == VAULT_ERASED ||
+        (stat(run->at, &at) == 0 && at.st_dev == filesystem->device))
+        return OK;
+    host_name_at(run->at, own);
+    host_name_at(filesystem->mount_point, other);
+    const bool has_name = host_name_on(filesystem->root_fd, other);
+    if (has_name ? !strcmp(own, other) : !host_has_files(filesystem->root_fd))
+        return OK;
+    _cleanup_(freep) char *place = place_words("at", filesystem->mount_point);
+    error_set(reterr, ERR_DENIED, 0, "not erased: the disk at %s is of %s, not of the host %s",
+              text_shown(filesystem->mount_point), has_name ? text_shown(other) : "another host",
+              text_shown(own));
+    error_subject(reterr, "%s", vault->name);
+    return error_remedy(
+        reterr,
+        "unmount it and run the same command again, or erase that host: husk erase%s --all --confirm %s",
+        place ? place : "", text_shown(other));
+}
+
 static enum error_code erase_one(struct run *run, struct held_vault *held, void *context,
                                  struct error *reterr)
 {
     struct vault *vault = held->vault;
     struct erasing *erasing = context;
-    if (vault->filesystem->read_only) {
-        error_set(reterr, ERR_DENIED, 0, "nothing is erased: the filesystem at %s is mounted read-only",
-                  text_shown(vault->filesystem->mount_point));
-        error_subject(reterr, "%s", vault->name);
-        return error_remedy(reterr, "mount it writable: mount -o remount,rw %s",
-                            text_shown(vault->filesystem->mount_point));
-    }
+    if (check_host(run, vault, reterr) || held_check_writable(vault, reterr))
+        return reterr->code;
     /* From here on it goes to its end: no hang-up, no Ctrl-C, no page of this program from the disk. What is
      * mapped later is locked when it is touched: read in at once, a file could not be re-read past the cache.
      */
@@ -184,7 +223,10 @@ const struct verb verb_erase = {
         "clear in .husk is overwritten, and a report says what was done and which key copies "
         "were not reached: exported keyslots, keyfiles, and snapshots that hold a local keyslot, for which "
         "this "
-        "disk can do nothing.\n\n--all ends the host: its authorities destroy all they have of it, also of "
+        "disk can do nothing.\n\n--all without --confirm lists the vaults it means. A disk below the root "
+        "that is of "
+        "another host, by its /etc/hostname or host files of its own, is left and named. --all ends the "
+        "host: its authorities destroy all they have of it, also of "
         "vaults that are not mounted now, and when each has said so the host's identity is destroyed as "
         "well. "
         "Nothing of it is enrolled any more.\n\nThe report is unsigned: it is this host's word. Its verdict "

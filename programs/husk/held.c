@@ -52,6 +52,32 @@ static enum error_code check_only_one(const struct vault_list *list, const char 
     return error_remedy(reterr, "name one of them, or all with --all: %s", names);
 }
 
+static bool is_on_several(const struct vault_list *list)
+{
+    for (size_t i = 1; i < list->count; i++)
+        if (list->items[i]->filesystem->device != list->items[0]->filesystem->device)
+            return true;
+    return false;
+}
+
+/* Of several vaults: what was found of this one says so. */
+static void name_in_findings(struct finding_list *findings, size_t first, const struct vault *vault,
+                             bool with_place)
+{
+    for (size_t i = first; i < findings->count; i++) {
+        struct finding *finding = &findings->items[i];
+        const bool is_named = !strcmp(finding->subject, vault->name);
+        char *cause = NULL;
+        if (is_named && !with_place)
+            continue;
+        if (asprintf(&cause, "%s (vault %s%s%s)", finding->cause, vault->name, with_place ? " at " : "",
+                     with_place ? text_shown(vault->filesystem->mount_point) : "") < 0)
+            continue;
+        free(finding->cause);
+        finding->cause = cause;
+    }
+}
+
 static enum error_code act_on(struct run *run, const struct vault *found, enum held_reading reading,
                               held_act *act, void *context, struct error *reterr)
 {
@@ -85,16 +111,23 @@ enum error_code held_each_of(struct run *run, const struct vault_list *list, siz
 {
     if (total == 1 && list->count == 1)
         return act_on(run, list->items[0], reading, act, context, reterr);
+    const bool with_place = is_on_several(list);
     for (size_t i = 0; i < list->count; i++) {
+        const struct vault *vault = list->items[i];
+        const size_t first = run->findings.count;
         struct error why = ERROR_NONE;
-        if (act_on(run, list->items[i], reading, act, context, &why) == OK)
-            continue;
-        failed++;
-        *reterr = why;
-        finding_add(&run->findings, FINDING_BLOCKS, "vault-failed", list->items[i]->name, why.remedy, "%s",
-                    why.message);
-        if (why.code == ERR_INTERRUPTED)
-            return why.code;
+        run->beside = with_place ? vault->filesystem->mount_point : NULL;
+        enum error_code code = act_on(run, vault, reading, act, context, &why);
+        run->beside = NULL;
+        if (code) {
+            failed++;
+            *reterr = why;
+            finding_add(&run->findings, FINDING_BLOCKS, "vault-failed", vault->name, why.remedy, "%s",
+                        why.message);
+        }
+        name_in_findings(&run->findings, first, vault, with_place);
+        if (code == ERR_INTERRUPTED)
+            return code;
     }
     if (failed == 0)
         return OK;
@@ -125,6 +158,17 @@ enum error_code held_each(struct run *run, enum held_reading reading, held_act *
         return code;
     const size_t failed = count_unreadable(&run->findings, known);
     return held_each_of(run, &list, failed, list.count + failed, reading, act, context, reterr);
+}
+
+enum error_code held_check_writable(const struct vault *vault, struct error *reterr)
+{
+    if (!vault->filesystem->read_only)
+        return OK;
+    const char *mount_point = text_shown(vault->filesystem->mount_point);
+    error_set(reterr, ERR_DENIED, 0, "nothing is changed: the filesystem at %s is mounted read-only",
+              mount_point);
+    error_subject(reterr, "%s", vault->name);
+    return error_remedy(reterr, "mount it writable: mount -o remount,rw %s", mount_point);
 }
 
 enum error_code held_check_active(const struct vault *vault, struct error *reterr)

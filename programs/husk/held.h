@@ -37,6 +37,9 @@ must_check enum error_code held_each_of(struct run *run, const struct vault_list
                                         size_t total, enum held_reading reading, held_act *act, void *context,
                                         struct error *reterr);
 
+/* ERR_DENIED where its filesystem is mounted read-only. */
+must_check enum error_code held_check_writable(const struct vault *vault, struct error *reterr);
+
 /* ERR_ERASED with a mark of an erase. */
 must_check enum error_code held_check_active(const struct vault *vault, struct error *reterr);
 

@@ -7,19 +7,38 @@
 
 #include "base/file.h"
 
+bool host_name_on(int root_fd, char name[HOST_NAME_MAX + 1])
+{
+    _cleanup_(buffer_done) struct buffer text = {0};
+    _cleanup_(close_fdp) int etc_fd = -1;
+    if (directory_open(root_fd, "etc", &etc_fd, NULL) ||
+        file_read(etc_fd, "hostname", HOST_NAME_MAX + 1, &text, NULL) || text.length == 0)
+        return false;
+    size_t length = strcspn(text.data, " \t\r\n");
+    if (length == 0)
+        return false;
+    snprintf(name, HOST_NAME_MAX + 1, "%.*s", (int)length, text.data);
+    return true;
+}
+
 void host_name_at(const char *at, char name[HOST_NAME_MAX + 1])
 {
+    _cleanup_(close_fdp) int at_fd = -1;
     if (gethostname(name, HOST_NAME_MAX + 1) < 0)
         snprintf(name, HOST_NAME_MAX + 1, "localhost");
     name[HOST_NAME_MAX] = '\0';
-    if (!strcmp(at, "/"))
-        return;
-    _cleanup_(buffer_done) struct buffer text = {0};
-    _cleanup_(close_fdp) int at_fd = -1, etc_fd = -1;
-    if (directory_open(AT_FDCWD, at, &at_fd, NULL) || directory_open(at_fd, "etc", &etc_fd, NULL) ||
-        file_read(etc_fd, "hostname", HOST_NAME_MAX + 1, &text, NULL) || text.length == 0)
-        return;
-    size_t length = strcspn(text.data, " \t\r\n");
-    if (length > 0)
-        snprintf(name, HOST_NAME_MAX + 1, "%.*s", (int)length, text.data);
+    if (strcmp(at, "/") != 0 && !directory_open(AT_FDCWD, at, &at_fd, NULL))
+        (void)host_name_on(at_fd, name);
+}
+
+bool host_has_files(int root_fd)
+{
+    static const char *const names[] = {"host.json", "host.key"};
+    _cleanup_(close_fdp) int husk_fd = -1;
+    if (directory_open(root_fd, ".husk", &husk_fd, NULL))
+        return false;
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+        if (faccessat(husk_fd, names[i], F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+            return true;
+    return false;
 }

@@ -1,6 +1,13 @@
 /* What a host calls itself: what --confirm repeats. */
 #pragma once
 #include <limits.h>
+#include <stdbool.h>
 
 /* The name of the host at --at; of a disk attached to another machine, what its /etc/hostname says. */
 void host_name_at(const char *at, char name[HOST_NAME_MAX + 1]);
+
+/* What /etc/hostname of the disk with this root says. False, and name is as before, where it has none. */
+bool host_name_on(int root_fd, char name[HOST_NAME_MAX + 1]);
+
+/* Whether the disk with this root has files that a host keeps at its own root: its identity, its keyfiles. */
+bool host_has_files(int root_fd);

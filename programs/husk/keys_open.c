@@ -85,6 +85,9 @@ enum error_code keys_ask(struct run *run, const struct vault *vault, const struc
         return say_options(vault, options, sources, tried, reterr);
     if (tried->code && tried->code != ERR_WRONG_KEY)
         fprintf(stderr, "%s\n", tried->message);
+    if (kinds.keyfile && sources != KEYS_NOT_RECORDED)
+        fprintf(stderr, "vault %s has a keyslot of a keyfile, too: --%s F\n", vault->name,
+                husk_options[options->keyfile].name);
     return ask(run, vault, &kinds, ret_vault_secret, ret_kind, reterr);
 }
 

@@ -18,6 +18,8 @@ enum error_code keyslot_hold(struct run *run, struct keyslot_work *ret_work, str
     enum error_code code = held_take(run, run->arguments.operands[0], HELD_READABLE, &held, reterr);
     if (!code)
         code = held_check_active(held.vault, reterr);
+    if (!code)
+        code = held_check_writable(held.vault, reterr);
     if (code)
         return code;
     *ret_work = (struct keyslot_work){.held = held};

@@ -2,13 +2,14 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "keyslot_verbs.h"
+#include "new_keys.h"
 #include "render_vault.h"
 
 /* What stays when one keyslot goes. */
 struct others {
     const struct keyslot_id *leaving;
     const struct vault *vault;
-    size_t usable, keyfiles;
+    size_t usable, keyfiles, recoveries;
 };
 
 static enum error_code count_other(const struct keyslot_id *id, const struct keyslot *keyslot,
@@ -24,6 +25,7 @@ static enum error_code count_other(const struct keyslot_id *id, const struct key
             continue;
         others->usable++;
         others->keyfiles += keyslot->kind == KEYSLOT_KEYFILE;
+        others->recoveries += keyslot->kind == KEYSLOT_RECOVERY;
     }
     return OK;
 }
@@ -36,8 +38,9 @@ static enum error_code refuse_last(const struct vault *vault, const struct keysl
               keyslot_id_shown(id), vault->name);
     error_subject(reterr, "%s", keyslot_id_shown(id));
     return error_remedy(reterr,
-                        "add another one first (husk keyslot add %s), or destroy the vault: husk erase %s",
-                        vault->name, vault->name);
+                        "add another one first (husk keyslot add %s --recovery-out F), or destroy the vault: "
+                        "husk erase %s --confirm %s",
+                        vault->name, vault->name, vault->name);
 }
 
 static enum error_code remove_it(struct run *run, struct vault *vault, const struct keyslot_id *id,
@@ -65,6 +68,8 @@ static enum error_code remove_it(struct run *run, struct vault *vault, const str
     run->changed = true;
     report_truth(&run->report, "keyslot %s of vault %s is removed and destroyed on this disk", id_text,
                  vault->name);
+    if (keyslot.kind == KEYSLOT_RECOVERY && others.recoveries == 0)
+        new_keys_tell_no_recovery(run, vault->name);
     if (keyslot.kind == KEYSLOT_AUTHORITY)
         return authorities_unbind(run, vault, id, &keyslot.authority, reterr);
     finding_add(

@@ -12,7 +12,7 @@ struct keyslot_work {
 #define KEYSLOT_WORK_NONE ((struct keyslot_work){.held = HELD_NONE})
 void keyslot_work_done(struct keyslot_work *work);
 
-/* Hold the vault NAME, the first operand. ERR_ERASED. */
+/* Hold the vault NAME, the first operand, to change it. ERR_ERASED; ERR_DENIED where it is read-only. */
 must_check enum error_code keyslot_hold(struct run *run, struct keyslot_work *ret_work, struct error *reterr);
 
 /* Make sure that the manifest can be changed: a locked vault is unlocked by the --with-... keys (or what

@@ -1,30 +1,5 @@
-#include "convert/convert.h"
 #include "held.h"
-
-/* Locked is only what is encrypted: directories in the middle of a conversion have a plaintext side. */
-static void tell_conversion(struct run *run, const struct vault *vault)
-{
-    struct convert_status status = {0};
-    struct error why = ERROR_NONE;
-    char remedy[3 * VAULT_NAME_MAXIMUM + 160];
-    const char *name = vault->name;
-    enum error_code code = convert_get_status(vault, &status, &why);
-    const bool protect = status.direction == CONVERT_PROTECT;
-    if (vault->mark != VAULT_ACTIVE)
-        snprintf(remedy, sizeof(remedy), "husk erase %s --confirm %s", name, name);
-    else
-        snprintf(remedy, sizeof(remedy), "finish it with %s%s%s%s",
-                 protect ? "the command that began it" : "husk unprotect ", protect ? "" : name,
-                 status.may_abort ? ", or give it up: husk protect --abort --vault " : "",
-                 status.may_abort ? name : "");
-    if (code || status.state)
-        finding_add(&run->findings, FINDING_TELLS, "conversion-under-way", vault->name,
-                    code ? why.remedy : remedy, "%s",
-                    code ? why.message
-                         : "a conversion stands in the middle: plaintext of its directories is still on the "
-                           "disk, at their places or in .husk");
-    convert_status_done(&status);
-}
+#include "render_vault.h"
 
 /* Locking needs nothing of vault.json but the key's identifier, which private/ has as well. */
 static void tell_damage(struct run *run, const struct vault *vault)
@@ -48,7 +23,10 @@ static enum error_code lock_one(struct run *run, struct held_vault *held, void *
                   "vault %s is locked only in part: files that are open stay readable until they are closed",
                   vault->name);
         error_subject(reterr, "%s", vault->name);
-        error_remedy(reterr, "end what the findings name, then run the same command again");
+        error_remedy(reterr,
+                     "end what the findings name, then run the same command again; where they should go on "
+                     "instead: husk unlock %s",
+                     vault->name);
         code = ERR_INCOMPLETE;
     }
     enum vault_state state;
@@ -57,7 +35,7 @@ static enum error_code lock_one(struct run *run, struct held_vault *held, void *
                               json_pack("{s:s, s:s}", "name", vault->name, "state", vault_state_word(state)));
     tell_damage(run, vault);
     if (!code)
-        tell_conversion(run, vault);
+        vault_tell_conversion(run, vault);
     if (!code)
         report_truth(&run->report, changed ? "vault %s is locked" : "vault %s is locked already",
                      vault->name);

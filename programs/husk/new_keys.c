@@ -217,6 +217,15 @@ enum error_code new_keys_read(struct run *run, const struct placement_rules *rul
     return OK;
 }
 
+void new_keys_tell_no_recovery(struct run *run, const char *vault_name)
+{
+    char remedy[VAULT_NAME_MAXIMUM + 128];
+    snprintf(remedy, sizeof(remedy),
+             "add one and keep it off the server: husk keyslot add %s --recovery-out F", vault_name);
+    finding_add(&run->findings, FINDING_TELLS, "no-recovery-key", vault_name, remedy,
+                "vault %s has no recovery key: if what opens it is lost, so is the data", vault_name);
+}
+
 void new_keys_drop(struct new_keys *keys, size_t index)
 {
     size_t behind = keys->answers.count - index - 1;

@@ -39,6 +39,9 @@ must_check enum error_code new_keys_read(struct run *run, const struct placement
 must_check enum error_code new_keys_check_outside(const struct placement_rules *rules, const char *path,
                                                   struct error *reterr);
 
+/* A finding: nothing opens the vault when its other keys are lost. */
+void new_keys_tell_no_recovery(struct run *run, const char *vault_name);
+
 /* Forget one of them. */
 void new_keys_drop(struct new_keys *keys, size_t index);
 

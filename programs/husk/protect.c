@@ -60,8 +60,9 @@ static void tell_keys_untried(struct run *run, const char *name)
     if (!given)
         return;
     char remedy[2 * VAULT_NAME_MAXIMUM + 96];
-    snprintf(remedy, sizeof(remedy), "husk keyslot list %s lists its keyslots, husk keyslot add %s makes one",
-             name, name);
+    snprintf(remedy, sizeof(remedy),
+             "husk keyslot list %s lists its keyslots, husk keyslot add %s --recovery-out F makes one", name,
+             name);
     finding_add(
         &run->findings, FINDING_TELLS, "keys-not-tried", name, remedy,
         "there was nothing to do: the keys given were not tried, and no keyslot or recovery key was made");
@@ -87,6 +88,7 @@ static enum error_code go(struct protect *protect, struct error *reterr)
     }
     bool is_new = !protect->held.vault;
     code = is_new ? protect_read_keys(protect, reterr) : OK;
+    run_show_findings(protect->run); /* of the keys: before a conversion, which may take hours */
     if (!code)
         code = protect_take_lock(protect, reterr);
     if (!code)
@@ -102,6 +104,7 @@ static enum error_code go(struct protect *protect, struct error *reterr)
 struct bound {
     struct keyslot keyslots[CLIENT_AUTHORITIES_MAXIMUM];
     size_t count;
+    bool has_recovery; /* and whether it has one of a recovery key */
 };
 
 static enum error_code note_bound(const struct keyslot_id *id, const struct keyslot *keyslot,
@@ -113,6 +116,7 @@ static enum error_code note_bound(const struct keyslot_id *id, const struct keys
     (void)reterr;
     if (keyslot && keyslot->kind == KEYSLOT_AUTHORITY && bound->count < CLIENT_AUTHORITIES_MAXIMUM)
         bound->keyslots[bound->count++] = *keyslot;
+    bound->has_recovery |= keyslot && keyslot->kind == KEYSLOT_RECOVERY;
     return OK;
 }
 
@@ -139,6 +143,10 @@ static enum error_code discard(struct run *run, struct vault *vault, struct erro
     if (code)
         return code;
     release(run, &bound);
+    if (bound.has_recovery)
+        finding_add(&run->findings, FINDING_TELLS, "recovery-key-void", vault->name,
+                    "delete the file that --recovery-out wrote: the next protect draws another key",
+                    "the recovery key that was made for vault %s opens nothing any more", vault->name);
     run->changed = true;
     report_truth(&run->report, "vault %s protected nothing yet and is gone", vault->name);
     return OK;

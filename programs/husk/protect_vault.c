@@ -36,14 +36,9 @@ enum error_code protect_read_keys(struct protect *protect, struct error *reterr)
     const bool has_recovery = protect->keys.recovery_text;
     if (!code && protect->is_root)
         code = new_keys_ask_back(protect->run, &protect->keys, reterr);
-    if (code || has_recovery)
-        return code;
-    char remedy[VAULT_NAME_MAXIMUM + 128];
-    snprintf(remedy, sizeof(remedy),
-             "add one and keep it off the server: husk keyslot add %s --recovery-out F", protect->name);
-    finding_add(&protect->run->findings, FINDING_TELLS, "no-recovery-key", protect->name, remedy,
-                "vault %s has no recovery key: if what opens it is lost, so is the data", protect->name);
-    return OK;
+    if (!code && !has_recovery)
+        new_keys_tell_no_recovery(protect->run, protect->name);
+    return code;
 }
 
 static enum error_code create(struct protect *protect, const struct vault_id *id,
@@ -117,6 +112,13 @@ static enum error_code note_recovery(const struct keyslot_id *id, const struct k
     return OK;
 }
 
+/* A command that begins anew with a vault that is there goes on with one that was interrupted. */
+static bool was_interrupted(const struct vault *vault)
+{
+    _cleanup_(convert_status_done) struct convert_status status = {0};
+    return vault->directory_count == 0 || convert_get_status(vault, &status, NULL) || status.state;
+}
+
 /* --recovery-out with a vault that is there: what the interrupted command made counts, but no further keyslot
  * is made. */
 static enum error_code check_recovery_out(struct run *run, const struct vault *vault, struct error *reterr)
@@ -132,11 +134,12 @@ static enum error_code check_recovery_out(struct run *run, const struct vault *v
     code = vault_each_keyslot(vault, note_recovery, &has_one, reterr);
     if (code)
         return code;
-    if (has_one) {
+    if (has_one && was_interrupted(vault)) {
         finding_add(&run->findings, FINDING_TELLS, "recovery-key-made-before", vault->name,
                     "where that key was not kept, remove its keyslot and add another",
-                    "vault %s has the keyslot of a recovery key that was written or shown before",
-                    vault->name);
+                    "no recovery key was written to %s: vault %s has the keyslot of a recovery key that was "
+                    "written or shown before",
+                    text_shown(file), vault->name);
         return OK;
     }
     error_set(reterr, ERR_EXISTS, 0, "vault %s is there already, protect adds no keyslot to it", vault->name);
@@ -196,7 +199,8 @@ static enum error_code explain_wrong_key(const struct vault *vault, struct error
                             status.may_abort ? ", or give it up: husk protect --abort --vault " : "",
                             status.may_abort ? vault->name : "");
     return error_remedy(reterr,
-                        "protect adds no keyslot to a vault that is there; for that: husk keyslot add %s",
+                        "protect adds no keyslot to a vault that is there; for that: husk keyslot add %s "
+                        "--with-keyfile F and the new key",
                         vault->name);
 }
 

@@ -64,9 +64,12 @@ static enum error_code list_keyslot(const struct keyslot_id *id, const struct ke
     const bool is_authority = keyslot && keyslot->kind == KEYSLOT_AUTHORITY;
     const struct vault_key_copy *copy = vault_key_copy_of(listing->vault, id);
     const int64_t exported_unix_s = copy ? copy->exported_unix_s : 0;
-    run_text(listing->run, "%s%s  %-10s  %s%s%.8s%s%s\n", listing->indent, id_text, kind, created,
+    char exported[CLOCK_TEXT_SIZE] = "";
+    if (exported_unix_s)
+        clock_format(exported_unix_s, exported);
+    run_text(listing->run, "%s%s  %-10s  %s%s%.8s%s%s%s\n", listing->indent, id_text, kind, created,
              is_authority ? "  at " : "", is_authority ? authority_shown(keyslot) : "",
-             exported_unix_s ? "  exported" : "", recorded ? "" : "  not recorded");
+             exported_unix_s ? "  exported " : "", exported, recorded ? "" : "  not recorded");
     if (!keyslot)
         finding_add(&listing->run->findings, FINDING_TELLS, "keyslot-unreadable", id_text, why->remedy, "%s",
                     why->message);
@@ -138,6 +141,33 @@ static enum error_code show_conversion(struct run *run, const struct vault *vaul
              status.may_abort ? ", or back with husk protect" : "", status.may_abort ? run_place(run) : "",
              status.may_abort ? " --abort --vault " : "", status.may_abort ? vault->name : "");
     return OK;
+}
+
+void vault_tell_conversion(struct run *run, const struct vault *vault)
+{
+    struct convert_status status = {0};
+    struct error why = ERROR_NONE;
+    char remedy[3 * VAULT_NAME_MAXIMUM + 160];
+    const char *name = vault->name;
+    enum error_code code = convert_get_status(vault, &status, &why);
+    const bool protect = status.direction == CONVERT_PROTECT;
+    if (vault->mark != VAULT_ACTIVE)
+        snprintf(remedy, sizeof(remedy), "husk erase %s --confirm %s", name, name);
+    else
+        snprintf(remedy, sizeof(remedy), "finish it with %s%s%s%s",
+                 status.waits ? "husk protect --root --commit once it has booted well"
+                 : protect    ? "the command that began it"
+                              : "husk unprotect ",
+                 protect ? "" : name,
+                 status.may_abort ? ", or give it up: husk protect --abort --vault " : "",
+                 status.may_abort ? name : "");
+    if (code || status.state)
+        finding_add(&run->findings, FINDING_TELLS, "conversion-under-way", vault->name,
+                    code ? why.remedy : remedy, "%s",
+                    code ? why.message
+                         : "a conversion stands in the middle: plaintext of its directories is still on the "
+                           "disk, at their places or in .husk");
+    convert_status_done(&status);
 }
 
 /* Those that are not what was protected: told, not refused. */

@@ -19,5 +19,9 @@ must_check enum error_code vault_show_keyslots(struct run *run, const struct vau
 must_check enum error_code vault_show(struct run *run, const struct vault *vault, json_t **ret_vault,
                                       struct error *reterr);
 
+/* Tell of a conversion that is in the middle: what is locked, or open, is only what is encrypted, and
+ * directories in it have a plaintext side. */
+void vault_tell_conversion(struct run *run, const struct vault *vault);
+
 /* The steps of destroying a keyslot: [{"step","outcome"}], and a line of text. */
 json_t *destroy_show(struct run *run, const struct destroy_result *result);

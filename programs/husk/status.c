@@ -25,7 +25,8 @@ static enum error_code show_all(struct run *run, json_t *vaults, struct error *r
     if (!code && list.count == 0 && unreadable == 0)
         run_text(run, "there is no vault below %s\n", text_shown(run->at));
     if (!code && unreadable > 0)
-        code = error_set(reterr, ERR_INCOMPLETE, 0, "%zu vaults cannot be read", unreadable);
+        code = error_set(reterr, ERR_INCOMPLETE, 0, "%zu vault%s cannot be read", unreadable,
+                         unreadable == 1 ? "" : "s");
     return code;
 }
 

@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "held.h"
 #include "keys.h"
+#include "render_vault.h"
 
 enum { WAIT_MOST_S = 7 * 24 * 3600 };
 
@@ -139,11 +140,30 @@ static enum error_code tell(struct run *run, const struct vault *vault, struct u
 {
     enum vault_state after;
     enum error_code code = vault_get_state(vault, &after, reterr);
-    (void)run;
+    vault_tell_conversion(run, vault);
     if (!code)
         json_array_append_new(unlocking->vaults, json_pack("{s:s, s:s, s:s?}", "name", vault->name, "state",
                                                            vault_state_word(after), "opened_by", opened_by));
     return code;
+}
+
+/* The keys given are tried all the same: who asks whether one opens the vault need not lock it first. */
+static enum error_code keep_unlocked(struct run *run, const struct vault *vault, struct unlocking *unlocking,
+                                     struct error *reterr)
+{
+    _cleanup_(secret_freep) struct secret *vault_secret = NULL;
+    enum keyslot_kind kind;
+    if (unlocking->answers.count == 0) {
+        report_truth(&run->report, "vault %s is unlocked already", vault->name);
+        return tell(run, vault, unlocking, NULL, reterr);
+    }
+    enum error_code code =
+        unlock_open(vault, &unlocking->answers, &vault_secret, &kind, &run->findings, reterr);
+    if (code)
+        return code;
+    report_truth(&run->report, "vault %s is unlocked already, and the %s that was given opens it",
+                 vault->name, key_word(kind));
+    return tell(run, vault, unlocking, keyslot_kind_word(kind), reterr);
 }
 
 static enum error_code unlock_one(struct run *run, struct held_vault *held, void *context,
@@ -166,10 +186,8 @@ static enum error_code unlock_one(struct run *run, struct held_vault *held, void
     code = held_check_active(vault, reterr);
     if (code)
         return code;
-    if (before == VAULT_UNLOCKED && unlocking->accept == VAULT_ACCEPT_NOTHING) {
-        report_truth(&run->report, "vault %s is unlocked already", vault->name);
-        return tell(run, vault, unlocking, NULL, reterr);
-    }
+    if (before == VAULT_UNLOCKED && unlocking->accept == VAULT_ACCEPT_NOTHING)
+        return keep_unlocked(run, vault, unlocking, reterr);
     enum keyslot_kind kind = 0;
     bool was_put_off = false;
     code = open_vault(run, vault, unlocking, &kind, &was_put_off, reterr);
@@ -244,8 +262,8 @@ const struct verb verb_unlock = {
     .key = "[KEY]...",
     .summary = "Open a vault, so that its directories can be read and written.",
     .text =
-        "Without NAME the only vault of the host is meant. With KEY these keys and no others are tried. "
-        "Without, "
+        "Without NAME the only vault of the host is meant. With KEY these keys and no others are tried, also "
+        "where the vault is open already. Without, "
         "the keyfiles are tried that this host records, then its authorities are asked, and then the "
         "passphrase or recovery key is asked for, if standard input is a terminal.\n\nWhere a person has to "
         "approve, the code to compare is shown and husk ends with status 4, or waits as --wait tells; the "

@@ -46,10 +46,13 @@ static enum error_code act(struct run *run, struct error *reterr)
     code = convert_unprotect(held.vault, &options, &changed, reterr);
     run->changed |= changed;
     if (!code)
-        report_truth(
-            &run->report,
-            "the vault %s stays, with its keyslots and no directory: husk erase %s --confirm %s destroys it",
-            name, name, name);
+        report_truth(&run->report,
+                     "the vault %s stays, with its keyslots and no directory: husk erase %s --confirm %s "
+                     "destroys it, and "
+                     "with it what was moved out of its directories before: that is encrypted still, and "
+                     "nothing tells "
+                     "where it lies",
+                     name, name, name);
     return code;
 }
 
@@ -62,7 +65,10 @@ const struct verb verb_unprotect = {
     .summary = "Take the encryption off all directories of a vault.",
     .text =
         "The same machine as protect with plain twins: it is refused for the same reasons, and after an "
-        "interruption the same command goes on. The vault and its keyslots stay, with no directory; husk "
+        "interruption the same command goes on. What was moved out of the directories before (mv) is not "
+        "found "
+        "and stays encrypted under the vault: copy it while that is open. The vault and its keyslots stay, "
+        "with no directory; husk "
         "erase destroys them. husk protect --abort --vault NAME goes back, as long as nothing was exchanged. "
         "KEY is needed only while the vault is locked.",
     .options = (const struct verb_option[]){{OPTION_KEYFILE, ROLE_KEY, NULL},

@@ -76,9 +76,11 @@ enum error_code others_check_encrypted(struct convert_plan *plan,
     if (code)
         return code;
     if (!owner) {
-        finding_add(&plan->findings, FINDING_BLOCKS, "encrypted-already", directory->shown_path,
-                    "leave it out, or take its encryption off first",
-                    "is encrypted already, by no vault of this filesystem");
+        finding_add(
+            &plan->findings, FINDING_BLOCKS, "encrypted-already", directory->shown_path,
+            "leave it out; what is encrypted under a vault of another name, or one whose vault.json is "
+            "missing, can be copied (cp -a) while that is open, and the copy be protected",
+            "is encrypted already, by no vault of this filesystem that can be read");
     } else if (owner->mark != VAULT_ACTIVE) {
         finding_add(&plan->findings, FINDING_BLOCKS, "encrypted-already", directory->shown_path,
                     "leave it out, or delete it", "is ciphertext of the vault %s, which is erased",

@@ -68,7 +68,10 @@ static enum error_code on_enter(struct tree_directory *directory, void *context,
     if (survey->planner->direction == CONVERT_PROTECT &&
         (directory->status.stx_attributes & STATX_ATTR_ENCRYPTED)) {
         add(survey, directory, NULL, "encrypted-inside",
-            "move it out of the tree, or take its encryption off first", "is encrypted already");
+            "while its vault is open, put a copy (cp -a) in its place: one that was moved here stays "
+            "encrypted "
+            "under the vault it comes from",
+            "is encrypted already");
         directory->skip = true;
     }
     return OK;

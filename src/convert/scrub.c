@@ -191,9 +191,7 @@ static enum error_code scrub_free_space(struct convert_work *work, struct error 
     uint64_t overwritten = 0;
     if (work->options->free_space == CONVERT_SKIP_FREE_SPACE) {
         finding_add(findings, FINDING_TELLS, "free-space-kept",
-                    text_shown(work->vault->filesystem->mount_point),
-                    "the next protect of a directory on it that is not empty overwrites it, without "
-                    "--skip-free-space",
+                    text_shown(work->vault->filesystem->mount_point), DESTROY_FREE_SPACE_AGAIN,
                     "free space was not overwritten: %s, and files that were deleted earlier, may still lie "
                     "there in plaintext",
                     work->journal.direction == CONVERT_PROTECT

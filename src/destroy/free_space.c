@@ -198,18 +198,18 @@ static void tell_left(const struct filling *filling, const struct left *left, st
 {
     if (filling->state == FILLING_OTHERS_NEED_SPACE) {
         finding_add(findings, FINDING_TELLS, "free-space-stopped", "free space",
-                    "run it again when less is being written",
+                    "when less is being written, " DESTROY_FREE_SPACE_AGAIN,
                     "others needed space: stopped after %llu bytes were overwritten",
                     (unsigned long long)filling->overwritten_bytes);
         return;
     }
     if (left->free_bytes > 0)
-        finding_add(findings, FINDING_TELLS, "free-space-left", "free space", "",
-                    "%llu bytes of free space could not be overwritten",
+        finding_add(findings, FINDING_TELLS, "free-space-left", "free space", DESTROY_FREE_SPACE_AGAIN,
+                    "%llu bytes of free space could not be overwritten: the filesystem did not give them out",
                     (unsigned long long)left->free_bytes);
     if (left->withheld_bytes > 0)
         finding_add(findings, FINDING_TELLS, "free-space-withheld", "free space",
-                    "mount the filesystem anew; the next protect on it overwrites them",
+                    "mount the filesystem anew, then " DESTROY_FREE_SPACE_AGAIN,
                     "%llu bytes of free space were not overwritten: the kernel keeps them for files being "
                     "written",
                     (unsigned long long)left->withheld_bytes);

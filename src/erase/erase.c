@@ -393,8 +393,11 @@ static enum error_code conclude(struct erasure *erasure, struct buffer *text, st
               : facts->authorities_open > 0 ? "an authority has not answered"
                                             : "plaintext of it is left");
     error_subject(reterr, "%s", vault->name);
-    return error_remedy(reterr, facts->plaintext_left ? "see the findings, then run the same command again"
-                                                      : "run the same command again");
+    return error_remedy(reterr,
+                        facts->key_in_memory
+                            ? "end what the findings name, or power off; then run the same command again"
+                        : facts->plaintext_left ? "see the findings, then run the same command again"
+                                                : "run the same command again");
 }
 
 /* What an earlier erase reported, and again what it could not reach. */

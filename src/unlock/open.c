@@ -101,7 +101,12 @@ static enum error_code tell_failure(const struct vault *vault, const struct atte
                   attempt->keyslots, vault->name, sources);
     error_subject(reterr, "%s", vault->name);
     if (attempt->keyslots == 0)
-        error_remedy(reterr, "put a keyslot exported before back into keyslots/");
+        error_remedy(reterr,
+                     "put one back that was exported before: cp FILE %s/" HUSK_DIRECTORY
+                     "/vaults/%s/" VAULT_KEYSLOTS_NAME "/ID",
+                     strcmp(vault->filesystem->mount_point, "/") ? text_shown(vault->filesystem->mount_point)
+                                                                 : "",
+                     vault->name);
     else
         error_remedy(reterr, "husk keyslot list %s shows which kinds there are", vault->name);
     return attempt->keyslots == 0 ? ERR_CORRUPT : ERR_WRONG_KEY;

@@ -131,7 +131,7 @@ static enum error_code put_into_place(int vaults_fd, const char *new_name, const
                          "cannot put the vault %s into place", name);
     enum error_code code = file_sync(vaults_fd, name, reterr);
     if (code && renameat2(vaults_fd, name, vaults_fd, new_name, RENAME_NOREPLACE) < 0)
-        error_remedy(reterr, "husk erase %s, then make it again", name);
+        error_remedy(reterr, "husk erase %s --confirm %s, then make it again", name, name);
     if (!code)
         (void)fault("vault.create.renamed");
     return code;
@@ -199,7 +199,8 @@ enum error_code vault_discard(struct vault *vault, struct error *reterr)
     if (vault->directory_count > 0) {
         error_set(reterr, ERR_DENIED, 0, "the vault %s protects %zu directories", vault->name,
                   vault->directory_count);
-        error_remedy(reterr, "husk unprotect %s first, or husk erase %s", vault->name, vault->name);
+        error_remedy(reterr, "husk unprotect %s first, or husk erase %s --confirm %s", vault->name,
+                     vault->name, vault->name);
         return ERR_DENIED;
     }
     char new_name[NEW_NAME_SIZE];

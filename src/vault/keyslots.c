@@ -387,8 +387,9 @@ enum error_code vault_remove_keyslot(struct vault *vault, const struct keyslot_i
     if (copy && copy->removed_unix_s == 0 && !another_is_whole(vault, fd, id)) {
         error_set(reterr, ERR_DENIED, 0, "the keyslot %s is the last one that can open the vault %s",
                   id_text(id, name), vault->name);
-        error_remedy(reterr, "add another keyslot first; to make the data unreadable, husk erase %s",
-                     vault->name);
+        error_remedy(reterr,
+                     "add another keyslot first; to make the data unreadable, husk erase %s --confirm %s",
+                     vault->name, vault->name);
         return ERR_DENIED;
     }
     if (!copy || copy->removed_unix_s == 0)

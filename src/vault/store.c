@@ -99,7 +99,7 @@ enum error_code vault_check_mark(const struct vault *vault, struct error *reterr
     error_set(reterr, ERR_ERASED, 0, "the vault %s %s: nothing opens it here any more", vault->name,
               mark == VAULT_ERASED ? "is erased" : "is being erased");
     if (mark == VAULT_ERASING)
-        error_remedy(reterr, "finish it with husk erase %s", vault->name);
+        error_remedy(reterr, "finish it with husk erase %s --confirm %s", vault->name, vault->name);
     error_subject(reterr, "%s", vault->name);
     return ERR_ERASED;
 }
@@ -114,7 +114,12 @@ static enum error_code read_header(struct vault *vault, struct error *reterr)
         code = vault_header_parse(text.data, text.length, vault->name, vault, reterr);
     buffer_done(&text);
     if (code == ERR_CORRUPT)
-        error_remedy(reterr, "put it back from a backup; the keyslots and the data are not touched by this");
+        error_remedy(reterr,
+                     "put it back from a backup, as %s/" HUSK_DIRECTORY
+                     "/vaults/%s/%s; the keyslots and the data are not touched by this",
+                     strcmp(vault->filesystem->mount_point, "/") ? text_shown(vault->filesystem->mount_point)
+                                                                 : "",
+                     vault->name, VAULT_FILE_NAME);
     return code;
 }
 

@@ -197,6 +197,7 @@ class EraseTest(Job):
         with open(os.path.join(self.tree, "file2"), "rb"):
             found = self.erase(expect=husk.INCOMPLETE)
             self.assertIn(str(os.getpid()), json.dumps(found["findings"]))
+            self.assertIn("end what the findings name", found["error"]["remedy"])
             self.assertEqual(self.state(), "erasing")
             self.assertEqual(found["result"]["vaults"][0]["key_destruction"], "INCOMPLETE")
             self.json("unlock", "v", "--keyfile", self.keyfile, expect=husk.REFUSED)
@@ -352,6 +353,72 @@ class EraseTest(Job):
                 self.call("erase", "v", "--confirm", "v", fault=f"{point}:crash")
         self.erase()
         self.opens_no_more()
+
+
+class AnotherHostTest(Job):
+    """A rescue system, and below its root the disk of a customer with a vault of the same name."""
+
+    def setUp(self):
+        super().setUp()
+        self.protect()
+        self.write(self.d.path, "etc/hostname", "rescue\n")
+        self.other = self.enterContext(disk.ext4(size_mib=64))
+        self.mounted = self.path("mnt")
+        os.mkdir(self.mounted)
+        disk.run("mount", self.other.device, self.mounted)
+        self.addCleanup(disk.run, "umount", self.mounted)
+        os.makedirs(os.path.join(self.mounted, "data"))
+        self.write(self.mounted, "data/file", "of the customer")
+        husk.ok("protect", os.path.join(self.mounted, "data"), "--vault", "v", "--skip-free-space", "--keyfile",
+                self.keyfile, "--at", self.mounted)
+
+    def write(self, root, name, text):
+        path = os.path.join(root, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w") as file:
+            file.write(text)
+
+    def states(self):
+        return {vault["filesystem"]: vault["state"] for vault in self.json("status")["result"]["vaults"]}
+
+    def test_the_name_of_one_host_erases_no_disk_of_another(self):
+        self.write(self.mounted, "etc/hostname", "customer\n")
+        found = self.json("erase", "--all", "--confirm", "rescue", expect=husk.INCOMPLETE)
+        self.assertEqual(self.states(), {self.d.path: "erased", self.mounted: "unlocked"})
+        (failed,) = [finding for finding in found["findings"] if finding["kind"] == "vault-failed"]
+        self.assertIn("is of customer, not of the host rescue", failed["cause"])
+        self.assertIn(f"husk erase --at {self.mounted} --all --confirm customer", failed["remedy"])
+        self.assertEqual([vault["filesystem"] for vault in found["result"]["vaults"]], [self.d.path])
+        husk.ok("erase", "--all", "--confirm", "customer", "--at", self.mounted)
+        self.assertEqual(self.states(), {self.d.path: "erased", self.mounted: "erased"})
+        self.json("erase", "--all", "--confirm", "rescue")
+
+    def test_nor_where_that_has_no_name_and_host_files(self):
+        self.write(self.mounted, ".husk/host.json", '{"version":1,"keyfiles":[]}')
+        found = self.json("erase", "--all", "--confirm", "rescue", expect=husk.INCOMPLETE)
+        self.assertIn("another host", json.dumps(found["findings"]))
+        self.assertEqual(self.states()[self.mounted], "unlocked")
+
+    def test_a_further_disk_of_the_host_goes_with_it(self):
+        self.json("erase", "--all", "--confirm", "rescue")
+        self.assertEqual(self.states(), {self.d.path: "erased", self.mounted: "erased"})
+
+    def test_what_all_means_is_listed_before_it_is_confirmed(self):
+        told = self.call("erase", "--all", expect=husk.USAGE).out
+        for place in (self.d.path, self.mounted):
+            self.assertIn(f"--all means vault v of the filesystem at {place} (", told)
+        self.assertEqual(set(self.states().values()), {"unlocked"})
+
+    def test_of_several_filesystems_each_line_names_its_own(self):
+        for words in (("lock", "--all"), ("erase", "--all", "--confirm", "rescue")):
+            told = self.call(*words, expect=husk.DONE).out
+            ends = [f"at {place})" for place in (self.d.path, self.mounted)]
+            about = [line for line in told.splitlines() if not line.startswith(("to know:", "    what to do:"))]
+            self.assertTrue(about)
+            for line in about:
+                self.assertTrue(any(line.endswith(end) for end in ends), line)
+            for end in ends:
+                self.assertIn(end, told)
 
 
 @needs_faults

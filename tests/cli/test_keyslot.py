@@ -118,10 +118,17 @@ class RemoveTest(KeyslotTest):
         self.json("unlock", "v", "--keyfile", self.keyfile, expect=husk.REFUSED)
         self.json("unlock", "v", "--keyfile", self.second)
 
+    def test_the_last_recovery_key_goes_with_a_warning(self):
+        added = [self.add("--recovery-out", self.beside(name), "--with-keyfile", self.keyfile)["result"]["added"][0]
+                 for name in ("recovery", "recovery2")]
+        told = [document.kinds(self.json("keyslot remove", "v", slot)).count("no-recovery-key") for slot in added]
+        self.assertEqual(told, [0, 1])
+
     def test_the_last_one_stays(self):
         (last,) = self.ids()
         found = self.json("keyslot remove", "v", last, expect=husk.REFUSED)
-        self.assertIn(f"husk erase --at {self.d.path} v", found["error"]["remedy"])
+        self.assertIn(f"husk erase --at {self.d.path} v --confirm v", found["error"]["remedy"])
+        self.assertIn(f"husk keyslot add --at {self.d.path} v --recovery-out F", found["error"]["remedy"])
         self.assertEqual(self.ids(), [last])
 
     def test_the_last_one_that_can_be_read_stays(self):
@@ -201,7 +208,7 @@ class ExportTest(KeyslotTest):
         self.assertEqual(os.stat(target).st_mode & 0o777, 0o600)
         self.assertFalse(self.json("keyslot export", "v", slot, target)["changed"])
         self.assertRegex(self.json("keyslot list", "v")["result"]["keyslots"][0]["exported"], r"^20\d\d-")
-        self.assertRegex(self.call("keyslot", "list", "v").out, f"{slot}  keyfile .*  exported\n")
+        self.assertRegex(self.call("keyslot", "list", "v").out, f"{slot}  keyfile .*  exported 20[-0-9T:]+Z\n")
         erased = self.json("erase", "v", "--confirm", "v")
         self.assertIn("key-copy-export", document.kinds(erased))
 
@@ -211,6 +218,14 @@ class ExportTest(KeyslotTest):
         self.json("keyslot export", "v", first, self.beside("exported"))
         self.assertIn("key-copy-export", document.kinds(self.json("keyslot remove", "v", first,
                                                                   "--with-keyfile", self.keyfile)))
+
+    def test_on_a_read_only_filesystem_nothing_is_tried(self):
+        self.d.remount("ro")
+        for verb, *words in (("keyslot add", "v", "--passphrase-file", "-"), ("keyslot remove", "v", "abcd"),
+                             ("keyslot export", "v", "abcd", self.beside("copy"))):
+            error = self.json(verb, *words, "--with-keyfile", self.keyfile, stdin=b"correct horse",
+                              expect=husk.REFUSED)["error"]
+            self.assertIn(f"mount -o remount,rw {self.d.path}", error["remedy"], verb)
 
     def test_no_file_is_overwritten(self):
         (slot,) = self.ids()

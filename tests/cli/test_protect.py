@@ -662,6 +662,29 @@ class RecoveryFileTest(Job):
         self.assertIn("recovery key that was written or shown before", done.out)
         self.assertFalse(os.path.exists(self.beside("recovery")))
 
+    def test_a_further_directory_makes_no_further_key_and_is_refused_for_it(self):
+        self.protect_with_recovery().expect(husk.DONE)
+        second, file = self.make_tree("second"), self.beside("second-recovery")
+        done = self.protect(second, key=("--recovery-out", file), expect=husk.REFUSED)
+        self.assertIn(f"husk keyslot add --at {self.d.path} v --recovery-out {file}", done.err)
+        self.assertEncrypted(second, False)
+        self.assertFalse(os.path.exists(file))
+
+    def test_an_abort_says_that_the_key_opens_nothing(self):
+        self.assertTrue(self.protect_with_recovery("convert.copied:crash").crashed)
+        found = self.json("protect", "--abort", "--vault", "v")
+        (void,) = [finding for finding in found["findings"] if finding["kind"] == "recovery-key-void"]
+        self.assertIn("delete the file", void["remedy"])
+        self.assertTrue(os.path.exists(self.beside("recovery")))
+
+    def test_what_to_know_of_keys_is_told_before_the_conversion(self):
+        os.chmod(self.keyfile, 0o644)
+        command = self.at("protect", self.tree, "--vault", "v", "--keyfile", self.keyfile, "--skip-free-space")
+        with husk.paused("convert.copied", *command) as paused:
+            told = os.read(paused.process.stdout.fileno(), 1 << 16).decode()
+        self.assertIn("chmod 600", told)
+        self.assertNotIn("chmod 600", paused.done.expect(husk.DONE).out)
+
     def test_a_vault_that_could_not_be_made_leaves_no_key(self):
         self.protect_with_recovery("vault.create.private:enospc").expect_error_line(husk.FAILED)
         self.assertFalse(os.path.exists(self.beside("recovery")))

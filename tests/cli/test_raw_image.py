@@ -2,6 +2,7 @@
 
 import glob
 import os
+import shutil
 import subprocess
 import unittest
 
@@ -39,6 +40,22 @@ class PlaintextTest(Job):
         self.assertIn("long symlink", self.canaries.find(self.d))
         self.assertIn("but for targets of symlinks of 60 bytes and more, which may still lie in free space", told)
         self.assertIn("targets of long symlinks of the old trees", told)
+
+    def test_free_space_that_was_left_alone_is_overwritten_by_what_the_finding_names(self):
+        self.canaries.plant(self.path("deleted"), size=400000)
+        self.d.sync()
+        shutil.rmtree(self.path("deleted"))
+        shutil.rmtree(os.path.join(self.tree, "canaries"))
+        words = ("--vault", "v", "--keyfile", self.keyfile)
+        (kept,) = [finding for finding in self.json("protect", self.tree, *words, "--skip-free-space")["findings"]
+                   if finding["kind"] == "free-space-kept"]
+        self.assertIn("a further directory that has files", kept["remedy"])
+        self.assertIn("content", self.canaries.find(self.d))
+        os.mkdir(self.path("new"))
+        with open(self.path("new/file"), "w") as file:
+            file.write("small")
+        self.call("protect", self.path("new"), *words, expect=husk.DONE)
+        self.assertNotIn("content", self.canaries.find(self.d))
 
     def test_a_conversion_that_is_given_up_leaves_the_plaintext_and_nothing_else(self):
         with husk.paused("convert.copied", *self.at("protect", self.tree, "--vault", "v", "--keyfile", self.keyfile)) as at:

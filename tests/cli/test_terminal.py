@@ -53,10 +53,10 @@ class AskTest(Job):
             terminal.expect("recovery key of vault v: ").line(key.lower())
             self.assertEqual(terminal.end(), husk.DONE, terminal)
             self.assertNotIn(key.lower(), terminal.seen)
-        # Run again, it says that there is one and shows none.
+        # With a further directory it makes none, and says how one is made.
         second = self.make_tree("second")
         with on_terminal(*self.at("protect", second, "--vault", "v", "--recovery-out", "-")) as terminal:
-            self.assertEqual(terminal.end(), husk.DONE, terminal)
+            self.assertEqual(terminal.end(), husk.REFUSED, terminal)
             self.assertEqual(re.findall(RECOVERY_KEY, terminal.seen), [])
 
     def test_a_recovery_key_is_not_shown_into_a_pipe(self):

@@ -38,6 +38,40 @@ class UnlockTest(Job):
             self.call("unlock", "v", *words, stdin=b"a wrong passphrase\n").expect_error_line(husk.REFUSED)
         self.assertEqual(self.state(), "locked")
 
+    def test_keys_are_tried_where_it_is_open_already(self):
+        """Who asks whether a key opens the vault, before another goes, is not deceived."""
+        slots = os.listdir(self.path(".husk/vaults/v/keyslots"))
+        self.assertEqual(self.error("v", "--keyfile", self.other)["code"], "wrong-key")
+        found = self.json("unlock", "v", "--keyfile", self.other, "--keyfile", self.keyfile)
+        self.assertFalse(found["changed"])
+        self.assertEqual(found["result"]["vaults"], [{"name": "v", "state": "unlocked", "opened_by": "keyfile"}])
+        self.assertIn("unlocked already, and the keyfile that was given opens it", found["result"]["truths"][0])
+        self.assertIsNone(self.json("unlock", "v")["result"]["vaults"][0]["opened_by"])
+        self.assertEqual(os.listdir(self.path(".husk/vaults/v/keyslots")), slots)
+
+    @needs_faults
+    def test_an_unfinished_conversion_is_told(self):
+        second = self.make_tree("second")
+        self.assertTrue(self.protect(second, expect=None, fault="convert.exchanged:crash").crashed)
+        self.d.remount()
+        for _ in range(2):
+            found = self.json("unlock", "v", "--keyfile", self.keyfile)
+            self.assertIn("conversion-under-way", document.kinds(found))
+        self.protect(second)
+        self.assertEqual(self.json("unlock", "v")["findings"], [])
+
+    def test_without_vault_json_or_keyslots_what_is_to_be_put_back_has_its_path(self):
+        self.lock()
+        home, beside = self.path(".husk/vaults/v"), self.beside("kept")
+        (slot,) = os.listdir(os.path.join(home, "keyslots"))
+        for name, put_back in (("vault.json", f"{home}/vault.json"), (f"keyslots/{slot}", f"{home}/keyslots/ID")):
+            shutil.move(os.path.join(home, name), beside)
+            error = self.error("v", "--keyfile", self.keyfile, expect=husk.FAILED)
+            self.assertIn(put_back, error["remedy"])
+            shutil.copy(beside, os.path.join(home, name))
+            self.json("unlock", "v", "--keyfile", self.keyfile)
+            self.lock()
+
     def test_a_wrong_key_is_named_as_people_call_it(self):
         self.lock()
         error = self.error("v", "--passphrase-file", "-", stdin=b"a wrong passphrase\n")
@@ -137,7 +171,8 @@ class RecordedKeyfileTest(Job):
 
     def test_an_unprotect_without_directories_says_so(self):
         stays = ("the vault v stays, with its keyslots and no directory: "
-                 f"husk erase --at {self.d.path} v --confirm v destroys it")
+                 f"husk erase --at {self.d.path} v --confirm v destroys it, and with it what was moved out of its "
+                 "directories before: that is encrypted still, and nothing tells where it lies")
         self.assertEqual(self.json("unprotect", "v")["result"]["truths"][-1], stays)
         found = self.json("unprotect", "v")
         self.assertFalse(found["changed"])

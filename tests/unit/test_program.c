@@ -254,6 +254,10 @@ static void progress_as_plain_lines(void **state)
     const struct progress_view one = {"copying /srv/data", 0, 1, 0, 2048, 0};
     progress_format_begin(line, &one);
     assert_string_equal(line, "copying /srv/data: 1 file, 2.0 KiB");
+
+    const struct progress_view more = {"free space", 0, 0, 552 * MIB, 534 * MIB, 0};
+    progress_format_plain(line, &more);
+    assert_string_equal(line, "free space: 100 %, 552 MiB of 552 MiB");
 }
 
 static void time_left_is_no_guess(void **state)
