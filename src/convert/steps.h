@@ -46,6 +46,14 @@ enum leftovers_places { LEFTOVERS_HOLD_PLACES, LEFTOVERS_GIVE_UP_PLACES };
 must_check enum error_code leftovers_destroy(struct convert_work *work, enum leftovers_places places,
                                              bool *ret_changed, bool *ret_left, struct error *reterr);
 
+/* Before the first exchange: make an attempt at something that needs a block, and on a full disk delete what
+ * is in the twins, name by name, until it succeeds. They themselves stay, so that frozen and exchanging hold.
+ * scrub.c */
+must_check enum error_code step_make_room(struct convert_work *work,
+                                          enum error_code (*attempt)(struct convert_work *work,
+                                                                     struct error *reterr),
+                                          struct error *reterr);
+
 /* The plan of unprotect: the same questions about directories that this vault protects. plan.c */
 must_check enum error_code convert_plan_unprotect(const char *const *paths, size_t path_count,
                                                   const struct vault *vault, const struct report *report,

@@ -160,5 +160,52 @@ class ReserveTest(unittest.TestCase):
             self.assertIn("no-space", [finding["kind"] for finding in done.document["findings"]])
 
 
+@needs_faults
+class FullTest(Job):
+    """Another program fills the disk while a directory is copied."""
+
+    def setUp(self):
+        super().setUp()
+        self.before = manifest.take(self.tree)
+
+    def given_up(self):
+        self.d.fill_up()
+        with self.assertRaises(OSError):
+            os.mkdir(self.path("no-room"))
+        self.call("protect", "--abort", "--vault", "v", expect=husk.DONE)
+        manifest.same(self.before, manifest.take(self.tree))
+        self.assertEqual(os.listdir(self.path(".husk/convert")), [])
+
+    def test_a_copy_is_given_up(self):
+        self.assertTrue(self.protect(fault="convert.copied:crash", expect=None).crashed)
+        self.given_up()
+        self.assertEncrypted(self.tree, False)
+
+    def test_a_copy_of_a_locked_vault_is_given_up(self):
+        self.assertTrue(self.protect(fault="convert.compared:crash", expect=None).crashed)
+        self.lock()
+        self.given_up()
+
+    def test_a_copy_in_the_clear_is_given_up(self):
+        self.protect()
+        for point in ("convert.copied", "convert.exchange"):
+            with self.subTest(point):
+                self.assertTrue(self.call("unprotect", "v", fault=f"{point}:crash").crashed)
+                self.given_up()
+                self.assertEqual(self.status()["directories"], [self.tree])
+                self.d.make_room()
+        self.assertEncrypted(self.tree)
+
+    def test_what_is_given_up_in_part_goes_on(self):
+        self.assertTrue(self.protect(fault="convert.compared:crash", expect=None).crashed)
+        self.d.fill_up()
+        self.assertTrue(self.call("protect", "--abort", "--vault", "v", fault="convert.sync:crash").crashed)
+        self.assertEqual(self.status()["conversion"]["state"], "frozen")
+        self.d.make_room()
+        self.protect()
+        manifest.same(self.before, manifest.take(self.tree))
+        self.assertEncrypted(self.tree)
+
+
 if __name__ == "__main__":
     unittest.main()
