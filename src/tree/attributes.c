@@ -12,7 +12,7 @@
 #include "base/sure.h"
 
 /* The kernel's own bounds (limits.h XATTR_*). */
-enum { NAMES_MAXIMUM = 65536, VALUE_MAXIMUM = 65536 };
+enum { NAMES_MAXIMUM = 65536, VALUE_MAXIMUM = 65536, VALUE_AT_FIRST = 512 };
 
 uint32_t attributes_kept_flags(void)
 {
@@ -81,10 +81,13 @@ static enum error_code read_names(struct attribute_target target, char **ret_nam
     *ret_length = 0;
     if (length == 0 || (length < 0 && errno == EOPNOTSUPP))
         return OK;
-    _cleanup_(freep) char *names = malloc(NAMES_MAXIMUM);
+    _cleanup_(freep) char *names = malloc(length > 0 ? (size_t)length : NAMES_MAXIMUM);
     if (!names)
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
-    length = list_names(target, names, NAMES_MAXIMUM);
+    if (length > 0)
+        memcpy(names, few, (size_t)length);
+    else
+        length = list_names(target, names, NAMES_MAXIMUM);
     if (length < 0)
         return error_set(reterr, ERR_FAILED, errno, "cannot list extended attributes");
     *ret_length = (size_t)length;
@@ -92,10 +95,13 @@ static enum error_code read_names(struct attribute_target target, char **ret_nam
     return OK;
 }
 
+/* The kernel clears as many bytes as it is given room for: first little. */
 static enum error_code read_value(struct attribute_target target, const char *name, char *value,
                                   size_t *ret_length, struct error *reterr)
 {
-    ssize_t length = get_value(target, name, value, VALUE_MAXIMUM);
+    ssize_t length = get_value(target, name, value, VALUE_AT_FIRST);
+    if (length < 0 && errno == ERANGE)
+        length = get_value(target, name, value, VALUE_MAXIMUM);
     if (length < 0)
         return error_set(reterr, ERR_FAILED, errno, "cannot read the extended attribute %.64s", name);
     *ret_length = (size_t)length;
