@@ -48,8 +48,8 @@ struct convert_plan {
  * Look at the directories (paths as the user gave them, relative to the current directory or absolute) and
  * plan. Reads only. vault_name may be NULL (check before a vault is named). Blocking findings are in the
  * plan, not errors; errors are for what keeps the plan from being made at all (ERR_NOT_FOUND, ERR_USAGE for
- * paths on different filesystems). Walks the trees: takes about 4 s per million entries. Memory does not grow
- * with the trees.
+ * paths on different filesystems). Walks the trees: takes about 10 s of processor time per million entries,
+ * and 30 s where each has extended attributes. Memory does not grow with the trees.
  */
 must_check enum error_code convert_plan_new(const char *const *paths, size_t path_count,
                                             const char *vault_name, const struct report *report,

@@ -19,7 +19,9 @@
  *      ↑         │
  *      └─────────┤ --abort, until the first exchange: from planned on twins and journal are deleted;
  *                  the directory was never touched. Plain twins of unprotect are overwritten first, then
- *                  free space and the filesystem's journal, where parts of them may lie
+ *                  free space and the filesystem's journal, where parts of them may lie. On a full disk there
+ *                  is no room for the journal of planned: first twins lose what is in them, name by name,
+ *                  until there is
  *
  * A run that finds the state exchanging goes back to frozen with the directories that are not exchanged yet:
  * what was proven of them is not true any more.
@@ -389,14 +391,15 @@ static enum error_code check_may_abort(struct convert_work *work, struct error *
         return error_remedy(reterr, "run the command that began it again to finish; husk %s goes back then",
                             work->journal.direction == CONVERT_PROTECT ? "unprotect" : "protect");
     }
-    if (!code && work->journal.state == CONVERT_EXCHANGING)
-        code = exchange_undo(work, reterr);
     return code;
 }
 
 /* From here on no twin has to be there: what goes on after a crash, aborting or protecting, begins anew. */
 static enum error_code enter_planned(struct convert_work *work, struct error *reterr)
 {
+    enum error_code code = work->journal.state == CONVERT_EXCHANGING ? exchange_undo(work, reterr) : OK;
+    if (code)
+        return code;
     for (size_t i = 0; i < work->journal.count; i++)
         work->journal.directories[i].has_twin = false;
     return work_enter_state(work, CONVERT_PLANNED, reterr);
@@ -431,7 +434,7 @@ enum error_code convert_abort(struct vault *vault, const struct convert_options 
     if (!code && found)
         code = check_may_abort(&work, reterr);
     if (!code && found)
-        code = enter_planned(&work, reterr);
+        code = step_make_room(&work, enter_planned, reterr);
     if (!code && found)
         code = step_drop_twins(&work, reterr);
     if (!code && found && work.journal.direction == CONVERT_UNPROTECT)

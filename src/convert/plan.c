@@ -7,14 +7,11 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "convert/space.h"
 #include "convert/steps.h"
 #include "tree/attributes.h"
 #include "tree/links.h"
 #include "tree/mount.h"
-
-/* Beside the copies: records (64 bytes an inode), keyslots, directories that grow by padded names, room to
- * breathe. */
-enum { SPACE_SLACK_BYTES = 16 << 20, INODE_SLACK = 64, RECORD_SIZE = 64 };
 
 struct planner {
     struct convert_plan *plan;
@@ -23,6 +20,7 @@ struct planner {
     enum convert_direction direction;
     struct ext4_facts facts;
     struct busy_set *busy;
+    struct space_need *need;
     int clone_fd;
     const struct report *report;
 };
@@ -30,6 +28,7 @@ struct planner {
 /* One tree being looked at. */
 struct survey {
     struct planner *planner;
+    struct space_need *need; /* NULL when no twin of it is to be made */
     const char *shown;
     atomic_ullong files, directories, others, bytes;
     atomic_bool hard_links;
@@ -64,6 +63,8 @@ static enum error_code on_enter(struct tree_directory *directory, void *context,
     (void)reterr;
     atomic_fetch_add(&survey->directories, 1);
     atomic_fetch_add(&survey->bytes, directory->status.stx_blocks * 512);
+    if (survey->need)
+        space_enter_directory(survey->need, directory);
     check_busy(survey, directory, NULL, directory->status.stx_ino);
     if (survey->planner->direction == CONVERT_PROTECT &&
         (directory->status.stx_attributes & STATX_ATTR_ENCRYPTED)) {
@@ -85,6 +86,8 @@ static enum error_code on_entry(struct tree_directory *directory, const char *na
     (void)reterr;
     atomic_fetch_add(S_ISREG(status->stx_mode) ? &survey->files : &survey->others, 1);
     atomic_fetch_add(&survey->bytes, status->stx_blocks * 512);
+    if (survey->need)
+        space_add_entry(survey->need, directory, name, status);
     report_advance(planner->report, 1, 0);
     if (status->stx_nlink > 1)
         atomic_store(&survey->hard_links, true);
@@ -105,6 +108,15 @@ static enum error_code on_entry(struct tree_directory *directory, const char *na
     return OK;
 }
 
+static enum error_code on_leave(struct tree_directory *directory, void *context, struct error *reterr)
+{
+    struct survey *survey = context;
+    (void)reterr;
+    if (survey->need)
+        space_leave_directory(survey->need, directory);
+    return OK;
+}
+
 static enum error_code on_outside_link(const struct tree_directory *directory, const char *name,
                                        const struct statx *status, void *context, struct error *reterr)
 {
@@ -119,9 +131,12 @@ static enum error_code on_outside_link(const struct tree_directory *directory, c
 static enum error_code survey_tree(struct planner *planner, struct convert_plan_directory *directory,
                                    int tree_fd, struct error *reterr)
 {
-    struct survey survey = {
-        .planner = planner, .shown = directory->shown_path, .mutex = PTHREAD_MUTEX_INITIALIZER};
-    const struct tree_visitor visitor = {.enter = on_enter, .entry = on_entry, .context = &survey};
+    struct survey survey = {.planner = planner,
+                            .need = directory->action == CONVERT_COPY ? planner->need : NULL,
+                            .shown = directory->shown_path,
+                            .mutex = PTHREAD_MUTEX_INITIALIZER};
+    const struct tree_visitor visitor = {
+        .enter = on_enter, .entry = on_entry, .leave = on_leave, .context = &survey};
     report_stage(planner->report, 0, 0, "looking at %s", directory->shown_path);
     enum error_code code = tree_walk(tree_fd, tree_walk_threads(), &visitor, reterr);
     if (!code && atomic_load(&survey.hard_links))
@@ -294,41 +309,6 @@ static enum error_code plan_directory(struct planner *planner, struct convert_pl
     return survey_tree(planner, directory, fd, reterr);
 }
 
-static void check_space(struct planner *planner)
-{
-    struct convert_plan *plan = planner->plan;
-    uint64_t entries = 0, bytes = 0;
-    for (size_t i = 0; i < plan->directory_count; i++) {
-        const struct convert_plan_directory *directory = &plan->directories[i];
-        if (directory->action != CONVERT_COPY)
-            continue;
-        entries += directory->files + directory->others + directory->directories;
-        bytes += directory->bytes;
-    }
-    plan->bytes_free = planner->facts.blocks_free * planner->facts.block_size;
-    plan->inodes_free = planner->facts.inodes_free;
-    if (entries == 0)
-        return;
-    plan->bytes_needed = bytes + bytes / 50 + entries * RECORD_SIZE + SPACE_SLACK_BYTES;
-    plan->inodes_needed = entries + INODE_SLACK;
-    const char *mount = plan->filesystem->mount_point;
-    const bool is_divisible = planner->direction == CONVERT_PROTECT && plan->directory_count > 1;
-    if (plan->bytes_needed > plan->bytes_free)
-        finding_add(
-            &plan->findings, FINDING_BLOCKS, "no-space", text_shown(mount),
-            is_divisible ? "free space or grow the filesystem; or protect the directories one after the "
-                           "other"
-                         : "free space or grow the filesystem",
-            "the copies need %llu MiB and %llu MiB are free", (unsigned long long)(plan->bytes_needed >> 20),
-            (unsigned long long)(plan->bytes_free >> 20));
-    if (plan->inodes_needed > plan->inodes_free)
-        finding_add(&plan->findings, FINDING_BLOCKS, "no-inodes", text_shown(mount),
-                    is_divisible ? "delete files, or protect the directories one after the other"
-                                 : "delete files",
-                    "the copies need %llu inodes and %llu are free", (unsigned long long)plan->inodes_needed,
-                    (unsigned long long)plan->inodes_free);
-}
-
 static enum error_code check_filesystem(struct planner *planner, struct error *reterr)
 {
     struct convert_plan *plan = planner->plan;
@@ -434,12 +414,14 @@ static enum error_code plan_all(struct planner *planner, struct error *reterr)
         code = plan_add_under_way(plan, journal, reterr);
     if (!code)
         code = busy_set_new(plan->filesystem->device, &planner->busy, reterr);
+    if (!code)
+        code = space_need_new(&planner->facts, planner->direction, &planner->need, reterr);
     for (size_t i = 0; !code && i < plan->directory_count; i++)
         code = plan_directory(planner, &plan->directories[i], reterr);
     if (under_way && !goes_on)
         plan_refuse_joining(plan, journal, planner->vault->name);
     if (!code)
-        check_space(planner);
+        space_check(planner->need, plan);
     return code;
 }
 
@@ -471,6 +453,7 @@ static enum error_code plan_new(const char *const *paths, size_t path_count, con
     if (!code)
         code = plan_all(&planner, reterr);
     busy_set_free(planner.busy);
+    space_need_free(planner.need);
     journal_done(&planner.journal);
     close_fdp(&planner.clone_fd);
     vault_free(found);

@@ -249,14 +249,26 @@ enum error_code step_scrub(struct convert_work *work, bool *ret_kept, struct err
     return code;
 }
 
-enum error_code step_drop_twins(struct convert_work *work, struct error *reterr)
+/* A plain twin holds plaintext that nothing else has seen: it may all go. */
+static enum error_code drop(struct convert_work *work, int directory_fd, const char *name,
+                            struct error *reterr)
 {
     const struct destroy_tree_options options = {.report = &work->progress.report,
                                                  .findings = work->options->findings};
+    bool kept = false;
+    if (work->journal.direction == CONVERT_PROTECT)
+        return tree_remove(directory_fd, name, &work->progress.report, reterr);
+    enum error_code code = destroy_plaintext(work, directory_fd, name, &options, &kept, reterr);
+    if (!code && kept)
+        code = error_set(reterr, ERR_INCOMPLETE, 0, "plaintext of the given-up copy is left");
+    return code;
+}
+
+enum error_code step_drop_twins(struct convert_work *work, struct error *reterr)
+{
     enum error_code code = OK;
     for (size_t i = 0; !code && i < work->journal.count; i++) {
         char name[16];
-        bool kept = false;
         enum work_twin twin;
         work_name(work, &work->journal.directories[i], name);
         code = work_look_at_twin(work, &work->journal.directories[i], &twin, reterr);
@@ -264,15 +276,62 @@ enum error_code step_drop_twins(struct convert_work *work, struct error *reterr)
             continue; /* made, and not given its policy yet */
         if (!code && twin == WORK_TWIN_OLD)
             code = work_moved(work, &work->journal.directories[i], reterr);
-        if (code)
-            return code;
-        /* A plain twin holds plaintext that nothing else has seen: it may all go. */
-        if (work->journal.direction == CONVERT_UNPROTECT)
-            code = destroy_plaintext(work, work->work_fd, name, &options, &kept, reterr);
-        else
-            code = tree_remove(work->work_fd, name, &work->progress.report, reterr);
-        if (!code && kept)
-            code = error_set(reterr, ERR_INCOMPLETE, 0, "plaintext of the given-up copy is left");
+        if (!code)
+            code = drop(work, work->work_fd, name, reterr);
     }
     return code;
+}
+
+struct making_room {
+    struct convert_work *work;
+    int twin_fd;
+    enum error_code (*attempt)(struct convert_work *work, struct error *reterr);
+    bool done;
+};
+
+static enum error_code make_some_room(const char *name, void *context, struct error *reterr)
+{
+    struct making_room *making = context;
+    if (making->done)
+        return OK;
+    enum error_code code = drop(making->work, making->twin_fd, name, reterr);
+    if (!code)
+        code = work_sync(making->work, reterr); /* what is freed can be had once that is on disk */
+    if (code)
+        return code;
+    struct error error = ERROR_NONE;
+    code = making->attempt(making->work, &error);
+    making->done = !code;
+    if (code && code != ERR_NO_SPACE && reterr)
+        *reterr = error;
+    return code == ERR_NO_SPACE ? OK : code;
+}
+
+enum error_code step_make_room(struct convert_work *work,
+                               enum error_code (*attempt)(struct convert_work *work, struct error *reterr),
+                               struct error *reterr)
+{
+    struct making_room making = {.work = work, .attempt = attempt};
+    struct error error = ERROR_NONE;
+    enum error_code code = attempt(work, &error);
+    if (code != ERR_NO_SPACE) {
+        if (code && reterr)
+            *reterr = error;
+        return code;
+    }
+    code = OK;
+    for (size_t i = 0; !code && !making.done && i < work->journal.count; i++) {
+        _cleanup_(close_fdp) int twin_fd = -1;
+        char name[16];
+        enum work_twin twin;
+        code = work_look_at_twin(work, &work->journal.directories[i], &twin, reterr);
+        if (code || twin != WORK_TWIN_COPY)
+            continue;
+        code = directory_open(work->work_fd, work_name(work, &work->journal.directories[i], name), &twin_fd,
+                              reterr);
+        making.twin_fd = twin_fd;
+        if (!code)
+            code = directory_list(twin_fd, make_some_room, &making, reterr);
+    }
+    return code || making.done ? code : attempt(work, reterr);
 }

@@ -59,6 +59,14 @@ void tell_waiting(const struct convert_work *work);
 must_check enum error_code tell_check_named(const struct convert_work *work, const struct convert_plan *plan,
                                             struct error *reterr);
 
+/* Before the first exchange: make an attempt at something that needs a block, and on a full disk delete what
+ * is in the twins, name by name, until it succeeds. They themselves stay, so that frozen and exchanging hold.
+ * scrub.c */
+must_check enum error_code step_make_room(struct convert_work *work,
+                                          enum error_code (*attempt)(struct convert_work *work,
+                                                                     struct error *reterr),
+                                          struct error *reterr);
+
 /* The plan of unprotect: the same questions about directories that this vault protects. plan.c */
 must_check enum error_code convert_plan_unprotect(const char *const *paths, size_t path_count,
                                                   const struct vault *vault, const struct report *report,

@@ -106,6 +106,9 @@ static enum error_code pair_open(struct convert_work *work, const struct convert
                                         .source_fd = ret_pair->place_fd,
                                         .twin_fd = ret_pair->twin_fd,
                                         .features = work_features(work),
+                                        .unwritten = work->journal.direction == CONVERT_PROTECT
+                                                         ? CONTENT_OVERWRITE_UNWRITTEN
+                                                         : CONTENT_PREALLOCATE,
                                         .records = work->records,
                                         .report = &work->progress.report,
                                         .shown_path = ret_pair->shown};

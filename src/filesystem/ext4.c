@@ -63,6 +63,20 @@ static void read_mount_options(const struct filesystem *filesystem, struct ext4_
         facts->dax_always = true;
 }
 
+/* Behind the fields of an inode, with a header and an end of their own. */
+static uint32_t get_xattr_room(const struct ext2_super_block *superblock)
+{
+    enum { HEADER_AND_END = 8 };
+    const uint32_t inode_size = le16toh(superblock->s_inode_size);
+    uint32_t fields = sizeof(struct ext2_inode_large) - EXT2_GOOD_OLD_INODE_SIZE;
+    if (fields < le16toh(superblock->s_want_extra_isize))
+        fields = le16toh(superblock->s_want_extra_isize);
+    if (fields < le16toh(superblock->s_min_extra_isize))
+        fields = le16toh(superblock->s_min_extra_isize);
+    fields += EXT2_GOOD_OLD_INODE_SIZE + HEADER_AND_END;
+    return inode_size > fields ? inode_size - fields : 0;
+}
+
 static void read_features(const struct ext2_super_block *superblock, struct ext4_facts *facts)
 {
     uint32_t compat = le32toh(superblock->s_feature_compat);
@@ -96,15 +110,24 @@ enum error_code filesystem_ext4_facts(const struct filesystem *filesystem, struc
         return error_set(reterr, ERR_CORRUPT, 0, "the superblock of %s has a wrong block size",
                          text_shown(filesystem->mount_point));
     struct ext4_facts facts = {.block_size = EXT2_MIN_BLOCK_SIZE << log_block_size,
-                               .inode_size = le16toh(superblock.s_inode_size)};
+                               .inode_size = le16toh(superblock.s_inode_size),
+                               .xattr_room = get_xattr_room(&superblock)};
     read_features(&superblock, &facts);
+    const uint32_t log_cluster_size =
+        facts.bigalloc ? le32toh(superblock.s_log_cluster_size) : log_block_size;
+    if (log_cluster_size < log_block_size ||
+        log_cluster_size > EXT2_MAX_CLUSTER_LOG_SIZE - EXT2_MIN_CLUSTER_LOG_SIZE)
+        return error_set(reterr, ERR_CORRUPT, 0, "the superblock of %s has a wrong cluster size",
+                         text_shown(filesystem->mount_point));
+    facts.cluster_size = EXT2_MIN_BLOCK_SIZE << log_cluster_size;
     read_mount_options(filesystem, &facts);
 
     struct statvfs space;
     if (fstatvfs(filesystem->root_fd, &space) < 0)
         return error_set(reterr, ERR_FAILED, errno, "cannot ask for the free space of %s",
                          text_shown(filesystem->mount_point));
-    facts.blocks_free = (uint64_t)space.f_bfree * space.f_frsize / facts.block_size;
+    facts.blocks_free = (uint64_t)space.f_bavail * space.f_frsize / facts.block_size;
+    facts.inodes = space.f_files;
     facts.inodes_free = space.f_ffree;
 
     char device[DEVICE_PATH_SIZE];

@@ -58,12 +58,14 @@ must_check enum error_code filesystem_relative_path(int directory_fd, struct buf
 /* ext4 facts read from the superblock of the mounted device. */
 struct ext4_facts {
     bool encrypt, verity, casefold, quota, project, inline_data, has_journal, bigalloc, dax_always;
-    bool has_errors;      /* the kernel or e2fsck has noted that it is damaged */
-    bool quota_active;    /* limits by user, group or project are enforced now */
-    uint32_t block_size;  /* bytes */
-    uint32_t inode_size;  /* bytes; with 128 there are no nanoseconds */
-    uint64_t blocks_free; /* usable by root */
-    uint64_t inodes_free;
+    bool has_errors;       /* the kernel or e2fsck has noted that it is damaged */
+    bool quota_active;     /* limits by user, group or project are enforced now */
+    uint32_t block_size;   /* bytes */
+    uint32_t cluster_size; /* bytes: what is allocated at least, a block without bigalloc */
+    uint32_t inode_size;   /* bytes; with 128 there are no nanoseconds */
+    uint32_t xattr_room;   /* bytes for extended attributes in an inode that is made now */
+    uint64_t blocks_free;  /* for everybody: without what is kept for root */
+    uint64_t inodes, inodes_free;
     uint64_t journal_bytes;
 };
 /* ERR_UNSUPPORTED for anything but ext4 (names the type), with what would do. */

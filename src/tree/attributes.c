@@ -12,7 +12,7 @@
 #include "base/sure.h"
 
 /* The kernel's own bounds (limits.h XATTR_*). */
-enum { NAMES_MAXIMUM = 65536, VALUE_MAXIMUM = 65536 };
+enum { NAMES_MAXIMUM = 65536, VALUE_MAXIMUM = 65536, VALUE_AT_FIRST = 512 };
 
 uint32_t attributes_kept_flags(void)
 {
@@ -81,10 +81,13 @@ static enum error_code read_names(struct attribute_target target, char **ret_nam
     *ret_length = 0;
     if (length == 0 || (length < 0 && errno == EOPNOTSUPP))
         return OK;
-    _cleanup_(freep) char *names = malloc(NAMES_MAXIMUM);
+    _cleanup_(freep) char *names = malloc(length > 0 ? (size_t)length : NAMES_MAXIMUM);
     if (!names)
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
-    length = list_names(target, names, NAMES_MAXIMUM);
+    if (length > 0)
+        memcpy(names, few, (size_t)length);
+    else
+        length = list_names(target, names, NAMES_MAXIMUM);
     if (length < 0)
         return error_set(reterr, ERR_FAILED, errno, "cannot list extended attributes");
     *ret_length = (size_t)length;
@@ -92,10 +95,13 @@ static enum error_code read_names(struct attribute_target target, char **ret_nam
     return OK;
 }
 
+/* The kernel clears as many bytes as it is given room for: first little. */
 static enum error_code read_value(struct attribute_target target, const char *name, char *value,
                                   size_t *ret_length, struct error *reterr)
 {
-    ssize_t length = get_value(target, name, value, VALUE_MAXIMUM);
+    ssize_t length = get_value(target, name, value, VALUE_AT_FIRST);
+    if (length < 0 && errno == ERANGE)
+        length = get_value(target, name, value, VALUE_MAXIMUM);
     if (length < 0)
         return error_set(reterr, ERR_FAILED, errno, "cannot read the extended attribute %.64s", name);
     *ret_length = (size_t)length;
@@ -357,10 +363,26 @@ static uint64_t hash(const void *bytes, size_t length)
     return value;
 }
 
-/* In whatever order they are listed. */
-static enum error_code add_xattrs(int fd, uint64_t *digest, struct error *reterr)
+/* Of one attribute in ext4's form: an entry, its name without what stands for the kind, its value. ACLs are
+ * kept shorter than they are shown: four entries have no id. */
+static size_t stored_size(const char *name, size_t length)
 {
-    const struct attribute_target target = {.fd = fd};
+    enum { ENTRY = 16, ACL_HEADER = 4, ACL_ENTRY = 8, ACL_ENTRY_WITHOUT_ID = 4, WITHOUT_ID = 4 };
+    const char *dot = strchr(name, '.');
+    size_t name_length = dot ? strlen(dot + 1) : strlen(name);
+    if (!strncmp(name, "system.posix_acl_", strlen("system.posix_acl_")) && length > ACL_HEADER) {
+        const size_t entries = (length - ACL_HEADER) / ACL_ENTRY;
+        const size_t without_id = entries < WITHOUT_ID ? entries : WITHOUT_ID;
+        name_length = 0;
+        length = ACL_HEADER + without_id * ACL_ENTRY_WITHOUT_ID + (entries - without_id) * ACL_ENTRY;
+    }
+    return ENTRY + (name_length + 3) / 4 * 4 + (length + 3) / 4 * 4;
+}
+
+/* In whatever order they are listed. */
+static enum error_code add_xattrs(struct attribute_target target, uint64_t *digest,
+                                  struct attribute_sizes *sizes, struct error *reterr)
+{
     _cleanup_(freep) char *names = NULL;
     size_t length, value_length = 0;
     enum error_code code = read_names(target, &names, &length, reterr);
@@ -375,8 +397,20 @@ static enum error_code add_xattrs(int fd, uint64_t *digest, struct error *reterr
             return code;
         const uint64_t pair[] = {hash(names + at, strlen(names + at)), hash(value, value_length)};
         *digest += hash(pair, sizeof(pair));
+        sizes->count++;
+        sizes->stored_bytes += stored_size(names + at, value_length);
     }
     return OK;
+}
+
+enum error_code attributes_measure(struct attribute_target target, struct attribute_sizes *ret_sizes,
+                                   struct error *reterr)
+{
+    struct attribute_sizes sizes = {0};
+    enum error_code code = add_xattrs(target, &sizes.digest, &sizes, reterr);
+    if (!code)
+        *ret_sizes = sizes;
+    return code;
 }
 
 enum error_code attributes_digest(int fd, const struct statx *status, unsigned features, uint32_t hold_back,
@@ -385,6 +419,7 @@ enum error_code attributes_digest(int fd, const struct statx *status, unsigned f
 {
     uint32_t flags;
     struct fsxattr project = {0};
+    struct attribute_sizes sizes = {0};
     enum error_code code = attributes_get_flags(fd, &flags, reterr);
     if (!code && (features & ATTRIBUTES_PROJECT))
         code = get_project(fd, &project, reterr);
@@ -394,7 +429,7 @@ enum error_code attributes_digest(int fd, const struct statx *status, unsigned f
                               flags & (attributes_kept_flags() | FS_CASEFOLD_FL) & ~hold_back};
     const uint64_t parts[] = {hash(plain, sizeof(plain)), hash(name, strlen(name)), above};
     uint64_t digest = hash(parts, sizeof(parts));
-    code = add_xattrs(fd, &digest, reterr);
+    code = add_xattrs((struct attribute_target){.fd = fd}, &digest, &sizes, reterr);
     if (!code)
         *ret_digest = digest;
     return code;

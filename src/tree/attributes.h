@@ -41,6 +41,15 @@ must_check enum error_code attributes_apply(struct attribute_target source, cons
                                             struct attribute_target twin, const struct stat *twin_status,
                                             unsigned features, uint32_t hold_back, struct error *reterr);
 
+/* How much room extended attributes take, wherever ext4 keeps them. */
+struct attribute_sizes {
+    size_t count;
+    uint64_t stored_bytes; /* with their names and entries */
+    uint64_t digest;       /* the same for the same attributes */
+};
+must_check enum error_code attributes_measure(struct attribute_target target,
+                                              struct attribute_sizes *ret_sizes, struct error *reterr);
+
 /* *ret_digest stands for all that a directory carries, but for its times and the flags in hold_back, and for
  * where it lies: its name, in the directory with the inode above. */
 must_check enum error_code attributes_digest(int fd, const struct statx *status, unsigned features,

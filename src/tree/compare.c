@@ -29,11 +29,14 @@ static enum error_code compare_regular(struct tree_pass *pass, int source, int t
                                        struct error *reterr)
 {
     enum content_difference difference;
+    uint64_t beyond_bytes = 0;
     enum error_code code = content_compare(source, twin, status->stx_size, tree_pass_buffer(pass),
-                                           tree_pass_advance, pass, &difference, reterr);
+                                           tree_pass_advance, pass, &difference, &beyond_bytes, reterr);
     bool same = difference != CONTENT_BYTES_DIFFER;
     if (!code && same && (status->stx_attributes & STATX_ATTR_VERITY))
         code = verity_compare(source, twin, &same, reterr);
+    if (!code && difference == CONTENT_SAME)
+        atomic_fetch_add(&pass->beyond_bytes, beyond_bytes);
     if (!code)
         *ret_verdict = !same                                  ? VERDICT_DIFFERS
                        : difference == CONTENT_LAYOUT_DIFFERS ? VERDICT_LAYOUT
@@ -310,6 +313,19 @@ static enum error_code on_leave(struct tree_directory *directory, void *context,
     return code ? tree_pass_blame(pass, directory, NULL, reterr) : OK;
 }
 
+static void tell_beyond(const struct tree_pass *pass)
+{
+    const unsigned long long bytes = atomic_load(&pass->beyond_bytes);
+    if (bytes > 0 && pass->findings && pass->pair->unwritten == CONTENT_OVERWRITE_UNWRITTEN)
+        finding_add(
+            pass->findings, FINDING_TELLS, "preallocated", pass->pair->shown_path,
+            "truncate -c -s +0 FILE gives them back to free space, which the next protect of a directory on "
+            "this filesystem overwrites",
+            "%llu bytes that files have allocated beyond their ends are not overwritten: what was "
+            "deleted earlier may lie there in plaintext",
+            bytes);
+}
+
 enum error_code tree_compare(const struct tree_pair *pair, struct finding_list *findings,
                              struct tree_differences *ret_differences, struct error *reterr)
 {
@@ -325,6 +341,7 @@ enum error_code tree_compare(const struct tree_pair *pair, struct finding_list *
     if (!code) {
         ret_differences->count = atomic_load(&pass.differences);
         memcpy(ret_differences->example, pass.example, sizeof(ret_differences->example));
+        tell_beyond(&pass);
     }
     return code;
 }

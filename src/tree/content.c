@@ -65,6 +65,7 @@ void content_hand_to_disk(int fd, uint64_t offset, uint64_t end)
     sync_file_range(fd, (off_t)offset, (off_t)(end - offset), SYNC_FILE_RANGE_WRITE);
 }
 
+/* From the buffer alone where source is -1. */
 static enum error_code copy_range(int source, int twin, uint64_t offset, uint64_t end, uint8_t *buffer,
                                   const struct progress *progress, struct error *reterr)
 {
@@ -72,7 +73,7 @@ static enum error_code copy_range(int source, int twin, uint64_t offset, uint64_
     while (offset < end) {
         size_t length = end - offset < CONTENT_BUFFER_SIZE ? (size_t)(end - offset) : CONTENT_BUFFER_SIZE;
         enum error_code code = interrupt_check(reterr);
-        if (!code)
+        if (!code && source >= 0)
             code = read_exactly(source, buffer, length, offset, reterr);
         if (!code)
             code = write_exactly(twin, buffer, length, offset, reterr);
@@ -133,26 +134,33 @@ static enum error_code copy_plain(int source, int twin, const struct statx *stat
 }
 
 /* First the data, then the size, then the unwritten extents (also those beyond the end): nothing is ever
- * written into an unwritten extent, which the filesystem might answer by zeroing it into a written one. */
-static enum error_code copy_unwritten(int source, int twin, struct error *reterr)
+ * written into an unwritten extent, which the filesystem might answer by zeroing it into a written one. What
+ * was overwritten is data until here: it is on the disk before it is called unwritten, or it would not get
+ * there. */
+static enum error_code copy_unwritten(int source, int twin, enum content_unwritten unwritten,
+                                      struct error *reterr)
 {
+    const bool was_written = unwritten == CONTENT_OVERWRITE_UNWRITTEN;
     struct extent_reader reader;
     struct extent extent;
     bool found;
+    if (was_written && fdatasync(twin) < 0)
+        return error_set(reterr, ERR_FAILED, errno, "cannot write out what is to be unwritten");
     extent_reader_init(&reader, source);
     for (;;) {
         enum error_code code = extent_reader_next(&reader, &extent, &found, reterr);
         if (code || !found)
             return code;
         if (extent.kind == EXTENT_UNWRITTEN &&
-            fallocate(twin, FALLOC_FL_KEEP_SIZE, (off_t)extent.offset, (off_t)extent.length) < 0)
+            fallocate(twin, FALLOC_FL_KEEP_SIZE | (was_written ? FALLOC_FL_ZERO_RANGE : 0),
+                      (off_t)extent.offset, (off_t)extent.length) < 0)
             return error_set(reterr, ERR_FAILED, errno, "cannot preallocate");
     }
 }
 
 enum error_code content_copy(int source, int twin, const struct statx *status, uint8_t *buffer,
-                             void (*advance)(uint64_t bytes, void *context), void *context,
-                             struct error *reterr)
+                             enum content_unwritten unwritten, void (*advance)(uint64_t bytes, void *context),
+                             void *context, struct error *reterr)
 {
     const struct progress progress = {.advance = advance, .context = context};
     const uint64_t size = status->stx_size;
@@ -171,17 +179,20 @@ enum error_code content_copy(int source, int twin, const struct statx *status, u
         if (!found)
             break;
         any_unwritten |= extent.kind == EXTENT_UNWRITTEN;
-        if (extent.kind == EXTENT_UNWRITTEN || extent.offset >= size)
+        const bool zeros = extent.kind == EXTENT_UNWRITTEN;
+        if (extent.offset >= size || (zeros && unwritten == CONTENT_PREALLOCATE))
             continue;
         uint64_t end = extent.offset + extent.length < size ? extent.offset + extent.length : size;
-        code = copy_range(source, twin, extent.offset, end, buffer, &progress, reterr);
+        if (zeros)
+            memset(buffer, 0, CONTENT_BUFFER_SIZE);
+        code = copy_range(zeros ? -1 : source, twin, extent.offset, end, buffer, &progress, reterr);
         if (code)
             return code;
         written = end;
     }
     if (written < size && ftruncate(twin, (off_t)size) < 0)
         return error_set(reterr, ERR_FAILED, errno, "cannot set the size");
-    return any_unwritten ? copy_unwritten(source, twin, reterr) : OK;
+    return any_unwritten ? copy_unwritten(source, twin, unwritten, reterr) : OK;
 }
 
 static enum error_code compare_range(int source, int twin, uint64_t offset, uint64_t end, uint8_t *buffer,
@@ -207,7 +218,21 @@ static enum error_code compare_range(int source, int twin, uint64_t offset, uint
     return OK;
 }
 
-static enum error_code same_layout(int source, int twin, bool *ret_same, struct error *reterr)
+/* Whole blocks only: one in which the file ends was overwritten with it. */
+static enum error_code add_beyond(int twin, const struct extent *extent, uint64_t size, uint64_t *beyond,
+                                  struct error *reterr)
+{
+    struct stat status;
+    if (fstat(twin, &status) < 0)
+        return error_set(reterr, ERR_FAILED, errno, "cannot look at the twin");
+    const uint64_t block_size = (uint64_t)status.st_blksize;
+    const uint64_t first = extent->offset > size ? extent->offset : size;
+    *beyond += (extent->offset + extent->length - first) / block_size * block_size;
+    return OK;
+}
+
+static enum error_code same_layout(int source, int twin, uint64_t size, bool *ret_same, uint64_t *beyond,
+                                   struct error *reterr)
 {
     struct extent_reader left, right;
     extent_reader_init(&left, source);
@@ -228,6 +253,11 @@ static enum error_code same_layout(int source, int twin, bool *ret_same, struct 
             one.length != other.length) {
             *ret_same = false;
             return OK;
+        }
+        if (other.kind == EXTENT_UNWRITTEN && other.offset + other.length > size) {
+            code = add_beyond(twin, &other, size, beyond, reterr);
+            if (code)
+                return code;
         }
     }
 }
@@ -256,19 +286,23 @@ static enum error_code compare_data(int source, int twin, uint64_t size, uint8_t
 
 enum error_code content_compare(int source, int twin, uint64_t size, uint8_t *buffer,
                                 void (*advance)(uint64_t bytes, void *context), void *context,
-                                enum content_difference *ret_difference, struct error *reterr)
+                                enum content_difference *ret_difference, uint64_t *ret_beyond_bytes,
+                                struct error *reterr)
 {
     const struct progress progress = {.advance = advance, .context = context};
     bool layout_same = false, bytes_same = true;
-    enum error_code code = same_layout(source, twin, &layout_same, reterr);
+    uint64_t beyond_bytes = 0;
+    enum error_code code = same_layout(source, twin, size, &layout_same, &beyond_bytes, reterr);
     if (code)
         return code;
     posix_fadvise(twin, 0, 0, POSIX_FADV_DONTNEED);
     code = layout_same ? compare_data(source, twin, size, buffer, &progress, &bytes_same, reterr)
                        : compare_range(source, twin, 0, size, buffer, &progress, &bytes_same, reterr);
-    if (!code)
-        *ret_difference = !bytes_same   ? CONTENT_BYTES_DIFFER
-                          : layout_same ? CONTENT_SAME
-                                        : CONTENT_LAYOUT_DIFFERS;
-    return code;
+    if (code)
+        return code;
+    *ret_beyond_bytes = beyond_bytes;
+    *ret_difference = !bytes_same   ? CONTENT_BYTES_DIFFER
+                      : layout_same ? CONTENT_SAME
+                                    : CONTENT_LAYOUT_DIFFERS;
+    return OK;
 }

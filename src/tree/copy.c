@@ -159,9 +159,9 @@ static enum error_code copy_bytes(struct tree_pass *pass, const struct tree_dire
 {
     const bool empty = status->stx_blocks == 0 && status->stx_size == 0;
     /* Of an empty one nothing is read that could show that it is what was seen under this name. */
-    enum error_code code =
-        empty ? check_unchanged(source, status, reterr)
-              : content_copy(source, *twin, status, tree_pass_buffer(pass), tree_pass_advance, pass, reterr);
+    enum error_code code = empty ? check_unchanged(source, status, reterr)
+                                 : content_copy(source, *twin, status, tree_pass_buffer(pass),
+                                                pass->pair->unwritten, tree_pass_advance, pass, reterr);
     if (code || !(status->stx_attributes & STATX_ATTR_VERITY))
         return code;
     close_fdp(twin); /* fs-verity wants no writer */

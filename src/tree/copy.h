@@ -10,6 +10,7 @@
 #pragma once
 #include "base/finding.h"
 #include "base/report.h"
+#include "tree/content.h"
 #include "tree/records.h"
 #include "tree/walk.h"
 
@@ -18,6 +19,7 @@ struct tree_pair {
     int source_fd;     /* root of the old tree */
     int twin_fd;       /* root of the twin: a directory that is there, with its policy or plain */
     unsigned features; /* attributes.h */
+    enum content_unwritten unwritten;
     struct tree_records *records;
     const struct report *report;
     const char *shown_path; /* of the old tree, for messages */

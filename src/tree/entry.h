@@ -15,6 +15,7 @@ struct tree_pass {
     atomic_llong newest_ns;        /* copying: see tree_copy */
     char example[TREE_PATH_SIZE];  /* comparing, under mutex */
     atomic_ulong differences;      /* comparing */
+    atomic_ullong beyond_bytes;    /* comparing: allocated beyond the ends of files */
     pthread_mutex_t mutex;         /* of findings */
     struct finding_list *findings; /* comparing */
 };

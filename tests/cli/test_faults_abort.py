@@ -14,6 +14,9 @@ class FaultTest(faults.FaultTest):
     def test_abort(self):
         self.survives(scenarios.Abort, "tree.")
 
+    def test_abort_on_a_full_disk(self):
+        self.survives(scenarios.AbortFull, "convert.sync")
+
 
 if __name__ == "__main__":
     unittest.main()

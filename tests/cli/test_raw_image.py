@@ -1,14 +1,17 @@
 """What a conversion, a keyslot's removal and an erase leave in the blocks of the disk, searched byte by byte."""
 
+import contextlib
 import glob
 import os
+import re
 import shutil
 import subprocess
 import unittest
 
 import disk
 import husk
-from canary import Canaries
+import sys_calls
+from canary import BLOCK, Canaries, left_of_free_space
 from job import Job
 
 KEY_TOOL = os.path.join(os.path.dirname(husk.PROGRAM), "tests", "programs", "key_tool")
@@ -64,6 +67,63 @@ class PlaintextTest(Job):
         self.call("protect", "--abort", "--vault", "v", expect=husk.DONE)
         self.assertIn("content", self.canaries.find(self.d))
         self.assertEqual(glob.glob(self.path(".husk", "convert", "*")), [])
+
+
+class PreallocatedTest(Job):
+    """What was deleted before the conversion, in space that files have allocated and not written to."""
+
+    def setUp(self):
+        super().setUp()
+        self.canaries = Canaries()
+        with open(self.path("deleted"), "wb", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(self.canaries.content(1 << 20)):
+                pass
+        self.d.sync()
+        os.unlink(self.path("deleted"))
+        self.d.remount()
+
+    def allocate(self, name, mode, data, length):
+        with open(os.path.join(self.tree, name), "wb") as file:
+            file.write(data)
+            file.flush()
+            sys_calls.fallocate(file.fileno(), mode, 0, length)
+        return self.layout(name)
+
+    def layout(self, name):
+        """[[from, to, unwritten]] of what is allocated."""
+        runs = []
+        with open(os.path.join(self.tree, name), "rb") as file:
+            for offset, length, flags in sys_calls.extents(file.fileno()):
+                unwritten = bool(flags & sys_calls.EXTENT_UNWRITTEN)
+                if runs and runs[-1][1:] == [offset, unwritten]:
+                    runs[-1][1] += length
+                else:
+                    runs.append([offset, offset + length, unwritten])
+        return runs
+
+    def protected(self):
+        """What husk told, and how many bytes of what was deleted are left beside the free space that it told of."""
+        done = self.call("protect", self.tree, "--vault", "v", "--keyfile", self.keyfile, expect=husk.DONE)
+        found = self.canaries.find(self.d).get("content", 0) * BLOCK
+        return done.out, max(0, found - left_of_free_space(done.out))
+
+    def test_it_is_overwritten_and_the_copy_is_as_unwritten_as_the_file_was(self):
+        before = [self.allocate("journal", 0, b"x" * 100, (8 << 20) + 1000), self.allocate("all", 0, b"", 1 << 20)]
+        self.assertIn("content", self.canaries.find(self.d))
+        told, left = self.protected()
+        self.assertEqual(left, 0)
+        self.assertNotIn("beyond", told)
+        self.assertEqual([self.layout("journal"), self.layout("all")], before)
+        with open(os.path.join(self.tree, "journal"), "rb") as file:
+            self.assertEqual(file.read(), b"x" * 100 + bytes((8 << 20) + 900))
+
+    def test_beyond_the_end_of_files_it_is_told(self):
+        before = self.allocate("log", sys_calls.FALLOC_KEEP_SIZE, b"x" * 100, 2 << 20)
+        told, left = self.protected()
+        (allocated,) = re.findall(r"(\d+) bytes that files have allocated beyond their ends", told)
+        self.assertEqual(int(allocated), (2 << 20) - 4096)
+        self.assertLessEqual(left, int(allocated))
+        self.assertEqual(self.layout("log"), before)
 
 
 class KeyTest(Job):

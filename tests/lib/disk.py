@@ -181,6 +181,25 @@ class Disk:
         self.sync()
         return find_in_file(self.image, needles)
 
+    def fill_up(self):
+        """Not one block is left to anybody, and no room in the directory at the top."""
+        with open(f"{self.path}/filler", "wb", buffering=0) as filler:
+            for size in (1 << 20, 4096, 512):
+                with contextlib.suppress(OSError):
+                    while filler.write(b"f" * size):
+                        pass
+        sync(self.path)
+        with contextlib.suppress(OSError):
+            for number in range(5000):
+                with open(f"{self.path}/filler{number}", "w") as filler:
+                    filler.write("f" * 100)
+
+    def make_room(self):
+        """Undo fill_up."""
+        for name in os.listdir(self.path):
+            if name.startswith("filler"):
+                os.unlink(os.path.join(self.path, name))
+
     def fsck(self):
         """Unmount, and complain unless e2fsck finds nothing to mend."""
         self.unmount()

@@ -199,6 +199,15 @@ class Abort(Protect):
         clean(d)
 
 
+class AbortFull(Abort):
+    """The same on a disk that somebody else has filled."""
+    name = "abort on a full disk"
+
+    def prepare(self, d):
+        super().prepare(d)
+        d.fill_up()
+
+
 class Join(Protect):
     """A directory joins a vault that has one."""
     name = "join"
