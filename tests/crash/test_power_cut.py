@@ -38,7 +38,7 @@ class PowerCutTest(unittest.TestCase):
         self.survives(scenarios.Protect, 200)
 
     def test_abort(self):
-        self.survives(scenarios.Abort, 20, 20)
+        self.survives(scenarios.Abort, 10, 10)
 
     def test_join(self):
         self.survives(scenarios.Join, 10, 10)
