@@ -217,11 +217,13 @@ static enum error_code destroy_one(struct leftovers *leftovers, int parent_fd, c
     if (status.stx_attributes & STATX_ATTR_ENCRYPTED) {
         close_fdp(&tree_fd);
         delete_encrypted(leftovers, parent_fd, name);
-        return OK;
+    } else {
+        report_stage(&work->progress.report, 0, 0, "overwriting the old plaintext of %s",
+                     work_shown(work, directory));
+        code = destroy_plain(leftovers, parent_fd, tree_fd, kind, name, reterr);
     }
-    report_stage(&work->progress.report, 0, 0, "overwriting the old plaintext of %s",
-                 work_shown(work, directory));
-    return destroy_plain(leftovers, parent_fd, tree_fd, kind, name, reterr);
+    leftovers->shown = NULL;
+    return code;
 }
 
 struct rest {
@@ -368,7 +370,7 @@ static bool has(const struct vault *vault, const char *kind)
 enum error_code convert_destroy_left(struct vault *vault, const struct convert_options *options,
                                      bool *ret_changed, enum convert_left *ret_left, struct error *reterr)
 {
-    _cleanup_(work_close) struct convert_work work;
+    _cleanup_(work_close) struct convert_work work = WORK_NONE;
     bool left = false;
     if (!has(vault, CONVERT_DIRECTORY) && !has(vault, PLAINTEXT_DIRECTORY)) {
         *ret_left = CONVERT_LEFT_NOTHING;

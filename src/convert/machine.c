@@ -267,7 +267,7 @@ enum error_code convert_protect(struct vault *vault, const struct convert_plan *
                                 const struct convert_options *options, bool *ret_changed,
                                 struct error *reterr)
 {
-    _cleanup_(work_close) struct convert_work work;
+    _cleanup_(work_close) struct convert_work work = WORK_NONE;
     bool changed = false;
     enum error_code code = finding_refusal(&plan->findings, reterr);
     if (code)
@@ -288,7 +288,7 @@ enum error_code convert_protect(struct vault *vault, const struct convert_plan *
 enum error_code convert_commit(struct vault *vault, const struct convert_options *options, bool *ret_changed,
                                struct error *reterr)
 {
-    _cleanup_(work_close) struct convert_work work;
+    _cleanup_(work_close) struct convert_work work = WORK_NONE;
     bool found = false;
     enum error_code code = work_open(vault, options, &work, reterr);
     if (!code)
@@ -363,7 +363,7 @@ static enum error_code unprotect_all(struct convert_work *work, bool *ret_change
 enum error_code convert_unprotect(struct vault *vault, const struct convert_options *options,
                                   bool *ret_changed, struct error *reterr)
 {
-    _cleanup_(work_close) struct convert_work work;
+    _cleanup_(work_close) struct convert_work work = WORK_NONE;
     bool changed = false;
     enum error_code code = work_open(vault, options, &work, reterr);
     if (code)
@@ -423,7 +423,7 @@ static enum error_code give_up(struct convert_work *work, bool *ret_changed, str
 enum error_code convert_abort(struct vault *vault, const struct convert_options *options, bool *ret_changed,
                               struct error *reterr)
 {
-    _cleanup_(work_close) struct convert_work work;
+    _cleanup_(work_close) struct convert_work work = WORK_NONE;
     bool found;
     enum error_code code = work_open(vault, options, &work, reterr);
     if (code)

@@ -406,8 +406,8 @@ static enum error_code plan_all(struct planner *planner, struct error *reterr)
     if (!code && planner->vault)
         code = plan_read_journal(planner->clone_fd, planner->vault->name, &planner->journal, reterr);
     const struct convert_journal *journal = &planner->journal;
-    const bool under_way = !code && planner->direction == CONVERT_PROTECT && journal->count > 0 &&
-                           planner->vault->mark == VAULT_ACTIVE;
+    const bool under_way = !code && planner->direction == CONVERT_PROTECT && planner->vault &&
+                           journal->count > 0 && planner->vault->mark == VAULT_ACTIVE;
     const bool goes_on =
         journal->direction == CONVERT_PROTECT && !(journal->waits && journal->state == CONVERT_SCRUBBING);
     if (under_way && goes_on)

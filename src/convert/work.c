@@ -25,8 +25,7 @@ void work_close(struct convert_work *work)
     close_fdp(&work->work_fd);
     close_fdp(&work->plaintext_fd);
     close_fdp(&work->old_fd);
-    *work = (struct convert_work){
-        .clone_fd = -1, .husk_fd = -1, .convert_fd = -1, .work_fd = -1, .plaintext_fd = -1, .old_fd = -1};
+    *work = WORK_NONE;
 }
 
 /* A project that is inherited from above would keep directories of another project from being moved here. */

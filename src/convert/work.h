@@ -25,6 +25,9 @@ struct convert_work {
     bool directory_changed; /* step_prove_old found one of an old tree that is not as it was compared */
     struct convert_progress progress;
 };
+#define WORK_NONE                                                                                            \
+    ((struct convert_work){                                                                                  \
+        .clone_fd = -1, .husk_fd = -1, .convert_fd = -1, .work_fd = -1, .plaintext_fd = -1, .old_fd = -1})
 
 /* Open (and make) the directories; the journal stays empty. Give back with work_close. */
 must_check enum error_code work_open(struct vault *vault, const struct convert_options *options,
