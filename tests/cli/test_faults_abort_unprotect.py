@@ -13,6 +13,7 @@ import scenarios
 class FaultTest(faults.FaultTest):
     # Each time free space is overwritten. Later hits of its points are those of any conversion.
     kills = faults.KILLS if faults.LONG else (1,)
+    short_form = ("convert.", "destroy.tree.", "destroy.free-space", "destroy.journal")
 
     def test_abort_unprotect(self):
         self.survives(scenarios.AbortUnprotect, "destroy.")

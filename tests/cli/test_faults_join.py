@@ -12,6 +12,7 @@ import scenarios
 
 
 class FaultTest(faults.FaultTest):
+    short_form = ("convert.", "vault.", "fscrypt.")
     kills = faults.KILLS if faults.LONG else (1,)  # further hits are of what test_faults_protect.py goes through
 
     def test_join(self):

@@ -27,12 +27,7 @@ class FaultTest(faults.FaultTest):
 class LeftoversTest(faults.FaultTest):
     """Of the short form are the points that an erase of a whole vault does not reach."""
     kills = faults.KILLS if faults.LONG else (1,)
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        if not faults.LONG:
-            cls.names = [name for name in cls.names if name.startswith(("convert.", "destroy.tree.", "erase."))]
+    short_form = ("convert.", "destroy.tree.", "erase.")
 
     def test_erase_leftovers(self):
         self.survives(scenarios.EraseLeftovers, "destroy.tree.")
