@@ -134,12 +134,15 @@ enum error_code held_each_of(struct run *run, const struct vault_list *list, siz
     return error_set(reterr, ERR_INCOMPLETE, 0, "%zu of %zu vaults failed", failed, total);
 }
 
-/* Vaults that were found and cannot be read, among the findings from first on. */
-static size_t count_unreadable(const struct finding_list *findings, size_t first)
+/* Vaults that were found and cannot be read, among the findings from first on. A .husk that is not root's may
+ * hold some that were: where all are to be locked or erased, it is not passed over as if nothing were there.
+ */
+static size_t count_unreadable(const struct finding_list *findings, size_t first, bool with_foreign)
 {
     size_t count = 0;
     for (size_t i = first; i < findings->count; i++)
-        count += !strcmp(findings->items[i].kind, "vault-unreadable");
+        count += !strcmp(findings->items[i].kind, "vault-unreadable") ||
+                 (with_foreign && !strcmp(findings->items[i].kind, "directory-foreign"));
     return count;
 }
 
@@ -156,7 +159,8 @@ enum error_code held_each(struct run *run, enum held_reading reading, held_act *
     enum error_code code = select_vaults(run, reading, &list, reterr);
     if (code)
         return code;
-    const size_t failed = count_unreadable(&run->findings, known);
+    const bool shuts_all = reading == HELD_EVEN_DAMAGED && argument_given(&run->arguments, OPTION_ALL);
+    const size_t failed = count_unreadable(&run->findings, known, shuts_all);
     return held_each_of(run, &list, failed, list.count + failed, reading, act, context, reterr);
 }
 

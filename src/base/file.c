@@ -8,17 +8,27 @@
 #include "base/fault.h"
 #include "base/text.h"
 
-enum error_code file_read(int directory_fd, const char *name, size_t maximum, struct buffer *buffer,
-                          struct error *reterr)
+enum error_code file_open(int directory_fd, const char *name, int *ret_fd, struct error *reterr)
 {
-    _cleanup_(close_fdp) int fd = openat(directory_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    int fd = openat(directory_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
         return error_set(reterr,
                          errno == ENOENT  ? ERR_NOT_FOUND
                          : errno == ELOOP ? ERR_CORRUPT
                                           : ERR_FAILED,
                          errno, "cannot open %s", text_shown(name));
+    *ret_fd = fd;
+    return OK;
+}
+
+enum error_code file_read(int directory_fd, const char *name, size_t maximum, struct buffer *buffer,
+                          struct error *reterr)
+{
+    _cleanup_(close_fdp) int fd = -1;
     struct stat status;
+    enum error_code opened = file_open(directory_fd, name, &fd, reterr);
+    if (opened)
+        return opened;
     if (fstat(fd, &status) < 0)
         return error_set(reterr, ERR_FAILED, errno, "cannot stat %s", text_shown(name));
     if (!S_ISREG(status.st_mode))

@@ -11,6 +11,10 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 
+/* Open name under directory_fd for reading, without waiting for whatever it is and without following a
+ * symlink. ERR_NOT_FOUND, ERR_CORRUPT for a symlink. */
+must_check enum error_code file_open(int directory_fd, const char *name, int *ret_fd, struct error *reterr);
+
 /* Read the whole regular file name under directory_fd. ERR_NOT_FOUND, ERR_CORRUPT when longer than maximum
  * bytes or not a regular file. Blocks on the disk. buffer is appended to. Not for secrets. */
 must_check enum error_code file_read(int directory_fd, const char *name, size_t maximum,

@@ -92,7 +92,13 @@ static enum error_code read_all(struct client *client, struct lineage *ret_linea
         *ret_lineage = (struct lineage){0};
         return OK;
     }
-    return code ? code : lineage_parse(text.data, text.length, ret_lineage, reterr);
+    if (!code)
+        code = lineage_parse(text.data, text.length, ret_lineage, reterr);
+    if (code == ERR_CORRUPT)
+        error_remedy(reterr,
+                     "move .husk/lineage away; where the authority then takes this host for an old copy of "
+                     "itself, people approve it as restored (huskd request approve --restored)");
+    return code;
 }
 
 static struct lineage_entry *find(struct lineage *lineage, const uint8_t *authority)

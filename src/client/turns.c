@@ -110,14 +110,11 @@ enum error_code turns_read(int directory_fd, const char *name, size_t place_size
 {
     unsigned place;
     uint64_t number;
-    _cleanup_(close_fdp) int fd = openat(directory_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0)
-        return error_set(reterr,
-                         errno == ENOENT  ? ERR_NOT_FOUND
-                         : errno == ELOOP ? ERR_CORRUPT
-                                          : ERR_FAILED,
-                         errno, "cannot open %s", text_shown(name));
-    enum error_code code = read_newest(fd, place_size, &place, &number, text, reterr);
+    _cleanup_(close_fdp) int fd = -1;
+    enum error_code code = file_open(directory_fd, name, &fd, reterr);
+    if (code)
+        return code;
+    code = read_newest(fd, place_size, &place, &number, text, reterr);
     if (code)
         error_prefix(reterr, "%s", text_shown(name));
     return code;

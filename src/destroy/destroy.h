@@ -7,16 +7,15 @@
 #pragma once
 #include <stdint.h>
 
+#include "base/finding.h"
+#include "base/report.h"
+#include "filesystem/filesystem.h"
+
 /* What to do about free space that was left as it is: nothing overwrites it where all is encrypted already.
  */
 #define DESTROY_FREE_SPACE_AGAIN                                                                             \
     "protect a further directory that has files, on the same filesystem and without --skip-free-space: "     \
-    "that "                                                                                                  \
-    "overwrites free space anew, and a new one with a small file in it will do"
-
-#include "base/finding.h"
-#include "base/report.h"
-#include "filesystem/filesystem.h"
+    "that overwrites free space anew, and a new one with a small file in it will do"
 
 enum destroy_step {
     DESTROY_OVERWRITE, /* through the file with direct, synchronous I/O */

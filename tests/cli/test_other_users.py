@@ -62,20 +62,36 @@ class UserTest(Job):
         self.lock()
         self.json("unlock", "v", "--keyfile", self.keyfile, expect=husk.REFUSED)
 
-    def test_a_husk_directory_of_theirs_is_told_and_stands_in_nobodys_way(self):
-        self.protect()
+    def other_disk(self):
+        """Another filesystem, mounted in this one, whose root users may write to."""
         os.mkdir(self.path("tmp"))
         other = self.enterContext(disk.ext4(size_mib=16))
         os.chmod(other.path, 0o1777)
         subprocess.run(["mount", "--bind", other.path, self.path("tmp")], check=True)
         self.addCleanup(subprocess.run, ["umount", "-l", self.path("tmp")], check=True)
+
+    def test_a_husk_directory_of_theirs_is_told_and_stands_in_nobodys_way(self):
+        self.protect()
+        self.other_disk()
         self.user("mkdir", "-p", self.path("tmp/.husk/vaults/v"), self.path("tmp/.husk/vaults/w.new"))
-        for words in (("lock",), ("unlock", "--keyfile", self.keyfile), ("lock", "--all"),
-                      ("unlock", "--all", "--keyfile", self.keyfile), ("lock", "v")):
-            self.json(*words)
-        self.assertIn("directory-foreign", document.kinds(self.json("lock", "--all")))
-        self.json("erase", "--all", "--confirm", os.uname().nodename)
+        self.json("lock", "v")
+        for words in (("unlock", "--keyfile", self.keyfile), ("lock",), ("unlock", "--all", "--keyfile", self.keyfile)):
+            self.assertIn("directory-foreign", document.kinds(self.json(*words)))
+
+    def test_where_all_are_locked_or_erased_it_is_not_passed_over(self):
+        """Somebody may have changed the owner of all there is on a disk, and of the vaults on it."""
+        self.protect()
+        self.other_disk()
+        os.mkdir(self.path("tmp/data"))
+        self.json("protect", self.path("tmp/data"), "--vault", "w", "--keyfile", self.keyfile, "--skip-free-space")
+        subprocess.run(["chown", "-R", "1000:1000", self.path("tmp/.husk")], check=True)
+        for words in (("lock", "--all"), ("erase", "--all", "--confirm", os.uname().nodename)):
+            found = self.json(*words, expect=husk.INCOMPLETE)
+            self.assertIn("directory-foreign", document.kinds(found))
         self.assertEqual(self.state(), "erased")
+        subprocess.run(["chown", "-R", "0:0", self.path("tmp/.husk")], check=True)
+        self.json("erase", "--all", "--confirm", os.uname().nodename)
+        self.assertEqual(self.state("w"), "erased")
 
 
 if __name__ == "__main__":

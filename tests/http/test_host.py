@@ -242,6 +242,29 @@ class UnlockTest(HostTest):
         self.assertIn("by its authority", out)
         self.assertEqual(self.state(), "unlocked")
 
+    def test_a_damaged_lineage_is_told_with_the_way_out(self):
+        self.ready()
+        for _ in range(2):  # the second presents what the first brought
+            self.lock()
+            self.forget_boot()
+            self.unlock()
+        self.lock()
+        with open(self.path(".husk/lineage"), "r+b") as file:
+            file.write(bytes(8192))
+        error = self.unlock(expect=husk.FAILED)["error"]
+        self.assertEqual(error["code"], "corrupt")
+        self.assertIn("move .husk/lineage away", error["remedy"])
+        os.rename(self.path(".husk/lineage"), self.path("lineage"))
+        self.forget_boot()
+        self.unlock(expect=husk.NOT_NOW)
+        request = self.authority.wait_for_request()
+        self.assertEqual(request["flags"], ["stale-lineage"])
+        self.authority.admin("request approve", request["id"], "--code", request["code"], "--restored")
+        for _ in range(2):
+            self.unlock()
+            self.lock()
+            self.forget_boot()
+
     def test_another_vault_of_that_name_is_not_opened_by_what_was_asked_for_the_first(self):
         self.ready("approve")
         self.lock()
