@@ -66,6 +66,13 @@ struct world_host old_copy(struct scene *scene)
     return copy;
 }
 
+const char *probe_in(const json_t *probed)
+{
+    const char *probe = json_string_value(json_object_get(json_object_get(probed, "result"), "probe"));
+    assert_non_null(probe);
+    return probe;
+}
+
 void answer_probe(struct world_host *host, const char *probe)
 {
     json_t *message = host_message("heartbeat");

@@ -29,6 +29,9 @@ struct world_host copy_disk(const struct world_host *host);
 /* A copy of the host's disk from before its last two boots, booted. */
 struct world_host old_copy(struct scene *scene);
 
+/* The question in the answer to a poll, as long as that lives. */
+const char *probe_in(const json_t *probed);
+
 /* The host says by a heartbeat that it still runs. */
 void answer_probe(struct world_host *host, const char *probe);
 

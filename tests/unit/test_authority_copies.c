@@ -14,8 +14,7 @@ static void a_copy_is_flagged_when_the_host_still_answers(void **state)
     usleep(100000);
     struct pending *opening = host_post(&copy, open_message(&open, &copy, &scene->keyslot, 5));
     json_t *probed = pending_take(held);
-    const char *probe = json_string_value(json_object_get(json_object_get(probed, "result"), "probe"));
-    assert_non_null(probe);
+    const char *probe = probe_in(probed);
     assert_false(pending_is_done(opening));
     answer_probe(&scene->host, probe);
     json_t *answer = pending_take(opening);
@@ -35,8 +34,7 @@ static void find_out(struct scene *scene, struct world_host *copy, char ret_requ
     json_decref(host_send(copy, poll_message(copy, 0)));
     struct pending *opening = host_post(copy, open_message(&open, copy, &scene->keyslot, 5));
     json_t *probed = pending_take(held);
-    const char *probe = json_string_value(json_object_get(json_object_get(probed, "result"), "probe"));
-    assert_non_null(probe);
+    const char *probe = probe_in(probed);
     /* The copy gets no probe, and what it might know of one is worth nothing. */
     json_t *nothing = host_send(copy, poll_message(copy, 0));
     assert_null(json_object_get(json_object_get(nothing, "result"), "probe"));

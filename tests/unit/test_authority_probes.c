@@ -16,8 +16,7 @@ static void a_copy_that_asks_right_after_a_restart_is_flagged(void **state)
     usleep(200000);
     assert_false(pending_is_done(opening));
     json_t *probed = host_send(&scene->host, poll_message(&scene->host, 5));
-    const char *probe = json_string_value(json_object_get(json_object_get(probed, "result"), "probe"));
-    assert_non_null(probe);
+    const char *probe = probe_in(probed);
     answer_probe(&scene->host, probe);
     json_t *answer = pending_take(opening);
     assert_true(has_flag(answer, "other-boot-answers"));
@@ -42,8 +41,7 @@ static void a_copy_that_shouts_the_host_down_is_not_let_open(void **state)
     usleep(150000); /* one more is paid for */
     struct pending *opening = host_post(&copy, open_message(&open, &copy, &scene->keyslot, 30));
     json_t *probed = pending_take(held);
-    const char *probe = json_string_value(json_object_get(json_object_get(probed, "result"), "probe"));
-    assert_non_null(probe);
+    const char *probe = probe_in(probed);
     for (unsigned i = 0; i < 200; i++) { /* 4 s, longer than a probe */
         json_decref(host_send(&copy, poll_message(&copy, 0)));
         usleep(20000);

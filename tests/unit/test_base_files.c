@@ -7,38 +7,8 @@
 
 #include "base/fault.h"
 #include "base/file.h"
+#include "temporary_directory.h"
 #include "unit.h"
-
-/* Every test gets a directory of its own; *state is its descriptor. */
-static char path[64];
-static int directory_fd;
-
-static enum error_code remove_entry(const char *name, void *context, struct error *reterr)
-{
-    (void)context;
-    (void)reterr;
-    if (unlinkat(directory_fd, name, 0) < 0)
-        assert_int_equal(unlinkat(directory_fd, name, AT_REMOVEDIR), 0);
-    return OK;
-}
-
-static int directory_setup(void **state)
-{
-    (void)state;
-    snprintf(path, sizeof(path), "/tmp/husk-unit-XXXXXX");
-    if (!mkdtemp(path))
-        return -1;
-    directory_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return directory_fd >= 0 ? 0 : -1;
-}
-
-static int directory_teardown(void **state)
-{
-    (void)state;
-    assert_ok(directory_list(directory_fd, remove_entry, NULL, &error));
-    close(directory_fd);
-    return rmdir(path);
-}
 
 static void write_plain(const char *name, const char *text)
 {
@@ -317,8 +287,6 @@ static void a_build_for_people_has_no_fault_points(void **state)
     unsetenv("HUSK_FAULT");
 }
 #endif
-
-#define in_directory(test) cmocka_unit_test_setup_teardown(test, directory_setup, directory_teardown)
 
 int main(void)
 {

@@ -2,32 +2,9 @@
 #include <sys/stat.h>
 
 #include "client/turns.h"
-#include "unit.h"
+#include "temporary_directory.h"
 
 enum { PLACE_SIZE = 2 * TURNS_BLOCK, WHOLE = 2 * PLACE_SIZE, SECTOR = 512 };
-
-/* Every test gets a directory of its own. */
-static char path[64];
-static int directory_fd;
-
-static int directory_setup(void **state)
-{
-    (void)state;
-    snprintf(path, sizeof(path), "/tmp/husk-unit-XXXXXX");
-    if (!mkdtemp(path))
-        return -1;
-    directory_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return directory_fd >= 0 ? 0 : -1;
-}
-
-static int directory_teardown(void **state)
-{
-    (void)state;
-    unlinkat(directory_fd, "f", 0);
-    unlinkat(directory_fd, "elsewhere", 0);
-    close(directory_fd);
-    return rmdir(path);
-}
 
 static void write_text(const char *text)
 {
@@ -184,8 +161,6 @@ static void a_symlink_is_not_followed(void **state)
     assert_reads("here");
     assert_int_not_equal(faccessat(directory_fd, "elsewhere", F_OK, 0), 0);
 }
-
-#define in_directory(test) cmocka_unit_test_setup_teardown(test, directory_setup, directory_teardown)
 
 int main(void)
 {
