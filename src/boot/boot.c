@@ -426,6 +426,9 @@ static enum error_code ask(struct boot *boot, struct error *reterr)
                          first_locked(boot)->name);
     if (has_authority)
         code = asking_new(boot->options, boot->vaults.items, boot->vaults.count, &boot->asking, reterr);
+    /* While they are asked. What fails here fails again with the key itself, and is said then. */
+    if (!code)
+        (void)!fscrypt_prime_derivation(first_locked(boot)->fd, NULL);
     return code ? code : wait_for_answers(boot, reterr);
 }
 

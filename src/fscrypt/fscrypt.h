@@ -45,5 +45,9 @@ must_check enum error_code fscrypt_get_policy(int fd, enum fscrypt_policy_state 
 /* The nonce of an encrypted file or directory (no key needed). */
 must_check enum error_code fscrypt_get_nonce(int fd, struct fscrypt_nonce *ret_nonce, struct error *reterr);
 
+/* Have the kernel look up what it derives keys with, which runs modprobe four times where nobody added a key
+ * since the system started: by adding a key drawn at random, and removing it. Blocks meanwhile. */
+must_check enum error_code fscrypt_prime_derivation(int fd, struct error *reterr);
+
 /* Read one name and one block of an unlocked directory so that every cipher is loaded now (kernel-facts). */
 must_check enum error_code fscrypt_prime(int directory_fd, struct error *reterr);

@@ -1,7 +1,8 @@
 /*
  * Ciphers are looked up when first used. When that happens for the first time after the root was switched,
  * the kernel runs modprobe, which then lies in the vault itself. So use each of them once, now: listing a
- * directory sets up the one for names, opening a file the one for contents.
+ * directory sets up the one for names, opening a file the one for contents. Adding a key sets up HMAC-SHA512,
+ * and any key will do.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -94,6 +95,17 @@ static enum error_code search_directory(int directory_fd, int depth, struct sear
     }
     closedir(stream);
     return code;
+}
+
+enum error_code fscrypt_prime_derivation(int fd, struct error *reterr)
+{
+    _cleanup_(secret_freep) struct secret *key = NULL;
+    struct fscrypt_identifier identifier;
+    enum fscrypt_removal removal;
+    enum error_code code = secret_new_random(FSCRYPT_MASTER_KEY_SIZE, &key, reterr);
+    if (!code)
+        code = fscrypt_add_key(fd, key, &identifier, reterr);
+    return code ? code : fscrypt_remove_key(fd, &identifier, &removal, reterr);
 }
 
 enum error_code fscrypt_prime(int directory_fd, struct error *reterr)

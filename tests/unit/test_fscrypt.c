@@ -262,6 +262,17 @@ static void priming_reads_a_file_and_needs_the_key(void **state)
     assert_fails(ERR_LOCKED, fscrypt_prime(fd, &error));
 }
 
+static void priming_the_derivation_touches_no_other_key(void **state)
+{
+    (void)state;
+    _cleanup_(secret_freep) struct secret *key = NULL;
+    struct fscrypt_identifier identifier = add_key(&key);
+    assert_ok(fscrypt_prime_derivation(disk.root_fd, &error));
+    assert_int_equal(key_state(&identifier), FSCRYPT_KEY_PRESENT);
+    assert_int_equal(remove_key(&identifier), FSCRYPT_REMOVED);
+    assert_ok(fscrypt_prime_derivation(disk.root_fd, &error));
+}
+
 static void a_filesystem_without_the_feature_says_what_to_do(void **state)
 {
     (void)state;
@@ -410,6 +421,7 @@ int main(void)
         cmocka_unit_test(files_elsewhere_are_plain),
         cmocka_unit_test(a_key_in_use_goes_only_in_part_and_wholly_later),
         cmocka_unit_test(priming_reads_a_file_and_needs_the_key),
+        cmocka_unit_test(priming_the_derivation_touches_no_other_key),
         cmocka_unit_test(a_filesystem_without_the_feature_says_what_to_do),
         cmocka_unit_test(unmounting_drops_the_keys),
         cmocka_unit_test(every_errno_has_its_words),
