@@ -166,6 +166,7 @@ const struct verb verb_descriptor_sign = {
                                             {OPTION_OUT, ROLE_REQUIRED, NULL},
                                             {.id = OPTION_END}},
     .effect = VERB_ACTS,
+    .needs = VERB_NEEDS_NOTHING,
     .act = sign,
 };
 

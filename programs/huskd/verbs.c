@@ -66,6 +66,7 @@ const struct program program = {
     .options = huskd_options,
     .option_count = OPTIONS,
     .common = common,
+    .place = OPTION_DIR,
     .completion_names = "    :\n",
     .prepare = huskd_prepare,
 };

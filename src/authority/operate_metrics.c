@@ -132,7 +132,7 @@ enum error_code operation_add_alarms(struct clerk *clerk, json_t *result, struct
          "set the clock; where it was wrong before and is right now: huskd clock accept"},
         {clerk->face->is_awaiting_root, "awaiting-root",
          "this authority was restored, and hosts get no answer before its descriptor is installed",
-         "huskd descriptor sign and install, of the file that huskd restore wrote (--out); where it is lost, "
+         "huskd descriptor sign and install, of the file that the restore wrote (--out); where it is lost, "
          "huskd descriptor prepare --address URL makes it anew"},
         {ledger_alarms > 0, "ledger-differs", "hosts hold checkpoints of a ledger that is not this one",
          "huskd ledger show names them: kind ledger-differs; huskd ledger verify"},

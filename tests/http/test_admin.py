@@ -305,7 +305,7 @@ class VerbsTest(unittest.TestCase):
             server.ok("host", "release", "web1")
             server.run("host", "show", "web2").expect_error_line_of("huskd", husk.FAILED)
             done = server.run("host", "erase", "web1").expect(husk.USAGE)
-            self.assertIn("huskd host erase web1 --confirm web1", done.err)
+            self.assertIn(f"huskd host erase --dir {server.path} web1 --confirm web1", done.err)
             asked = host.result({"type": "open", "boot": "@boot", "planned": False,
                                  "facts": {**authority.FACTS, "cmdline_hash": "ab" * 32},
                                  "open": [{"keyslot": keyslot, "blinded": "@point"}], "wait_s": 0})

@@ -206,7 +206,7 @@ class BackupTest(Moving, unittest.TestCase):
         other = self.restore("b")
         other.start()
         done = other.run("host", "list").expect(0)
-        self.assertRegex(done.out + done.err, "sign and install, of the file that huskd restore wrote")
+        self.assertRegex(done.out + done.err, "sign and install, of the file that the restore wrote")
         again, signed = other.directory + "/again", other.directory + "/again.signed"
         done = other.run("descriptor", "prepare", "--out", again).expect_error_line_of("huskd", husk.USAGE)
         self.assertIn("--address", done.err)
