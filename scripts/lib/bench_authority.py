@@ -19,7 +19,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(authority.__file
 import known_address
 
 ROUNDS, EACH, KEPT, CONNECTIONS = 3, 5000, 256, 256
-STORM, BEATING, PERIOD_S, POLLS, MANY, GROUP = 10_000, 100_000, 60, 1000, 1_000_000, 10_000
+STORM, BEATING, PERIOD_S, POLLS, MANY, GROUP, WORK = 10_000, 100_000, 60, 1000, 1_000_000, 10_000, 20_000
 TANGD = "/usr/libexec/tangd"
 
 
@@ -140,12 +140,23 @@ def wall(argv, **options):
     return time.monotonic() - begun
 
 
+def work(server, directory):
+    """Start an authority that has done so much before that its log does not grow any more, as it never does after a day."""
+    descriptor = f"{directory}/descriptor"
+    fleet.load("fill", server.path, "fleet", "auto", 0, WORK, descriptor)
+    server.start()
+    for action, connections in ("greet", 64), ("open", CONNECTIONS):
+        fleet.load(action, descriptor, server.port, 0, WORK, connections)
+
+
 def unlock(undo, directory):
-    rounds = 15
+    rounds = 21
     say(f"\nhusk unlock with an authority keyslot beside clevis decrypt, over loopback, {rounds} interleaved rounds:")
     tang = Tang(undo, directory)
     clevis_seals(directory, tang)
-    server = known_address.Server(directory).init().start()
+    server = known_address.Server(directory).init()
+    server.words += ["--connection-rate", "1000000"]
+    work(server, directory)
     server.unlock_by("auto")
     times = {"husk": [], "clevis": []}
     with disk.ext4() as d:

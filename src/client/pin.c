@@ -231,7 +231,7 @@ enum error_code client_pins_read(struct client *client, struct client *before, s
         return code == ERR_NOT_FOUND ? OK : code;
     struct reading reading = {client, before, fd};
     code = directory_list(fd, read_one, &reading, reterr);
-    if (!code)
+    if (!code && client->pin_count > 1) /* of one the C library would still ask how much memory there is */
         qsort(client->pins, client->pin_count, sizeof(client->pins[0]), by_id);
     return code;
 }
