@@ -19,6 +19,7 @@ struct inputs {
     int bulk_fd, envelope_fd;
     struct secret *backup_key;
     int record_fds[RECORDS_MAXIMUM];
+    const char *record_names[RECORDS_MAXIMUM];
     size_t record_count;
     const char *addresses[DESCRIPTOR_ADDRESSES_MAXIMUM];
     unsigned address_count;
@@ -53,6 +54,7 @@ static enum error_code take_repeated(const struct given_option *given, struct in
         inputs->addresses[inputs->address_count++] = given->value;
     if (given->id != OPTION_RECORD)
         return OK;
+    inputs->record_names[inputs->record_count] = given->value;
     enum error_code code = open_input(given->value, &inputs->record_fds[inputs->record_count], reterr);
     inputs->record_count += !code;
     return code;
@@ -111,6 +113,7 @@ static enum error_code restore(struct run *run, struct inputs *inputs,
                                             .envelope_fd = inputs->envelope_fd,
                                             .backup_key = inputs->backup_key,
                                             .record_fds = inputs->record_fds,
+                                            .record_names = inputs->record_names,
                                             .record_count = inputs->record_count};
     enum error_code code = owner_become(run->at, reterr);
     if (!code)

@@ -45,7 +45,8 @@ bool authority_has_holder_elsewhere(const struct authority_options *options);
 struct authority_backup {
     int bulk_fd, envelope_fd;
     const struct secret *backup_key; /* the private one, 32 bytes */
-    const int *record_fds;           /* files of records */
+    const int *record_fds;           /* files of records, */
+    const char *const *record_names; /* and how an error names each */
     size_t record_count;
 };
 must_check enum error_code authority_restore(const struct authority_options *options,

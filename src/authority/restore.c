@@ -209,7 +209,7 @@ static enum error_code with_each_record(const struct authority_backup *backup, s
     for (size_t i = 0; i < backup->record_count; i++) {
         enum error_code code = act(restoring, backup->record_fds[i], reterr);
         if (code)
-            return error_prefix(reterr, "record file %zu", i + 1);
+            return error_prefix(reterr, "%s", text_shown(backup->record_names[i]));
     }
     return OK;
 }

@@ -298,7 +298,8 @@ class BackupTest(Moving, unittest.TestCase):
         # Records nobody signed.
         with open(self.file("forged"), "w", encoding="ascii") as file:
             file.write(told[0][:-2] + "00\n")
-        self.restore("b", "--record", self.file("forged"), expect=BROKEN)
+        told = self.restore("b", "--record", self.file("records"), "--record", self.file("forged"), expect=BROKEN).restored
+        self.assertIn(self.file("forged"), told["error"]["message"])
 
     def export(self, name="export", *words):
         self.authority.ok("ledger", "export", "--out", self.file(name), *words)
