@@ -29,14 +29,31 @@ static enum error_code record_done(struct clerk *clerk, const struct host *host,
     return code;
 }
 
+/* An old copy of the host's disk did that: the host itself did not. */
+static enum error_code record_done_by_copy(struct clerk *clerk, const struct host *host, const uint8_t *order,
+                                           const char *outcome, struct error *reterr)
+{
+    json_t *details = record_of_host(host->id);
+    enum error_code code = json_set_new(details, "order", record_hex(order), reterr);
+    if (!code)
+        code = json_set_new(details, "outcome", json_string(outcome), reterr);
+    if (!code)
+        code = record_append(clerk, "done-by-copy", TAKE(details), reterr);
+    json_decref(details);
+    return code;
+}
+
 /* An erase that was not carried out whole stays an order; a lock that met open files is over. */
-static enum error_code take_order(struct clerk *clerk, const struct host *host, const uint8_t *id,
-                                  const char *outcome, const struct buffer *report, struct error *reterr)
+static enum error_code take_order(struct clerk *clerk, const struct host *host, bool is_copy,
+                                  const uint8_t *id, const char *outcome, const struct buffer *report,
+                                  struct error *reterr)
 {
     enum order_action action = ORDER_LOCK;
     enum error_code code = order_get_action(clerk, host, id, &action, reterr);
     if (code)
         return code;
+    if (is_copy)
+        return record_done_by_copy(clerk, host, id, outcome, reterr);
     bool changed = false;
     const bool is_done = action != ORDER_ERASE || !strcmp(outcome, "done");
     code = order_report(clerk, host, id, is_done ? ORDER_DONE : ORDER_REPORTED, outcome, report->data,
@@ -62,6 +79,19 @@ static enum error_code take_vault(struct clerk *clerk, const struct host *host,
     return record_done(clerk, host, "vault", vault->id, outcome, report, reterr);
 }
 
+static enum error_code get_is_copy(struct job *job, const struct host *host, bool *ret_is_copy,
+                                   struct error *reterr)
+{
+    uint8_t token[POLICY_TOKEN_SIZE];
+    const bool has_token = json_object_get(job->object, "lineage") != NULL;
+    enum error_code code =
+        has_token ? json_get_hex(job->object, "lineage", token, sizeof(token), reterr) : OK;
+    if (!code)
+        *ret_is_copy =
+            policy_lineage_compare(&host->lineage, has_token ? token : NULL) == POLICY_LINEAGE_STALE;
+    return code;
+}
+
 enum error_code handle_done(struct clerk *clerk, struct job *job, struct host *host, struct error *reterr)
 {
     _cleanup_(buffer_done) struct buffer text = {.maximum = REPORT_MAXIMUM};
@@ -69,6 +99,7 @@ enum error_code handle_done(struct clerk *clerk, struct job *job, struct host *h
     const bool is_order = json_object_get(job->object, "order") != NULL;
     json_t *report = NULL;
     const char *outcome = NULL;
+    bool is_copy = false;
     enum error_code code =
         json_get_hex(job->object, is_order ? "order" : "vault", subject.id, sizeof(subject.id), reterr);
     if (!code)
@@ -80,7 +111,9 @@ enum error_code handle_done(struct clerk *clerk, struct job *job, struct host *h
     if (!code && json_format(report, &text, reterr))
         code = error_set(reterr, ERR_CORRUPT, 0, "a report that is too long");
     if (!code)
-        code = is_order ? take_order(clerk, host, subject.id, outcome, &text, reterr)
+        code = get_is_copy(job, host, &is_copy, reterr);
+    if (!code)
+        code = is_order ? take_order(clerk, host, is_copy, subject.id, outcome, &text, reterr)
                         : take_vault(clerk, host, &subject, outcome, &text, reterr);
     return code;
 }

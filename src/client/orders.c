@@ -198,9 +198,9 @@ static bool take_one(const struct client_pin *pin, const char *text, struct clie
         refuse(pin, findings, why.message);
         return false;
     }
-    if (find(orders, order.id))
-        return false;
-    if (order.sequence <= orders->highest) {
+    if (find(orders, order.id) || order.sequence == orders->highest)
+        return false; /* the same again; in the second case it was answered already */
+    if (order.sequence < orders->highest) {
         refuse(pin, findings, "an order of that sequence or a later one was given before");
         return false;
     }

@@ -10,6 +10,7 @@ import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "cli"))
 
+import disk
 import document
 import husk
 import turns
@@ -24,10 +25,10 @@ class OrderCase(HostTest):
         super().setUp()
         self.agents = []
 
-    def start_agent(self, fault=None):
+    def start_agent(self, fault=None, at=None):
         log = open(self.beside("agent.log"), "ab")
         environment = {**os.environ, **({"HUSK_FAULT": fault} if fault else {})}
-        process = subprocess.Popen([husk.PROGRAM, "agent", "--at", self.d.path], stdout=subprocess.DEVNULL, stderr=log,
+        process = subprocess.Popen([husk.PROGRAM, "agent", "--at", at or self.d.path], stdout=subprocess.DEVNULL, stderr=log,
                                    env=environment)
         log.close()
         self.addCleanup(self.end_agent, process)
@@ -211,6 +212,48 @@ class OrderTest(OrderCase):
                 self.start_agent()
                 self.until_order_is("done")
                 self.assertEqual(self.state(), "locked")
+
+
+class CopyTest(OrderCase):
+    """Copies of the disk speak as the host does, and get its orders as well."""
+
+    def setUp(self):
+        super().setUp()
+        self.ready()
+        self.first, self.second = (self.enterContext(disk.copy(self.d)) for _ in range(2))
+        for _ in range(2):  # the host moves on
+            self.end_agent(self.beaten())
+
+    def beaten(self):
+        before = turns.read(self.path(".husk/lineage")) if os.path.exists(self.path(".husk/lineage")) else None
+        agent = self.start_agent()
+        self.until(lambda: os.path.exists(self.path(".husk/lineage")) and turns.read(self.path(".husk/lineage")) != before,
+                   "no heartbeat")
+        return agent
+
+    def kinds(self):
+        return [entry["kind"] for entry in self.authority.admin("ledger show")["entries"]]
+
+    def test_what_an_old_copy_locked_the_host_has_still_to_lock(self):
+        self.authority.admin("host lock", "web-1")
+        copy = self.start_agent(at=self.first.path)
+        self.until(lambda: "done-by-copy" in self.kinds(), "the copy said nothing")
+        self.assertEqual((self.order()["state"], self.state()), ("given", "unlocked"))
+        self.end_agent(copy)
+        self.start_agent()
+        self.until_order_is("done")
+        self.assertEqual(self.state(), "locked")
+
+    def test_an_erase_reaches_the_host_and_every_copy_that_speaks(self):
+        def erased(of):
+            return not os.path.exists(f"{of.path}/.husk/host.key") and os.path.exists(f"{of.path}/.husk/vaults/v/erased")
+
+        self.authority.admin("host erase", "web-1", "--confirm", "web-1")
+        for of, state in ((self.first, "given"), (self.d, "done"), (self.second, "done")):
+            self.assertFalse(erased(of))
+            self.start_agent(at=of.path)
+            self.until(lambda of=of: erased(of), "it is not erased")
+            self.assertEqual(self.order()["state"], state)
 
 
 class KeyCopyTest(OrderCase):

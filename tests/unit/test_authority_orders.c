@@ -35,9 +35,11 @@ static size_t read_orders(struct world_host *host, json_t *answer, struct order 
     return count;
 }
 
-static json_t *done_message(const uint8_t *order, const char *outcome)
+static json_t *done_message(const struct world_host *host, const uint8_t *order, const char *outcome)
 {
     json_t *message = host_message("done");
+    if (host->has_lineage)
+        assert_ok(json_set_hex(message, "lineage", host->lineage, sizeof(host->lineage), &error));
     assert_ok(json_set_hex(message, "order", order, STATEMENT_ID_SIZE, &error));
     assert_ok(json_set_new(message, "outcome", json_string(outcome), &error));
     assert_ok(json_set_new(message, "report", json_pack("{s:i}", "status", 0), &error));
@@ -91,8 +93,8 @@ static void an_order_is_over_when_the_host_says_so(void **state)
     assert_shown(scene, "waiting");
     assert_int_equal(
         read_orders(&scene->host, host_send(&scene->host, heartbeat_message(&scene->host)), &order), 1);
-    assert_refused(host_send(&scene->host, done_message(unknown, "done")), "not-found");
-    json_t *answer = host_send(&scene->host, done_message(order.id, "incomplete"));
+    assert_refused(host_send(&scene->host, done_message(&scene->host, unknown, "done")), "not-found");
+    json_t *answer = host_send(&scene->host, done_message(&scene->host, order.id, "incomplete"));
     assert_non_null(json_object_get(answer, "result"));
     json_decref(answer);
     assert_shown(scene, "done");
@@ -105,6 +107,28 @@ static void an_order_is_over_when_the_host_says_so(void **state)
     assert_true(later.sequence > order.sequence);
 }
 
+static void what_an_old_copy_did_the_host_did_not(void **state)
+{
+    struct scene *scene = *state;
+    struct order order = {0}, same = {0};
+    struct world_host copy = old_copy(scene);
+    lock_host(scene);
+    assert_int_equal(read_orders(&copy, host_send(&copy, heartbeat_message(&copy)), &order), 1);
+    json_decref(host_send(&copy, done_message(&copy, order.id, "done")));
+    assert_true(has_entry(&scene->world, "done-by-copy"));
+    copy.has_lineage = false;
+    json_decref(host_send(&copy, done_message(&copy, order.id, "done")));
+    assert_shown(scene, "given");
+    assert_false(has_entry(&scene->world, "done"));
+    assert_int_equal(
+        read_orders(&scene->host, host_send(&scene->host, heartbeat_message(&scene->host)), &same), 1);
+    assert_memory_equal(order.id, same.id, sizeof(order.id));
+    json_decref(host_send(&scene->host, done_message(&scene->host, order.id, "done")));
+    assert_shown(scene, "done");
+    assert_true(has_entry(&scene->world, "done"));
+    buffer_done(&copy.last_wire);
+}
+
 static void another_host_cannot_answer_an_order(void **state)
 {
     struct scene *scene = *state;
@@ -115,7 +139,7 @@ static void another_host_cannot_answer_an_order(void **state)
     lock_host(scene);
     assert_int_equal(
         read_orders(&scene->host, host_send(&scene->host, heartbeat_message(&scene->host)), &order), 1);
-    assert_refused(host_send(&other, done_message(order.id, "done")), "not-found");
+    assert_refused(host_send(&other, done_message(&other, order.id, "done")), "not-found");
     assert_shown(scene, "given");
     host_done(&other);
 }
@@ -129,7 +153,7 @@ static void sequences_do_not_stay_behind_the_clock_nor_before(void **state)
         assert_int_equal(
             read_orders(&scene->host, host_send(&scene->host, heartbeat_message(&scene->host)), &orders[i]),
             1);
-        json_decref(host_send(&scene->host, done_message(orders[i].id, "done")));
+        json_decref(host_send(&scene->host, done_message(&scene->host, orders[i].id, "done")));
         world_pass(&scene->world, i == 0 ? 1000 : -5000);
     }
     assert_true(orders[0].sequence >= WORLD_START_S);
@@ -147,15 +171,16 @@ static void an_erased_host_gets_its_order_with_the_refusal(void **state)
     assert_int_equal(read_orders(&scene->host, pending_take(pending), &order), 1);
     assert_int_equal(order.action, ORDER_ERASE);
     /* Not whole: it stays. */
-    json_decref(host_send(&scene->host, done_message(order.id, "incomplete")));
+    json_decref(host_send(&scene->host, done_message(&scene->host, order.id, "incomplete")));
     assert_shown(scene, "given");
     world_reopen(&scene->world);
     assert_int_equal(
         read_orders(&scene->host, host_send(&scene->host, heartbeat_message(&scene->host)), &order), 1);
-    json_decref(host_send(&scene->host, done_message(order.id, "done")));
+    json_decref(host_send(&scene->host, done_message(&scene->host, order.id, "done")));
     assert_shown(scene, "done");
+    /* Whoever has the host's identity after that is a copy of its disk, and gets it as well. */
     assert_int_equal(
-        read_orders(&scene->host, host_send(&scene->host, heartbeat_message(&scene->host)), &order), 0);
+        read_orders(&scene->host, host_send(&scene->host, heartbeat_message(&scene->host)), &order), 1);
     /* What was erased carries the order's id. */
     json_t *message = host_message("erase");
     assert_ok(json_set_new(message, "vaults", json_array(), &error));
@@ -356,7 +381,7 @@ static void an_order_that_is_cancelled_is_given_to_nobody(void **state)
     lock_host(scene); /* another one */
     assert_int_equal(
         read_orders(&scene->host, host_send(&scene->host, heartbeat_message(&scene->host)), &order), 1);
-    json_decref(host_send(&scene->host, done_message(order.id, "done")));
+    json_decref(host_send(&scene->host, done_message(&scene->host, order.id, "done")));
     get_id(scene, id);
     assert_fails(ERR_DENIED, try_to_cancel(scene, id, &changed, &error));
     assert_shown(scene, "done");
@@ -373,7 +398,7 @@ static void one_that_the_host_took_before_is_told_as_what_it_became(void **state
         read_orders(&scene->host, host_send(&scene->host, heartbeat_message(&scene->host)), &order), 1);
     get_id(scene, id);
     assert_ok(try_to_cancel(scene, id, &changed, &error));
-    json_t *answer = host_send(&scene->host, done_message(order.id, "done"));
+    json_t *answer = host_send(&scene->host, done_message(&scene->host, order.id, "done"));
     assert_non_null(json_object_get(answer, "result"));
     json_decref(answer);
     assert_shown(scene, "cancelled");
@@ -402,6 +427,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         scene_test(a_held_poll_is_woken_by_an_order_and_gets_it_once),
         scene_test(an_order_is_over_when_the_host_says_so),
+        scene_test(what_an_old_copy_did_the_host_did_not),
         scene_test(another_host_cannot_answer_an_order),
         scene_test(an_order_that_is_cancelled_is_given_to_nobody),
         scene_test(one_that_the_host_took_before_is_told_as_what_it_became),
