@@ -36,6 +36,7 @@ struct asked {
     struct error why;                /* of the last step that brought no answer */
     int64_t due_ns;                  /* when to try again */
     bool is_told;                    /* that it waits for people */
+    bool is_heard;                   /* decision is what the authority says of this request */
     bool is_sent;                    /* the request that message made, if it arrived, is not known yet */
     uint8_t message[CLIENT_ID_SIZE];
     unsigned pause_s;
@@ -242,6 +243,7 @@ static enum error_code take_decision(struct asking *asking, struct asked *asked,
 {
     const enum client_state state = asked->decision.state;
     asked->pause_s = 1;
+    asked->is_heard = state == CLIENT_PENDING;
     if (state == CLIENT_PENDING) {
         asked->phase = ASKED_PENDING;
         if (is_new)
@@ -285,11 +287,12 @@ static void step(struct asking *asking, struct asked *asked, unsigned wait_s)
         asked->phase = ASKED_NEW;
         code = make_request(asking, asked, &why);
     }
+    const bool is_off = code == ERR_UNREACHABLE || code == ERR_PENDING; /* or on hold */
     if (!code)
         code = take_decision(asking, asked, is_new, &why);
-    else if (code != ERR_UNREACHABLE && code != ERR_PENDING) /* erased, denied, no memory: for good */
+    else if (!is_off) /* erased, denied, no memory: for good */
         asked->phase = ASKED_ENDED;
-    if (code == ERR_UNREACHABLE || (code == ERR_PENDING && asked->phase == ASKED_NEW)) {
+    if (is_off || (code == ERR_PENDING && asked->phase == ASKED_NEW)) {
         asked->due_ns = clock_monotonic_ns() + asked->pause_s * CLOCK_NS_PER_S;
         asked->pause_s = asked->pause_s * 2 < PAUSE_MOST_S ? asked->pause_s * 2 : PAUSE_MOST_S;
     }
@@ -315,7 +318,7 @@ static size_t count_active(const struct asking *asking)
 static bool has_pending(const struct asking *asking)
 {
     for (size_t i = 0; i < asking->count; i++)
-        if (asking->asked[i].phase == ASKED_PENDING)
+        if (asking->asked[i].phase == ASKED_PENDING && asking->asked[i].is_heard)
             return true;
     return false;
 }
@@ -398,7 +401,7 @@ enum error_code unlock_ask(struct client *client, struct vault *const *vaults, s
     if (!code)
         code = ask_all(&asking, wait_s, reterr);
     for (size_t i = 0; !code && !is_covered(&asking) && i < asking.count; i++)
-        if (asking.asked[i].phase == ASKED_PENDING)
+        if (asking.asked[i].phase == ASKED_PENDING && asking.asked[i].is_heard)
             tell_pending(&asking, &asking.asked[i]);
     if (!code && !is_covered(&asking)) {
         code = say_why(&asking, &why);
