@@ -43,6 +43,7 @@ static enum error_code act(struct run *run, struct error *reterr)
     _cleanup_(out_file_drop) struct out_file bulk = OUT_FILE_NONE, envelope = OUT_FILE_NONE;
     _cleanup_(json_freep) json_t *arguments = json_object();
     json_t *result;
+    const char *id = NULL;
     enum error_code code = out_file_make(bulk_out, &bulk, reterr);
     if (!code)
         code = out_file_make(envelope_out, &envelope, reterr);
@@ -56,16 +57,18 @@ static enum error_code act(struct run *run, struct error *reterr)
         code = out_file_finish(&bulk, reterr);
     if (!code)
         code = out_file_finish(&envelope, reterr);
+    if (!code)
+        code = json_get_string(result, "id", &id, reterr);
     if (has_key)
         tell_key(run, key_out, code);
     if (code)
         return code;
     report_truth(&run->report, "%s is the bulk: noise without the envelope", text_shown(bulk_out));
-    report_truth(
-        &run->report,
-        "%s is the envelope, a key copy of every host here: keep it apart from the bulk and from the "
-        "backup key, and destroy it when a later one takes its place",
-        text_shown(envelope_out));
+    report_truth(&run->report,
+                 "%s is the envelope of backup %s, a key copy of every host here: keep it apart from the "
+                 "bulk and from "
+                 "the backup key, and destroy it when a later one takes its place",
+                 text_shown(envelope_out), text_shown(id));
     return OK;
 }
 

@@ -11,8 +11,8 @@ enum error_code duration_parse(const char *text, int64_t *ret_s, struct error *r
     char digits[24];
     uint64_t number = 0;
     size_t length = strspn(text, "0123456789");
-    const char *unit = text[length] ? strchr(units, text[length]) : units;
-    bool good = length > 0 && length < sizeof(digits) && unit && (!text[length] || !text[length + 1]);
+    const char *unit = text[length] ? strchr(units, text[length]) : NULL;
+    bool good = length > 0 && length < sizeof(digits) && unit && !text[length + 1];
     if (good) {
         memcpy(digits, text, length);
         digits[length] = '\0';

@@ -9,7 +9,10 @@ static enum error_code set(struct run *run, struct error *reterr)
     json_t *result;
     enum error_code code = ask(run, operands, &result, reterr);
     if (!code)
-        report_truth(&run->report, "group %s is as told", text_shown(run->arguments.operands[0]));
+        report_truth(&run->report,
+                     json_is_true(json_object_get(result, "made")) ? "group %s is made"
+                                                                   : "group %s is as told",
+                     text_shown(run->arguments.operands[0]));
     return code;
 }
 

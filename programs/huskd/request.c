@@ -3,6 +3,8 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "table.h"
+
+enum { CODE_DIGITS = 4 };
 #include "json/json.h"
 
 static const char *const operands[] = {"request", NULL};
@@ -82,9 +84,21 @@ static enum error_code decide(struct run *run, const char *word, struct error *r
     return code;
 }
 
+/* What can be no code is no wrong one either, of which three deny the request. */
+static enum error_code check_code(const struct run *run, struct error *reterr)
+{
+    const char *code = argument_value(&run->arguments, OPTION_CODE);
+    if (!code || (strlen(code) == CODE_DIGITS && strspn(code, "0123456789") == CODE_DIGITS))
+        return OK;
+    return error_set(reterr, ERR_USAGE, 0, "%s is no code: it has %d digits, as the host shows it",
+                     text_shown(code), CODE_DIGITS);
+}
+
 static enum error_code approve(struct run *run, struct error *reterr)
 {
-    enum error_code code = decide(run, "approved by you", reterr);
+    enum error_code code = check_code(run, reterr);
+    if (!code)
+        code = decide(run, "approved by you", reterr);
     const json_int_t count = json_integer_value(json_object_get(run->result, "approvals")),
                      needed = json_integer_value(json_object_get(run->result, "approvals_needed"));
     if (!code && needed > 1)

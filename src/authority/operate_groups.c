@@ -86,6 +86,8 @@ enum error_code operation_group_set(struct clerk *clerk, struct job *job, struct
     if (!code)
         code = json_set_new(document, "name", json_string(name), reterr);
     if (!code)
+        code = json_set_new(document, "made", json_boolean(is_new), reterr);
+    if (!code)
         job->result = TAKE(document);
     return code;
 }

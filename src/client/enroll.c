@@ -150,7 +150,15 @@ static enum error_code enroll_again(struct client *client, const char *url, cons
                                     struct client_pin *pin, bool *ret_changed, struct error *reterr)
 {
     struct error why = ERROR_NONE;
-    enum error_code code = copy_pin(there, pin, reterr);
+    enum error_code code = client_identity_read(client, reterr);
+    if (code == ERR_NOT_FOUND) {
+        error_set(reterr, ERR_ERASED, 0, "this host was enrolled at the authority %.8s, and is erased",
+                  client_id_shown(there->id));
+        error_remedy(reterr, "to enrol the machine as another host, remove .husk from its root first");
+        return ERR_ERASED;
+    }
+    if (!code)
+        code = copy_pin(there, pin, reterr);
     if (code)
         return code;
     enum error_code followed = follow(client, url, pin, ret_changed, &why);

@@ -259,6 +259,8 @@ enum error_code client_exchange_or_refusal(struct client *client, struct client_
         code = send_until(&sending, effort.patience_s, reterr);
     if (code == ERR_UNREACHABLE)
         error_remedy(reterr, "see that the authority runs and can be reached, then try again");
+    if (code == ERR_ERASED)
+        error_remedy(reterr, "keys of other kinds may still open what is here: husk erase --all destroys it");
     if (code == ERR_PENDING)
         error_remedy(reterr, "ask who administers the authority, then try again");
     if (code && ret_refusal)

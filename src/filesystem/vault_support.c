@@ -45,12 +45,13 @@ static void find_missing_feature(const struct filesystem *filesystem, const char
                                  struct finding_list *findings)
 {
     char remedy[768];
-    snprintf(remedy, sizeof(remedy),
-             "husk protect --enable-feature sets it, or: tune2fs -O encrypt %s. It takes effect at once, "
-             "without unmounting. %s GRUB older than 2.04 cannot read a filesystem that has this feature%s",
-             text_shown(filesystem->source),
-             holds_boot(filesystem) ? "This filesystem holds /boot:" : "Where /boot lies on it:",
-             holds_boot(filesystem) ? ", so run grub-install of a newer one first" : "");
+    snprintf(
+        remedy, sizeof(remedy),
+        "the same command with --enable-feature sets it, or: tune2fs -O encrypt %s. It takes effect at once, "
+        "without unmounting. %s GRUB older than 2.04 cannot read a filesystem that has this feature%s",
+        text_shown(filesystem->source),
+        holds_boot(filesystem) ? "This filesystem holds /boot:" : "Where /boot lies on it:",
+        holds_boot(filesystem) ? ", so run grub-install of a newer one first" : "");
     finding_add(findings, FINDING_BLOCKS, "no-encrypt-feature", subject, remedy,
                 "the ext4 feature \"encrypt\" is not set on this filesystem");
 }

@@ -43,7 +43,8 @@ class PlacesTest(unittest.TestCase):
     def test_a_host_is_moved_and_renamed_and_its_group_removed(self):
         with authority.running() as server:
             for group in ("wrong", "right"):
-                server.ok("group", "set", group, "--unlock", "approve")
+                self.assertIn(f"group {group} is made", server.ok("group", "set", group, "--unlock", "approve").out)
+                self.assertIn(f"group {group} is as told", server.ok("group", "set", group, "--unlock", "approve").out)
             server.host("wbe1", group="wrong").close()
             done = server.run("group", "remove", "wrong").expect_error_line_of("huskd", husk.REFUSED)
             self.assertIn("1 hosts", done.err)

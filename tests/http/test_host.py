@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -353,6 +354,32 @@ class UnlockTest(HostTest):
         self.assertIn("ask who administers the authority", error["remedy"])
         self.authority.admin("host release", "web-1")
         self.unlock()
+
+    def test_a_hold_while_a_request_waits_is_told_and_not_asked_about_all_the_time(self):
+        def heard():
+            return int(re.search(r"(?m)^huskd_messages_total (\d+)$", self.authority.ok("metrics").out)[1])
+
+        self.ready("approve")
+        self.lock()
+        self.unlock(expect=husk.NOT_NOW)
+        self.authority.admin("host hold", "web-1")
+        before = heard()
+        done = self.call("unlock", "v", "--wait", "5", expect=husk.NOT_NOW)
+        self.assertIn("held: the host is on hold", done.err)
+        self.assertNotIn("earlier boot", done.err)
+        self.assertLess(heard() - before, 8)
+        self.authority.admin("host release", "web-1")
+        self.assertIn("waiting for approval", self.unlock(expect=husk.NOT_NOW)["error"]["message"])
+
+    def test_an_erased_machine_that_is_to_enrol_again_is_told_how(self):
+        self.ready()
+        self.json("erase", "--all", "--confirm", os.uname().nodename)
+        error = self.enroll(expect=husk.REFUSED)["error"]
+        self.assertEqual(error["code"], "erased")
+        self.assertIn("remove .husk", error["remedy"])
+        shutil.rmtree(self.path(".husk"))
+        self.forget_boot()
+        self.enroll(name="web-2")
 
     def test_local_keys_come_first_and_ask_nobody(self):
         self.ready()
