@@ -59,6 +59,7 @@ static enum error_code read_hosts(struct clerk *clerk, struct error *reterr)
 static enum error_code finish_what_was_left(struct clerk *clerk, struct error *reterr)
 {
     enum error_code code = file_remove_durable(clerk->place.directory_fd, DIRECTORY_COPY, 0, reterr);
+    clerk->is_unsettled = true;
     if (!code)
         code = clerk_begin(clerk, reterr);
     if (!code)

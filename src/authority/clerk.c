@@ -8,6 +8,7 @@
 #include "authority/piece.h"
 #include "authority/record.h"
 #include "authority/rotation.h"
+#include "authority/schema.h"
 #include "base/fault.h"
 #include "base/text.h"
 
@@ -118,12 +119,29 @@ static void drop_next(struct clerk *clerk)
     face_free(TAKE(clerk->next_face));
 }
 
+/* A commit that failed may stand in the log all the same, and come into force with the next crash; what a
+ * start found there may never have reached the disk, and go with the next power cut. Either way the database
+ * would say another generation than now, whose keyring must not be gone by then. One more commit, of the same
+ * value, ends that: it is behind the one and in the place of the other. */
+static void settle(struct clerk *clerk)
+{
+    static const char script[] = "BEGIN IMMEDIATE; PRAGMA application_id = " SCHEMA_APPLICATION "; COMMIT";
+    if (!clerk->is_unsettled)
+        return;
+    if (sql_script(clerk->sql, script, NULL) == OK)
+        clerk->is_unsettled = false;
+    else
+        sql_roll_back(clerk->sql); /* no keyring is destroyed yet: the next begin tries again */
+    (void)sql_take_trouble(clerk->sql);
+}
+
 enum error_code clerk_begin(struct clerk *clerk, struct error *reterr)
 {
     clerk->now_unix_s = clock_unix_s(clerk->clock);
     clerk->now_ns = clock_monotonic_ns();
     clerk->now_boot_ns = clock_boottime_ns();
     drop_next(clerk);
+    settle(clerk);
     clerk->is_lost = false;
     memset(&clerk->ledger, 0, sizeof(clerk->ledger));
     enum error_code code = sql_begin(clerk->sql, reterr);
@@ -167,6 +185,7 @@ static enum error_code give_up(struct clerk *clerk, enum error_code code)
 {
     sql_roll_back(clerk->sql);
     clerk->has_old_keyring |= clerk->next_keyring != NULL;
+    clerk->is_unsettled |= clerk->next_keyring != NULL;
     drop_next(clerk);
     clerk->commits_failed++;
     return code;
@@ -197,7 +216,10 @@ enum error_code clerk_destroy_old(struct clerk *clerk, struct error *reterr)
 {
     struct error why = ERROR_NONE;
     char line[sizeof(why.message) + 128];
-    enum error_code code = keyring_destroy_others(&clerk->place, clerk->keyring->generation, &why);
+    enum error_code code =
+        clerk->is_unsettled
+            ? error_set(&why, ERR_FAILED, 0, "the log of the database cannot be written to the disk")
+            : keyring_destroy_others(&clerk->place, clerk->keyring->generation, &why);
     if (!code) {
         if (clerk->has_told_old)
             tell(clerk, "the earlier keyring is destroyed");

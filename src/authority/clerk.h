@@ -49,6 +49,7 @@ struct clerk {
     bool has_erases;      /* an erase was begun and is not carried out yet */
     bool has_old_keyring; /* another generation is still to be destroyed: no other is written before */
     bool has_told_old;    /* that it could not be */
+    bool is_unsettled;    /* the log may hold what is not in force, or hold in memory alone what is */
     int64_t again_ns;     /* when what was left to destroy is tried again, unless an erase is asked for */
 
     struct workers *workers;

@@ -227,7 +227,7 @@ static const char tables[] =
     "  destroyed_by TEXT"
     ") STRICT, WITHOUT ROWID;"
 
-    "PRAGMA application_id = 1752527723;" /* "husk" */
+    "PRAGMA application_id = " SCHEMA_APPLICATION ";"
     "PRAGMA user_version = 1;";
 _Static_assert(SCHEMA_VERSION == 1, "the last line above");
 

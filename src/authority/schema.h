@@ -3,6 +3,7 @@
 #include "authority/sql.h"
 
 #define SCHEMA_VERSION 1
+#define SCHEMA_APPLICATION "1752527723" /* "husk" */
 
 /* Make the tables in an empty database, inside the caller's transaction. */
 must_check enum error_code schema_create(struct sql *sql, struct error *reterr);
