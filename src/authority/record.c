@@ -244,6 +244,29 @@ static enum error_code verify_earlier(struct sql *sql, const struct ledger_check
     }
 }
 
+/* That every epoch of before is there of which there is a checkpoint: the chain of the others does not tell.
+ */
+static enum error_code check_epochs(struct sql *sql, uint64_t epoch,
+                                    const struct ledger_checkpoint *checkpoints, size_t count,
+                                    struct error *reterr)
+{
+    enum error_code code = OK;
+    for (size_t i = 0; !code && i < count; i++) {
+        struct sql_rows rows = {0};
+        bool is_there = false;
+        code = sql_select(sql, &rows, reterr, "SELECT 1 FROM ledger_earlier WHERE epoch = ? LIMIT 1", "i",
+                          (int64_t)checkpoints[i].epoch);
+        if (!code)
+            code = sql_next(&rows, &is_there, reterr);
+        sql_done(&rows);
+        if (!code && !is_there && checkpoints[i].epoch < epoch)
+            code = error_set(reterr, ERR_CHANGED, 0,
+                             "epoch %llu of the ledger is not there, and a checkpoint was made in it",
+                             (unsigned long long)checkpoints[i].epoch);
+    }
+    return code;
+}
+
 enum error_code record_verify(struct sql *sql, uint64_t epoch, const struct ledger_checkpoint *checkpoints,
                               size_t count, struct ledger_head *ret_head, struct error *reterr)
 {
@@ -260,6 +283,8 @@ enum error_code record_verify(struct sql *sql, uint64_t epoch, const struct ledg
             sql_select(sql, &rows, reterr, "SELECT sequence, hash, entry FROM ledger ORDER BY sequence", "");
     if (!code)
         code = walk(&rows, &verifier, reterr);
+    if (!code)
+        code = check_epochs(sql, epoch, checkpoints, count, reterr);
     if (!code)
         *ret_head = verifier.head;
     return code;

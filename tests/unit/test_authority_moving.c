@@ -6,6 +6,7 @@
 
 #include "authority/sql.h"
 #include "base/text.h"
+#include "ledger/ledger.h"
 #include "secret/secret.h"
 
 static int64_t count(const struct world *world, const char *text)
@@ -395,6 +396,39 @@ static void checkpoints_signed_before_a_rotation_are_still_compared(void **state
     free(forged);
 }
 
+/* As somebody who can write to the database leaves it: another epoch, which says of none before it. */
+static void begin_ledger_anew(const struct world *world)
+{
+    static const char entry[] = "{\"version\":1,\"at\":1,\"kind\":\"authority\",\"epoch\":2}";
+    char path[192];
+    struct sql *sql = NULL;
+    struct ledger_head head;
+    snprintf(path, sizeof(path), "%s/authority.db", world->directory);
+    assert_ok(sql_open(path, SQL_OPEN, &sql, &error));
+    ledger_begin(2, &head);
+    assert_ok(ledger_append(&head, entry, strlen(entry), &head, &error));
+    assert_ok(sql_script(sql, "DELETE FROM ledger; UPDATE state SET epoch = 2", &error));
+    assert_ok(sql_run(sql, &error, "INSERT INTO ledger(sequence, hash, entry) VALUES(1, ?, ?)", "bb",
+                      head.hash, sizeof(head.hash), entry, strlen(entry)));
+    sql_close(sql);
+}
+
+static void a_checkpoint_of_an_epoch_that_is_gone_does_not_fit(void **state)
+{
+    struct scene *scene = *state;
+    json_t *result = NULL;
+    bool changed = false;
+    _cleanup_(json_freep) json_t *before = world_operate(&scene->world, "ledger verify", NULL);
+    const char *checkpoint = json_string_value(json_object_get(before, "checkpoint"));
+    world_close(&scene->world);
+    begin_ledger_anew(&scene->world);
+    world_open(&scene->world);
+    json_decref(world_operate(&scene->world, "ledger verify", NULL)); /* nothing to compare with */
+    assert_fails_saying(ERR_CHANGED, "epoch 1 of the ledger is not there",
+                        world_try(&scene->world, 0, "ledger verify",
+                                  json_pack("{s:[s]}", "checkpoint", checkpoint), &result, &changed, &error));
+}
+
 static void hosts_that_talk_meanwhile_notice_nothing(void **state)
 {
     struct scene *scene = *state;
@@ -509,6 +543,7 @@ int main(void)
         scene_test(prepared_keys_wait_and_are_the_same_when_prepared_again),
         scene_test(what_hosts_would_not_take_or_cannot_use_is_refused),
         scene_test(checkpoints_signed_before_a_rotation_are_still_compared),
+        scene_test(a_checkpoint_of_an_epoch_that_is_gone_does_not_fit),
         scene_test(hosts_that_talk_meanwhile_notice_nothing),
 #ifdef HUSK_FAULTS
         scene_test(a_crash_while_one_is_installed_leaves_the_old_or_the_new_one),
