@@ -65,7 +65,8 @@ const struct verb verb_group_set = {
         "tickets of ten minutes. --sources given at all replaces the networks there were.\n\n"
         "A flagged request (an old copy of a disk, two boots at once) is never opened without people, "
         "whatever the policy says.\n\n"
-        "People are told apart by the user they are on this machine. Root can be any of them, also by sudo: "
+        "People are told apart by the user they are on this machine; a number that is no user of it is "
+        "nobody. Root can be any of them, also by sudo: "
         "where more than one has to agree, root does not count.",
     .options = (const struct verb_option[]){{OPTION_UNLOCK, ROLE_OPTIONAL, NULL},
                                             {OPTION_APPROVALS, ROLE_OPTIONAL, NULL},

@@ -10,6 +10,16 @@
 
 #define NO_UID UINT32_MAX
 
+/* A user who was given a range of numbers for containers (/etc/subuid) keeps their groups under each of them.
+ * Where that cannot be looked up there is none. */
+static bool is_account(uid_t uid)
+{
+    char space[4096];
+    struct passwd entry, *found = NULL;
+    const int os_errno = getpwuid_r(uid, &entry, space, sizeof(space), &found);
+    return found || os_errno == ERANGE;
+}
+
 static void tell_name(struct authority_actor *actor, uid_t uid, const char *suffix)
 {
     char space[4096];
@@ -41,7 +51,7 @@ enum error_code actor_of(int fd, int64_t sudo_uid, struct authority_actor *ret_a
     socklen_t length = sizeof(peer);
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0)
         return error_set(reterr, ERR_DENIED, errno, "cannot see who asks");
-    struct authority_actor actor = {.uid = peer.uid};
+    struct authority_actor actor = {.uid = peer.uid, .is_no_account = !is_account(peer.uid)};
     uid_t login = login_uid(peer.pid);
     if (login != NO_UID)
         tell_name(&actor, login, "");

@@ -77,7 +77,8 @@ must_check enum error_code authority_message(struct authority *authority, const 
 /* Who asks over the administrators' socket. */
 struct authority_actor {
     unsigned uid;
-    char name[64]; /* for the ledger: the login user */
+    bool is_no_account; /* this machine has no user of that number: a range of numbers can be one person's */
+    char name[64];      /* for the ledger: the login user */
     /* Descriptors of regular files that came with the request, open for writing; of "backup": the bulk and
      * the envelope. The caller closes them. */
     int files[AUTHORITY_FILES];

@@ -280,6 +280,11 @@ static enum error_code check_approver(const struct job *job, const struct view *
     /* Whatever people say: nothing of it opens any more. */
     if (view->decision.denial == POLICY_ERASED)
         return error_set(reterr, ERR_ERASED, 0, "host %s is erased", view->name);
+    if (job->actor->is_no_account) {
+        error_set(reterr, ERR_DENIED, 0, "this machine has no user %u: nobody knows whose approval it is",
+                  job->actor->uid);
+        return error_remedy(reterr, "approve it as a user of your own, outside of containers");
+    }
     if (job->actor->uid != 0 || view->needed <= 1)
         return OK;
     error_set(reterr, ERR_DENIED, 0,

@@ -171,10 +171,11 @@ class SocketTest(unittest.TestCase):
 
 
 class PeopleTest(unittest.TestCase):
-    """Users of this machine who may use the socket, known to it by nothing but their numbers."""
+    """Users of this machine who may use the socket."""
 
     GROUP = 54321
-    ALICE, BOB, ADMIN = 54321, 54322, 54323
+    ALICE, BOB, ADMIN = (pwd.getpwnam(name).pw_uid for name in ("daemon", "bin", "sys"))
+    OF_ALICE = 2147480001  # one of many numbers that a person may have in containers: no user of this machine
 
     def setUp(self):
         self.server = self.enterContext(authority.running())
@@ -239,6 +240,14 @@ class PeopleTest(unittest.TestCase):
         # A user who is not root says it stands for another: it is itself.
         self.assertEqual(self.approve_as(self.ALICE, sudo=self.BOB), (0, "pending"))
         self.assertEqual(self.approve_as(self.BOB, sudo=self.ALICE), (0, "granted"))
+
+    def test_a_number_that_is_no_user_is_nobody(self):
+        """newuidmap lets a person be any of the numbers in /etc/subuid, and they keep their groups."""
+        self.ask()
+        self.assertEqual(self.approve_as(self.ALICE), (0, "pending"))
+        self.assertEqual(self.approve_as(self.OF_ALICE), (husk.REFUSED, "denied"))
+        self.assertEqual(self.state(), "pending")
+        self.assertEqual(self.approve_as(self.BOB), (0, "granted"))
 
     def test_who_is_not_of_the_group_is_not_heard(self):
         self.ask()
