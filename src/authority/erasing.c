@@ -252,6 +252,26 @@ static enum error_code keep(const struct erased *erased, struct buffer *wire, st
     return code ? code : record_keep_text(&text, wire, reterr);
 }
 
+/* Of the disk that the keyring is on, or was on before a restore. */
+static enum error_code find_images(struct clerk *clerk, const uint8_t *vault, struct erased *erased,
+                                   struct error *reterr)
+{
+    struct sql_rows rows = {0};
+    bool were_taken = false;
+    enum error_code code =
+        sql_select(clerk->sql, &rows, reterr,
+                   "SELECT 1 FROM keyslots k JOIN moving m ON k.created_at <= m.imaged_until WHERE k.host = "
+                   "?1 AND (?2 IS NULL OR k.vault = ?2) LIMIT 1",
+                   "bb", erased->host, sizeof(erased->host), vault, sizeof(erased->vault));
+    if (!code)
+        code = sql_next(&rows, &were_taken, reterr);
+    sql_done(&rows);
+    const bool has_any = !vault || erased->keyslot_count > 0;
+    erased->copies[ERASED_COPY_IMAGE] =
+        were_taken || (has_any && !keyring_has_holder_elsewhere(&clerk->place));
+    return code;
+}
+
 /* Where the scalars may live on all the same, that this authority knows of. vault NULL: of all the host's. A
  * backup holds a scalar that was there when it was made. */
 static enum error_code find_copies(struct clerk *clerk, const uint8_t *vault, struct erased *erased,
@@ -267,8 +287,8 @@ static enum error_code find_copies(struct clerk *clerk, const uint8_t *vault, st
     if (!code)
         code = sql_next(&rows, &erased->copies[ERASED_COPY_BACKUP], reterr);
     sql_done(&rows);
-    erased->copies[ERASED_COPY_IMAGE] =
-        (!vault || erased->keyslot_count > 0) && !keyring_has_holder_elsewhere(&clerk->place);
+    if (!code)
+        code = find_images(clerk, vault, erased, reterr);
     return code;
 }
 

@@ -53,8 +53,10 @@ static enum error_code write_first(struct clerk *clerk, const struct buffer *des
     if (!code)
         code = rotation_keep_descriptor(clerk, 1, descriptor->data, descriptor->length, reterr);
     if (!code)
-        code = sql_run(clerk->sql, reterr, "INSERT INTO moving(one, backup_key) VALUES(1, ?)", "b",
-                       backup_key, (size_t)HPKE_KEY_SIZE);
+        code =
+            sql_run(clerk->sql, reterr, "INSERT INTO moving(one, backup_key, imaged_until) VALUES(1, ?, ?)",
+                    "bi", backup_key, (size_t)HPKE_KEY_SIZE,
+                    keyring_has_holder_elsewhere(&clerk->place) ? INT64_C(0) : INT64_MAX);
     if (!code)
         code = policy ? group_write(clerk, "default", policy, reterr)
                       : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");

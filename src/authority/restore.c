@@ -157,6 +157,15 @@ static enum error_code hold_everything(struct clerk *clerk, const struct restori
                          (int64_t)HOST_HELD_AFTER_RESTORE);
 }
 
+/* The disk of before may have images; with a holder elsewhere that of now has none. */
+static enum error_code note_images(struct clerk *clerk, struct error *reterr)
+{
+    return keyring_has_holder_elsewhere(&clerk->place)
+               ? sql_run(clerk->sql, reterr, "UPDATE moving SET imaged_until = min(imaged_until, ?)", "i",
+                         clerk->now_unix_s)
+               : sql_run(clerk->sql, reterr, "UPDATE moving SET imaged_until = ?", "i", INT64_MAX);
+}
+
 static enum error_code put_ledger_away(struct restoring *restoring, struct error *reterr)
 {
     struct clerk *clerk = restoring->clerk;
@@ -227,6 +236,8 @@ static enum error_code begin_anew(struct restore *restore, struct restoring *res
         code = record_restored(restore, restoring, reterr);
     if (!code)
         code = hold_everything(clerk, restoring, reterr);
+    if (!code)
+        code = note_images(clerk, reterr);
     if (!code)
         code = backup_note(clerk, &restore->facts, "huskd restore", reterr);
     if (!code)

@@ -211,7 +211,9 @@ static const char tables[] =
     "CREATE TABLE moving("
     "  one INTEGER PRIMARY KEY CHECK(one = 1),"
     "  previous_until INTEGER NOT NULL DEFAULT 0," /* when the previous message key is destroyed; 0: none */
-    "  backup_key BLOB"                            /* the public key envelopes are sealed to, 32 bytes */
+    "  backup_key BLOB,"                           /* the public key envelopes are sealed to, 32 bytes */
+    "  imaged_until INTEGER NOT NULL DEFAULT 0" /* keyslots made until then are opened by images of a disk on
+                                                   which no holder elsewhere sealed the keyring */
     ") STRICT;"
 
     /* Hosts whose lineage may have gone on since the backup: the boot that was open then tells it. */

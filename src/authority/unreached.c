@@ -74,7 +74,7 @@ static enum error_code add_orders(const struct looking *looking, int64_t *ret_op
 /* Of the authority itself. */
 static enum error_code add_own_copies(const struct looking *looking, int64_t keyslots, struct error *reterr)
 {
-    int64_t backups = 0;
+    int64_t backups = 0, imaged = 0;
     /* The span first: asking of every backup anew whether any keyslot was there takes a large group times the
      * number of backups. */
     enum error_code code = count(
@@ -86,14 +86,21 @@ static enum error_code add_own_copies(const struct looking *looking, int64_t key
         "keyslots k ON k.host = h.id WHERE " ERASED_HOSTS " AND k.created_at <= b.made_at AND "
         "(k.erased_at IS NULL OR k.erased_at >= b.made_at))",
         &backups, reterr);
-    if (!code && keyslots > 0 && !keyring_has_holder_elsewhere(&looking->clerk->place))
-        code = add(
-            looking, "key-copy-authority-image",
-            "destroy the images and backups of this machine's disk; an authority made with huskd init "
-            "--holder, on another medium, has no such copies",
-            reterr,
-            "nothing on another filesystem seals the keyring of this authority: an image of its disk made "
-            "while the keyslots existed opens them in copies of the host's disk");
+    if (!code)
+        code =
+            count(looking,
+                  "SELECT count(*) FROM hosts h CROSS JOIN keyslots k ON k.host = h.id CROSS JOIN moving m "
+                  "WHERE " ERASED_HOSTS " AND k.created_at <= m.imaged_until",
+                  &imaged, reterr);
+    if (!code && (imaged > 0 || (keyslots > 0 && !keyring_has_holder_elsewhere(&looking->clerk->place))))
+        code =
+            add(looking, "key-copy-authority-image",
+                "destroy the images and backups of this machine's disk; an authority made with huskd init "
+                "--holder, on another medium, has no such copies",
+                reterr,
+                "nothing on another filesystem seals the keyring of this authority, or did before it was "
+                "restored: an image of its disk made while the keyslots existed opens them in copies of the "
+                "host's disk");
     if (!code && backups > 0)
         code = add(
             looking, "key-copy-authority-backup",

@@ -157,8 +157,9 @@ static void name_authority_copy(const char *authority, const char *word, struct 
             findings, FINDING_TELLS, "key-copy-authority-image", text_shown(authority),
             "destroy the images and backups of that machine's disk; an authority made with huskd init "
             "--holder, on another medium, has no such copies",
-            "nothing on another filesystem seals the keyring of this authority: an image of its disk "
-            "made while the keyslot existed opens the vault in copies of this disk");
+            "nothing on another filesystem seals the keyring of this authority, or did before it was "
+            "restored: an image of its disk made while the keyslot existed opens the vault in copies of "
+            "this disk");
     else if (!strcmp(word, erased_copy_words[ERASED_COPY_BACKUP]))
         finding_add(
             findings, FINDING_TELLS, "key-copy-authority-backup", text_shown(authority),

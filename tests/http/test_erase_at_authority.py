@@ -318,6 +318,39 @@ class CopiesOfTheAuthorityTest(EraseCase):
         self.authority.ok("keycopy", "destroyed", newest["id"])
         self.assertEqual(self.verdict(self.erase()), "COMPLETE")
 
+    def restore(self, holder):
+        """At the same address, in another directory, from its backup; which is declared destroyed."""
+        before, text = self.authority, self.beside("text")
+        port, url = before.port, before.url
+        before.end()
+        restored = known_address.Server(self.beside("restored"), port=port, holder=holder)
+        os.makedirs(restored.directory)
+        authority.run("restore", "--dir", restored.path, "--bulk", self.beside("bulk"), "--envelope",
+                      self.beside("envelope"), "--backup-key", self.beside("backup.key"), "--out", text,
+                      "--address", url, "--holder", holder).expect(0)
+        self.authority = restored.start()
+        self.addCleanup(restored.end)
+        restored.ok("descriptor", "sign", text, "--root", before.root, "--out", text + ".signed")
+        restored.ok("descriptor", "install", text + ".signed")
+        restored.ok("host", "release", "web-1")
+        (backup,) = [copy for copy in restored.admin("keycopy list")["keycopies"] if copy["kind"] == "backup"]
+        restored.ok("keycopy", "destroyed", backup["id"])
+
+    def test_images_of_the_disk_an_authority_was_on_before_it_was_restored_are_named(self):
+        self.made_with(None)
+        self.backup()
+        time.sleep(1.1)
+        self.restore(f"{self.medium.path}/restored")
+        self.assert_named("key-copy-authority-image")
+        self.assertIn("key-copy-authority-image", document.kinds(self.erase_host()))
+
+    def test_an_authority_that_had_a_holder_before_it_was_restored_names_none(self):
+        self.authority_only()
+        self.backup()
+        time.sleep(1.1)
+        self.restore(f"{self.medium.path}/restored")
+        self.assertEqual(self.verdict(self.erase()), "COMPLETE")
+        self.assertEqual(sorted(document.kinds(self.erase_host())), ["key-copies-unknown", "order-not-answered"])
 
     def erase_host(self):
         return self.authority.document("host", "erase", "web-1", "--confirm", "web-1")
