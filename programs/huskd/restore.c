@@ -177,9 +177,9 @@ const struct verb verb_restore = {
         "there was up to its end: with one hosts are not held, and hold, release and the policies of groups "
         "are "
         "as it says. Tickets, tokens and requests of before are void.\n\n"
-        "The boot that was open when the backup was made is known again; a host that has booted since "
-        "presents "
-        "a lineage this authority does not know, and is flagged once: see host accept-restore.",
+        "How far a host's lineage went on since no record says. The boot that was open when the backup was "
+        "made tells it; a host that boots before that was heard is flagged once, as an old copy of it would "
+        "be: see host accept-restore.",
     .options = (const struct verb_option[]){{OPTION_BULK, ROLE_REQUIRED, NULL},
                                             {OPTION_ENVELOPE, ROLE_REQUIRED, NULL},
                                             {OPTION_BACKUP_KEY, ROLE_REQUIRED, NULL},

@@ -141,14 +141,19 @@ static enum error_code unpack(struct restore *restore, struct error *reterr)
 }
 
 /* Nothing that was to happen once in the life before happens again; and as long as nobody says what happened
- * since, every host waits for people. */
+ * since, every host waits for people. How far its lineage has gone on since no record says: what it was in
+ * the backup is that of old copies by now, and what is not known here is stale until the boot that was open
+ * then tells it, or people do. */
 static enum error_code hold_everything(struct clerk *clerk, const struct restoring *restoring,
                                        struct error *reterr)
 {
     static const char script[] =
         "DELETE FROM tickets; DELETE FROM tokens WHERE host IS NULL;"
         "UPDATE requests SET state = 4 WHERE state <= 1;"
-        "INSERT OR IGNORE INTO restored_hosts(host) SELECT id FROM hosts WHERE erased = 0;";
+        "INSERT OR IGNORE INTO restored_hosts(host) SELECT id FROM hosts WHERE erased = 0;"
+        "UPDATE hosts SET lineage_current = randomblob(16), lineage_offered = randomblob(16) WHERE "
+        "confirmed <> 0;";
+    _Static_assert(POLICY_TOKEN_SIZE == 16, "the script above");
     _Static_assert(POLICY_EXPIRED == 4 && POLICY_PENDING == 0 && POLICY_APPROVED == 1, "the script above");
     enum error_code code = sql_script(clerk->sql, script, reterr);
     return code || restoring->is_complete

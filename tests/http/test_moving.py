@@ -144,6 +144,27 @@ class HostTest(Moving, Job):
         self.boot()
         other.ok("ledger", "verify")
 
+    def test_a_copy_as_old_as_the_backup_is_an_old_copy_to_the_restored_authority_too(self):
+        self.boot()
+        self.backup("b", "--backup-key-out", self.file("backup.key"))
+        with open(self.path(".husk/lineage"), "rb") as file:
+            old = file.read()
+        for _ in range(3):
+            self.boot()
+        self.authority.ok("ledger", "export", "--out", self.file("export"))
+        self.authority.end()
+        other = self.restore("b", "--address", self.authority.url, "--record", self.file("export"))
+        other.listen_at(self.authority.port)
+        other.start()
+        self.install(other)
+        self.assertEqual(other.admin("host list")["hosts"][0]["state"], "active")
+        with open(self.path(".husk/lineage"), "wb") as file:
+            file.write(old)
+        self.json("lock", "v")
+        self.forget_boot()
+        self.json("unlock", "v", expect=husk.NOT_NOW)
+        self.assertEqual(other.requests("pending")[-1]["flags"], ["stale-lineage"])
+
     def enroll(self, url, expect=husk.DONE):
         return self.json("enroll", url, "--token-file", self.beside("token"), "--name", "web-1", expect=expect)
 
@@ -171,6 +192,9 @@ class HostTest(Moving, Job):
         self.assertFalse(self.enroll(other.url)["changed"])
         self.assertFalse(self.enroll(old)["changed"])
         other.ok("host", "release", "web-1")
+        self.json("unlock", "v", expect=husk.NOT_NOW)
+        request = other.requests("pending")[-1]
+        other.ok("request", "approve", request["id"], "--restored", "--code", request["code"])
         self.json("unlock", "v")
         self.boot()
 
