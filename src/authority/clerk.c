@@ -157,6 +157,8 @@ static enum error_code write_keyring(struct clerk *clerk, struct error *reterr)
         return OK;
     enum error_code code = clerk->has_old_keyring ? clerk_destroy_old(clerk, reterr) : OK;
     if (!code)
+        code = keyring_check_holder(&clerk->place, clerk->keyring->generation, reterr);
+    if (!code)
         code = keyring_write(clerk->next_keyring, &clerk->place, reterr);
     if (!code)
         code = sql_run(clerk->sql, reterr, "UPDATE state SET generation = ?", "i",

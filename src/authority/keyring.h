@@ -79,6 +79,11 @@ must_check enum error_code keyring_read(const struct keyring_place *place, uint6
 /* Whether an image of the keyring's filesystem does not open it: its holder lies on another one. */
 bool keyring_has_holder_elsewhere(const struct keyring_place *place);
 
+/* Where this generation is here and sealed under a holder, that has to be in its place: else the medium is
+ * not mounted, and what is below was not meant to keep a holder. */
+must_check enum error_code keyring_check_holder(const struct keyring_place *place, uint64_t generation,
+                                                struct error *reterr);
+
 /* Destroy keyrings and holders of every other generation, temporary files too. ERR_FAILED when one could not
  * be overwritten: it is still there, for the next call. Blocks. */
 must_check enum error_code keyring_destroy_others(const struct keyring_place *place, uint64_t generation,

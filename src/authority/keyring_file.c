@@ -194,6 +194,29 @@ enum error_code keyring_file_read(const struct keyring_place *place, uint64_t ge
                          : error_set(reterr, ERR_CORRUPT, 0, "%s is not as it was written", name);
 }
 
+static enum error_code holder_is_away(const char *name, struct error *reterr)
+{
+    error_set(reterr, ERR_FAILED, 0, "the holder %s is not there, so this is not its medium",
+              text_shown(name));
+    return error_remedy(reterr, "mount the medium that holds the file, and try again");
+}
+
+enum error_code keyring_check_holder(const struct keyring_place *place, uint64_t generation,
+                                     struct error *reterr)
+{
+    _cleanup_(close_fdp) int fd = -1;
+    const char *base;
+    char name[NAME_SIZE];
+    format_name(name, "keyring", generation);
+    if (!place->holder || faccessat(place->directory_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+        return OK; /* that of a backup */
+    enum error_code code = open_holder(place, &fd, &base, reterr);
+    if (code)
+        return code;
+    format_name(name, base, generation);
+    return faccessat(fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 ? OK : holder_is_away(name, reterr);
+}
+
 struct destruction {
     int directory_fd;
     const char *base;
@@ -256,6 +279,8 @@ enum error_code keyring_destroy_others(const struct keyring_place *place, uint64
         return code;
     struct error holder_error = ERROR_NONE;
     enum error_code holder_code = open_holder(place, &holder_fd, &base, &holder_error);
+    if (!holder_code)
+        holder_code = keyring_check_holder(place, generation, &holder_error);
     if (!holder_code)
         holder_code = destroy_in(holder_fd, base, generation, &holder_error);
     if (!code && holder_code && reterr)

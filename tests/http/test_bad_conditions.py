@@ -5,6 +5,7 @@ import contextlib
 import os
 import shutil
 import sqlite3
+import subprocess
 import sys
 import time
 import unittest
@@ -364,18 +365,44 @@ class HolderTest(Opening):
         self.fresh()
         self.assert_granted()
 
+    @contextlib.contextmanager
+    def renamed(self):
+        os.rename(self.medium, self.medium + ".away")
+        try:
+            yield
+        finally:
+            os.rename(self.medium + ".away", self.medium)
+
+    @contextlib.contextmanager
+    def unmounted(self):
+        """The directory is there, as a mount point is, and nothing in it."""
+        subprocess.run(["mount", "-t", "tmpfs", "husk-test", self.medium], check=True)
+        try:
+            yield
+            self.assertEqual(os.listdir(self.medium), [])
+        finally:
+            subprocess.run(["umount", self.medium], check=True)
+
     def test_an_erase_without_its_medium_grants_nothing_and_is_finished_when_it_is_back(self):
+        self.erase_away(self.renamed)
+
+    def test_nothing_is_written_where_the_medium_of_the_holder_is_not_mounted(self):
+        self.erase_away(self.unmounted)
+        self.assertEqual(self.server.end(), 0)
+        self.assertEqual(len(os.listdir(self.medium)), 1)
+        self.server.start()
+        self.fresh()
+        self.assert_granted()
+
+    def erase_away(self, away):
         self.server.start()
         self.fresh()
         name = self.host.name
-        os.rename(self.medium, self.medium + ".away")
-        try:
+        with away():
             done = self.server.run("host", "erase", name, "--confirm", name).expect(husk.FAILED, husk.INCOMPLETE)
             self.assertIn("holder", done.err)
             told = self.ask()
             self.assertNotEqual(told.get("object", {}).get("result", {}).get("state"), "granted", told)
-        finally:
-            os.rename(self.medium + ".away", self.medium)
         self.server.ok("host", "erase", name, "--confirm", name)
         self.assertEqual(self.ask()["object"]["error"]["code"], "erased")
         self.server.ok("ledger", "verify")
