@@ -9,6 +9,9 @@
 
 static_assert(HASH_KEY_SIZE == crypto_shorthash_KEYBYTES, "the key of the hash");
 
+/* A body each from thousands of hosts behind one address; not one of the largest on every connection. */
+#define BYTES_PER_ADDRESS ((size_t)32 << 20)
+
 enum { PEER_BUCKETS = 4096, PEERS_MAXIMUM = 65536, BURST_S = 10, VAIN_BURST_S = 20, IDLE_WHEN_FULL_S = 5 };
 
 /* An address, or what counts as one. */
@@ -16,6 +19,7 @@ struct peer {
     struct peer *next;
     struct address address;
     unsigned connections;
+    size_t bytes;     /* of bodies that are on their way */
     struct rate rate; /* of new connections */
     struct rate vain; /* of messages that were answered in vain */
 };
@@ -153,6 +157,30 @@ void connections_note_vain(struct connections *connections, const struct address
     pthread_mutex_unlock(&connections->mutex);
 }
 
+bool connections_reserve(struct connections *connections, const struct address *address, size_t bytes)
+{
+    if (connections_trust(connections, address))
+        return true;
+    pthread_mutex_lock(&connections->mutex);
+    struct peer *peer = find_peer(connections, address);
+    const bool fits = peer && bytes <= BYTES_PER_ADDRESS - peer->bytes;
+    if (fits)
+        peer->bytes += bytes;
+    pthread_mutex_unlock(&connections->mutex);
+    return fits;
+}
+
+void connections_release(struct connections *connections, const struct address *address, size_t bytes)
+{
+    if (bytes == 0 || connections_trust(connections, address))
+        return;
+    pthread_mutex_lock(&connections->mutex);
+    struct peer *peer = look_up_peer(connections, address);
+    if (peer)
+        peer->bytes -= bytes;
+    pthread_mutex_unlock(&connections->mutex);
+}
+
 static void count_state(struct connections *connections, enum connection_state state, int step)
 {
     if (state == CONNECTION_HELD)
@@ -206,7 +234,7 @@ static void forget_quiet_peers(struct connections *connections, int64_t now_ns)
     for (unsigned i = 0; i < PEER_BUCKETS; i++)
         for (struct peer **at = &connections->peers[i]; *at;) {
             struct peer *peer = *at;
-            if (peer->connections > 0 || peer->rate.paid_until_ns > now_ns ||
+            if (peer->connections > 0 || peer->bytes > 0 || peer->rate.paid_until_ns > now_ns ||
                 peer->vain.paid_until_ns > now_ns) {
                 at = &peer->next;
                 continue;

@@ -48,6 +48,11 @@ void connections_remove(struct connections *connections, struct connection *conn
 bool connections_hear(struct connections *connections, const struct address *address);
 void connections_note_vain(struct connections *connections, const struct address *address);
 
+/* Memory for a body that comes from this address; of so much at a time for each but trusted proxies. False
+ * when there would be more. */
+bool connections_reserve(struct connections *connections, const struct address *address, size_t bytes);
+void connections_release(struct connections *connections, const struct address *address, size_t bytes);
+
 /* To HELD: false, and nothing changes, when too many are. */
 bool connections_move(struct connections *connections, struct connection *connection,
                       enum connection_state state);

@@ -129,6 +129,7 @@ static enum MHD_Result hand_over(struct http *http, struct request *request)
                                                            peer, take_answer, request, NULL);
     bool quiet = http->quiet;
     pthread_rwlock_unlock(&http->way);
+    request_drop_body(request, &http->connections); /* the authority has its own */
     if (code) {
         turn_away(request, quiet ? "huskd ends, try again\n" : "too much waits, try again\n");
         connections_move(&http->connections, request->place, CONNECTION_ANSWERING);
@@ -181,7 +182,7 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     struct request *request = *request_at;
     if (request)
         connections_move(&http->connections, request->place, CONNECTION_WAITING);
-    request_free(request);
+    request_free(request, &http->connections);
     *request_at = NULL;
 }
 

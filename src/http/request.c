@@ -76,7 +76,15 @@ static bool check_words(struct request *request, const char *path, const char *m
     return true;
 }
 
-bool request_check(struct request *request, const struct connections *connections, const char *path,
+static void take_room(struct request *request, struct connections *connections)
+{
+    if (connections_reserve(connections, &request->peer, request->length))
+        request->reserved = request->length;
+    else
+        refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE, "too much of this address is on its way, try again\n");
+}
+
+bool request_check(struct request *request, struct connections *connections, const char *path,
                    const char *method)
 {
     struct headers headers = {0};
@@ -91,6 +99,8 @@ bool request_check(struct request *request, const struct connections *connection
     check_length(request, &headers);
     if (request->status == 0)
         check_words(request, path, method, headers.lengths > 0);
+    if (request->status == 0)
+        take_room(request, connections);
     if (request->status == 0)
         request->body = malloc(request->length > 0 ? request->length : 1);
     return request->status != 0 || request->body;
@@ -137,11 +147,18 @@ enum MHD_Result request_reply(struct request *request)
     return queued;
 }
 
-void request_free(struct request *request)
+void request_drop_body(struct request *request, struct connections *connections)
+{
+    free(TAKE(request->body));
+    connections_release(connections, &request->peer, request->reserved);
+    request->reserved = 0;
+}
+
+void request_free(struct request *request, struct connections *connections)
 {
     if (!request)
         return;
-    free(request->body);
+    request_drop_body(request, connections);
     free(request->answer);
     free(request);
 }

@@ -12,6 +12,7 @@ struct request {
     struct address peer;      /* whom it comes from, behind trusted proxies */
     uint8_t *body;            /* owned; room for length bytes */
     size_t length, received;
+    size_t reserved;   /* of the memory its address may have */
     unsigned status;   /* what is to be said; 0: nothing yet */
     const char *text;  /* a line for people, static; NULL where answer is said */
     const char *allow; /* for 405 */
@@ -22,7 +23,7 @@ struct request {
 
 /* Look at method, path and headers. Sets status where it is refused, or is no message. False when there is no
  * memory. */
-bool request_check(struct request *request, const struct connections *connections, const char *path,
+bool request_check(struct request *request, struct connections *connections, const char *path,
                    const char *method);
 
 /* The rest of a body that is refused is small enough to be read and thrown away, so that its sender reads
@@ -35,4 +36,7 @@ bool request_take(struct request *request, const char *bytes, size_t length);
 /* Queue what is to be said. */
 enum MHD_Result request_reply(struct request *request);
 
-void request_free(struct request *request);
+/* The body is not needed any more. */
+void request_drop_body(struct request *request, struct connections *connections);
+
+void request_free(struct request *request, struct connections *connections);

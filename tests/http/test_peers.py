@@ -252,6 +252,37 @@ class FloodTest(unittest.TestCase):
                 flood.sock.close()
 
 
+class SlowBodiesTest(unittest.TestCase):
+    def test_bodies_that_do_not_end_take_so_much_memory_of_an_address_and_no_more(self):
+        """32 MiB."""
+        with authority.running() as server:
+            def begin(length):
+                sock = socket.create_connection(server.address, 20, source_address=("127.0.0.2", 0))
+                self.addCleanup(sock.close)
+                sock.sendall(HEAD % length + b"\r\n" + b"x" * (length - 1))
+                return sock
+            most = 65536
+            slow = [begin(most) for _ in range((32 << 20) // most)]
+            time.sleep(0.5)
+            refused = begin(most)
+            refused.sendall(b"x")
+            self.assertEqual(read_answer(refused)[0], 503)
+            with server.connect() as sock:  # others are answered
+                sock.sendall(post(b"x" * 100))
+                self.assertEqual(read_answer(sock)[0], 200)
+            slow[0].sendall(b"x")
+            self.assertEqual(read_answer(slow[0])[0], 200)
+            again = begin(most)
+            again.sendall(b"x")
+            self.assertEqual(read_answer(again)[0], 200)
+            slow[1].close()
+            slow[2].close()
+            time.sleep(2)  # the sweep
+            for _ in range(3):
+                again.sendall(HEAD % most + b"\r\n" + b"x" * most)
+                self.assertEqual(read_answer(again)[0], 200)
+
+
 class SlowTest(unittest.TestCase):
     def test_time_for_a_request_ends_however_it_trickles(self):
         """Thirty seconds; all kinds side by side."""
