@@ -95,6 +95,27 @@ static void what_is_more_than_a_host_may_say_is_in_vain(void **state)
     assert_refused(answer, "busy");
 }
 
+/* docs/boundaries.md, "An authority": whoever has one recorded message can do that, and no more. */
+static void a_recorded_message_said_again_uses_up_what_its_host_may_say(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open open;
+    struct buffer recorded = {0}, answer = {0};
+    json_decref(host_send(&scene->host, poll_message(&scene->host, 0)));
+    assert_ok(buffer_append(&recorded, scene->host.last_wire.data, scene->host.last_wire.length, &error));
+    for (int said = 0; said < 1000 && !scene->host.was_in_vain; said++) {
+        buffer_done(&answer);
+        assert_int_equal(host_replay(&scene->host, &recorded, &answer), ANSWER_SEALED);
+    }
+    assert_refused(host_send(&scene->host, poll_message(&scene->host, 0)), "busy");
+    nanosleep(&(struct timespec){.tv_sec = 1}, NULL); /* when it ends, the host is heard again */
+    host_boot(&scene->host);
+    assert_state(open_first(&open, &scene->host, &scene->keyslot, 0), "pending"); /* its boot may be away */
+    open_done(&open);
+    buffer_done(&recorded);
+    buffer_done(&answer);
+}
+
 static unsigned count_done(struct pending **polls, unsigned count)
 {
     unsigned done = 0;
@@ -136,6 +157,7 @@ int main(void)
         scene_test(hosts_that_are_known_heard_or_unknown_cost_a_stranger_the_same),
         scene_test(only_enrolments_that_make_a_host_known_are_not_in_vain),
         scene_test(what_is_more_than_a_host_may_say_is_in_vain),
+        scene_test(a_recorded_message_said_again_uses_up_what_its_host_may_say),
         scene_test(a_host_is_held_four_times_and_its_oldest_is_answered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
