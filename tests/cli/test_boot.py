@@ -54,10 +54,6 @@ class BootTest(HostRoot):
             file.write(b"{")
         self.d.remount("ro")
 
-    def recovery_key(self):
-        with open(self.recovery, encoding="ascii") as file:
-            return file.read().strip()
-
     def test_the_recovery_key_opens_it_after_one_that_is_none(self):
         right = self.recovery_key()
         with self.boot() as console:
