@@ -332,6 +332,13 @@ static enum error_code plan_unprotect(struct convert_work *work, struct convert_
     return code;
 }
 
+/* What is mounted over a directory would be taken for it. */
+static void refuse_covered(struct finding_list *others)
+{
+    for (size_t i = 0; i < others->count; i++)
+        others->items[i].blocks |= !strcmp(others->items[i].kind, "directory-covered");
+}
+
 static enum error_code unprotect_all(struct convert_work *work, bool *ret_changed, struct error *reterr)
 {
     _cleanup_(convert_plan_freep) struct convert_plan *plan = NULL;
@@ -340,6 +347,7 @@ static enum error_code unprotect_all(struct convert_work *work, bool *ret_change
         return work_clear(work, reterr);
     enum error_code code = vault_check_directories(work->vault, &others, reterr);
     if (!code) {
+        refuse_covered(&others);
         code = finding_refusal(&others, reterr);
         finding_move_all(work->options->findings, &others);
     }

@@ -55,8 +55,8 @@ bool network_awaits_carrier(const struct network *network);
  * namespaces and of lo do not count. */
 bool network_has_address(void);
 
-/* Run a program that sets the network up in its own way, and wait for its end. It is ended when a signal
- * comes: ERR_INTERRUPTED. */
+/* Run a program that sets the network up in its own way, and wait for its end. It is told to end when a
+ * signal comes, with all of its process group, which is killed 5 s later: ERR_INTERRUPTED. */
 must_check enum error_code network_run(const char *program, struct error *reterr);
 
 /* Every VLAN and bond that was made since network_open goes. Every link that was down then and is up now:

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -10,7 +11,23 @@
 #include "base/text.h"
 #include "network/network.h"
 
-enum { LOOK_AGAIN_MS = 100 };
+enum { LOOK_AGAIN_MS = 100, END_PATIENCE_S = 5 };
+
+/* With the DHCP client it runs. That may be in the background and out of the group, as Ubuntu's is: then only
+ * the part of it that waits in the group, told to end, ends the other. */
+static void end_group(pid_t pid)
+{
+    const int64_t until_ns = clock_monotonic_ns() + END_PATIENCE_S * CLOCK_NS_PER_S;
+    bool ended = false;
+    kill(-pid, SIGTERM);
+    while (kill(-pid, 0) == 0 && clock_monotonic_ns() < until_ns) {
+        ended = ended || waitpid(pid, NULL, WNOHANG) == pid;
+        nanosleep(&(struct timespec){.tv_nsec = 20 * 1000000L}, NULL);
+    }
+    kill(-pid, SIGKILL);
+    while (!ended && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        continue;
+}
 
 enum error_code network_run(const char *program, struct error *reterr)
 {
@@ -34,9 +51,7 @@ enum error_code network_run(const char *program, struct error *reterr)
             (void)interrupt_poll(NULL, 0, LOOK_AGAIN_MS * (CLOCK_NS_PER_S / 1000));
     }
     if (!ended) {
-        kill(-pid, SIGKILL); /* with the DHCP client it runs */
-        while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-            continue;
+        end_group(pid);
         return interrupt_check(reterr);
     }
     return WIFEXITED(status) && WEXITSTATUS(status) == 0

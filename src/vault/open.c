@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/mount.h>
 #include <linux/openat2.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -23,38 +24,56 @@ int vault_open_beneath(int root_fd, const char *path)
 }
 
 /* What a recorded directory is now. */
-enum found { FOUND_SAME, FOUND_OTHER_NONCE, FOUND_MISSING, FOUND_COVERED, FOUND_PLAIN, FOUND_FOREIGN };
+enum state { FOUND_SAME, FOUND_OTHER_NONCE, FOUND_MISSING, FOUND_PLAIN, FOUND_FOREIGN };
+struct found {
+    enum state state;
+    bool is_covered; /* by a mount, which hides it and changes nothing of it */
+    struct fscrypt_nonce nonce;
+};
+
+/* The filesystem without what is mounted in it. */
+static int open_uncovered(int root_fd)
+{
+    return (int)syscall(SYS_open_tree, root_fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+}
 
 static enum error_code look_at(const struct vault *vault, const struct vault_directory *directory,
-                               enum found *ret_found, struct fscrypt_nonce *ret_nonce, struct error *reterr)
+                               struct found *ret_found, struct error *reterr)
 {
+    struct found found = {.state = FOUND_MISSING};
+    _cleanup_(close_fdp) int uncovered = -1;
     _cleanup_(close_fdp) int fd = vault_open_beneath(vault->filesystem->root_fd, directory->path);
+    if (fd < 0 && errno == EXDEV) {
+        found.is_covered = true;
+        uncovered = open_uncovered(vault->filesystem->root_fd);
+        fd = uncovered < 0 ? -1 : vault_open_beneath(uncovered, directory->path);
+    }
     if (fd < 0) {
-        if (errno != ENOENT && errno != ENOTDIR && errno != ELOOP && errno != EXDEV)
+        if (errno != ENOENT && errno != ENOTDIR && errno != ELOOP)
             return error_set(reterr, ERR_FAILED, errno, "cannot open %s", text_shown(directory->path));
-        *ret_found = errno == EXDEV ? FOUND_COVERED : FOUND_MISSING;
+        *ret_found = found;
         return OK;
     }
-    enum fscrypt_policy_state state = FSCRYPT_PLAIN;
+    enum fscrypt_policy_state policy = FSCRYPT_PLAIN;
     struct fscrypt_identifier identifier = {0};
-    enum error_code code = fscrypt_get_policy(fd, &state, &identifier, reterr);
+    enum error_code code = fscrypt_get_policy(fd, &policy, &identifier, reterr);
     if (code)
         return code;
-    if (state != FSCRYPT_HUSK_POLICY || memcmp(&identifier, &vault->identifier, sizeof(identifier))) {
-        *ret_found = state == FSCRYPT_PLAIN ? FOUND_PLAIN : FOUND_FOREIGN;
-        return OK;
+    if (policy != FSCRYPT_HUSK_POLICY || memcmp(&identifier, &vault->identifier, sizeof(identifier))) {
+        found.state = policy == FSCRYPT_PLAIN ? FOUND_PLAIN : FOUND_FOREIGN;
+    } else {
+        code = fscrypt_get_nonce(fd, &found.nonce, reterr);
+        found.state =
+            memcmp(&found.nonce, &directory->nonce, sizeof(found.nonce)) ? FOUND_OTHER_NONCE : FOUND_SAME;
     }
-    code = fscrypt_get_nonce(fd, ret_nonce, reterr);
     if (!code)
-        *ret_found =
-            memcmp(ret_nonce, &directory->nonce, sizeof(*ret_nonce)) ? FOUND_OTHER_NONCE : FOUND_SAME;
+        *ret_found = found;
     return code;
 }
 
 static const char *const causes[] = {
     [FOUND_OTHER_NONCE] = "it is another directory of this vault than the one recorded",
     [FOUND_MISSING] = "it is not there any more, or is no directory",
-    [FOUND_COVERED] = "something is mounted over it or above it",
     [FOUND_PLAIN] = "it is not encrypted: what is read and written there is in the clear",
     [FOUND_FOREIGN] = "it is encrypted under another key",
 };
@@ -69,18 +88,23 @@ enum error_code vault_check_directories(const struct vault *vault, struct findin
 {
     enum error_code code = OK;
     for (size_t i = 0; i < vault->directory_count && !code; i++) {
-        enum found found = FOUND_SAME;
-        struct fscrypt_nonce nonce;
+        struct found found;
         char shown[TEXT_SHOW_SIZE * 2];
-        code = look_at(vault, &vault->directories[i], &found, &nonce, reterr);
-        if (code || found == FOUND_SAME)
+        code = look_at(vault, &vault->directories[i], &found, reterr);
+        if (code || (found.state == FOUND_SAME && !found.is_covered))
             continue;
         const char *mount_point = vault->filesystem->mount_point;
         snprintf(shown, sizeof(shown), "%s/%s", strcmp(mount_point, "/") ? text_shown(mount_point) : "",
                  text_shown(vault->directories[i].path));
-        finding_add(findings, FINDING_BLOCKS,
-                    found == FOUND_MISSING ? "directory-missing" : "directory-replaced", shown, remedy, "%s",
-                    causes[found]);
+        if (found.state == FOUND_SAME)
+            finding_add(
+                findings, FINDING_TELLS, "directory-covered", shown,
+                "unmount it, unless it is meant to be there",
+                "something is mounted over it or above it: what is written there now is not the vault's");
+        else
+            finding_add(findings, FINDING_BLOCKS,
+                        found.state == FOUND_MISSING ? "directory-missing" : "directory-replaced", shown,
+                        remedy, "%s", causes[found.state]);
     }
     return code;
 }
@@ -224,11 +248,12 @@ static enum error_code accept_changes(struct vault *vault, const struct secret *
     next.directories = calloc(vault->directory_count + 1, sizeof(*next.directories));
     code = next.directories ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "no memory");
     for (size_t i = 0; i < vault->directory_count && !code; i++) {
-        enum found found = FOUND_MISSING;
+        struct found found;
         struct vault_directory directory = vault->directories[i];
-        code = look_at(vault, &vault->directories[i], &found, &directory.nonce, reterr);
-        if (code || (found != FOUND_SAME && found != FOUND_OTHER_NONCE))
+        code = look_at(vault, &vault->directories[i], &found, reterr);
+        if (code || (found.state != FOUND_SAME && found.state != FOUND_OTHER_NONCE))
             continue;
+        directory.nonce = found.nonce;
         directory.path = strdup(directory.path);
         if (directory.path)
             next.directories[next.directory_count++] = directory;

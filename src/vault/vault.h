@@ -198,7 +198,8 @@ must_check enum error_code vault_each_keyslot(
  * "symlink-changed", "authority-changed") and ERR_CHANGED, and no key is added, unless accept is
  * VAULT_ACCEPT_CHANGES: then what is there now is recorded, and directories not of this vault and authorities
  * not pinned are dropped from the manifest (the lock must be held). "keyslot-missing" and "authority-missing"
- * only tell: the latter where the host pins none at all. pins may be NULL: then authorities are not compared.
+ * only tell: the latter where the host pins none at all. So does "directory-covered", of one that is what was
+ * recorded, below what is mounted over it. pins may be NULL: then authorities are not compared.
  * Already unlocked: still checked, OK. ERR_ERASED with a mark.
  */
 enum vault_acceptance { VAULT_ACCEPT_NOTHING, VAULT_ACCEPT_CHANGES };
@@ -207,7 +208,8 @@ must_check enum error_code vault_unlock(struct vault *vault, const struct secret
                                         struct finding_list *findings, struct error *reterr);
 
 /* Compare the recorded directories with what is there, which needs no key: "directory-replaced" and
- * "directory-missing", blocking. Nothing says that the manifest itself is authentic. */
+ * "directory-missing", blocking, and "directory-covered", which tells. Nothing says that the manifest itself
+ * is authentic. */
 must_check enum error_code vault_check_directories(const struct vault *vault, struct finding_list *findings,
                                                    struct error *reterr);
 

@@ -65,5 +65,9 @@ class HostRoot(Job):
         return self.json("protect", "--root", "--skip-free-space", "--recovery-out", self.recovery, *words,
                          expect=expect, **options)
 
+    def recovery_key(self):
+        with open(self.recovery, encoding="ascii") as file:
+            return file.read().strip()
+
     def unlock_root(self):
         self.call("unlock", "root", "--recovery-key-file", self.recovery, expect=husk.DONE)

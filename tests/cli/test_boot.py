@@ -54,10 +54,6 @@ class BootTest(HostRoot):
             file.write(b"{")
         self.d.remount("ro")
 
-    def recovery_key(self):
-        with open(self.recovery, encoding="ascii") as file:
-            return file.read().strip()
-
     def test_the_recovery_key_opens_it_after_one_that_is_none(self):
         right = self.recovery_key()
         with self.boot() as console:
@@ -292,6 +288,13 @@ class BootTest(HostRoot):
                 os.rmdir(self.path("srv"))
             os.rename(self.path("aside"), self.path("srv"))
         self.assertEqual(self.rehearsed(husk.DONE), set())
+
+    def test_a_rehearsal_is_not_stopped_by_what_the_system_mounts_over_a_directory(self):
+        self.d.remount("rw")
+        self.unlock_root()
+        subprocess.run(["mount", "-t", "tmpfs", "tmp", self.path("srv")], check=True)
+        self.addCleanup(subprocess.run, ["umount", self.path("srv")], check=True)
+        self.assertEqual(self.rehearsed(husk.DONE), {"directory-covered", "left-plain"})
 
     def test_a_rehearsal_opens_it_with_what_the_boot_will_find(self):
         self.d.remount("rw")

@@ -467,12 +467,30 @@ class DirectoryTest(VaultCase):
         os.symlink("kept", self.path("a"))
         self.replaced("not there", "/a", "directory-missing")
 
-    def test_by_a_mount_over_it(self):
-        disk.run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", self.path("a"))
+    def test_a_mount_over_it_is_told_and_hides_no_change(self):
+        """As that of a system which has /tmp in memory while it runs."""
+        os.rename(self.path("a"), self.path("kept"))
+        os.mkdir(self.path("a"))
+        with self.covered("a"):
+            self.replaced("not encrypted", "/a", "directory-replaced")
+        os.rmdir(self.path("a"))
+        os.rename(self.path("kept"), self.path("a"))
+        with self.covered("a"):
+            done = husk.ok("unlock", "data", "--keyfile", self.keyfile, "--at", self.at, json=True)
+            self.assertEqual([finding["kind"] for finding in document.check(done, "unlock")["findings"]],
+                             ["directory-covered"])
+            self.assertIn("mounted over it", self.ok("status", "data").out)
+            self.refused("unprotect", "data", says=["mounted over it", "unmount it"])
+        self.assertEqual(self.ok("unprotect", "data").status, husk.DONE)
+
+    @contextlib.contextmanager
+    def covered(self, name):
+        path = self.path(name)
+        disk.run("mount", "-t", "tmpfs", "-o", "size=1m", "none", path)
         try:
-            self.replaced("mounted over it", "/a", "directory-replaced")
+            yield
         finally:
-            disk.run("umount", self.path("a"))
+            disk.run("umount", path)
 
     def test_a_symlink_into_it_that_leads_elsewhere(self):
         def again(target, owner=0):
@@ -503,8 +521,9 @@ class DirectoryTest(VaultCase):
     def test_accepting_forgets_what_is_not_of_the_vault(self):
         os.rename(self.path("b"), self.path("kept"))
         os.mkdir(self.path("b"))
-        done = husk.ok("unlock", "data", "--accept-changes", "--recovery-key-file", self.recovery_file, "--at", self.at,
-                       json=True)
+        with self.covered("a"):
+            done = husk.ok("unlock", "data", "--accept-changes", "--recovery-key-file", self.recovery_file, "--at", self.at,
+                           json=True)
         self.assertIn("directory-replaced", [finding["kind"] for finding in document.check(done, "unlock")["findings"]])
         status = husk.ok("status", "data", "--at", self.at, json=True).document["result"]["vaults"][0]
         self.assertEqual(status["directories"], [self.path("a")])

@@ -38,10 +38,6 @@ class BootTest(HostRoot):
         self.call("lock", "root", expect=husk.DONE)
         self.d.remount("ro")
 
-    def recovery_key(self):
-        with open(self.recovery, encoding="ascii") as file:
-            return file.read().strip()
-
     @contextlib.contextmanager
     def boot(self):
         with on_terminal("boot", "--at", self.d.path, "--console", "/dev/tty") as terminal:
@@ -260,6 +256,29 @@ class AgainTest(Placed):
             self.authority.start(preexec_fn=self.hub.enter)
             console.expect("vault root is open, by its authority")
         self.assertEqual(self.runs(), 1)
+
+    def is_outrun(self, script):
+        """A person is faster than the DHCP client of this script, which writes down the process that is to end then."""
+        written = self.beside("process")
+        words = self.dhcp(script.format(f"echo $! >{written}.new; mv {written}.new {written}"))
+        self.switch_off()
+        with self.boot(*words) as console:
+            console.expect("trying DHCP")
+            limit = time.monotonic() + 60
+            while not os.path.exists(written) and time.monotonic() < limit:
+                time.sleep(0.1)
+            with open(written, encoding="ascii") as file:
+                process = file.read().strip()
+            self.addCleanup(subprocess.run, ["kill", "-KILL", process], stderr=subprocess.DEVNULL)
+            console.line(self.recovery_key()).expect("vault root is open, by its recovery key")
+        self.assertIn(subprocess.run(["ps", "-o", "stat=", process], stdout=subprocess.PIPE, text=True).stdout[:1], ("", "Z"))
+
+    def test_a_dhcp_client_in_the_background_is_ended_by_the_one_that_waits_for_it(self):
+        """So is Ubuntu's made: out of the group, and ended where its launcher is told to end."""
+        self.is_outrun("trap 'kill $!; exit 1' TERM\nsetsid sleep 1000 &\n{}\nwait\n")
+
+    def test_a_dhcp_client_that_does_not_end_when_told_to_is_killed(self):
+        self.is_outrun("trap '' TERM\nsleep 1000 &\n{}\nwait\n")
 
 
 @unittest.skipIf(authority.missing(), authority.missing() or "")

@@ -70,11 +70,12 @@ class ProtectedGuest(RootGuest):
         server.unlock_by("auto")
         return server
 
-    def prepare(self):
+    def prepare(self, *words):
+        """The words are for husk protect --root."""
         self.install(build_package())
         with self.attached() as root:
             self.enrol(root, self.server)
-            self.protect(root, "--authority", "--recovery-out", self.recovery)
+            self.protect(root, "--authority", "--recovery-out", self.recovery, *words)
 
     def enrol(self, root, server):
         token = self.scratch / "token"

@@ -1,13 +1,16 @@
-"""Another release of Debian than the one that the rest boots, with its own kernel and initramfs, opens its root by itself:
-first by DHCP, for nothing is recorded yet; then over the network as it was while the host ran.
+"""Other releases of Debian than the one that the rest boots, and one of Ubuntu, each with its own kernel and initramfs, open
+their root by themselves: first by DHCP, for nothing is recorded yet; then over the network as it was while the host ran.
 """
 # runs alone
 
+import subprocess
 import unittest
 
 import guest as guest_module
 from protected_guest import ProtectedGuest, only_in_the_long_form
 from root_guest import PATIENCE_S
+
+UNREACHABLE = 4  # by guest-image
 
 
 def setUpModule():
@@ -41,6 +44,15 @@ class ReleasesTest(unittest.TestCase):
 
     def test_debian_11(self):
         self.boots("bullseye", "11")
+
+    def test_ubuntu_24_04(self):
+        try:
+            guest_module.find_image("noble")
+        except subprocess.CalledProcessError as error:
+            if error.returncode == UNREACHABLE:
+                self.skipTest("Ubuntu's archive cannot be reached")
+            raise
+        self.boots("noble", "24.04")
 
 
 if __name__ == "__main__":
