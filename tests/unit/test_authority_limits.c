@@ -103,11 +103,20 @@ static void a_recorded_message_said_again_uses_up_what_its_host_may_say(void **s
     struct buffer recorded = {0}, answer = {0};
     json_decref(host_send(&scene->host, poll_message(&scene->host, 0)));
     assert_ok(buffer_append(&recorded, scene->host.last_wire.data, scene->host.last_wire.length, &error));
-    for (int said = 0; said < 1000 && !scene->host.was_in_vain; said++) {
+    const char *refusal = NULL;
+    for (int said = 0; said < 1000 && !refusal; said++) { /* what it may say comes back, ten a second */
         buffer_done(&answer);
         assert_int_equal(host_replay(&scene->host, &recorded, &answer), ANSWER_SEALED);
+        if (!scene->host.was_in_vain)
+            continue;
+        json_t *polled = host_send(&scene->host, poll_message(&scene->host, 0));
+        refusal = json_object_get(polled, "error") ? "busy" : NULL;
+        if (refusal)
+            assert_refused(polled, refusal);
+        else
+            json_decref(polled);
     }
-    assert_refused(host_send(&scene->host, poll_message(&scene->host, 0)), "busy");
+    assert_non_null(refusal);
     nanosleep(&(struct timespec){.tv_sec = 1}, NULL); /* when it ends, the host is heard again */
     host_boot(&scene->host);
     assert_state(open_first(&open, &scene->host, &scene->keyslot, 0), "pending"); /* its boot may be away */
