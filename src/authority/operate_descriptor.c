@@ -11,9 +11,8 @@ enum error_code operation_descriptor_prepare(struct clerk *clerk, struct job *jo
     if (clerk->face->is_awaiting_root && json_array_size(addresses) == 0) {
         error_set(reterr, ERR_USAGE, 0,
                   "this authority was restored, and where hosts will reach it is in no descriptor yet");
-        return error_remedy(reterr,
-                            "sign and install the file that the restore wrote (--out), or say where "
-                            "with --address");
+        return error_remedy(reterr, "sign and install the file that the restore wrote (--out), or say where "
+                                    "with --address");
     }
     enum error_code code = rotation_prepare(clerk, keeps ? ROTATION_SAME_KEYS : ROTATION_NEW_KEYS, addresses,
                                             &text, &job->changed, reterr);

@@ -8,7 +8,8 @@
     "load the module of that cipher (modprobe hmac; modprobe sha512_generic; modprobe xts; modprobe cts; "   \
     "modprobe aes_generic); in an initramfs, rebuild it with husk's hook"
 #define FEATURE_REMEDY                                                                                       \
-    "set the feature (the same command with --enable-feature, or tune2fs -O encrypt DEVICE), and boot a kernel with " \
+    "set the feature (the same command with --enable-feature, or tune2fs -O encrypt DEVICE), and boot a "    \
+    "kernel with "                                                                                           \
     "CONFIG_FS_ENCRYPTION=y"
 
 static const struct fscrypt_case shared_cases[] = {

@@ -13,9 +13,7 @@ const char *const policy_flag_words[POLICY_FLAGS] = {
 };
 
 const char *const policy_flag_reasons[POLICY_FLAGS] = {
-    "it shows an old lineage: this is an old copy of the host's disk, a disk restored from one, or a host "
-    "that asks "
-    "for the first time since the authority was restored",
+    "it shows an old lineage: an old copy of the host's disk asks, or the disk or the authority was restored",
     "another boot of this host answers while this one asks: one of the two runs from a copy of the disk",
     "its ticket has opened another boot already",
     "two boots of this host ask at the same time",
