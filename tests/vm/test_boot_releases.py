@@ -45,6 +45,9 @@ class ReleasesTest(unittest.TestCase):
     def test_debian_11(self):
         self.boots("bullseye", "11")
 
+    def test_debian_13(self):
+        self.boots("trixie", "13")
+
     def test_ubuntu_24_04(self):
         try:
             guest_module.find_image("noble")
