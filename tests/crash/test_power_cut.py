@@ -35,7 +35,7 @@ class PowerCutTest(unittest.TestCase):
         self.assertGreater(told, 1)
 
     def test_protect(self):
-        self.survives(scenarios.Protect, 200)
+        self.survives(scenarios.Protect, 120)
 
     def test_abort(self):
         self.survives(scenarios.Abort, 10, 10)

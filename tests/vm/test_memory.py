@@ -14,7 +14,7 @@ from husk_guest import HuskGuest, InGuest
 KEY_TOOL = os.path.join(os.path.dirname(husk.PROGRAM), "tests", "programs", "key_tool")
 PASSPHRASE = b"correct horse battery staple\n"
 # Records of inodes, had they been in memory, would be 64 bytes each, and names and links come on top.
-FEW, MANY = 1000, 20_000 if os.environ.get("HUSK_TEST_LONG") else 5000
+FEW, MANY = 1000, 20_000
 ARGON2_MEMORY_AT = 24  # in a keyslot, see src/keyslot/keyslot.h
 FS_IOC_GET_ENCRYPTION_NONCE = 0x8010661B
 
@@ -68,6 +68,7 @@ class OfHuskTest(InGuest):
         self.guest.python(MAKE_FILES, tree, str(count))
         return self.peak_kb("protect", tree, "--vault", self.vault, "--skip-free-space", *key, **options)
 
+    @unittest.skipUnless(os.environ.get("HUSK_TEST_LONG"), "the long form; scripts/bench memory measures it as well")
     def test_it_is_small_beside_that_of_argon2_and_does_not_grow_with_the_tree(self):
         self.make("growth", size_mib=64 + MANY * 16 // 1024)
         passphrase = {"stdin": PASSPHRASE}
