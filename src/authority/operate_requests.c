@@ -300,8 +300,10 @@ enum error_code operation_request_approve(struct clerk *clerk, struct job *job, 
     bool is_right = false;
     enum error_code code = find_open(clerk, job, &request, reterr);
     request.policy.approvals = request.approvals;
-    if (!code && request.policy.state == POLICY_DENIED)
-        code = error_set(reterr, ERR_DENIED, 0, "the request was denied");
+    if (!code && request.policy.state == POLICY_DENIED) {
+        error_set(reterr, ERR_DENIED, 0, "the request was denied");
+        code = error_remedy(reterr, "its host has to ask anew: husk unlock there, or its boot by itself");
+    }
     if (code)
         return code;
     if (request.policy.state == POLICY_GRANTED)
