@@ -86,8 +86,8 @@ TIERS = {
     "vm": ([builds.TEST, builds.GUEST], vm),
 }
 
-# Their tests wait for clocks and each other more than they work.
-JOBS = {"http": 4, "unit": 8}
+# Their tests wait for clocks, disks and each other more than they work.
+JOBS = {"http": 4, "unit": 8, "cli": 3}
 
 
 def make(runner, built, build):
