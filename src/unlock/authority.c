@@ -204,7 +204,8 @@ static enum error_code say_denied(const struct asked *asked, struct error *reter
     error_set(reterr, ERR_DENIED, 0, "the authority %.8s denies the request%s%s",
               client_id_shown(asked->pin->id), has_reasons ? ": " : "", asked->decision.reasons);
     error_subject(reterr, "%s", client_id_shown(asked->decision.request));
-    return error_remedy(reterr, "ask who administers the authority; the same command again makes a new request");
+    return error_remedy(reterr,
+                        "ask who administers the authority; the same command again makes a new request");
 }
 
 bool unlock_waits_for_people(const struct client_decision *decision)
