@@ -2,6 +2,7 @@
 
 The users are real: programs, loop devices, swap, containers' mounts, sockets, NFS exports.
 """
+# runs alone: a container whose layers cannot be found may lie in any tree of this machine
 
 import os
 import socket
