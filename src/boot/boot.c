@@ -39,8 +39,9 @@ struct boot {
     struct vault_list vaults; /* that the boot needs */
     struct asking *asking;
     bool is_writable_by_us;
-    bool has_changes; /* a manifest did not fit: "accept" means something */
-    bool accepts;
+    /* owned; their subjects are the vaults whose manifest was said not to fit, and those of them that
+     * "accept" was typed for since: nobody accepts what they were not told */
+    struct finding_list changed, accepted;
     bool can_type; /* some vault has a keyslot for what people type */
     bool wants_shell;
 };
@@ -55,7 +56,7 @@ static void keep_needed(struct boot *boot)
         struct vault *vault = list->items[i];
         if (vault->damage.code)
             consoles_say_error(&boot->consoles, &vault->damage);
-        if (needed_is(vault, list)) {
+        if (needed_is(boot->options->at, vault, list)) {
             list->items[i] = list->items[kept];
             list->items[kept++] = vault;
         }
@@ -166,6 +167,8 @@ static void undo(struct boot *boot)
     struct error why = ERROR_NONE;
     asking_free(TAKE(boot->asking));
     vault_list_done(&boot->vaults); /* nothing of ours stays open on it */
+    finding_list_done(&boot->changed);
+    finding_list_done(&boot->accepted);
     if (boot->is_writable_by_us && writable_undo(boot->options->at, &why))
         consoles_say_error(&boot->consoles, &why);
     consoles_close(&boot->consoles);
@@ -238,6 +241,14 @@ static enum error_code heed_marks(struct boot *boot, struct error *reterr)
     return code;
 }
 
+static bool has_named(const struct finding_list *list, const struct vault *vault)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (!strcmp(list->items[i].subject, vault->name))
+            return true;
+    return false;
+}
+
 /* The manifest is checked and the key added. ERR_CHANGED is said with what to do about it. */
 static enum error_code add_key(struct boot *boot, struct vault *vault, const struct secret *vault_secret,
                                enum keyslot_kind kind, struct error *reterr)
@@ -247,7 +258,7 @@ static enum error_code add_key(struct boot *boot, struct vault *vault, const str
     _cleanup_(close_fdp) int lock_fd = -1, husk_fd = -1;
     struct vault_pins pins = {0};
     const bool is_persons = kind == KEYSLOT_PASSPHRASE || kind == KEYSLOT_RECOVERY;
-    const bool accepts = boot->accepts && is_persons;
+    const bool accepts = is_persons && has_named(&boot->accepted, vault);
     enum error_code code =
         accepts ? vault_take_lock(vault->filesystem, VAULT_LOCK_EXISTING, &lock_fd, &husk_fd, reterr) : OK;
     if (!code && client_open(boot->options->at, &client, NULL) == OK)
@@ -257,7 +268,7 @@ static enum error_code add_key(struct boot *boot, struct vault *vault, const str
                             &findings, reterr);
     consoles_say_findings(&boot->consoles, &findings);
     if (code == ERR_CHANGED) {
-        boot->has_changes = true;
+        finding_add(&boot->changed, FINDING_TELLS, "changed", vault->name, "", "%s", "");
         reterr->remedy[0] = '\0';
         error_remedy(reterr, "where these changes are meant, type " WORD_ACCEPT
                              ", then the passphrase or recovery key again");
@@ -343,11 +354,11 @@ static enum error_code heed_line(struct boot *boot, struct secret *typed, struct
         boot->wants_shell = true;
         return OK;
     }
-    if (boot->has_changes && is_word(line, WORD_ACCEPT)) {
+    if (boot->changed.count > 0 && is_word(line, WORD_ACCEPT)) {
         enum error_code code = become_writable(boot, reterr);
         if (code || boot->wants_shell)
             return code;
-        boot->accepts = true;
+        finding_move_all(&boot->accepted, &boot->changed);
         consoles_say(&boot->consoles, "what is there now will be recorded once a person opens the vault");
         return OK;
     }

@@ -112,7 +112,7 @@ enum error_code boot_check(const char *at, struct finding_list *findings, struct
     _cleanup_(vault_list_done) struct vault_list list = {0};
     enum error_code code = vault_list_even_damaged(at, &list, findings, reterr);
     for (size_t i = 0; !code && i < list.count; i++)
-        if (needed_is(list.items[i], &list))
+        if (needed_is(at, list.items[i], &list))
             code = check_vault(&checking, list.items[i], reterr);
     struct error uncovered = ERROR_NONE;
     if (!code && needed_check(at, &list, &uncovered)) {
