@@ -145,21 +145,23 @@ static enum error_code look_until_seen(struct boot *boot, struct error *reterr)
     return code;
 }
 
+/* True when it is, and was not before. */
+static bool make_writable(struct boot *boot)
+{
+    struct error why = ERROR_NONE;
+    bool was = true;
+    if (!boot->is_writable_by_us && writable_make(boot->options->at, &was, &why))
+        consoles_say_error(&boot->consoles, &why);
+    boot->is_writable_by_us |= !was;
+    return !was;
+}
+
 /* Where authorities are asked the lineage moves on, on disk; marks and changes are written there too. What
  * the vaults know of their filesystem is read again. */
 static enum error_code become_writable(struct boot *boot, struct error *reterr)
 {
-    struct error why = ERROR_NONE;
-    bool was = true;
-    if (boot->is_writable_by_us)
-        return OK;
-    if (writable_make(boot->options->at, &was, &why) || was) {
-        if (why.code)
-            consoles_say_error(&boot->consoles, &why);
-        return OK;
-    }
-    boot->is_writable_by_us = true;
-    return boot->asking ? OK /* whose thread has these vaults */ : look_until_seen(boot, reterr);
+    /* The thread that asks has these vaults. */
+    return make_writable(boot) && !boot->asking ? look_until_seen(boot, reterr) : OK;
 }
 
 static void undo(struct boot *boot)
@@ -259,13 +261,16 @@ static enum error_code add_key(struct boot *boot, struct vault *vault, const str
     struct vault_pins pins = {0};
     const bool is_persons = kind == KEYSLOT_PASSPHRASE || kind == KEYSLOT_RECOVERY;
     const bool accepts = is_persons && has_named(&boot->accepted, vault);
+    const enum vault_acceptance accept = accepts ? VAULT_ACCEPT_CHANGES : VAULT_ACCEPT_NOTHING;
     enum error_code code =
         accepts ? vault_take_lock(vault->filesystem, VAULT_LOCK_EXISTING, &lock_fd, &husk_fd, reterr) : OK;
     if (!code && client_open(boot->options->at, &client, NULL) == OK)
         unlock_pins(client, &pins);
     if (!code)
-        code = vault_unlock(vault, vault_secret, &pins, accepts ? VAULT_ACCEPT_CHANGES : VAULT_ACCEPT_NOTHING,
-                            &findings, reterr);
+        code = vault_unlock(vault, vault_secret, &pins, accept, &findings, reterr);
+    if (code && reterr->os_errno == EROFS &&
+        make_writable(boot)) /* what is the vault's own has to be mended */
+        code = vault_unlock(vault, vault_secret, &pins, accept, &findings, reterr);
     consoles_say_findings(&boot->consoles, &findings);
     if (code == ERR_CHANGED) {
         finding_add(&boot->changed, FINDING_TELLS, "changed", vault->name, "", "%s", "");

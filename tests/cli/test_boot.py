@@ -382,6 +382,15 @@ class BootTest(HostRoot):
         shutil.rmtree(f"{other}/private", ignore_errors=True)
         self.opens_all_the_same()
 
+    def test_a_vault_whose_own_directory_is_gone_opens(self):
+        self.d.remount("rw")
+        shutil.rmtree(self.path(".husk/vaults/root/private"))
+        self.d.remount("ro")
+        with self.boot() as console:
+            console.expect("vault root: ").line(self.recovery_key()).expect("vault root is open")
+            self.assertEqual(console.end(), husk.DONE)
+        self.assertTrue(self.is_read_only())
+
     def test_a_root_whose_vault_says_nothing_any_more_is_waited_at(self):
         self.d.remount("rw")
         with open(self.path(".husk/vaults/root/vault.json"), "wb") as file:
