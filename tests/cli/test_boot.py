@@ -312,6 +312,19 @@ class BootTest(HostRoot):
             os.rename(self.path("aside"), self.path("srv"))
         self.assertEqual(self.rehearsed(husk.DONE), set())
 
+    def test_a_directory_that_became_a_symlink_is_accepted_on_the_running_host(self):
+        """As the upgrade of a Debian whose /lib was a directory makes it one into /usr."""
+        self.d.remount("rw")
+        self.unlock_root()
+        os.rename(self.path("srv"), self.path("usr/srv"))
+        os.symlink("usr/srv", self.path("srv"))
+        self.assertEqual(self.rehearsed(), {"directory-missing"})
+        self.call("unlock", "root", "--accept-changes", "--recovery-key-file", self.recovery, expect=husk.DONE)
+        self.assertEqual(self.rehearsed(husk.DONE), set())
+        os.remove(self.path("srv"))
+        os.symlink("home", self.path("srv"))
+        self.assertEqual(self.rehearsed(), {"symlink-changed"})
+
     def test_a_rehearsal_is_not_stopped_by_what_the_system_mounts_over_a_directory(self):
         self.d.remount("rw")
         self.unlock_root()
