@@ -176,14 +176,14 @@ static void undo(struct boot *boot)
     consoles_close(&boot->consoles);
 }
 
-/* Never half open: what was opened on the way is locked again. */
+/* Never half open: what was opened on the way is locked again, also where the disk takes nothing any more. */
 static void lock_all(struct boot *boot)
 {
     for (size_t i = 0; i < boot->vaults.count; i++) {
         _cleanup_(finding_list_done) struct finding_list findings = {0};
         struct error why = ERROR_NONE;
         bool changed;
-        if (vault_lock(boot->vaults.items[i], &changed, &findings, &why))
+        if (vault_lock_unwritten(boot->vaults.items[i], &changed, &findings, &why))
             consoles_say_error(&boot->consoles, &why);
         consoles_say_findings(&boot->consoles, &findings);
     }

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -223,6 +224,22 @@ class BootTest(HostRoot):
             console.expect("recovery key of vault more: ").line(key).expect("vault more is open")
             self.assertEqual(console.end(), husk.DONE)
         self.assertEqual([self.state("more"), self.state("root")], ["unlocked", "unlocked"])
+
+    def test_a_shell_leaves_nothing_open_on_a_disk_that_cannot_be_written_any_more(self):
+        key = self.second_vault()
+        self.d.remount("rw")
+        fd = os.open(self.d.path, os.O_RDONLY)
+        self.addCleanup(os.close, fd)
+        with open(self.path(".husk/vaults/more/vault.json"), "rb") as file:
+            identifier = bytes.fromhex(re.search(rb'identifier\W+([0-9a-f]{32})', file.read())[1].decode())
+        with self.boot() as console:
+            console.expect("recovery key of vault more: ").line(key).expect("vault more is open")
+            console.expect("recovery key of vault root: ")
+            self.assertTrue(sys_calls.has_key(fd, identifier))
+            sys_calls.shut_down_ext4(fd)
+            console.line("shell")
+            self.assertEqual(console.end(), husk.REFUSED)
+        self.assertFalse(sys_calls.has_key(fd, identifier))
 
     def test_while_what_there_is_cannot_be_seen_it_looks_again_and_a_shell_is_had_by_asking(self):
         with self.boot(enter=without_proc) as console:
