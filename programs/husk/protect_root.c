@@ -92,11 +92,13 @@ enum error_code protect_root_swap(struct protect *protect, struct error *reterr)
     return code;
 }
 
-/* Running from the new trees is what shows that they boot. */
+/* Running from the new trees is what shows that they boot: not a chroot into them, as on a machine the disk
+ * is attached to. */
 static enum error_code check_booted(const struct run *run, const struct vault *vault, struct error *reterr)
 {
-    struct stat root;
-    if (!strcmp(run->at, "/") && stat("/", &root) == 0 && root.st_dev == vault->filesystem->device)
+    struct stat root, first;
+    if (!strcmp(run->at, "/") && stat("/", &root) == 0 && root.st_dev == vault->filesystem->device &&
+        stat("/proc/1/root", &first) == 0 && first.st_dev == root.st_dev && first.st_ino == root.st_ino)
         return OK;
     error_set(reterr, ERR_DENIED, 0, "the old trees are what goes back while the new ones have not booted");
     return error_remedy(reterr, "boot the host, and run husk protect --root --commit on it");

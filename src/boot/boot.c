@@ -39,8 +39,9 @@ struct boot {
     struct vault_list vaults; /* that the boot needs */
     struct asking *asking;
     bool is_writable_by_us;
-    bool has_changes; /* a manifest did not fit: "accept" means something */
-    bool accepts;
+    /* owned; their subjects are the vaults whose manifest was said not to fit, and those of them that
+     * "accept" was typed for since: nobody accepts what they were not told */
+    struct finding_list changed, accepted;
     bool can_type; /* some vault has a keyslot for what people type */
     bool wants_shell;
 };
@@ -55,7 +56,7 @@ static void keep_needed(struct boot *boot)
         struct vault *vault = list->items[i];
         if (vault->damage.code)
             consoles_say_error(&boot->consoles, &vault->damage);
-        if (needed_is(vault, list)) {
+        if (needed_is(boot->options->at, vault, list)) {
             list->items[i] = list->items[kept];
             list->items[kept++] = vault;
         }
@@ -144,21 +145,23 @@ static enum error_code look_until_seen(struct boot *boot, struct error *reterr)
     return code;
 }
 
+/* True when it is, and was not before. */
+static bool make_writable(struct boot *boot)
+{
+    struct error why = ERROR_NONE;
+    bool was = true;
+    if (!boot->is_writable_by_us && writable_make(boot->options->at, &was, &why))
+        consoles_say_error(&boot->consoles, &why);
+    boot->is_writable_by_us |= !was;
+    return !was;
+}
+
 /* Where authorities are asked the lineage moves on, on disk; marks and changes are written there too. What
  * the vaults know of their filesystem is read again. */
 static enum error_code become_writable(struct boot *boot, struct error *reterr)
 {
-    struct error why = ERROR_NONE;
-    bool was = true;
-    if (boot->is_writable_by_us)
-        return OK;
-    if (writable_make(boot->options->at, &was, &why) || was) {
-        if (why.code)
-            consoles_say_error(&boot->consoles, &why);
-        return OK;
-    }
-    boot->is_writable_by_us = true;
-    return boot->asking ? OK /* whose thread has these vaults */ : look_until_seen(boot, reterr);
+    /* The thread that asks has these vaults. */
+    return make_writable(boot) && !boot->asking ? look_until_seen(boot, reterr) : OK;
 }
 
 static void undo(struct boot *boot)
@@ -166,19 +169,21 @@ static void undo(struct boot *boot)
     struct error why = ERROR_NONE;
     asking_free(TAKE(boot->asking));
     vault_list_done(&boot->vaults); /* nothing of ours stays open on it */
+    finding_list_done(&boot->changed);
+    finding_list_done(&boot->accepted);
     if (boot->is_writable_by_us && writable_undo(boot->options->at, &why))
         consoles_say_error(&boot->consoles, &why);
     consoles_close(&boot->consoles);
 }
 
-/* Never half open: what was opened on the way is locked again. */
+/* Never half open: what was opened on the way is locked again, also where the disk takes nothing any more. */
 static void lock_all(struct boot *boot)
 {
     for (size_t i = 0; i < boot->vaults.count; i++) {
         _cleanup_(finding_list_done) struct finding_list findings = {0};
         struct error why = ERROR_NONE;
         bool changed;
-        if (vault_lock(boot->vaults.items[i], &changed, &findings, &why))
+        if (vault_lock_unwritten(boot->vaults.items[i], &changed, &findings, &why))
             consoles_say_error(&boot->consoles, &why);
         consoles_say_findings(&boot->consoles, &findings);
     }
@@ -238,6 +243,14 @@ static enum error_code heed_marks(struct boot *boot, struct error *reterr)
     return code;
 }
 
+static bool has_named(const struct finding_list *list, const struct vault *vault)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (!strcmp(list->items[i].subject, vault->name))
+            return true;
+    return false;
+}
+
 /* The manifest is checked and the key added. ERR_CHANGED is said with what to do about it. */
 static enum error_code add_key(struct boot *boot, struct vault *vault, const struct secret *vault_secret,
                                enum keyslot_kind kind, struct error *reterr)
@@ -247,17 +260,20 @@ static enum error_code add_key(struct boot *boot, struct vault *vault, const str
     _cleanup_(close_fdp) int lock_fd = -1, husk_fd = -1;
     struct vault_pins pins = {0};
     const bool is_persons = kind == KEYSLOT_PASSPHRASE || kind == KEYSLOT_RECOVERY;
-    const bool accepts = boot->accepts && is_persons;
+    const bool accepts = is_persons && has_named(&boot->accepted, vault);
+    const enum vault_acceptance accept = accepts ? VAULT_ACCEPT_CHANGES : VAULT_ACCEPT_NOTHING;
     enum error_code code =
         accepts ? vault_take_lock(vault->filesystem, VAULT_LOCK_EXISTING, &lock_fd, &husk_fd, reterr) : OK;
     if (!code && client_open(boot->options->at, &client, NULL) == OK)
         unlock_pins(client, &pins);
     if (!code)
-        code = vault_unlock(vault, vault_secret, &pins, accepts ? VAULT_ACCEPT_CHANGES : VAULT_ACCEPT_NOTHING,
-                            &findings, reterr);
+        code = vault_unlock(vault, vault_secret, &pins, accept, &findings, reterr);
+    if (code && reterr->os_errno == EROFS &&
+        make_writable(boot)) /* what is the vault's own has to be mended */
+        code = vault_unlock(vault, vault_secret, &pins, accept, &findings, reterr);
     consoles_say_findings(&boot->consoles, &findings);
     if (code == ERR_CHANGED) {
-        boot->has_changes = true;
+        finding_add(&boot->changed, FINDING_TELLS, "changed", vault->name, "", "%s", "");
         reterr->remedy[0] = '\0';
         error_remedy(reterr, "where these changes are meant, type " WORD_ACCEPT
                              ", then the passphrase or recovery key again");
@@ -343,11 +359,11 @@ static enum error_code heed_line(struct boot *boot, struct secret *typed, struct
         boot->wants_shell = true;
         return OK;
     }
-    if (boot->has_changes && is_word(line, WORD_ACCEPT)) {
+    if (boot->changed.count > 0 && is_word(line, WORD_ACCEPT)) {
         enum error_code code = become_writable(boot, reterr);
         if (code || boot->wants_shell)
             return code;
-        boot->accepts = true;
+        finding_move_all(&boot->accepted, &boot->changed);
         consoles_say(&boot->consoles, "what is there now will be recorded once a person opens the vault");
         return OK;
     }

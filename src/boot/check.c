@@ -9,7 +9,9 @@
 struct checking {
     const char *at;
     struct finding_list *findings;
-    bool has_needed, has_authority, has_keyfile; /* of the vaults that the boot needs */
+    bool has_needed, has_authority; /* of the vaults that the boot needs */
+    const struct vault **asking;    /* owned; those of them that an authority opens, and no keyfile */
+    size_t asking_count;
 };
 
 #define CHECK_REMEDY "husk check --boot again, when that is done"
@@ -56,7 +58,8 @@ static enum error_code check_vault(struct checking *checking, const struct vault
     }
     checking->has_authority |= kinds.authority;
     const bool has_keyfile = check_keyfiles(checking, vault);
-    checking->has_keyfile |= has_keyfile;
+    if (kinds.authority && !has_keyfile)
+        checking->asking[checking->asking_count++] = vault;
     if (!has_keyfile && !kinds.authority && !kinds.passphrase && !kinds.recovery)
         finding_add(checking->findings, FINDING_BLOCKS, "no-way-in", vault->name,
                     "have a keyfile in /boot or /.husk on the filesystem of the root, or add another keyslot",
@@ -68,17 +71,43 @@ static enum error_code check_vault(struct checking *checking, const struct vault
     return check_recorded(checking, vault, reterr);
 }
 
+struct answered {
+    const struct client *client;
+    bool by[CLIENT_AUTHORITIES_MAXIMUM]; /* as its pins are */
+    bool opens;                          /* one of them has a keyslot of the vault that is looked at */
+};
+
+static enum error_code look_at_keyslot(const struct keyslot_id *id, const struct keyslot *keyslot,
+                                       const struct error *why, void *context, struct error *reterr)
+{
+    struct answered *answered = context;
+    (void)id, (void)why, (void)reterr;
+    for (size_t i = 0; keyslot && keyslot->kind == KEYSLOT_AUTHORITY && i < answered->client->pin_count; i++)
+        answered->opens |= answered->by[i] && !memcmp(answered->client->pins[i].id, keyslot->authority.bytes,
+                                                      sizeof(keyslot->authority.bytes));
+    return OK;
+}
+
+/* What others than those that have a keyslot of a vault answer is of no use to it. */
+static void check_opens(struct checking *checking, const struct vault *vault, struct answered *answered)
+{
+    answered->opens = false;
+    if (vault_each_keyslot(vault, look_at_keyslot, answered, NULL) || !answered->opens)
+        finding_add(checking->findings, FINDING_BLOCKS, "authority-unreachable", vault->name, CHECK_REMEDY,
+                    "no authority that opens it answers now: a boot would wait for one, or for a person");
+}
+
 /* A poll changes nothing there and shows that both sides know each other. */
 static void check_authorities(struct checking *checking)
 {
     _cleanup_(client_closep) struct client *client = NULL;
     struct error why = ERROR_NONE;
-    size_t answered = 0;
     if (client_open(checking->at, &client, &why)) {
         finding_add(checking->findings, FINDING_BLOCKS, "authority-unknown", text_shown(checking->at),
                     why.remedy, "%s", why.message);
         return;
     }
+    struct answered answered = {.client = client};
     for (size_t i = 0; i < client->pin_count; i++) {
         _cleanup_(client_news_done) struct client_news news = {0};
         const char *id = client_id_shown(client->pins[i].id);
@@ -89,11 +118,10 @@ static void check_authorities(struct checking *checking)
             finding_add(checking->findings, FINDING_TELLS, "host-erased", id, "",
                         "this host is erased at the authority, which opens nothing for it any more");
         else
-            answered++;
+            answered.by[i] = true;
     }
-    if (answered == 0 && !checking->has_keyfile)
-        finding_add(checking->findings, FINDING_BLOCKS, "authority-unreachable", text_shown(checking->at),
-                    CHECK_REMEDY, "no authority answers now: a boot would wait for it, or for a person");
+    for (size_t i = 0; i < checking->asking_count; i++)
+        check_opens(checking, checking->asking[i], &answered);
 }
 
 static void check_network(struct checking *checking)
@@ -106,30 +134,42 @@ static void check_network(struct checking *checking)
                     "restart husk-agent.service, which records it", "%s", why.message);
 }
 
+static enum error_code check(struct checking *checking, const struct vault_list *list, struct error *reterr)
+{
+    enum error_code code = OK;
+    checking->asking = calloc(list->count + 1, sizeof(*checking->asking));
+    if (!checking->asking)
+        return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    for (size_t i = 0; !code && i < list->count; i++)
+        if (needed_is(checking->at, list->items[i], list))
+            code = check_vault(checking, list->items[i], reterr);
+    struct error uncovered = ERROR_NONE;
+    if (!code && needed_check(checking->at, list, &uncovered)) {
+        checking->has_needed = true;
+        finding_add(checking->findings, FINDING_BLOCKS, "vault-unreadable", text_shown(checking->at),
+                    uncovered.remedy, "%s", uncovered.message);
+    }
+    if (!code && !checking->has_needed) {
+        finding_add(checking->findings, FINDING_TELLS, "nothing-to-open", text_shown(checking->at), "",
+                    "no vault protects what a boot needs: it goes as without husk");
+        return OK;
+    }
+    if (!code)
+        code = convert_root_check(checking->at, CONVERT_SWAP_LEAVE, checking->findings, reterr);
+    if (!code && checking->has_authority) {
+        check_network(checking);
+        check_authorities(checking);
+    }
+    return code;
+}
+
 enum error_code boot_check(const char *at, struct finding_list *findings, struct error *reterr)
 {
     struct checking checking = {.at = at, .findings = findings};
     _cleanup_(vault_list_done) struct vault_list list = {0};
     enum error_code code = vault_list_even_damaged(at, &list, findings, reterr);
-    for (size_t i = 0; !code && i < list.count; i++)
-        if (needed_is(list.items[i], &list))
-            code = check_vault(&checking, list.items[i], reterr);
-    struct error uncovered = ERROR_NONE;
-    if (!code && needed_check(at, &list, &uncovered)) {
-        checking.has_needed = true;
-        finding_add(findings, FINDING_BLOCKS, "vault-unreadable", text_shown(at), uncovered.remedy, "%s",
-                    uncovered.message);
-    }
-    if (!code && !checking.has_needed) {
-        finding_add(findings, FINDING_TELLS, "nothing-to-open", text_shown(at), "",
-                    "no vault protects what a boot needs: it goes as without husk");
-        return OK;
-    }
     if (!code)
-        code = convert_root_check(at, CONVERT_SWAP_LEAVE, findings, reterr);
-    if (!code && checking.has_authority) {
-        check_network(&checking);
-        check_authorities(&checking);
-    }
+        code = check(&checking, &list, reterr);
+    free(checking.asking);
     return code;
 }

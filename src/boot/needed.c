@@ -1,6 +1,7 @@
 #include "boot/needed.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -48,39 +49,46 @@ static enum error_code read_policy(int root_fd, const char *name, bool *ret_encr
     return code;
 }
 
-/* Without vault.json the directories themselves say whose they are. */
-static bool is_damaged_and_needed(const struct vault *vault, const struct vault_list *all)
+/* What the directories themselves say: vault.json may be damaged, or not name one yet or any more. */
+static bool has_directory(const struct vault *vault, const struct vault_list *all)
 {
     _cleanup_(close_fdp) int root_fd = -1;
     if (directory_open(AT_FDCWD, vault->filesystem->mount_point, &root_fd, NULL))
         return false;
     for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-        bool encrypted;
+        bool encrypted, known;
         struct fscrypt_identifier identifier;
         if (read_policy(root_fd, names[i], &encrypted, &identifier, NULL) == OK && encrypted &&
-            may_be_of(vault, all, &identifier))
+            (vault->damage.code ? may_be_of(vault, all, &identifier) : is_of(vault, &identifier, &known)))
             return true;
     }
     return false;
 }
 
-bool needed_is(const struct vault *vault, const struct vault_list *all)
+static bool is_on_root(const char *at, const struct vault *vault)
 {
-    if (vault->damage.code)
-        return is_damaged_and_needed(vault, all);
-    for (size_t i = 0; i < vault->directory_count; i++)
+    struct stat root;
+    return stat(at, &root) < 0 || root.st_dev == vault->filesystem->device;
+}
+
+bool needed_is(const char *at, const struct vault *vault, const struct vault_list *all)
+{
+    if (!is_on_root(at, vault))
+        return false;
+    for (size_t i = 0; !vault->damage.code && i < vault->directory_count; i++)
         for (size_t k = 0; k < ARRAY_SIZE(names); k++)
             if (!strcmp(vault->directories[i].path, names[k]))
                 return true;
-    return false;
+    return has_directory(vault, all);
 }
 
-static bool is_covered(const struct vault_list *all, const struct fscrypt_identifier *identifier)
+static bool is_covered(const char *at, const struct vault_list *all,
+                       const struct fscrypt_identifier *identifier)
 {
     bool known;
     for (size_t i = 0; i < all->count; i++) {
         const struct vault *vault = all->items[i];
-        if (needed_is(vault, all) && (is_of(vault, identifier, &known) || (vault->damage.code && !known)))
+        if (needed_is(at, vault, all) && (is_of(vault, identifier, &known) || (vault->damage.code && !known)))
             return true;
     }
     return false;
@@ -94,7 +102,7 @@ enum error_code needed_check(const char *at, const struct vault_list *all, struc
         bool encrypted;
         struct fscrypt_identifier identifier;
         code = read_policy(root_fd, names[i], &encrypted, &identifier, reterr);
-        if (code || !encrypted || is_covered(all, &identifier))
+        if (code || !encrypted || is_covered(at, all, &identifier))
             continue;
         error_set(reterr, ERR_CORRUPT, 0, "/%s is encrypted, and no vault that can be read opens it",
                   names[i]);

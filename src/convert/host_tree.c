@@ -61,11 +61,14 @@ bool host_tree_parse_mount(char *line, struct host_tree_mount *ret_mount)
     struct host_tree_mount mount = {.device = strtok_r(line, " \t", &save)};
     if (!mount.device || *mount.device == '#')
         return false;
-    mount.where = strtok_r(NULL, " \t", &save);
+    char *where = strtok_r(NULL, " \t", &save);
     mount.type = strtok_r(NULL, " \t", &save);
     mount.options = strtok_r(NULL, " \t", &save);
-    if (!mount.where || !mount.type)
+    if (!where || !mount.type)
         return false;
+    for (size_t length = strlen(where); length > 1 && where[length - 1] == '/';)
+        where[--length] = '\0';
+    mount.where = where;
     if (!mount.options)
         mount.options = "";
     *ret_mount = mount;

@@ -17,7 +17,8 @@ must_check enum error_code host_tree_lines(int at_fd, const char *path,
                                            bool (*each)(char *line, void *context), void *context,
                                            struct error *reterr);
 
-/* Each entry of /etc/fstab; where is "none" or "swap" for swap. False from each ends it. */
+/* Each entry of /etc/fstab; where is "none" or "swap" for swap, and ends with no slash. False from each ends
+ * it. */
 struct host_tree_mount {
     const char *device, *where, *type, *options; /* options may be empty */
 };

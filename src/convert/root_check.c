@@ -136,7 +136,10 @@ static enum error_code check_images(struct root_checking *checking, struct error
 static bool on_kdump_line(char *line, void *context)
 {
     struct root_checking *checking = context;
-    if (!strncmp(line, "USE_KDUMP=1", 11))
+    line += strspn(line, " \t");
+    if (!strncmp(line, "export ", 7))
+        line += 7 + strspn(line + 7, " \t");
+    if (!strncmp(line, "USE_KDUMP=", 10) && line[10 + strspn(line + 10, "\"'")] == '1')
         root_blocks(checking, "kdump", "/etc/default/kdump-tools", "set USE_KDUMP=0 in it",
                     "a crash would write all memory, keys too, where this host keeps its dumps");
     return true;

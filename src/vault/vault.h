@@ -226,7 +226,8 @@ must_check enum error_code vault_check_recorded(const struct vault *vault, const
 must_check enum error_code vault_lock(const struct vault *vault, bool *ret_changed,
                                       struct finding_list *findings, struct error *reterr);
 
-/* The same, but the filesystem is not written out before: for whoever erases. */
+/* The same, but the filesystem is not written out before: for whoever erases, and a boot, which wrote nothing
+ * that is not on the disk. */
 must_check enum error_code vault_lock_unwritten(const struct vault *vault, bool *ret_changed,
                                                 struct finding_list *findings, struct error *reterr);
 

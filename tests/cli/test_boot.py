@@ -2,11 +2,13 @@
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import time
 import unittest
 
+import disk
 import husk
 import sys_calls
 from host_root import PASSPHRASE, HostRoot
@@ -178,7 +180,8 @@ class BootTest(HostRoot):
             self.assertEqual(console.end(), husk.REFUSED)
             self.assertEqual(console.seen.count("the root cannot be opened"), 1)
 
-    def test_with_one_of_two_vaults_open_a_shell_leaves_both_locked(self):
+    def second_vault(self):
+        """Of the same root, one more directory of it; its recovery key."""
         self.d.remount("rw")
         self.make_tree("lib32")
         recovery = self.beside("more-recovery")
@@ -187,7 +190,28 @@ class BootTest(HostRoot):
         self.call("lock", "more", expect=husk.DONE)
         self.d.remount("ro")
         with open(recovery, encoding="ascii") as file:
-            key = file.read().strip()
+            return file.read().strip()
+
+    def test_what_was_accepted_of_one_vault_is_not_of_another(self):
+        key = self.second_vault()
+        self.d.remount("rw")
+        os.rename(self.path("lib32"), self.path("aside"))
+        os.mkdir(self.path("lib32"))
+        os.remove(self.path("bin"))
+        os.symlink("srv", self.path("bin"))
+        self.d.remount("ro")
+        with self.boot() as console:
+            console.expect("vault more: ").line(self.recovery_key()).expect("the vault root is not as it was left")
+            console.expect("vault more: ").line("accept").expect("will be recorded").expect("vault more: ")
+            console.line(self.recovery_key()).expect("vault root is open").expect("vault more: ")
+            console.line(key).expect("the vault more is not as it was left").expect("type accept").expect("vault more: ")
+            console.line(key).expect("the vault more is not as it was left").expect("vault more: ")
+            self.assertEqual(self.state("more"), "locked")
+            console.line("accept").expect("will be recorded").expect("vault more: ").line(key).expect("vault more is open")
+            self.assertEqual(console.end(), husk.DONE)
+
+    def test_with_one_of_two_vaults_open_a_shell_leaves_both_locked(self):
+        key = self.second_vault()
         with self.boot() as console:
             console.expect("recovery key of vault more: ").line(key).expect("vault more is open")
             console.expect("recovery key of vault root: ")
@@ -200,6 +224,22 @@ class BootTest(HostRoot):
             console.expect("recovery key of vault more: ").line(key).expect("vault more is open")
             self.assertEqual(console.end(), husk.DONE)
         self.assertEqual([self.state("more"), self.state("root")], ["unlocked", "unlocked"])
+
+    def test_a_shell_leaves_nothing_open_on_a_disk_that_cannot_be_written_any_more(self):
+        key = self.second_vault()
+        self.d.remount("rw")
+        fd = os.open(self.d.path, os.O_RDONLY)
+        self.addCleanup(os.close, fd)
+        with open(self.path(".husk/vaults/more/vault.json"), "rb") as file:
+            identifier = bytes.fromhex(re.search(rb'identifier\W+([0-9a-f]{32})', file.read())[1].decode())
+        with self.boot() as console:
+            console.expect("recovery key of vault more: ").line(key).expect("vault more is open")
+            console.expect("recovery key of vault root: ")
+            self.assertTrue(sys_calls.has_key(fd, identifier))
+            sys_calls.shut_down_ext4(fd)
+            console.line("shell")
+            self.assertEqual(console.end(), husk.REFUSED)
+        self.assertFalse(sys_calls.has_key(fd, identifier))
 
     def test_while_what_there_is_cannot_be_seen_it_looks_again_and_a_shell_is_had_by_asking(self):
         with self.boot(enter=without_proc) as console:
@@ -289,6 +329,19 @@ class BootTest(HostRoot):
             os.rename(self.path("aside"), self.path("srv"))
         self.assertEqual(self.rehearsed(husk.DONE), set())
 
+    def test_a_directory_that_became_a_symlink_is_accepted_on_the_running_host(self):
+        """As the upgrade of a Debian whose /lib was a directory makes it one into /usr."""
+        self.d.remount("rw")
+        self.unlock_root()
+        os.rename(self.path("srv"), self.path("usr/srv"))
+        os.symlink("usr/srv", self.path("srv"))
+        self.assertEqual(self.rehearsed(), {"directory-missing"})
+        self.call("unlock", "root", "--accept-changes", "--recovery-key-file", self.recovery, expect=husk.DONE)
+        self.assertEqual(self.rehearsed(husk.DONE), set())
+        os.remove(self.path("srv"))
+        os.symlink("home", self.path("srv"))
+        self.assertEqual(self.rehearsed(), {"symlink-changed"})
+
     def test_a_rehearsal_is_not_stopped_by_what_the_system_mounts_over_a_directory(self):
         self.d.remount("rw")
         self.unlock_root()
@@ -315,6 +368,18 @@ class BootTest(HostRoot):
             shutil.copy(boot, self.path(there[1:]))
             self.write(".husk/host.json", text.replace("/boot/husk.key", there))
             self.assertEqual(self.rehearsed(), {kind, "no-way-in"})
+
+    def test_a_vault_on_another_filesystem_is_none_that_the_boot_needs(self):
+        """Whatever its directories are called there."""
+        self.d.remount("rw")
+        self.unlock_root()
+        other = self.enterContext(disk.ext4(size_mib=64))
+        subprocess.run(["mount", "--bind", other.path, self.path("data")], check=True)
+        self.addCleanup(subprocess.run, ["umount", self.path("data")], check=True)
+        self.make_tree("data/lib")
+        self.call("protect", self.path("data/lib"), "--vault", "far", "--keyfile", self.keyfile, "--skip-free-space",
+                  expect=husk.DONE)
+        self.assertEqual(self.rehearsed(husk.DONE), {"left-plain"})
 
     def recovery_keyslot(self):
         (found,) = [one["id"] for one in self.json("keyslot", "list", "root")["result"]["keyslots"] if one["kind"] == "recovery"]
@@ -347,6 +412,15 @@ class BootTest(HostRoot):
         shutil.rmtree(f"{other}/private", ignore_errors=True)
         self.opens_all_the_same()
 
+    def test_a_vault_whose_own_directory_is_gone_opens(self):
+        self.d.remount("rw")
+        shutil.rmtree(self.path(".husk/vaults/root/private"))
+        self.d.remount("ro")
+        with self.boot() as console:
+            console.expect("vault root: ").line(self.recovery_key()).expect("vault root is open")
+            self.assertEqual(console.end(), husk.DONE)
+        self.assertTrue(self.is_read_only())
+
     def test_a_root_whose_vault_says_nothing_any_more_is_waited_at(self):
         self.d.remount("rw")
         with open(self.path(".husk/vaults/root/vault.json"), "wb") as file:
@@ -371,6 +445,43 @@ class BootTest(HostRoot):
             self.assertEqual(self.state(), "erased")
             self.assertEqual(os.listdir(self.path(".husk/plaintext")), [])
             self.assertTrue(self.is_read_only())
+
+
+class CutShortTest(HostRoot):
+    """A power cut while the directories of a root were exchanged, and then it is booted as it is."""
+
+    def boots(self):
+        self.call("lock", "root", expect=husk.DONE)
+        self.d.remount("ro")
+        with on_terminal("boot", "--at", self.d.path, "--console", "/dev/tty") as console:
+            console.expect("vault root: ").line(self.recovery_key()).expect("vault root is open")
+            self.assertEqual(console.end(), husk.DONE)
+        for name in "etc/passwd", "usr/bin/program":
+            self.assertTrue(os.path.exists(self.path(name)), name)
+        self.d.remount("rw")  # which takes the key away
+        self.unlock_root()
+
+    @needs_faults
+    def test_before_the_first_is_named_by_the_manifest(self):
+        words = "protect", "--root", "--skip-free-space", "--recovery-out", self.recovery
+        self.assertTrue(self.call(*words, fault="convert.exchanged:crash").crashed)
+        self.assertNotIn(self.path("etc"), self.status("root")["directories"])
+        self.assertEncrypted(self.path("etc"))
+        self.boots()
+        self.assertTrue(self.json("protect", "--root", "--skip-free-space")["changed"])
+        self.assertEncrypted(self.path("usr"))
+
+    @needs_faults
+    def test_after_the_last_was_taken_out_of_the_manifest(self):
+        self.protect_root()
+        for name in "convert", "plaintext":  # as if it were committed
+            shutil.rmtree(self.path(".husk", name))
+        self.assertTrue(self.call("unprotect", "root", fault="convert.exchange:crash:4").crashed)
+        self.assertEqual(self.status("root")["directories"], [])
+        self.assertEncrypted(self.path("usr"))
+        self.boots()
+        self.call("unprotect", "root", expect=husk.DONE)
+        self.assertEncrypted(self.path("usr"), False)
 
 
 if __name__ == "__main__":

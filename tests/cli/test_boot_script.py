@@ -2,6 +2,7 @@
 
 import glob
 import os
+import shlex
 import subprocess
 import tempfile
 import unittest
@@ -107,6 +108,31 @@ class BootScriptTest(unittest.TestCase):
                 self.boot(*ends)
                 found = glob.glob("net*", root_dir=self.directory) + glob.glob("netplan/*", root_dir=self.directory)
                 self.assertEqual(set(found) - {"netplan"}, kept)
+
+
+class TicketTest(unittest.TestCase):
+    """What husk-ticket.service does when it is stopped, by the jobs there are then."""
+
+    JOBS = "JOB UNIT{0}TYPE  STATE\n712 husk-ticket.service{0}stop  running\n640 {1}{0}start waiting\n\n2 jobs listed.\n"
+
+    def gets_one(self, target):
+        with open(os.path.join(husk.ROOT, "packaging", "systemd", "husk-ticket.service"), encoding="utf-8") as unit:
+            (line,) = [line.split("=", 1)[1] for line in unit if line.startswith("ExecStop=")]
+        self.assertIn("/usr/sbin/husk ticket", line)
+        words = [word.replace("$$", "$").replace("/usr/sbin/husk", "echo husk") for word in shlex.split(line)]
+        with tempfile.TemporaryDirectory(prefix="husk-test-") as directory:
+            systemctl = os.path.join(directory, "systemctl")
+            with open(systemctl, "w", encoding="ascii") as file:
+                file.write(f"#!/bin/sh\n[ \"$*\" = list-jobs ] && cat <<END\n{self.JOBS.format(' ' * 7, target)}END\n")
+            os.chmod(systemctl, 0o755)
+            done = subprocess.run(words, env={"PATH": f"{directory}:/usr/bin:/bin"}, stdout=subprocess.PIPE, text=True, check=True)
+        return done.stdout == "husk ticket\n"
+
+    def test_only_a_boot_of_the_machine_gets_one(self):
+        for target in "reboot.target", "kexec.target":
+            self.assertTrue(self.gets_one(target), target)
+        for target in "poweroff.target", "halt.target", "soft-reboot.target", "multi-user.target":
+            self.assertFalse(self.gets_one(target), target)
 
 
 if __name__ == "__main__":

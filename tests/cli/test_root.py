@@ -84,6 +84,18 @@ class RootTest(HostRoot):
         self.call("unprotect", "root").expect_error_line(husk.REFUSED)
         self.call("protect", "--root", "--abort").expect_error_line(husk.REFUSED)
 
+    def test_a_chroot_into_its_disk_is_no_boot_of_it(self):
+        self.protect_root()
+        shutil.copy(husk.PROGRAM, self.path("usr/bin/husk"))
+        for name in "proc", "sys", "dev":
+            subprocess.run(["mount", "--rbind", "--make-rslave", f"/{name}", self.path(name)], check=True)
+            self.addCleanup(subprocess.run, ["umount", "-R", self.path(name)], check=True)
+        done = subprocess.run(["chroot", self.d.path, "/usr/bin/husk", "protect", "--root", "--commit", "--skip-free-space"],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.assertEqual(done.returncode, husk.REFUSED, done.stdout)
+        self.assertIn("have not booted", done.stdout)
+        self.assertTrue(os.listdir(self.path(".husk/plaintext/root")))
+
     def test_locked_nothing_can_be_told(self):
         self.protect_root()
         self.call("lock", "root", expect=husk.DONE)
@@ -103,13 +115,17 @@ class RootTest(HostRoot):
         cases = [
             ("separate-usr", fstab("/dev/vdc /usr ext4 ro 0 2")),
             ("left-plain", fstab("LABEL=gone /srv ext4 nofail 0 2")),
+            ("separate-usr", fstab("/dev/vdc /usr// ext4 ro 0 2")),
             ("swap", fstab("/swapfile none swap sw 0 0")),
             ("swap", fstab("/dev/mapper/vg-swap none swap sw 0 0")),
             ("swap", fstab("/dev/mapper/kept none swap sw 0 0")),
             ("swap", fstab("/dev/dm-0 none swap sw 0 0")),
             ("swap", lambda: self.write("etc/systemd/system/dev-vdc.swap", "[Swap]\nWhat = /dev/vdc\n")),
             ("boot-not-mounted", fstab("/dev/vdc /boot ext4 defaults 0 2")),
+            ("boot-not-mounted", fstab("/dev/vdc /boot/ ext4 defaults 0 2")),
             ("kdump", lambda: self.write("etc/default/kdump-tools", "USE_KDUMP=1\n")),
+            ("kdump", lambda: self.write("etc/default/kdump-tools", " export USE_KDUMP='1'  # on\n")),
+            ("kdump", lambda: self.write("etc/default/kdump-tools", 'USE_KDUMP=0\nUSE_KDUMP="1"\n')),
             ("hibernation", lambda: self.write("etc/initramfs-tools/conf.d/resume", "RESUME=UUID=0123\n")),
             ("hibernation", lambda: self.write("etc/initramfs-tools/initramfs.conf", "RESUME='auto'\n")),
             ("hibernation", lambda: self.write("etc/default/grub", "GRUB_CMDLINE_LINUX='quiet resume=/dev/vdc'\n")),

@@ -12,6 +12,8 @@ sys.path.insert(0, HERE)
 
 import authority
 import husk
+import known_address
+import network
 from job import needs_faults
 from test_boot import Placed
 
@@ -43,6 +45,22 @@ class CheckTest(Rehearsed):
         self.call("keyslot", "add", "root", "--keyfile", key, "--allow-bypass", "--with-recovery-key-file", self.recovery,
                   expect=husk.DONE)
         self.authority.end()
+        self.assertEqual(self.rehearsed(husk.DONE), ["authority-unreachable"])
+
+    def second_authority(self):
+        """That trusts the host as well, and has no keyslot of its root."""
+        other = self.enterContext(known_address.running(network.HUB, 4878, preexec_fn=self.hub.enter))
+        self.json("enroll", other.url, "--token", other.token(), "--name", "web-1", **self.here)
+        return other
+
+    def test_another_authority_than_the_one_that_opens_it_answers(self):
+        self.second_authority()
+        self.assertEqual(self.rehearsed(husk.DONE), [])
+        self.authority.end()
+        self.assertEqual(self.rehearsed(), ["authority-unreachable"] * 2)
+
+    def test_another_authority_than_those_that_open_it_does_not_answer(self):
+        self.second_authority().end()
         self.assertEqual(self.rehearsed(husk.DONE), ["authority-unreachable"])
 
     def test_what_is_known_of_the_authority_is_damaged(self):

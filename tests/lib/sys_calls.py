@@ -33,6 +33,9 @@ FS_IOC_FIEMAP = 0xC020660B
 FS_IOC_MEASURE_VERITY = 0xC0046686
 FS_IOC_ENABLE_VERITY = 0x40806685
 FS_IOC_GET_ENCRYPTION_POLICY_EX = 0xC0096616
+FS_IOC_GET_ENCRYPTION_KEY_STATUS = 0xC080661A
+FSCRYPT_KEY_SPEC_TYPE_IDENTIFIER, FSCRYPT_KEY_STATUS_PRESENT = 2, 2
+EXT4_IOC_SHUTDOWN, EXT4_GOING_FLAGS_NOLOGFLUSH = 0x8004587D, 2
 
 # name: bit of FS_IOC_GETFLAGS; the letters are those of chattr(1).
 FLAGS = {
@@ -180,6 +183,17 @@ def is_encrypted(path):
 
 
 IN_CLOSE_NOWRITE = 0x10
+
+
+def has_key(fd, identifier):
+    """Whether the kernel has the key of this identifier for the filesystem of fd."""
+    asked = struct.pack("<II16s", FSCRYPT_KEY_SPEC_TYPE_IDENTIFIER, 0, identifier) + bytes(104)
+    return struct.unpack_from("<I", fcntl.ioctl(fd, FS_IOC_GET_ENCRYPTION_KEY_STATUS, asked), 64)[0] == FSCRYPT_KEY_STATUS_PRESENT
+
+
+def shut_down_ext4(fd):
+    """From now on nothing is written or read any more, as when a disk goes."""
+    fcntl.ioctl(fd, EXT4_IOC_SHUTDOWN, struct.pack("<I", EXT4_GOING_FLAGS_NOLOGFLUSH))
 
 
 @contextlib.contextmanager

@@ -28,11 +28,11 @@ CARDS = "virtio_net ena gve hv_netvsc mana vmxnet3 xen_netfront ixgbevf mlx4_en 
 RACKS = "ahci mptspi mpt3sas megaraid_sas e1000 e1000e igb igc ixgbe i40e iavf ice bnxt_en tg3 r8169".split()
 PROMISED = f"{CIPHERS} {ACCELERATED} {DISKS} {CARDS}".split()
 GROWTH_MOST = 3_000_000  # unpacked, with MODULES=most: what README, CHANGELOG and architecture.md say
-# As far as apt sees that of Debian.
-DRACUT = '''
-mkdir -p /root/dracut/DEBIAN /root/dracut/etc/dracut
-cat >/root/dracut/DEBIAN/control <<END
-Package: dracut
+# As far as apt sees those of Debian.
+OTHER_MAKER = '''
+mkdir -p /root/{name}/DEBIAN /root/{name}/etc/{name}
+cat >/root/{name}/DEBIAN/control <<END
+Package: {name}
 Version: 999
 Architecture: all
 Maintainer: nobody <nobody@invalid>
@@ -40,7 +40,7 @@ Provides: linux-initramfs-tool
 Conflicts: initramfs-tools
 Description: another maker of images
 END
-dpkg-deb --build /root/dracut /root/dracut.deb
+dpkg-deb --build /root/{name} /root/{name}.deb
 '''
 
 packages = {}
@@ -142,10 +142,12 @@ class TwoKernelsTest(ChrootTest):
     def test_it_stays_while_there_is_a_vault(self):
         self.fails("dpkg --remove husk", "husk stays", "data")
 
-    def test_dracut_does_not_take_the_place_of_what_builds_images_with_it(self):
-        self.guest.run(DRACUT)
-        self.fails("apt-get install --yes /root/dracut.deb", "husk")
-        self.assertFalse(self.guest.path("etc/dracut").exists())
+    def test_nothing_takes_the_place_of_what_builds_images_with_it(self):
+        for name in "dracut", "tiny-initramfs":
+            with self.subTest(name):
+                self.guest.run(OTHER_MAKER.format(name=name))
+                self.fails(f"apt-get install --yes /root/{name}.deb", "husk")
+                self.assertFalse(self.guest.path(f"etc/{name}").exists())
         self.passes("dpkg --configure -a; update-initramfs -u -k all")
         for kernel in self.kernels:
             self.assertTrue(self.has_husk(f"/boot/initrd.img-{kernel}"))
