@@ -7,6 +7,7 @@ started again too.
 """
 
 import contextlib
+import random
 import shutil
 import socket
 import time
@@ -17,9 +18,12 @@ WAIT_S = 15
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below those that the kernel gives away by itself: no connection of a test beside this one takes it meanwhile."""
+    while True:
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            port = random.randrange(20_000, 32_000)
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Server(authority.Server):
