@@ -137,7 +137,7 @@ static void check_network(struct checking *checking)
 static enum error_code check(struct checking *checking, const struct vault_list *list, struct error *reterr)
 {
     enum error_code code = OK;
-    checking->asking = calloc(list->count + 1, sizeof(*checking->asking));
+    checking->asking = calloc(list->count + 1, sizeof(const struct vault *));
     if (!checking->asking)
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     for (size_t i = 0; !code && i < list->count; i++)
