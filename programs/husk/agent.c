@@ -78,10 +78,10 @@ static enum error_code take_news(struct agent *agent, struct watched *watched, c
     if (watched->has_orders)
         return error_set(reterr, ERR_PENDING, 0,
                          "an order to erase is not carried out whole: it is tried again");
-    return error_set(
-        reterr, ERR_ERASED, 0,
-        "the authority %.8s says that this host is erased; husk erase --all destroys what is here",
-        client_id_shown(watched->pin->id));
+    return error_set(reterr, ERR_ERASED, 0,
+                     "the authority %.8s says that this host is erased; where that is meant, husk erase "
+                     "--all ends it here",
+                     client_id_shown(watched->pin->id));
 }
 
 static enum error_code beat(struct agent *agent, struct watched *watched, const uint8_t *probe,

@@ -64,11 +64,11 @@ static enum error_code act(struct run *run, struct error *reterr)
     if (code)
         return code;
     report_truth(&run->report, "%s is the bulk: noise without the envelope", text_shown(bulk_out));
-    report_truth(&run->report,
-                 "%s is the envelope of backup %s, a key copy of every host here: keep it apart from the "
-                 "bulk and from "
-                 "the backup key, and destroy it when a later one takes its place",
-                 text_shown(envelope_out), text_shown(id));
+    report_truth(
+        &run->report,
+        "%s is the envelope of backup %s, a key copy of every host here: keep it apart from the bulk "
+        "and from the backup key, and destroy it when a later one takes its place",
+        text_shown(envelope_out), text_shown(id));
     return OK;
 }
 

@@ -3,9 +3,9 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "table.h"
+#include "json/json.h"
 
 enum { CODE_DIGITS = 4 };
-#include "json/json.h"
 
 static const char *const operands[] = {"request", NULL};
 

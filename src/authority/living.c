@@ -127,10 +127,8 @@ static enum error_code move_lineage(struct clerk *clerk, struct job *job, struct
                                     const uint8_t *boot, bool *ret_changed, struct error *reterr)
 {
     uint8_t token[POLICY_TOKEN_SIZE];
-    const json_t *member = json_object_get(job->object, "lineage");
-    const bool has_token = member && !json_is_null(member);
-    enum error_code code =
-        has_token ? json_get_hex(job->object, "lineage", token, sizeof(token), reterr) : OK;
+    bool has_token = false;
+    enum error_code code = message_get_lineage(job, token, &has_token, reterr);
     if (code)
         return code;
     const uint8_t *presented = has_token ? token : NULL;

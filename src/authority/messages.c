@@ -48,6 +48,14 @@ enum error_code message_get_boot(struct job *job, uint8_t ret_boot[POLICY_TOKEN_
     return json_get_hex(job->object, "boot", ret_boot, POLICY_TOKEN_SIZE, reterr);
 }
 
+enum error_code message_get_lineage(struct job *job, uint8_t ret_token[POLICY_TOKEN_SIZE], bool *ret_is_there,
+                                    struct error *reterr)
+{
+    const json_t *member = json_object_get(job->object, "lineage");
+    *ret_is_there = member && !json_is_null(member);
+    return *ret_is_there ? json_get_hex(job->object, "lineage", ret_token, POLICY_TOKEN_SIZE, reterr) : OK;
+}
+
 bool message_is_live_boot(const struct host *host, const uint8_t boot[POLICY_TOKEN_SIZE])
 {
     return host->has_live_boot && memcmp(host->live_boot, boot, POLICY_TOKEN_SIZE) == 0;

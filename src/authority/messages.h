@@ -28,6 +28,10 @@ must_check enum error_code message_get_boot(struct job *job, uint8_t ret_boot[PO
                                             struct error *reterr);
 bool message_is_live_boot(const struct host *host, const uint8_t boot[POLICY_TOKEN_SIZE]);
 
+/* "lineage" of the message, which need not have one. */
+must_check enum error_code message_get_lineage(struct job *job, uint8_t ret_token[POLICY_TOKEN_SIZE],
+                                               bool *ret_is_there, struct error *reterr);
+
 /* "wait_s" of the message sets until when it waits, 0 to most. */
 must_check enum error_code message_get_wait(struct clerk *clerk, struct job *job, int64_t most,
                                             struct error *reterr);

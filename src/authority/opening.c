@@ -36,20 +36,12 @@ static enum error_code parse_open(json_t *value, struct request_open *open, stru
     return code;
 }
 
-static enum error_code parse_lineage(struct job *job, struct policy_request *policy, struct error *reterr)
-{
-    policy->has_lineage = json_object_get(job->object, "lineage") != NULL;
-    return policy->has_lineage
-               ? json_get_hex(job->object, "lineage", policy->lineage, POLICY_TOKEN_SIZE, reterr)
-               : OK;
-}
-
 static enum error_code parse(struct job *job, struct request *request, struct buffer *facts,
                              struct error *reterr)
 {
     json_t *opens, *object;
     struct policy_request *policy = &request->policy;
-    enum error_code code = parse_lineage(job, policy, reterr);
+    enum error_code code = message_get_lineage(job, policy->lineage, &policy->has_lineage, reterr);
     if (!code)
         code = json_get_boolean(job->object, "planned", &policy->planned, reterr);
     if (!code)

@@ -11,9 +11,9 @@
 enum { REPORT_MAXIMUM = 49152, OUTCOME_MAXIMUM = 32 };
 
 /* Its place in the ledger is by hash: reports are long, and the ledger is for ever. */
-static enum error_code record_done(struct clerk *clerk, const struct host *host, const char *subject,
-                                   const uint8_t *id, const char *outcome, const struct buffer *report,
-                                   struct error *reterr)
+static enum error_code record_done(struct clerk *clerk, const struct host *host, const char *kind,
+                                   const char *subject, const uint8_t *id, const char *outcome,
+                                   const struct buffer *report, struct error *reterr)
 {
     uint8_t hash[crypto_hash_sha256_BYTES];
     json_t *details = record_of_host(host->id);
@@ -24,26 +24,13 @@ static enum error_code record_done(struct clerk *clerk, const struct host *host,
     if (!code)
         code = json_set_hex(details, "report_sha256", hash, sizeof(hash), reterr);
     if (!code)
-        code = record_append(clerk, "done", TAKE(details), reterr);
+        code = record_append(clerk, kind, TAKE(details), reterr);
     json_decref(details);
     return code;
 }
 
-/* An old copy of the host's disk did that: the host itself did not. */
-static enum error_code record_done_by_copy(struct clerk *clerk, const struct host *host, const uint8_t *order,
-                                           const char *outcome, struct error *reterr)
-{
-    json_t *details = record_of_host(host->id);
-    enum error_code code = json_set_new(details, "order", record_hex(order), reterr);
-    if (!code)
-        code = json_set_new(details, "outcome", json_string(outcome), reterr);
-    if (!code)
-        code = record_append(clerk, "done-by-copy", TAKE(details), reterr);
-    json_decref(details);
-    return code;
-}
-
-/* An erase that was not carried out whole stays an order; a lock that met open files is over. */
+/* An erase that was not carried out whole stays an order; a lock that met open files is over. What an old
+ * copy of the host's disk did, the host itself did not. */
 static enum error_code take_order(struct clerk *clerk, const struct host *host, bool is_copy,
                                   const uint8_t *id, const char *outcome, const struct buffer *report,
                                   struct error *reterr)
@@ -53,12 +40,12 @@ static enum error_code take_order(struct clerk *clerk, const struct host *host, 
     if (code)
         return code;
     if (is_copy)
-        return record_done_by_copy(clerk, host, id, outcome, reterr);
+        return record_done(clerk, host, "done-by-copy", "order", id, outcome, report, reterr);
     bool changed = false;
     const bool is_done = action != ORDER_ERASE || !strcmp(outcome, "done");
     code = order_report(clerk, host, id, is_done ? ORDER_DONE : ORDER_REPORTED, outcome, report->data,
                         &changed, reterr);
-    return code || !changed ? code : record_done(clerk, host, "order", id, outcome, report, reterr);
+    return code || !changed ? code : record_done(clerk, host, "done", "order", id, outcome, report, reterr);
 }
 
 static enum error_code take_vault(struct clerk *clerk, const struct host *host,
@@ -76,19 +63,26 @@ static enum error_code take_vault(struct clerk *clerk, const struct host *host,
             report->data, host->id, sizeof(host->id), vault->id, sizeof(vault->id));
     if (code || sql_changes(clerk->sql) == 0)
         return code;
-    return record_done(clerk, host, "vault", vault->id, outcome, report, reterr);
+    return record_done(clerk, host, "done", "vault", vault->id, outcome, report, reterr);
 }
 
-static enum error_code get_is_copy(struct job *job, const struct host *host, bool *ret_is_copy,
-                                   struct error *reterr)
+/* Of a host that was not heard since this authority was restored the lineage tells nothing. */
+static enum error_code get_is_copy(struct clerk *clerk, struct job *job, const struct host *host,
+                                   bool *ret_is_copy, struct error *reterr)
 {
     uint8_t token[POLICY_TOKEN_SIZE];
-    const bool has_token = json_object_get(job->object, "lineage") != NULL;
-    enum error_code code =
-        has_token ? json_get_hex(job->object, "lineage", token, sizeof(token), reterr) : OK;
+    bool has_token = false, is_unheard = false;
+    struct sql_rows rows = {0};
+    enum error_code code = message_get_lineage(job, token, &has_token, reterr);
     if (!code)
-        *ret_is_copy =
-            policy_lineage_compare(&host->lineage, has_token ? token : NULL) == POLICY_LINEAGE_STALE;
+        code = sql_select(clerk->sql, &rows, reterr, "SELECT 1 FROM restored_hosts WHERE host = ?", "b",
+                          host->id, sizeof(host->id));
+    if (!code)
+        code = sql_next(&rows, &is_unheard, reterr);
+    sql_done(&rows);
+    if (!code)
+        *ret_is_copy = !is_unheard && policy_lineage_compare(&host->lineage, has_token ? token : NULL) ==
+                                          POLICY_LINEAGE_STALE;
     return code;
 }
 
@@ -111,7 +105,7 @@ enum error_code handle_done(struct clerk *clerk, struct job *job, struct host *h
     if (!code && json_format(report, &text, reterr))
         code = error_set(reterr, ERR_CORRUPT, 0, "a report that is too long");
     if (!code)
-        code = get_is_copy(job, host, &is_copy, reterr);
+        code = get_is_copy(clerk, job, host, &is_copy, reterr);
     if (!code)
         code = is_order ? take_order(clerk, host, is_copy, subject.id, outcome, &text, reterr)
                         : take_vault(clerk, host, &subject, outcome, &text, reterr);

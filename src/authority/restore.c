@@ -162,12 +162,15 @@ static enum error_code hold_everything(struct clerk *clerk, const struct restori
                          (int64_t)HOST_HELD_AFTER_RESTORE);
 }
 
-/* The disk of before may have images; with a holder elsewhere that of now has none. */
+/* The disk of before may have images; with a holder elsewhere that of now has none. Keyslots may be of a time
+ * when the clock was ahead. */
 static enum error_code note_images(struct clerk *clerk, struct error *reterr)
 {
     return keyring_has_holder_elsewhere(&clerk->place)
-               ? sql_run(clerk->sql, reterr, "UPDATE moving SET imaged_until = min(imaged_until, ?)", "i",
-                         clerk->now_unix_s)
+               ? sql_run(clerk->sql, reterr,
+                         "UPDATE moving SET imaged_until = min(imaged_until, max(?, (SELECT "
+                         "coalesce(max(created_at), 0) FROM keyslots)))",
+                         "i", clerk->now_unix_s)
                : sql_run(clerk->sql, reterr, "UPDATE moving SET imaged_until = ?", "i", INT64_MAX);
 }
 

@@ -152,10 +152,13 @@ static enum error_code enroll_again(struct client *client, const char *url, cons
     struct error why = ERROR_NONE;
     enum error_code code = client_identity_read(client, reterr);
     if (code == ERR_NOT_FOUND) {
-        error_set(reterr, ERR_ERASED, 0, "this host was enrolled at the authority %.8s, and is erased",
+        error_set(reterr, code, 0,
+                  "the identity with which this host was enrolled at the authority %.8s is gone",
                   client_id_shown(there->id));
-        error_remedy(reterr, "to enrol the machine as another host, remove .husk from its root first");
-        return ERR_ERASED;
+        error_remedy(reterr,
+                     "where husk status shows that every vault here is erased, remove .husk, and enrol it as "
+                     "another host; else put .husk/host.key back: .husk is what opens the vaults");
+        return code;
     }
     if (!code)
         code = copy_pin(there, pin, reterr);

@@ -260,7 +260,9 @@ enum error_code client_exchange_or_refusal(struct client *client, struct client_
     if (code == ERR_UNREACHABLE)
         error_remedy(reterr, "see that the authority runs and can be reached, then try again");
     if (code == ERR_ERASED)
-        error_remedy(reterr, "keys of other kinds may still open what is here: husk erase --all destroys it");
+        error_remedy(reterr, "a key of another kind may still open this disk (husk keyslot list); where the "
+                             "erase is meant, husk erase "
+                             "--all ends it here");
     if (code == ERR_PENDING)
         error_remedy(reterr, "ask who administers the authority, then try again");
     if (code && ret_refusal)

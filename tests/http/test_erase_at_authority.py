@@ -1,9 +1,11 @@
 """An erase between a host and its authorities: what is done where, what is not believed, what survives a kill."""
 
+import contextlib
 import json
 import os
 import re
 import shutil
+import sqlite3
 import sys
 import time
 import unittest
@@ -343,6 +345,14 @@ class CopiesOfTheAuthorityTest(EraseCase):
         self.restore(f"{self.medium.path}/restored")
         self.assert_named("key-copy-authority-image")
         self.assertIn("key-copy-authority-image", document.kinds(self.erase_host()))
+
+    def test_so_are_they_for_a_keyslot_of_a_time_when_the_clock_was_ahead(self):
+        self.made_with(None)
+        with contextlib.closing(sqlite3.connect(f"{self.authority.path}/authority.db", timeout=30)) as database, database:
+            database.execute("UPDATE keyslots SET created_at = created_at + 86400")
+        self.backup()
+        self.restore(f"{self.medium.path}/restored")
+        self.assert_named("key-copy-authority-image")
 
     def test_an_authority_that_had_a_holder_before_it_was_restored_names_none(self):
         self.authority_only()

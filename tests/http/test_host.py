@@ -374,9 +374,9 @@ class UnlockTest(HostTest):
     def test_an_erased_machine_that_is_to_enrol_again_is_told_how(self):
         self.ready()
         self.json("erase", "--all", "--confirm", os.uname().nodename)
-        error = self.enroll(expect=husk.REFUSED)["error"]
-        self.assertEqual(error["code"], "erased")
-        self.assertIn("remove .husk", error["remedy"])
+        error = self.enroll(expect=husk.FAILED)["error"]
+        self.assertIn("is gone", error["message"])
+        self.assertRegex(error["remedy"], "^where husk status .*every vault here is erased, remove .husk")
         shutil.rmtree(self.path(".husk"))
         self.forget_boot()
         self.enroll(name="web-2")

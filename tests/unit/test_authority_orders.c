@@ -129,6 +129,29 @@ static void what_an_old_copy_did_the_host_did_not(void **state)
     buffer_done(&copy.last_wire);
 }
 
+static void what_a_host_did_counts_where_the_authority_was_restored_and_has_not_heard_it(void **state)
+{
+    struct scene *scene = *state;
+    struct order order = {0};
+    sqlite3 *database = NULL;
+    char path[128];
+    struct world_host old = old_copy(scene);
+    lock_host(scene);
+    assert_int_equal(read_orders(&old, host_send(&old, heartbeat_message(&old)), &order), 1);
+    world_close(&scene->world);
+    snprintf(path, sizeof(path), "%s/authority.db", scene->world.directory);
+    assert_int_equal(sqlite3_open(path, &database), SQLITE_OK);
+    assert_int_equal(
+        sqlite3_exec(database, "INSERT INTO restored_hosts SELECT id FROM hosts", NULL, NULL, NULL),
+        SQLITE_OK);
+    assert_int_equal(sqlite3_close(database), SQLITE_OK);
+    world_open(&scene->world);
+    json_decref(host_send(&old, done_message(&old, order.id, "done")));
+    assert_shown(scene, "done");
+    assert_false(has_entry(&scene->world, "done-by-copy"));
+    buffer_done(&old.last_wire);
+}
+
 static void another_host_cannot_answer_an_order(void **state)
 {
     struct scene *scene = *state;
@@ -428,6 +451,7 @@ int main(void)
         scene_test(a_held_poll_is_woken_by_an_order_and_gets_it_once),
         scene_test(an_order_is_over_when_the_host_says_so),
         scene_test(what_an_old_copy_did_the_host_did_not),
+        scene_test(what_a_host_did_counts_where_the_authority_was_restored_and_has_not_heard_it),
         scene_test(another_host_cannot_answer_an_order),
         scene_test(an_order_that_is_cancelled_is_given_to_nobody),
         scene_test(one_that_the_host_took_before_is_told_as_what_it_became),
