@@ -52,14 +52,10 @@ static enum error_code check_bound(const struct host *host, const struct keyslot
 static enum error_code check_vault(struct clerk *clerk, const struct host *host,
                                    const struct keyslot *keyslot, struct error *reterr)
 {
-    struct sql_rows rows = {0};
     bool is_erased = false;
     enum error_code code =
-        sql_select(clerk->sql, &rows, reterr, "SELECT 1 FROM erased_vaults WHERE host = ? AND vault = ?",
+        sql_exists(clerk->sql, &is_erased, reterr, "SELECT 1 FROM erased_vaults WHERE host = ? AND vault = ?",
                    "bb", host->id, sizeof(host->id), keyslot->vault, sizeof(keyslot->vault));
-    if (!code)
-        code = sql_next(&rows, &is_erased, reterr);
-    sql_done(&rows);
     return !code && is_erased ? error_set(reterr, ERR_ERASED, 0, "the vault is erased") : code;
 }
 

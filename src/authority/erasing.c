@@ -113,39 +113,22 @@ enum error_code erasing_begin_keyslot(struct clerk *clerk, const struct host *ho
 enum error_code erasing_is_done(struct clerk *clerk, const struct host *host,
                                 const struct erasing_vault *vault, bool *ret_is_done, struct error *reterr)
 {
-    struct sql_rows rows = {0};
-    bool is_done = false;
-    enum error_code code = sql_select(
-        clerk->sql, &rows, reterr,
+    return sql_exists(
+        clerk->sql, ret_is_done, reterr,
         "SELECT 1 FROM erased_vaults WHERE host = ? AND vault = ? AND signed IS NOT NULL AND NOT EXISTS("
         "SELECT 1 FROM keyslots WHERE host = erased_vaults.host AND vault = erased_vaults.vault AND "
-        "erased_at IS "
-        "NULL)",
+        "erased_at IS NULL)",
         "bb", host->id, sizeof(host->id), vault->id, sizeof(vault->id));
-    if (!code)
-        code = sql_next(&rows, &is_done, reterr);
-    sql_done(&rows);
-    if (!code)
-        *ret_is_done = is_done;
-    return code;
 }
 
 enum error_code erasing_is_host_done(struct clerk *clerk, const struct host *host, bool *ret_is_done,
                                      struct error *reterr)
 {
-    struct sql_rows rows = {0};
-    bool is_there = false;
-    enum error_code code =
-        sql_select(clerk->sql, &rows, reterr,
-                   "SELECT 1 FROM erases WHERE host = ?1 AND final = 1 AND signed IS NOT NULL AND NOT EXISTS("
-                   "SELECT 1 FROM erases WHERE host = ?1 AND done_at IS NULL)",
-                   "b", host->id, sizeof(host->id));
-    if (!code)
-        code = sql_next(&rows, &is_there, reterr);
-    sql_done(&rows);
-    if (!code)
-        *ret_is_done = is_there;
-    return code;
+    return sql_exists(
+        clerk->sql, ret_is_done, reterr,
+        "SELECT 1 FROM erases WHERE host = ?1 AND final = 1 AND signed IS NOT NULL AND NOT EXISTS("
+        "SELECT 1 FROM erases WHERE host = ?1 AND done_at IS NULL)",
+        "b", host->id, sizeof(host->id));
 }
 
 /* The answers of these rows, signed. Ends them. */
@@ -256,16 +239,12 @@ static enum error_code keep(const struct erased *erased, struct buffer *wire, st
 static enum error_code find_images(struct clerk *clerk, const uint8_t *vault, struct erased *erased,
                                    struct error *reterr)
 {
-    struct sql_rows rows = {0};
     bool were_taken = false;
     enum error_code code =
-        sql_select(clerk->sql, &rows, reterr,
+        sql_exists(clerk->sql, &were_taken, reterr,
                    "SELECT 1 FROM keyslots k JOIN moving m ON k.created_at <= m.imaged_until WHERE k.host = "
                    "?1 AND (?2 IS NULL OR k.vault = ?2) LIMIT 1",
                    "bb", erased->host, sizeof(erased->host), vault, sizeof(erased->vault));
-    if (!code)
-        code = sql_next(&rows, &were_taken, reterr);
-    sql_done(&rows);
     const bool has_any = !vault || erased->keyslot_count > 0;
     erased->copies[ERASED_COPY_IMAGE] =
         were_taken || (has_any && !keyring_has_holder_elsewhere(&clerk->place));
@@ -277,16 +256,12 @@ static enum error_code find_images(struct clerk *clerk, const uint8_t *vault, st
 static enum error_code find_copies(struct clerk *clerk, const uint8_t *vault, struct erased *erased,
                                    struct error *reterr)
 {
-    struct sql_rows rows = {0};
     enum error_code code =
-        sql_select(clerk->sql, &rows, reterr,
+        sql_exists(clerk->sql, &erased->copies[ERASED_COPY_BACKUP], reterr,
                    "SELECT 1 FROM keyslots k JOIN backups b ON k.created_at <= b.made_at AND (k.erased_at IS "
                    "NULL OR k.erased_at >= b.made_at) WHERE k.host = ?1 AND (?2 IS NULL OR k.vault = ?2) AND "
                    "b.destroyed_at IS NULL LIMIT 1",
                    "bb", erased->host, sizeof(erased->host), vault, sizeof(erased->vault));
-    if (!code)
-        code = sql_next(&rows, &erased->copies[ERASED_COPY_BACKUP], reterr);
-    sql_done(&rows);
     if (!code)
         code = find_images(clerk, vault, erased, reterr);
     return code;

@@ -87,18 +87,9 @@ enum error_code order_find_open(struct clerk *clerk, const struct host *host, en
 enum error_code orders_are_new(struct clerk *clerk, const struct host *host,
                                const uint8_t boot[POLICY_TOKEN_SIZE], bool *ret_are_new, struct error *reterr)
 {
-    struct sql_rows rows = {0};
-    bool is_there = false;
-    enum error_code code =
-        sql_select(clerk->sql, &rows, reterr,
-                   "SELECT 1 FROM orders WHERE host = ? AND is_done = 0 AND given_boot IS NOT ? LIMIT 1",
-                   "bb", host->id, sizeof(host->id), boot, (size_t)POLICY_TOKEN_SIZE);
-    if (!code)
-        code = sql_next(&rows, &is_there, reterr);
-    sql_done(&rows);
-    if (!code)
-        *ret_are_new = is_there;
-    return code;
+    return sql_exists(clerk->sql, ret_are_new, reterr,
+                      "SELECT 1 FROM orders WHERE host = ? AND is_done = 0 AND given_boot IS NOT ? LIMIT 1",
+                      "bb", host->id, sizeof(host->id), boot, (size_t)POLICY_TOKEN_SIZE);
 }
 
 /* The order to erase a host outlives its being done: whoever speaks in its name then is a copy of its disk.

@@ -252,13 +252,9 @@ static enum error_code check_epochs(struct sql *sql, uint64_t epoch,
 {
     enum error_code code = OK;
     for (size_t i = 0; !code && i < count; i++) {
-        struct sql_rows rows = {0};
         bool is_there = false;
-        code = sql_select(sql, &rows, reterr, "SELECT 1 FROM ledger_earlier WHERE epoch = ? LIMIT 1", "i",
+        code = sql_exists(sql, &is_there, reterr, "SELECT 1 FROM ledger_earlier WHERE epoch = ? LIMIT 1", "i",
                           (int64_t)checkpoints[i].epoch);
-        if (!code)
-            code = sql_next(&rows, &is_there, reterr);
-        sql_done(&rows);
         if (!code && !is_there && checkpoints[i].epoch < epoch)
             code = error_set(reterr, ERR_CHANGED, 0,
                              "epoch %llu of the ledger is not there, and a checkpoint was made in it",

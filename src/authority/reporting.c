@@ -72,14 +72,10 @@ static enum error_code get_is_copy(struct clerk *clerk, struct job *job, const s
 {
     uint8_t token[POLICY_TOKEN_SIZE];
     bool has_token = false, is_unheard = false;
-    struct sql_rows rows = {0};
     enum error_code code = message_get_lineage(job, token, &has_token, reterr);
     if (!code)
-        code = sql_select(clerk->sql, &rows, reterr, "SELECT 1 FROM restored_hosts WHERE host = ?", "b",
+        code = sql_exists(clerk->sql, &is_unheard, reterr, "SELECT 1 FROM restored_hosts WHERE host = ?", "b",
                           host->id, sizeof(host->id));
-    if (!code)
-        code = sql_next(&rows, &is_unheard, reterr);
-    sql_done(&rows);
     if (!code)
         *ret_is_copy = !is_unheard && policy_lineage_compare(&host->lineage, has_token ? token : NULL) ==
                                           POLICY_LINEAGE_STALE;

@@ -61,16 +61,10 @@ static enum error_code read_approvals(struct clerk *clerk, struct request *reque
 
 enum error_code request_note_denied(struct clerk *clerk, struct request *request, struct error *reterr)
 {
-    struct sql_rows rows = {0};
-    enum error_code code =
-        sql_select(clerk->sql, &rows, reterr,
-                   "SELECT 1 FROM requests WHERE host = ? AND boot = ? AND state = ? AND id <> ?", "bbib",
-                   request->host, sizeof(request->host), request->policy.boot, sizeof(request->policy.boot),
-                   (int64_t)POLICY_DENIED, request->id, sizeof(request->id));
-    if (!code)
-        code = sql_next(&rows, &request->policy.boot_was_denied, reterr);
-    sql_done(&rows);
-    return code;
+    return sql_exists(clerk->sql, &request->policy.boot_was_denied, reterr,
+                      "SELECT 1 FROM requests WHERE host = ? AND boot = ? AND state = ? AND id <> ?", "bbib",
+                      request->host, sizeof(request->host), request->policy.boot,
+                      sizeof(request->policy.boot), (int64_t)POLICY_DENIED, request->id, sizeof(request->id));
 }
 
 /* Takes over rows. */

@@ -185,21 +185,44 @@ int64_t sql_last_insert_id(const struct sql *sql)
     return sqlite3_last_insert_rowid(sql->database);
 }
 
-enum error_code sql_select(struct sql *sql, struct sql_rows *ret_rows, struct error *reterr, const char *text,
-                           const char *types, ...)
+static enum error_code select_with(struct sql *sql, struct sql_rows *ret_rows, struct error *reterr,
+                                   const char *text, const char *types, va_list arguments)
 {
     sqlite3_stmt *statement = NULL;
     enum error_code code = prepare(sql, text, &statement, reterr);
     if (code)
         return code;
-    va_list arguments;
-    va_start(arguments, types);
-    int result = bind_all(statement, types, SQLITE_TRANSIENT, arguments);
-    va_end(arguments);
-    if (result != SQLITE_OK)
+    if (bind_all(statement, types, SQLITE_TRANSIENT, arguments) != SQLITE_OK)
         return failed(sql, text, reterr);
     *ret_rows = (struct sql_rows){.sql = sql, .statement = statement};
     return OK;
+}
+
+enum error_code sql_select(struct sql *sql, struct sql_rows *ret_rows, struct error *reterr, const char *text,
+                           const char *types, ...)
+{
+    va_list arguments;
+    va_start(arguments, types);
+    enum error_code code = select_with(sql, ret_rows, reterr, text, types, arguments);
+    va_end(arguments);
+    return code;
+}
+
+enum error_code sql_exists(struct sql *sql, bool *ret_exists, struct error *reterr, const char *text,
+                           const char *types, ...)
+{
+    struct sql_rows rows = {0};
+    bool is_there = false;
+    va_list arguments;
+    va_start(arguments, types);
+    enum error_code code = select_with(sql, &rows, reterr, text, types, arguments);
+    va_end(arguments);
+    if (!code)
+        code = sql_next(&rows, &is_there, reterr);
+    sql_done(&rows);
+    if (!code)
+        *ret_exists = is_there;
+    return code;
 }
 
 enum error_code sql_next(struct sql_rows *rows, bool *ret_is_there, struct error *reterr)

@@ -52,6 +52,10 @@ must_check enum error_code sql_select(struct sql *sql, struct sql_rows *ret_rows
 must_check enum error_code sql_next(struct sql_rows *rows, bool *ret_is_there, struct error *reterr);
 void sql_done(struct sql_rows *rows);
 
+/* Whether a select has a row. *ret_exists is as it was where it fails. */
+must_check enum error_code sql_exists(struct sql *sql, bool *ret_exists, struct error *reterr,
+                                      const char *text, const char *types, ...);
+
 /* Columns of the current row, from 0. Text and blobs last until the next row. */
 bool sql_is_null(const struct sql_rows *rows, int column);
 int64_t sql_integer(const struct sql_rows *rows, int column);
