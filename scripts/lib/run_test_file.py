@@ -2,7 +2,7 @@
 
     run_test_file.py tests/cli/test_lock.py RESULT [PATTERN]
 
-The text of the tests goes to stderr. RESULT holds {"passed", "failed": [names], "skipped": [[name, why]]}.
+The text of the tests goes to stderr. RESULT holds {"passed", "failed": ["name: why"], "skipped": [[name, why]]}.
 """
 
 import importlib.util
@@ -12,6 +12,8 @@ import sys
 import time
 import unittest
 
+SHOWN = 300  # characters of why a test failed; its log has the rest
+
 
 class Result(unittest.TextTestResult):
     """Counts tests, not subtests: one with failed subtests failed once."""
@@ -20,6 +22,7 @@ class Result(unittest.TextTestResult):
         super().__init__(*arguments, **options)
         self.passed = 0
         self.begun = 0.0
+        self.failed = {}
 
     def startTest(self, test):
         super().startTest(test)
@@ -33,13 +36,30 @@ class Result(unittest.TextTestResult):
         super().addSuccess(test)
         self.passed += 1
 
-    def names_of_failed(self):
-        names = {_name(test): None for test, _ in self.failures + self.errors}
-        names.update({_name(test): None for test in self.unexpectedSuccesses})
-        return list(names)
+    def addFailure(self, test, err):
+        super().addFailure(test, err)
+        self._note(test, err)
+
+    def addError(self, test, err):
+        super().addError(test, err)
+        self._note(test, err)
+
+    def addSubTest(self, test, subtest, err):
+        super().addSubTest(test, subtest, err)
+        if err is not None:
+            self._note(subtest, err)
+
+    def addUnexpectedSuccess(self, test):
+        super().addUnexpectedSuccess(test)
+        self.failed.setdefault(_name(test), "passed, and should not have")
+
+    def _note(self, test, err):
+        first = f"{err[0].__name__}: {err[1]}".split("\n", 1)[0]
+        self.failed.setdefault(_name(test), first[:SHOWN])
 
     def summary(self):
-        return {"passed": self.passed + len(self.expectedFailures), "failed": self.names_of_failed(),
+        return {"passed": self.passed + len(self.expectedFailures),
+                "failed": [f"{name}: {why}" for name, why in self.failed.items()],
                 "skipped": [[_name(test), why] for test, why in self.skipped]}
 
 
