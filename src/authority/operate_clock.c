@@ -1,8 +1,9 @@
 #include "authority/operations.h"
 #include "authority/record.h"
+#include "authority/rotation.h"
 
 /* Whatever was made when the clock was ahead would be good for too long. */
-static enum error_code void_the_future(struct clerk *clerk, struct error *reterr)
+static enum error_code void_the_future(struct clerk *clerk, int64_t highest, struct error *reterr)
 {
     const int64_t now = clerk->now_unix_s;
     enum error_code code = sql_run(clerk->sql, reterr, "DELETE FROM tickets", "");
@@ -14,6 +15,8 @@ static enum error_code void_the_future(struct clerk *clerk, struct error *reterr
                     "ii", (int64_t)POLICY_EXPIRED, now);
     if (!code)
         code = sql_run(clerk->sql, reterr, "UPDATE hosts SET last_seen = 0 WHERE last_seen > ?", "i", now);
+    if (!code && highest > now)
+        code = rotation_follow_clock(clerk, highest - now, reterr);
     if (!code)
         presence_forget_after(&clerk->presence, now);
     return code;
@@ -40,7 +43,7 @@ enum error_code operation_clock_accept(struct clerk *clerk, struct job *job, str
     if (!code)
         code = sql_run(clerk->sql, reterr, "UPDATE state SET clock_highest = ?", "i", clerk->now_unix_s);
     if (!code)
-        code = void_the_future(clerk, reterr);
+        code = void_the_future(clerk, highest, reterr);
     job->changed = !code;
     return code;
 }

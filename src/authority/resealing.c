@@ -1,6 +1,7 @@
 #include "authority/resealing.h"
 
 #include "authority/keyslots.h"
+#include "authority/record.h"
 
 /* A bucket that holds a scalar to be erased, or a scalar that stays. */
 struct bucket {
@@ -52,13 +53,27 @@ static enum error_code read_survivors(struct clerk *clerk, const struct bucket *
         clerk->sql, &rows, reterr, "SELECT keyslot, sealed FROM scalars WHERE bucket = ?", "i", bucket->id);
     while (!code && !(code = sql_next(&rows, &is_there, reterr)) && is_there) {
         struct survivor survivor;
-        if (!sql_bytes(&rows, 0, survivor.keyslot, sizeof(survivor.keyslot)) ||
-            !sql_bytes(&rows, 1, survivor.sealed, sizeof(survivor.sealed)))
-            code = error_set(reterr, ERR_FAILED, 0, "the database is damaged: a keyslot without its scalar");
-        else
+        if (!sql_bytes(&rows, 0, survivor.keyslot, sizeof(survivor.keyslot)))
+            code = error_set(reterr, ERR_FAILED, 0, "the database is damaged: a scalar of no keyslot");
+        if (!sql_bytes(&rows, 1, survivor.sealed, sizeof(survivor.sealed)))
+            memset(survivor.sealed, 0, sizeof(survivor.sealed)); /* opens no more than what is there */
+        if (!code)
             code = buffer_append(survivors, &survivor, sizeof(survivor), reterr);
     }
     sql_done(&rows);
+    return code;
+}
+
+/* One that is damaged opens nothing any more. It keeps no other from being erased: it is told in the ledger,
+ * and lies where it was. */
+static enum error_code pass_over(struct clerk *clerk, const struct survivor *survivor, struct error *reterr)
+{
+    json_t *details = json_object();
+    enum error_code code =
+        json_set_hex(details, "keyslot", survivor->keyslot, sizeof(survivor->keyslot), reterr);
+    if (!code)
+        code = record_append(clerk, "scalar-damaged", TAKE(details), reterr);
+    json_decref(details);
     return code;
 }
 
@@ -70,6 +85,8 @@ static enum error_code reseal(struct clerk *clerk, const struct bucket *bucket, 
     const struct keyring *keyring = clerk_keyring(clerk);
     enum error_code code =
         keyring_unseal(keyring, (uint64_t)bucket->key, survivor->keyslot, survivor->sealed, &scalar, reterr);
+    if (code == ERR_CORRUPT)
+        return pass_over(clerk, survivor, reterr);
     if (!code)
         code = keyring_seal(keyring, (uint64_t)key, survivor->keyslot, scalar, sealed, reterr);
     return code ? code

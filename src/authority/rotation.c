@@ -237,26 +237,43 @@ enum error_code rotation_install(struct clerk *clerk, const void *wire, size_t l
     return code;
 }
 
-enum error_code rotation_expire(struct clerk *clerk, struct error *reterr)
+/* The same keys but the previous one, which lives on until then; 0: it does not. */
+static enum error_code set_previous(struct clerk *clerk, int64_t until_unix_s, struct error *reterr)
 {
     _cleanup_(keyring_freep) struct keyring *keyring = NULL;
     struct face *face = NULL;
     const struct face *now = clerk->face;
-    if (!now->previous_until_unix_s || clerk->now_unix_s < now->previous_until_unix_s ||
-        clerk->clock_went_back)
-        return OK;
     enum error_code code = keyring_copy(clerk_keyring(clerk), &keyring, reterr);
     if (code)
         return code;
-    replace(&keyring->previous_message_key, NULL);
+    if (!until_unix_s)
+        replace(&keyring->previous_message_key, NULL);
     code = face_new(now->bytes.data, now->bytes.length, NULL, keyring, clerk->epoch, &face, reterr);
     if (!code)
+        face->previous_until_unix_s = until_unix_s;
+    if (!code && !until_unix_s)
         code = record_append(clerk, "message-key-destroyed", json_object(), reterr);
     if (!code)
-        code = sql_run(clerk->sql, reterr, "UPDATE moving SET previous_until = 0", "");
+        code = sql_run(clerk->sql, reterr, "UPDATE moving SET previous_until = ?", "i", until_unix_s);
     if (code)
         face_free(face);
     else
         clerk_change_keys(clerk, TAKE(keyring), face);
     return code;
+}
+
+enum error_code rotation_expire(struct clerk *clerk, struct error *reterr)
+{
+    const int64_t until_unix_s = clerk->face->previous_until_unix_s;
+    if (!until_unix_s || clerk->now_unix_s < until_unix_s || clerk->clock_went_back)
+        return OK;
+    return set_previous(clerk, 0, reterr);
+}
+
+enum error_code rotation_follow_clock(struct clerk *clerk, int64_t back_s, struct error *reterr)
+{
+    const int64_t until_unix_s = clerk->face->previous_until_unix_s;
+    if (!until_unix_s)
+        return OK;
+    return set_previous(clerk, until_unix_s - back_s > clerk->now_unix_s ? until_unix_s - back_s : 0, reterr);
 }

@@ -32,6 +32,9 @@ must_check enum error_code rotation_install(struct clerk *clerk, const void *wir
 /* In every batch: destroy the previous key when its time is over. */
 must_check enum error_code rotation_expire(struct clerk *clerk, struct error *reterr);
 
+/* The clock was ahead by back_s when the time of the previous key was set: it is over that much earlier. */
+must_check enum error_code rotation_follow_clock(struct clerk *clerk, int64_t back_s, struct error *reterr);
+
 /* Remember a descriptor that is in force from now on. */
 must_check enum error_code rotation_keep_descriptor(struct clerk *clerk, uint64_t sequence, const void *wire,
                                                     size_t length, struct error *reterr);

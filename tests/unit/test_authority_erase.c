@@ -144,6 +144,48 @@ static void an_administrator_erases_a_host_and_only_that(void **state)
     host_done(&other);
 }
 
+static void erase_web1(struct world *world)
+{
+    json_t *result = NULL;
+    bool changed;
+    assert_ok(world_try(world, 0, "host erase", erase_arguments("web1"), &result, &changed, &error));
+    json_decref(result);
+    assert_one_keyring(world);
+}
+
+/* Beside the scalar that is erased lie a damaged one, which no key opens any more and nothing waits for, and
+ * a whole one. */
+static void erase_beside_damage(struct scene *scene, const char *damage)
+{
+    struct world_host other;
+    struct world_keyslot first, more[5];
+    struct world_keyslot *const damaged = &more[0], *const whole = &more[4];
+    char hex[2 * WORLD_ID + 1], sql[160];
+    scene_another(scene, &other, &first);
+    for (unsigned i = 0; i < ARRAY_SIZE(more); i++)
+        host_bind(&other, &more[i]);
+    assert_int_equal(count(&scene->world, "SELECT max(scalars) FROM buckets"), 3);
+    text_format_hex(hex, damaged->id, WORLD_ID);
+    snprintf(sql, sizeof(sql), "UPDATE scalars SET sealed = %s WHERE keyslot = x'%s'", damage, hex);
+    (void)count(&scene->world, sql);
+    erase_web1(&scene->world);
+    assert_true(has_entry(&scene->world, "scalar-damaged"));
+    assert_int_equal(count(&scene->world, "SELECT count(*) FROM scalars"), 6);
+    assert_open_is_erased(&scene->host, &scene->keyslot, true);
+    scene_opens(&other, whole);
+    host_done(&other);
+}
+
+static void a_damaged_scalar_keeps_no_other_from_being_erased(void **state)
+{
+    erase_beside_damage(*state, "zeroblob(length(sealed))");
+}
+
+static void a_scalar_that_was_cut_keeps_no_other_from_being_erased(void **state)
+{
+    erase_beside_damage(*state, "x'00'");
+}
+
 static void a_waiting_open_hears_of_the_erase(void **state)
 {
     struct scene *scene = *state;
@@ -541,6 +583,8 @@ int main(void)
         scene_test(a_bind_whose_commit_fails_leaves_the_old_keyring_valid),
 #endif
         scene_test(an_administrator_erases_a_host_and_only_that),
+        scene_test(a_damaged_scalar_keeps_no_other_from_being_erased),
+        scene_test(a_scalar_that_was_cut_keeps_no_other_from_being_erased),
         scene_test(a_waiting_open_hears_of_the_erase),
         scene_test(a_granted_request_opens_nothing_after_the_erase),
         scene_test(a_host_erases_one_vault_and_keeps_the_other),

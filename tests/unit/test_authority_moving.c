@@ -234,6 +234,28 @@ static void the_previous_key_is_destroyed_when_its_time_is_over(void **state)
     assert_int_equal(count(&scene->world, "SELECT generation FROM state"), generation + 1);
 }
 
+/* It was kept for a week by a clock that was ahead by more: it is a week all the same. */
+static void the_time_of_the_previous_key_follows_a_clock_that_was_ahead(void **state)
+{
+    enum { AHEAD_S = 40 * 86400 };
+    struct scene *scene = *state;
+    const struct descriptor before = scene->host.descriptor;
+    world_pass(&scene->world, AHEAD_S);
+    rotate(&scene->world);
+    take_from(&scene->host, beat(&scene->host));
+    world_pass(&scene->world, -AHEAD_S);
+    json_decref(beat(&scene->host));
+    json_decref(world_operate(&scene->world, "clock accept", NULL));
+    world_pass(&scene->world, KEEP_S - 1);
+    assert_true(is_read(&scene->host, before.message_key));
+    world_reopen(&scene->world);
+    assert_true(is_read(&scene->host, before.message_key));
+    world_pass(&scene->world, 1);
+    json_decref(world_operate(&scene->world, "host list", NULL)); /* a batch */
+    assert_false(is_read(&scene->host, before.message_key));
+    assert_true(has_entry(&scene->world, "message-key-destroyed"));
+}
+
 static void without_time_to_keep_the_key_of_before_reads_nothing_more(void **state)
 {
     struct scene *scene = *state;
@@ -537,6 +559,7 @@ int main(void)
         scene_test(messages_to_the_previous_and_the_next_key_are_read_and_to_older_ones_not),
         scene_test(a_host_that_slept_through_two_rotations_gets_the_descriptor_in_clear),
         scene_test(the_previous_key_is_destroyed_when_its_time_is_over),
+        scene_test(the_time_of_the_previous_key_follows_a_clock_that_was_ahead),
         scene_test(without_time_to_keep_the_key_of_before_reads_nothing_more),
         scene_test(addresses_change_with_the_same_keys),
         scene_test(no_address_that_strands_hosts_is_prepared_or_installed),
