@@ -192,8 +192,10 @@ enum error_code erasing_list(struct clerk *clerk, const struct host *host, json_
     return code;
 }
 
-/* One erase that waits to be told. */
+/* One erase that waits to be told, and what there is at all that its scalars may live on in: with neither it
+ * is not asked for every one of a large group. */
 struct finished {
+    bool are_backups, are_old_images;
     int64_t erase;
     uint8_t host[MESSAGE_HOST_ID_SIZE];
     uint8_t order[STATEMENT_ID_SIZE];
@@ -236,15 +238,17 @@ static enum error_code keep(const struct erased *erased, struct buffer *wire, st
 }
 
 /* Of the disk that the keyring is on, or was on before a restore. */
-static enum error_code find_images(struct clerk *clerk, const uint8_t *vault, struct erased *erased,
-                                   struct error *reterr)
+static enum error_code find_images(struct clerk *clerk, const struct finished *finished, const uint8_t *vault,
+                                   struct erased *erased, struct error *reterr)
 {
     bool were_taken = false;
-    enum error_code code =
-        sql_exists(clerk->sql, &were_taken, reterr,
-                   "SELECT 1 FROM keyslots k JOIN moving m ON k.created_at <= m.imaged_until WHERE k.host = "
-                   "?1 AND (?2 IS NULL OR k.vault = ?2) LIMIT 1",
-                   "bb", erased->host, sizeof(erased->host), vault, sizeof(erased->vault));
+    enum error_code code = OK;
+    if (finished->are_old_images)
+        code = sql_exists(
+            clerk->sql, &were_taken, reterr,
+            "SELECT 1 FROM keyslots k JOIN moving m ON k.created_at <= m.imaged_until WHERE k.host = "
+            "?1 AND (?2 IS NULL OR k.vault = ?2) LIMIT 1",
+            "bb", erased->host, sizeof(erased->host), vault, sizeof(erased->vault));
     const bool has_any = !vault || erased->keyslot_count > 0;
     erased->copies[ERASED_COPY_IMAGE] =
         were_taken || (has_any && !keyring_has_holder_elsewhere(&clerk->place));
@@ -253,17 +257,19 @@ static enum error_code find_images(struct clerk *clerk, const uint8_t *vault, st
 
 /* Where the scalars may live on all the same, that this authority knows of. vault NULL: of all the host's. A
  * backup holds a scalar that was there when it was made. */
-static enum error_code find_copies(struct clerk *clerk, const uint8_t *vault, struct erased *erased,
-                                   struct error *reterr)
+static enum error_code find_copies(struct clerk *clerk, const struct finished *finished, const uint8_t *vault,
+                                   struct erased *erased, struct error *reterr)
 {
-    enum error_code code =
-        sql_exists(clerk->sql, &erased->copies[ERASED_COPY_BACKUP], reterr,
-                   "SELECT 1 FROM keyslots k JOIN backups b ON k.created_at <= b.made_at AND (k.erased_at IS "
-                   "NULL OR k.erased_at >= b.made_at) WHERE k.host = ?1 AND (?2 IS NULL OR k.vault = ?2) AND "
-                   "b.destroyed_at IS NULL LIMIT 1",
-                   "bb", erased->host, sizeof(erased->host), vault, sizeof(erased->vault));
+    enum error_code code = OK;
+    if (finished->are_backups)
+        code = sql_exists(
+            clerk->sql, &erased->copies[ERASED_COPY_BACKUP], reterr,
+            "SELECT 1 FROM keyslots k JOIN backups b ON k.created_at <= b.made_at AND (k.erased_at IS "
+            "NULL OR k.erased_at >= b.made_at) WHERE k.host = ?1 AND (?2 IS NULL OR k.vault = ?2) AND "
+            "b.destroyed_at IS NULL LIMIT 1",
+            "bb", erased->host, sizeof(erased->host), vault, sizeof(erased->vault));
     if (!code)
-        code = find_images(clerk, vault, erased, reterr);
+        code = find_images(clerk, finished, vault, erased, reterr);
     return code;
 }
 
@@ -275,7 +281,7 @@ static enum error_code answer_vault(struct clerk *clerk, const struct finished *
     memcpy(erased.vault, vault, sizeof(erased.vault));
     enum error_code code = list_keyslots(clerk, &erased, reterr);
     if (!code)
-        code = find_copies(clerk, vault, &erased, reterr);
+        code = find_copies(clerk, finished, vault, &erased, reterr);
     if (!code)
         code = keep(&erased, &wire, reterr);
     if (!code)
@@ -319,7 +325,7 @@ static enum error_code answer_host(struct clerk *clerk, const struct finished *f
 {
     struct erased erased = erased_of(clerk, finished);
     erased.is_host = true;
-    enum error_code code = finished->is_final ? find_copies(clerk, NULL, &erased, reterr) : OK;
+    enum error_code code = finished->is_final ? find_copies(clerk, finished, NULL, &erased, reterr) : OK;
     return code || !finished->is_final ? code : keep(&erased, wire, reterr);
 }
 
@@ -371,6 +377,12 @@ static enum error_code tell_all(struct clerk *clerk, struct error *reterr)
     struct finished finished = {0};
     bool is_there = true;
     enum error_code code = clerk_begin(clerk, reterr);
+    if (!code)
+        code = sql_exists(clerk->sql, &finished.are_backups, reterr,
+                          "SELECT 1 FROM backups WHERE destroyed_at IS NULL LIMIT 1", "");
+    if (!code)
+        code = sql_exists(clerk->sql, &finished.are_old_images, reterr,
+                          "SELECT 1 FROM moving WHERE imaged_until <> 0", "");
     while (!code && is_there) {
         code = find_finished(clerk, &finished, &is_there, reterr);
         if (!code && is_there)

@@ -92,18 +92,34 @@ enum error_code orders_are_new(struct clerk *clerk, const struct host *host,
                       "bb", host->id, sizeof(host->id), boot, (size_t)POLICY_TOKEN_SIZE);
 }
 
+static enum error_code select_open(struct clerk *clerk, struct sql_rows *rows, const struct host *host,
+                                   struct error *reterr)
+{
+    return sql_select(clerk->sql, rows, reterr,
+                      "SELECT signed FROM orders WHERE host = ? AND is_done = 0 ORDER BY sequence LIMIT ?",
+                      "bi", host->id, sizeof(host->id), (int64_t)GIVEN_MAXIMUM);
+}
+
 /* The order to erase a host outlives its being done: whoever speaks in its name then is a copy of its disk.
- */
+ * Not in one statement with the other: SQLite prepares one anew for every value that it compares with what a
+ * partial index is about. */
+static enum error_code select_erased(struct clerk *clerk, struct sql_rows *rows, const struct host *host,
+                                     struct error *reterr)
+{
+    return sql_select(clerk->sql, rows, reterr,
+                      "SELECT signed FROM orders WHERE host = ? AND (is_done = 0 OR (action = ? AND is_done "
+                      "= ?)) ORDER BY sequence LIMIT ?",
+                      "biii", host->id, sizeof(host->id), (int64_t)ORDER_ERASE, (int64_t)ORDER_IS_DONE,
+                      (int64_t)GIVEN_MAXIMUM);
+}
+
 static enum error_code append_open(struct clerk *clerk, const struct host *host, json_t *array,
                                    struct error *reterr)
 {
     struct sql_rows rows = {0};
     bool is_there = false;
-    enum error_code code = sql_select(clerk->sql, &rows, reterr,
-                                      "SELECT signed FROM orders WHERE host = ?1 AND (is_done = 0 OR (?2 AND "
-                                      "action = ?3 AND is_done = ?4)) ORDER BY sequence LIMIT ?5",
-                                      "biiii", host->id, sizeof(host->id), (int64_t)host->is_erased,
-                                      (int64_t)ORDER_ERASE, (int64_t)ORDER_IS_DONE, (int64_t)GIVEN_MAXIMUM);
+    enum error_code code =
+        host->is_erased ? select_erased(clerk, &rows, host, reterr) : select_open(clerk, &rows, host, reterr);
     while (!code && !(code = sql_next(&rows, &is_there, reterr)) && is_there) {
         _cleanup_(buffer_done) struct buffer wire = {0};
         size_t length;
