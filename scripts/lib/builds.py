@@ -31,7 +31,7 @@ class Build:
 
     def argv(self):
         """Configure where needed, then compile; warnings are errors in every build."""
-        return ["sh", "-c", f"{self.configure()} && meson compile -C {self.directory} --jobs {JOBS} --ninja-args=-k,0"]
+        return ["nice", "sh", "-c", f"{self.configure()} && meson compile -C {self.directory} --jobs {JOBS} --ninja-args=-k,0"]
 
 
 # What the cli and crash tiers run: as people get it, but with the fault points.

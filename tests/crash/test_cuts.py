@@ -1,4 +1,5 @@
 """The power cut test itself, with a stand-in for husk: one that is careful passes, and one that is not is caught."""
+# runs long
 
 import ctypes
 import os

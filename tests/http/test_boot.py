@@ -1,4 +1,5 @@
 """husk boot and a real huskd on loopback: away and back, an approval, a prompt beside."""
+# runs long
 
 import contextlib
 import json

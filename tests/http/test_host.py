@@ -1,4 +1,5 @@
 """A host and its authority: a real vault on a real ext4, a real huskd on loopback."""
+# runs long
 
 import json
 import os

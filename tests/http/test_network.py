@@ -1,4 +1,5 @@
 """Two hosts and their authority, each in a network of its own, and copies of a host's disk that ask too."""
+# runs long
 
 import contextlib
 import json

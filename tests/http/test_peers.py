@@ -1,4 +1,5 @@
 """Peers that are slow, wrong, or not what they seem, against a real huskd over raw sockets."""
+# runs long
 
 import os
 import random

@@ -1,5 +1,6 @@
 """husk on what ext4 can do and the kernel of the machine that runs the tests may not: fs-verity, casefold, quotas and
 projects. All on one boot."""
+# runs long
 
 import os
 import re
