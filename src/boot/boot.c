@@ -24,6 +24,7 @@
 #include "boot/consoles.h"
 #include "boot/erasing.h"
 #include "boot/needed.h"
+#include "boot/priming.h"
 #include "boot/writable.h"
 
 #define WORD_SHELL "shell"
@@ -38,6 +39,7 @@ struct boot {
     struct consoles consoles;
     struct vault_list vaults; /* that the boot needs */
     struct asking *asking;
+    struct priming priming;
     bool is_writable_by_us;
     /* owned; their subjects are the vaults whose manifest was said not to fit, and those of them that
      * "accept" was typed for since: nobody accepts what they were not told */
@@ -168,6 +170,7 @@ static void undo(struct boot *boot)
 {
     struct error why = ERROR_NONE;
     asking_free(TAKE(boot->asking));
+    priming_end(&boot->priming);
     vault_list_done(&boot->vaults); /* nothing of ours stays open on it */
     finding_list_done(&boot->changed);
     finding_list_done(&boot->accepted);
@@ -430,6 +433,7 @@ static enum error_code wait_for_answers(struct boot *boot, struct error *reterr)
 static enum error_code ask(struct boot *boot, struct error *reterr)
 {
     const bool has_authority = has_kind(boot, KEYSLOT_AUTHORITY);
+    priming_begin(boot->options->at, &boot->priming);
     enum error_code code = has_authority ? become_writable(boot, reterr) : OK;
     if (code || boot->wants_shell)
         return code;
@@ -442,9 +446,6 @@ static enum error_code ask(struct boot *boot, struct error *reterr)
                          first_locked(boot)->name);
     if (has_authority)
         code = asking_new(boot->options, boot->vaults.items, boot->vaults.count, &boot->asking, reterr);
-    /* While they are asked. What fails here fails again with the key itself, and is said then. */
-    if (!code)
-        (void)!fscrypt_prime_derivation(first_locked(boot)->fd, NULL);
     return code ? code : wait_for_answers(boot, reterr);
 }
 
