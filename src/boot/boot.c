@@ -433,7 +433,6 @@ static enum error_code wait_for_answers(struct boot *boot, struct error *reterr)
 static enum error_code ask(struct boot *boot, struct error *reterr)
 {
     const bool has_authority = has_kind(boot, KEYSLOT_AUTHORITY);
-    priming_begin(boot->options->at, &boot->priming);
     enum error_code code = has_authority ? become_writable(boot, reterr) : OK;
     if (code || boot->wants_shell)
         return code;
@@ -481,6 +480,7 @@ enum error_code boot_run(const struct boot_options *options, enum boot_end *ret_
     struct boot boot = {.options = options, .begun_ns = clock_monotonic_ns()};
     enum boot_end end = BOOT_NOTHING;
     consoles_open(options->consoles, options->console_count, &boot.consoles);
+    priming_begin(options->at, &boot.priming);
     (void)!mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT); /* there is no swap yet */
     enum error_code code = look_until_seen(&boot, reterr);
     if (!code && boot.wants_shell)

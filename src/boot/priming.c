@@ -1,7 +1,9 @@
 #include "boot/priming.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
+#include <stdio.h>
 
 #include "base/cleanup.h"
 #include "fscrypt/fscrypt.h"
@@ -15,8 +17,10 @@ static void *run(void *context)
 
 void priming_begin(const char *at, struct priming *priming)
 {
+    char path[PATH_MAX];
     sigset_t all, before;
-    *priming = (struct priming){.fd = open(at, O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    snprintf(path, sizeof(path), "%s/.husk/vaults", at);
+    *priming = (struct priming){.fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)};
     if (priming->fd < 0)
         return;
     /* Signals are for the others. */

@@ -1,7 +1,7 @@
 /*
  * What the kernel derives keys with is looked up by it when the first key is added, and it asks for modules
- * that may be no files at all: a quarter of a second in a small guest. A thread has that done while the
- * authorities and people are asked.
+ * that may be no files at all: a quarter of a second in a small guest. A thread has that done while it is
+ * seen what the boot needs, and authorities and people are asked.
  */
 #pragma once
 #include <pthread.h>
@@ -13,7 +13,7 @@ struct priming {
     bool has_thread;
 };
 
-/* At the root of the filesystem. What fails here fails again with the key itself, and is said then. */
+/* Where the filesystem at has vaults. What fails here fails again with the key itself, and is said then. */
 void priming_begin(const char *at, struct priming *priming);
 
 /* Waits until it is done; nothing of it stays open. Fine where none was begun. */

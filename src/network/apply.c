@@ -13,7 +13,7 @@
 #include "network/netlink.h"
 
 /* Once one has a carrier, the others' is waited for a little. */
-enum { LOOK_AGAIN_MS = 100, OTHERS_PATIENCE_S = 3 };
+enum { LOOK_AGAIN_MS = 20, OTHERS_PATIENCE_S = 3 };
 
 /* A link as it was before anything was done to it. */
 struct known_link {
