@@ -31,7 +31,7 @@ struct asking {
     pthread_mutex_t mutex;
     pthread_cond_t changed;
     bool stops; /* from here on under the mutex */
-    bool has_answers;
+    bool rests; /* until asking_go_on */
     char *line; /* owned; not taken yet */
     struct unlock_answers answers;
 };
@@ -108,17 +108,25 @@ static enum error_code ask_once(struct asking *asking, struct unlock_answers *an
     return code;
 }
 
-/* Hand the answers over and wait until they are known not to do, or for the end. */
+/* Until it is to ask, or for the end. */
+static void wait_to_go_on(struct asking *asking)
+{
+    pthread_mutex_lock(&asking->mutex);
+    while (asking->rests && !asking->stops)
+        pthread_cond_wait(&asking->changed, &asking->mutex);
+    pthread_mutex_unlock(&asking->mutex);
+}
+
+/* Hand the answers over, and ask no more until they are known not to do. */
 static void hand_over(struct asking *asking, struct unlock_answers *answers)
 {
     pthread_mutex_lock(&asking->mutex);
     asking->answers = *answers;
     *answers = (struct unlock_answers){0};
-    asking->has_answers = true;
+    asking->rests = true;
     wake(asking);
-    while (asking->has_answers && !asking->stops)
-        pthread_cond_wait(&asking->changed, &asking->mutex);
     pthread_mutex_unlock(&asking->mutex);
+    wait_to_go_on(asking);
 }
 
 static void rest(unsigned seconds)
@@ -169,6 +177,7 @@ static void *run(void *context)
 {
     struct asking *asking = context;
     set_network(asking);
+    wait_to_go_on(asking);
     char told[sizeof(((struct error *)0)->message)] = "";
     for (unsigned pause_s = 1; !is_stopping(asking) && !interrupt_requested();) {
         _cleanup_(unlock_answers_done) struct unlock_answers answers = {0};
@@ -209,14 +218,13 @@ enum error_code asking_new(const struct boot_options *options, struct vault *con
     asking->options = options;
     asking->vaults = vaults;
     asking->vault_count = count;
+    asking->rests = true;
     pthread_mutex_init(&asking->mutex, NULL);
     pthread_cond_init(&asking->changed, NULL);
     asking->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    enum error_code code = online_begin(options, &asking->online, reterr);
-    if (code) {
-        asking_free(asking);
-        return code;
-    }
+    struct error why = ERROR_NONE;
+    if (asking->event_fd >= 0 && online_begin(options, &asking->online, &why)) /* as it is, then */
+        tell(asking, why.message, why.remedy);
     int os_errno = asking->event_fd < 0 ? errno : pthread_create(&asking->thread, NULL, run, asking);
     asking->has_thread = !os_errno;
     if (os_errno) {
@@ -252,7 +260,8 @@ enum error_code asking_take(struct asking *asking, char **ret_line, struct unloc
 void asking_go_on(struct asking *asking)
 {
     pthread_mutex_lock(&asking->mutex);
-    asking->has_answers = false;
+    if (asking->answers.count == 0) /* those that came since are tried first */
+        asking->rests = false;
     pthread_cond_broadcast(&asking->changed);
     pthread_mutex_unlock(&asking->mutex);
 }

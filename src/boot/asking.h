@@ -9,7 +9,8 @@
 
 struct asking;
 
-/* Begin. The vaults are read again by the thread: they stay the caller's. */
+/* Begin to set up the network; the authorities are asked from the first asking_go_on on. The vaults are read
+ * again by the thread: they stay the caller's. */
 must_check enum error_code asking_new(const struct boot_options *options, struct vault *const *vaults,
                                       size_t count, struct asking **ret_asking, struct error *reterr);
 
@@ -21,7 +22,7 @@ int asking_fd(const struct asking *asking);
 must_check enum error_code asking_take(struct asking *asking, char **ret_line, struct unlock_answers *answers,
                                        struct error *reterr);
 
-/* The answers did not open everything: ask again, after a pause. */
+/* Ask: for the first time, or, as the answers did not open everything, again after a pause. */
 void asking_go_on(struct asking *asking);
 
 /* Stop it, wherever it is, wait for its end, and undo what it did to the network. NULL is fine. */

@@ -19,6 +19,7 @@
 #include <sys/mman.h>
 
 #include "base/clock.h"
+#include "base/interrupt.h"
 #include "base/text.h"
 #include "boot/asking.h"
 #include "boot/consoles.h"
@@ -67,12 +68,9 @@ static void keep_needed(struct boot *boot)
         vault_free(list->items[--list->count]);
 }
 
-/* Where that fails those that were known stay: they may have to be locked. */
 static enum error_code look(struct boot *boot, struct error *reterr)
 {
     _cleanup_(finding_list_done) struct finding_list findings = {0};
-    struct vault_list before = boot->vaults;
-    boot->vaults = (struct vault_list){0};
     enum error_code code = vault_list_even_damaged(boot->options->at, &boot->vaults, &findings, reterr);
     if (!code && findings.count > 0)
         consoles_say_findings(&boot->consoles, &findings);
@@ -80,13 +78,9 @@ static enum error_code look(struct boot *boot, struct error *reterr)
         keep_needed(boot);
     if (!code)
         code = needed_check(boot->options->at, &boot->vaults, reterr);
-    if (code) {
+    if (code)
         vault_list_done(&boot->vaults);
-        boot->vaults = before;
-        return code;
-    }
-    vault_list_done(&before);
-    return OK;
+    return code;
 }
 
 static bool has_kind(const struct boot *boot, enum keyslot_kind kind)
@@ -95,7 +89,7 @@ static bool has_kind(const struct boot *boot, enum keyslot_kind kind)
         struct unlock_kinds kinds = {0};
         if (unlock_get_kinds(boot->vaults.items[i], &kinds, NULL))
             continue;
-        if ((kind == KEYSLOT_AUTHORITY && kinds.authority) ||
+        if ((kind == KEYSLOT_AUTHORITY && kinds.authority) || (kind == KEYSLOT_KEYFILE && kinds.keyfile) ||
             (kind == KEYSLOT_PASSPHRASE && (kinds.passphrase || kinds.recovery)))
             return true;
     }
@@ -116,9 +110,10 @@ static enum error_code wait_for_word(struct boot *boot, int pause_ms, bool *ret_
     do {
         consoles_waited(&boot->consoles, waited);
         ready = poll(waited, boot->consoles.count, pause_ms);
-    } while (ready < 0 && errno == EINTR);
+    } while (ready < 0 && errno == EINTR && !interrupt_requested());
     if (ready < 0)
-        return error_set(reterr, ERR_FAILED, errno, "cannot wait for the consoles");
+        return errno == EINTR ? interrupt_check(reterr)
+                              : error_set(reterr, ERR_FAILED, errno, "cannot wait for the consoles");
     enum error_code code = consoles_take(&boot->consoles, waited, &line, reterr);
     boot->wants_shell |= !code && line && is_word(line, WORD_SHELL);
     *ret_typed = false;
@@ -147,23 +142,20 @@ static enum error_code look_until_seen(struct boot *boot, struct error *reterr)
     return code;
 }
 
-/* True when it is, and was not before. */
-static bool make_writable(struct boot *boot)
+/* Where authorities are asked the lineage moves on, on disk; marks and changes are written there too. True
+ * when it is, and was not before. */
+static bool become_writable(struct boot *boot)
 {
     struct error why = ERROR_NONE;
     bool was = true;
     if (!boot->is_writable_by_us && writable_make(boot->options->at, &was, &why))
         consoles_say_error(&boot->consoles, &why);
-    boot->is_writable_by_us |= !was;
-    return !was;
-}
-
-/* Where authorities are asked the lineage moves on, on disk; marks and changes are written there too. What
- * the vaults know of their filesystem is read again. */
-static enum error_code become_writable(struct boot *boot, struct error *reterr)
-{
-    /* The thread that asks has these vaults. */
-    return make_writable(boot) && !boot->asking ? look_until_seen(boot, reterr) : OK;
+    if (was)
+        return false;
+    boot->is_writable_by_us = true;
+    for (size_t i = 0; i < boot->vaults.count; i++)
+        boot->vaults.items[i]->filesystem->read_only = false;
+    return true;
 }
 
 static void undo(struct boot *boot)
@@ -235,13 +227,11 @@ static enum error_code stay(struct boot *boot, const char *why, struct erasing *
 static enum error_code heed_marks(struct boot *boot, struct error *reterr)
 {
     struct erasing erasing;
-    enum error_code code = become_writable(boot, reterr);
-    if (code || boot->wants_shell)
-        return code;
+    become_writable(boot);
     erasing_begin(boot->options, &boot->consoles, boot->vaults.items, boot->vaults.count, &erasing);
     erasing_go_on(&erasing);
     lock_all(boot);
-    code = stay(boot, "this host does not boot", &erasing, reterr);
+    enum error_code code = stay(boot, "this host does not boot", &erasing, reterr);
     erasing_end(&erasing);
     return code;
 }
@@ -272,7 +262,7 @@ static enum error_code add_key(struct boot *boot, struct vault *vault, const str
     if (!code)
         code = vault_unlock(vault, vault_secret, &pins, accept, &findings, reterr);
     if (code && reterr->os_errno == EROFS &&
-        make_writable(boot)) /* what is the vault's own has to be mended */
+        become_writable(boot)) /* what is the vault's own has to be mended */
         code = vault_unlock(vault, vault_secret, &pins, accept, &findings, reterr);
     consoles_say_findings(&boot->consoles, &findings);
     if (code == ERR_CHANGED) {
@@ -363,16 +353,16 @@ static enum error_code heed_line(struct boot *boot, struct secret *typed, struct
         return OK;
     }
     if (boot->changed.count > 0 && is_word(line, WORD_ACCEPT)) {
-        enum error_code code = become_writable(boot, reterr);
-        if (code || boot->wants_shell)
-            return code;
+        become_writable(boot);
         finding_move_all(&boot->accepted, &boot->changed);
         consoles_say(&boot->consoles, "what is there now will be recorded once a person opens the vault");
         return OK;
     }
     enum error_code code = unlock_get_kinds(vault, &kinds, reterr);
+    if (code)
+        consoles_say_error(&boot->consoles, reterr);
     if (code || !(kinds.passphrase || kinds.recovery))
-        return code;
+        return OK;
     consoles_say(&boot->consoles, "trying it");
     code = unlock_answers_add_typed(&answers, &kinds, TAKE(line), reterr);
     if (code == ERR_USAGE) {
@@ -412,9 +402,11 @@ static enum error_code wait_for_answers(struct boot *boot, struct error *reterr)
         consoles_waited(&boot->consoles, waited);
         waited[consoles] =
             (struct pollfd){.fd = boot->asking ? asking_fd(boot->asking) : -1, .events = POLLIN};
-        if (poll(waited, consoles + 1, -1) < 0) {
+        if (interrupt_poll(waited, consoles + 1, -1) < 0) {
             if (errno != EINTR)
                 return error_set(reterr, ERR_FAILED, errno, "cannot wait for answers");
+            code = interrupt_check(reterr); /* nobody is asked any more */
+            is_new = false;
             continue;
         }
         is_new = waited[consoles].revents != 0;
@@ -430,11 +422,23 @@ static enum error_code wait_for_answers(struct boot *boot, struct error *reterr)
     return code;
 }
 
+static enum error_code begin_asking(struct boot *boot, struct error *reterr)
+{
+    return asking_new(boot->options, boot->vaults.items, boot->vaults.count, &boot->asking, reterr);
+}
+
+/* The network is set up meanwhile, unless a keyfile may do without. */
 static enum error_code ask(struct boot *boot, struct error *reterr)
 {
+    enum error_code code = OK;
     const bool has_authority = has_kind(boot, KEYSLOT_AUTHORITY);
-    enum error_code code = has_authority ? become_writable(boot, reterr) : OK;
-    if (code || boot->wants_shell)
+    if (!first_locked(boot)) /* an earlier husk opened it all, and came no further */
+        return OK;
+    if (has_authority && !has_kind(boot, KEYSLOT_KEYFILE))
+        code = begin_asking(boot, reterr);
+    if (!code && has_authority)
+        become_writable(boot);
+    if (code)
         return code;
     boot->can_type = has_kind(boot, KEYSLOT_PASSPHRASE);
     open_with_keyfiles(boot);
@@ -443,8 +447,10 @@ static enum error_code ask(struct boot *boot, struct error *reterr)
     if (!has_authority && !boot->can_type)
         return error_set(reterr, ERR_WRONG_KEY, 0, "none of the keyfiles of this host opens vault %s",
                          first_locked(boot)->name);
-    if (has_authority)
-        code = asking_new(boot->options, boot->vaults.items, boot->vaults.count, &boot->asking, reterr);
+    if (has_authority && !boot->asking)
+        code = begin_asking(boot, reterr);
+    if (!code && boot->asking)
+        asking_go_on(boot->asking);
     return code ? code : wait_for_answers(boot, reterr);
 }
 
@@ -456,6 +462,7 @@ static enum error_code boot_all(struct boot *boot, enum boot_end *ret_end, struc
         return heed_marks(boot, reterr);
     }
     if (has_damage(boot)) {
+        lock_all(boot);
         *ret_end = BOOT_SHELL;
         return stay(boot, "the root cannot be opened", NULL, reterr);
     }
@@ -472,6 +479,10 @@ static enum error_code boot_all(struct boot *boot, enum boot_end *ret_end, struc
     asking_free(TAKE(boot->asking));
     lock_all(boot);
     *ret_end = BOOT_SHELL;
+    if (code == ERR_INTERRUPTED) {
+        *reterr = why;
+        return code;
+    }
     return boot->wants_shell ? OK : stay(boot, "the root cannot be opened", NULL, reterr);
 }
 
