@@ -31,6 +31,10 @@ bool online_may_try_again(struct online *online)
 {
     if (!online->network || !online->tried_recorded)
         return false;
+    if (online->tried_dhcp && online->has_recorded) { /* what DHCP did may have taken its place */
+        online->tried_recorded = online->has_recorded = false;
+        return true;
+    }
     const bool is_time =
         clock_monotonic_ns() - online->tried_ns >= AGAIN_S * CLOCK_NS_PER_S || fault("boot.network.again");
     if (!is_time || network_has_address())
@@ -42,6 +46,7 @@ bool online_may_try_again(struct online *online)
 enum error_code online_try_recorded(struct online *online, struct error *reterr)
 {
     enum error_code code = network_apply(online->network, online->options->at, NETWORK_PATIENCE_S, reterr);
+    online->has_recorded = !code && !online->tried_dhcp;
     online->tried_recorded = true;
     online->tried_ns = clock_monotonic_ns();
     return code;

@@ -11,7 +11,8 @@ struct online {
     const struct boot_options *options;
     struct network *network; /* owned; NULL where the network is left as it is */
     bool tried_recorded, tried_dhcp;
-    int64_t tried_ns; /* the end of the last try */
+    bool has_recorded; /* what was recorded was set up, and DHCP was not tried then */
+    int64_t tried_ns;  /* the end of the last try */
 };
 
 #define ONLINE_TRYING_DHCP "no authority can be reached so far; trying DHCP"
@@ -24,8 +25,10 @@ must_check enum error_code online_begin(const struct boot_options *options, stru
 bool online_may_try_recorded(const struct online *online);
 bool online_may_try_dhcp(const struct online *online);
 
-/* Where both have left the machine without an address for five minutes both may be tried again: true then. A
- * DHCP server or a card may be back. A network that is there is not disturbed while its authority is away. */
+/* Whether what was recorded is to be set up again. Once behind DHCP, which may have put another address,
+ * route or name server in its place and leads nowhere either. And where both have left the machine without an
+ * address for five minutes, both again: a DHCP server or a card may be back. Else a network that is there is
+ * not disturbed while its authority is away. */
 bool online_may_try_again(struct online *online);
 
 /* Try it. Blocks, up to minutes for DHCP; ERR_INTERRUPTED. What is wrong is for telling: whoever asks over

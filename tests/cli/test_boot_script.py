@@ -110,6 +110,34 @@ class BootScriptTest(unittest.TestCase):
                 self.assertEqual(set(found) - {"netplan"}, kept)
 
 
+class DhcpScriptTest(unittest.TestCase):
+    """What becomes of the name servers that husk boot had written down."""
+
+    def servers_after(self, functions):
+        with tempfile.TemporaryDirectory(prefix="husk-test-") as directory:
+            with open(os.path.join(husk.ROOT, "packaging", "initramfs", "dhcp"), encoding="ascii") as file:
+                script = file.read()
+            for there in "/scripts/functions", "/conf/initramfs.conf", "/run/net-", "/etc/resolv.conf":
+                self.assertIn(there, script)
+                script = script.replace(there, os.path.join(directory, os.path.basename(there)))
+            for name, text in ("functions", functions), ("resolv.conf", "nameserver 192.0.2.1\n"):
+                with open(os.path.join(directory, name), "w", encoding="ascii") as file:
+                    file.write(text)
+            subprocess.run(["/bin/sh", "-c", script], cwd=directory, check=True)
+            with open(os.path.join(directory, "resolv.conf"), encoding="ascii") as file:
+                return file.read().split("\n")[:-1]
+
+    def test_those_that_were_recorded_stay_where_it_brings_none(self):
+        for found in ":", "echo \"DEVICE=eth0 IPV4DNS0=0.0.0.0 IPV4DNS1=''\" >net-eth0.conf":
+            with self.subTest(found):
+                self.assertEqual(self.servers_after(f"configure_networking() {{ {found}; }}\n"), ["nameserver 192.0.2.1"])
+
+    def test_those_of_every_card_are_taken(self):
+        told = "echo 'IPV4DNS0=198.51.100.1 IPV4DNS1=0.0.0.0' >net-a.conf; echo 'IPV4DNS0=198.51.100.2 IPV4DNS1=198.51.100.3' >net-b.conf"
+        self.assertEqual(self.servers_after(f"configure_networking() {{ {told}; }}\n"),
+                         [f"nameserver 198.51.100.{last}" for last in (1, 2, 3)])
+
+
 class TicketTest(unittest.TestCase):
     """What husk-ticket.service does when it is stopped, by the jobs there are then."""
 

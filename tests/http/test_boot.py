@@ -258,6 +258,21 @@ class AgainTest(Placed):
             console.expect("vault root is open, by its authority")
         self.assertEqual(self.runs(), 1)
 
+    def test_dhcp_that_leads_nowhere_does_not_take_the_place_of_what_was_recorded(self):
+        """The authority is away for as long as it takes to try DHCP, as when a whole rack gets its power back."""
+        self.authority.unlock_by("auto")
+        self.record()
+        words = self.dhcp("ip address flush dev hub\nip address add 10.99.0.5/24 dev hub\n"
+                          "ip route add default via 10.99.0.1\n")
+        self.authority.end()
+        self.switch_off()
+        with self.boot(*words) as console:
+            console.expect("trying DHCP")
+            self.authority.start(preexec_fn=self.hub.enter)
+            console.expect("vault root is open, by its authority")
+        self.assertEqual(self.runs(), 1)
+        self.assertTrue(self.is_down())
+
     def is_outrun(self, script):
         """A person is faster than the DHCP client of this script, which writes down the process that is to end then."""
         written = self.beside("process")
