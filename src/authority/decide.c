@@ -76,6 +76,10 @@ static enum error_code grant(struct clerk *clerk, struct request *request, struc
         code =
             sql_run(clerk->sql, reterr, "UPDATE tickets SET used_by = ? WHERE host = ? AND used_by IS NULL",
                     "bb", request->policy.boot, sizeof(request->policy.boot), host->id, sizeof(host->id));
+    /* A boot that was let in before this authority was restored has no say behind another. */
+    if (!code)
+        code = sql_run(clerk->sql, reterr, "DELETE FROM restored_hosts WHERE host = ?", "b", host->id,
+                       sizeof(host->id));
     if (!code)
         code = facts_accept(clerk, request, reterr);
     return code ? code : record(clerk, request, "granted", decision, reterr);

@@ -135,9 +135,10 @@ static enum error_code move_lineage(struct clerk *clerk, struct job *job, struct
     const bool is_stale = policy_lineage_compare(&host->lineage, presented) == POLICY_LINEAGE_STALE;
     struct presence_host *known = presence_find(&clerk->presence, host->id);
     const bool may_be_accepted = is_stale && message_is_live_boot(host, boot); /* it was let in */
-    bool is_accepted = may_be_accepted && host->restore_accepted;
-    if (may_be_accepted && !is_accepted)
+    bool is_accepted = false;
+    if (may_be_accepted)
         code = take_restored(clerk, host, &is_accepted, reterr);
+    is_accepted |= may_be_accepted && host->restore_accepted;
     if (code)
         return code;
     if (is_stale && is_accepted) {

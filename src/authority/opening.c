@@ -182,12 +182,13 @@ static enum error_code add_evaluations(struct job *job, const struct host *host,
         evaluation->scalar = TAKE(opening->scalars[i]);
         memcpy(evaluation->blinded, request->opens[i].blinded, OPRF_ELEMENT_SIZE);
     }
-    /* A stale copy that was let in once gets a token that is nothing here: it stays stale. */
+    /* A stale copy that was let in once gets a token that is nothing here: it stays stale. And so does a boot
+     * that asks again what it was granted before another one was let in. */
     const struct policy_request *policy = &request->policy;
-    const bool is_of_host =
-        host->lineage.has_offered && (!(policy->flags & POLICY_STALE_LINEAGE) ||
-                                      policy_is_restored(policy->approvals, policy->approval_count,
-                                                         policy->flags, opening->group.policy.approvals));
+    const bool is_of_host = host->lineage.has_offered && message_is_live_boot(host, policy->boot) &&
+                            (!(policy->flags & POLICY_STALE_LINEAGE) ||
+                             policy_is_restored(policy->approvals, policy->approval_count, policy->flags,
+                                                opening->group.policy.approvals));
     if (!is_of_host)
         randombytes_buf(worthless, sizeof(worthless));
     return json_set_hex(job->result, "lineage", is_of_host ? host->lineage.offered : worthless,

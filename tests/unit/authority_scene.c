@@ -1,3 +1,5 @@
+#include <sqlite3.h>
+
 #include "authority_scene.h"
 
 #include "secret/secret.h"
@@ -90,4 +92,18 @@ json_t *ask_ticket(struct world_host *host)
     assert_ok(json_set_hex(message, "boot", host->boot, WORLD_ID, &error));
     assert_ok(json_set_new(message, "purpose", json_string("reboot"), &error));
     return host_send(host, message);
+}
+
+void scene_was_restored(struct scene *scene)
+{
+    sqlite3 *database = NULL;
+    char path[160];
+    world_close(&scene->world);
+    snprintf(path, sizeof(path), "%s/authority.db", scene->world.directory);
+    assert_int_equal(sqlite3_open(path, &database), SQLITE_OK);
+    assert_int_equal(
+        sqlite3_exec(database, "INSERT OR IGNORE INTO restored_hosts SELECT id FROM hosts", NULL, NULL, NULL),
+        SQLITE_OK);
+    assert_int_equal(sqlite3_close(database), SQLITE_OK);
+    world_open(&scene->world);
 }

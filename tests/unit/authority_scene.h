@@ -38,4 +38,7 @@ void answer_probe(struct world_host *host, const char *probe);
 /* Ask for a ticket for a reboot; the answer. */
 json_t *ask_ticket(struct world_host *host);
 
+/* The authority as one that was restored from a backup, and has heard no host since. */
+void scene_was_restored(struct scene *scene);
+
 #define scene_test(name) cmocka_unit_test_setup_teardown(name, scene_start, scene_end)

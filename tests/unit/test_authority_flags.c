@@ -377,9 +377,50 @@ static void a_host_that_says_too_much_is_told_to_try_again_and_leaves_no_trace(v
     host_done(&other);
 }
 
+static void a_copy_let_in_once_after_a_restore_stays_a_copy(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open open;
+    struct world_host old = old_copy(scene);
+    scene_was_restored(scene);
+    assert_flagged(&open, &old, &scene->keyslot, "stale-lineage");
+    json_decref(approve(&scene->world, 1000, open.request, open.code));
+    assert_granted(&open, open_again(&open, 30));
+    open_done(&open);
+    host_heartbeat(&old);
+    host_boot(&old);
+    assert_flagged(&open, &old, &scene->keyslot, "stale-lineage");
+    open_done(&open);
+    buffer_done(&old.last_wire);
+}
+
+static void a_boot_that_another_one_displaced_gets_no_lineage_by_its_old_request(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open first, open;
+    struct world_host old = old_copy(scene);
+    host_boot(&scene->host);
+    assert_granted(&first, open_first(&first, &scene->host, &scene->keyslot, 30));
+    assert_flagged(&open, &old, &scene->keyslot, "stale-lineage");
+    json_decref(world_operate(
+        &scene->world, "request approve",
+        json_pack("{s:s, s:s, s:b}", "request", open.request, "code", open.code, "restored", 1)));
+    assert_granted(&open, open_again(&open, 30));
+    open_done(&open);
+    assert_granted(&first, open_again(&first, 0));
+    host_heartbeat(&scene->host);
+    open_done(&first);
+    host_boot(&scene->host);
+    assert_flagged(&open, &scene->host, &scene->keyslot, "stale-lineage");
+    open_done(&open);
+    buffer_done(&old.last_wire);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        scene_test(a_copy_let_in_once_after_a_restore_stays_a_copy),
+        scene_test(a_boot_that_another_one_displaced_gets_no_lineage_by_its_old_request),
         scene_test(an_old_copy_of_the_disk_is_flagged_even_in_auto),
         scene_test(a_copy_without_lineage_is_flagged_too),
         scene_test(a_host_that_lost_the_answer_before_storing_it_is_not_stale),

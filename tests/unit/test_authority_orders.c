@@ -445,9 +445,34 @@ static void an_erase_is_never_cancelled(void **state)
     assert_int_equal(order.action, ORDER_ERASE);
 }
 
+static void after_a_restore_what_an_old_copy_did_ends_nothing_once_another_boot_was_let_in(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open open;
+    struct order order = {0};
+    struct world_host old = old_copy(scene), copy = copy_disk(&old);
+    scene_was_restored(scene);
+    assert_flagged(&open, &old, &scene->keyslot, "stale-lineage");
+    json_decref(world_operate(
+        &scene->world, "request approve",
+        json_pack("{s:s, s:s, s:b}", "request", open.request, "code", open.code, "restored", 1)));
+    assert_granted(&open, open_again(&open, 30));
+    open_done(&open);
+    for (int i = 0; i < 4; i++)
+        host_heartbeat(&old);
+    lock_host(scene);
+    assert_int_equal(read_orders(&copy, host_send(&copy, heartbeat_message(&copy)), &order), 1);
+    json_decref(host_send(&copy, done_message(&copy, order.id, "done")));
+    assert_true(has_entry(&scene->world, "done-by-copy"));
+    assert_shown(scene, "given");
+    buffer_done(&old.last_wire);
+    buffer_done(&copy.last_wire);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
+        scene_test(after_a_restore_what_an_old_copy_did_ends_nothing_once_another_boot_was_let_in),
         scene_test(a_held_poll_is_woken_by_an_order_and_gets_it_once),
         scene_test(an_order_is_over_when_the_host_says_so),
         scene_test(what_an_old_copy_did_the_host_did_not),
