@@ -81,7 +81,9 @@ static enum error_code fill(struct clerk *clerk, int root_out_fd, const uint8_t 
                             const char *const *addresses, unsigned count, struct error *reterr)
 {
     _cleanup_(buffer_done) struct buffer descriptor = {.maximum = DESCRIPTOR_MAXIMUM};
-    enum error_code code = keyring_new(&clerk->keyring, reterr);
+    enum error_code code = keyring_check_holder_is_free(&clerk->place, reterr);
+    if (!code)
+        code = keyring_new(&clerk->keyring, reterr);
     if (!code)
         code = sign_descriptor(clerk->keyring, addresses, count, clerk->now_unix_s, root_out_fd, &descriptor,
                                reterr);

@@ -84,6 +84,11 @@ bool keyring_has_holder_elsewhere(const struct keyring_place *place);
 must_check enum error_code keyring_check_holder(const struct keyring_place *place, uint64_t generation,
                                                 struct error *reterr);
 
+/* Before the first keyring is written: no file of the holder's name is there but one of a keyring of this
+ * directory. Another authority's would be replaced, and destroyed as an earlier one. ERR_EXISTS names it. */
+must_check enum error_code keyring_check_holder_is_free(const struct keyring_place *place,
+                                                        struct error *reterr);
+
 /* Destroy keyrings and holders of every other generation, temporary files too. ERR_FAILED when one could not
  * be overwritten: it is still there, for the next call. Blocks. */
 must_check enum error_code keyring_destroy_others(const struct keyring_place *place, uint64_t generation,

@@ -238,6 +238,42 @@ static bool is_one_of(const char *name, const char *base)
     return digits > 0 && !strcmp(name + digits, is_temporary ? ".new" : "");
 }
 
+struct search {
+    int directory_fd;
+    const char *base;
+    char found[NAME_SIZE];
+};
+
+static enum error_code find_others(const char *name, void *context, struct error *reterr)
+{
+    (void)reterr;
+    struct search *search = context;
+    char keyring[NAME_SIZE];
+    if (name[0] == '.' || !is_one_of(name, search->base))
+        return OK;
+    snprintf(keyring, sizeof(keyring), "keyring%s", name + strlen(search->base));
+    if (faccessat(search->directory_fd, keyring, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+        snprintf(search->found, sizeof(search->found), "%s", name);
+    return OK;
+}
+
+enum error_code keyring_check_holder_is_free(const struct keyring_place *place, struct error *reterr)
+{
+    _cleanup_(close_fdp) int fd = -1;
+    struct search search = {.directory_fd = place->directory_fd};
+    if (!place->holder)
+        return OK;
+    enum error_code code = open_holder(place, &fd, &search.base, reterr);
+    if (!code)
+        code = directory_list(fd, find_others, &search, reterr);
+    if (code || !search.found[0])
+        return code;
+    error_set(reterr, ERR_EXISTS, 0, "the holder %s is there already: another authority may need it",
+              text_shown(search.found));
+    return error_remedy(reterr, "name another file with --holder; where that authority has gone for good, "
+                                "destroy this one first (shred -u)");
+}
+
 static enum error_code destroy_other(const char *name, void *context, struct error *reterr)
 {
     (void)reterr;

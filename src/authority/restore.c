@@ -316,7 +316,7 @@ static enum error_code open_directory(struct restore *restore, struct error *ret
         code = directory_path(directory, RESTORE_NAME, &restore->path, reterr);
     restore->clerk.place =
         (struct keyring_place){.directory_fd = restore->directory_fd, .holder = restore->options->holder};
-    return code;
+    return code ? code : keyring_check_holder_is_free(&restore->clerk.place, reterr);
 }
 
 static void restore_done(struct restore *restore)

@@ -454,6 +454,24 @@ class BackupTest(Moving, unittest.TestCase):
         other.start()
         self.install(other)
 
+    def test_the_holder_of_another_authority_is_left_alone(self):
+        self.host("web1")
+        self.backup("b", "--backup-key-out", self.file("backup.key"))
+        os.mkdir(self.file("medium"))
+        words = "--holder", self.file("medium/h")
+        other = self.restore("b", *words)
+        before = os.listdir(self.file("medium"))
+        drill = known_address.Server(os.path.join(self.authority.directory, "drill"))
+        self.restore("b", *words, expect=(husk.REFUSED, husk.FAILED), to=drill)
+        self.assertIn("another authority may need it", drill.restored["error"]["message"])
+        done = authority.run("init", "--dir", self.file("second"), "--root-out", self.file("second.root"), "--address",
+                             "http://127.0.0.1:4875", *words)
+        self.assertIn("another authority may need it", done.err)
+        self.assertFalse(os.path.exists(self.file("second.root")))
+        self.assertEqual(os.listdir(self.file("medium")), before)
+        other.words += words
+        other.start()
+
 
 @unittest.skipIf(authority.missing(), authority.missing() or "")
 class CrashTest(Moving, unittest.TestCase):
