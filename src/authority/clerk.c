@@ -315,11 +315,6 @@ static enum error_code handle_all(struct clerk *clerk, struct batch *batch, stru
     enum error_code code = clerk_begin(clerk, reterr);
     if (code)
         return code;
-    code = rotation_expire(clerk, reterr);
-    if (code) {
-        sql_roll_back(clerk->sql);
-        return code;
-    }
     add_due(clerk, batch);
     for (struct job *job = batch->first; job && !clerk->is_lost; job = job->next) {
         piece_handle(clerk, job);
@@ -421,10 +416,35 @@ static enum error_code carry_out(struct clerk *clerk, bool is_asked_for, struct 
     return reterr->code = ERR_INCOMPLETE;
 }
 
+/* In a transaction of its own: while no keyring can be written, hosts are served all the same. */
+static void destroy_previous_key(struct clerk *clerk)
+{
+    struct error why = ERROR_NONE;
+    char line[sizeof(why.message) + 128];
+    if (!rotation_is_due(clerk) || clock_monotonic_ns() < clerk->expire_again_ns)
+        return;
+    enum error_code code = clerk_begin(clerk, &why);
+    if (!code) {
+        code = rotation_expire(clerk, &why);
+        if (code)
+            sql_roll_back(clerk->sql);
+        else
+            code = clerk_commit(clerk, &why);
+    }
+    if (code && !clerk->has_told_expired) {
+        snprintf(line, sizeof(line), "the previous message key is not destroyed, though its time is over: %s",
+                 why.message);
+        tell(clerk, line);
+    }
+    clerk->has_told_expired = code != OK;
+    clerk->expire_again_ns = code ? clock_monotonic_ns() + DESTROY_AGAIN_NS : 0;
+}
+
 /* Jobs that begin an erase come back for a second round, with the erase carried out in between. */
 static void run_batch(struct clerk *clerk, struct job *jobs)
 {
     struct batch batch = {.first = jobs, .end = &batch.first};
+    destroy_previous_key(clerk);
     while (*batch.end)
         batch.end = &(*batch.end)->next;
     do {

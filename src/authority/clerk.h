@@ -44,13 +44,15 @@ struct clerk {
     struct policy_kept *policy_kept; /* groups.c */
     bool has_piece;                  /* what is handled can be undone alone */
     bool is_lost;                    /* something cannot: nothing of this transaction is to be */
-    bool has_woken;       /* some host's waiting jobs are to be looked at again: those woken in this round */
-    uint64_t wake_round;  /* from 1 */
-    bool has_erases;      /* an erase was begun and is not carried out yet */
-    bool has_old_keyring; /* another generation is still to be destroyed: no other is written before */
-    bool has_told_old;    /* that it could not be */
-    bool is_unsettled;    /* the log may hold what is not in force, or hold in memory alone what is */
-    int64_t again_ns;     /* when what was left to destroy is tried again, unless an erase is asked for */
+    bool has_woken;        /* some host's waiting jobs are to be looked at again: those woken in this round */
+    uint64_t wake_round;   /* from 1 */
+    bool has_erases;       /* an erase was begun and is not carried out yet */
+    bool has_old_keyring;  /* another generation is still to be destroyed: no other is written before */
+    bool has_told_old;     /* that it could not be */
+    bool is_unsettled;     /* the log may hold what is not in force, or hold in memory alone what is */
+    bool has_told_expired; /* that the previous message key could not be destroyed */
+    int64_t expire_again_ns; /* when that is tried again */
+    int64_t again_ns;        /* when what was left to destroy is tried again, unless an erase is asked for */
 
     struct workers *workers;
     struct job *waiting; /* held polls and opens */

@@ -262,12 +262,15 @@ static enum error_code set_previous(struct clerk *clerk, int64_t until_unix_s, s
     return code;
 }
 
-enum error_code rotation_expire(struct clerk *clerk, struct error *reterr)
+bool rotation_is_due(const struct clerk *clerk)
 {
     const int64_t until_unix_s = clerk->face->previous_until_unix_s;
-    if (!until_unix_s || clerk->now_unix_s < until_unix_s || clerk->clock_went_back)
-        return OK;
-    return set_previous(clerk, 0, reterr);
+    return until_unix_s && clock_unix_s(clerk->clock) >= until_unix_s && !clerk->clock_went_back;
+}
+
+enum error_code rotation_expire(struct clerk *clerk, struct error *reterr)
+{
+    return rotation_is_due(clerk) ? set_previous(clerk, 0, reterr) : OK;
 }
 
 enum error_code rotation_follow_clock(struct clerk *clerk, int64_t back_s, struct error *reterr)

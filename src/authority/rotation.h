@@ -29,7 +29,8 @@ must_check enum error_code rotation_install(struct clerk *clerk, const void *wir
                                             int64_t keep_s, const char *by, bool *ret_changed,
                                             struct error *reterr);
 
-/* In every batch: destroy the previous key when its time is over. */
+/* Whether the time of the previous key is over, and destroy it then. */
+bool rotation_is_due(const struct clerk *clerk);
 must_check enum error_code rotation_expire(struct clerk *clerk, struct error *reterr);
 
 /* The clock was ahead by back_s when the time of the previous key was set: it is over that much earlier. */
