@@ -134,6 +134,11 @@ enum error_code keyring_add_bucket(struct keyring *keyring, uint64_t id, struct 
     return append_bucket(keyring, id, key, reterr);
 }
 
+bool keyring_has_bucket(const struct keyring *keyring, uint64_t id)
+{
+    return find_bucket(keyring, id) != NULL;
+}
+
 void keyring_remove_bucket(struct keyring *keyring, uint64_t id)
 {
     for (size_t i = 0; i < keyring->bucket_count; i++)

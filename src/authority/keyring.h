@@ -60,6 +60,7 @@ static inline void keyring_freep(struct keyring **keyring)
  * there are too many. */
 must_check enum error_code keyring_add_bucket(struct keyring *keyring, uint64_t id, struct error *reterr);
 void keyring_remove_bucket(struct keyring *keyring, uint64_t id);
+bool keyring_has_bucket(const struct keyring *keyring, uint64_t id);
 
 /* All of it as bytes, and back. What they hold opens everything: for the file, and for a backup. */
 must_check enum error_code keyring_format(const struct keyring *keyring, struct secret **ret_payload,

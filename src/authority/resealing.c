@@ -30,6 +30,22 @@ static enum error_code find_bucket(struct clerk *clerk, struct bucket *ret_bucke
     return code;
 }
 
+/* Every key in the keyring is that of one bucket. One that is not there, or is another bucket's as well, is
+ * not the one this bucket's scalars lie under: that would live on, and what lies under the other would be
+ * lost. */
+static enum error_code check_key(struct clerk *clerk, const struct bucket *bucket, struct error *reterr)
+{
+    bool is_others = false;
+    enum error_code code =
+        sql_exists(clerk->sql, &is_others, reterr, "SELECT 1 FROM buckets WHERE key = ? AND id <> ? LIMIT 1",
+                   "ii", bucket->key, bucket->id);
+    if (code || (!is_others && keyring_has_bucket(clerk_keyring(clerk), (uint64_t)bucket->key)))
+        return code;
+    error_set(reterr, ERR_FAILED, 0, "the database is damaged: bucket %lld does not name its key",
+              (long long)bucket->id);
+    return error_remedy(reterr, "look after its disk; a backup is restored by huskd restore");
+}
+
 /* The scalars that are to be erased leave the database. */
 static enum error_code take_out(struct clerk *clerk, const struct bucket *bucket, struct error *reterr)
 {
@@ -124,7 +140,9 @@ static enum error_code replace(struct clerk *clerk, const struct bucket *bucket,
 {
     _cleanup_(buffer_done) struct buffer survivors = {.maximum = SIZE_MAX};
     struct keyring *keyring = NULL;
-    enum error_code code = clerk_change_keyring(clerk, &keyring, reterr);
+    enum error_code code = check_key(clerk, bucket, reterr);
+    if (!code)
+        code = clerk_change_keyring(clerk, &keyring, reterr);
     if (!code)
         code = take_out(clerk, bucket, reterr);
     if (!code)

@@ -186,6 +186,37 @@ static void a_scalar_that_was_cut_keeps_no_other_from_being_erased(void **state)
     erase_beside_damage(*state, "x'00'");
 }
 
+static void name_key_of(struct scene *scene, const char *key)
+{
+    char sql[160];
+    snprintf(sql, sizeof(sql), "UPDATE buckets SET key = %s WHERE id = 1", key);
+    (void)count(&scene->world, sql);
+}
+
+/* It would take the other's key away, and leave its own. */
+static void a_bucket_that_names_no_key_of_its_own_destroys_none(void **state)
+{
+    static const char *const wrong[] = {"(SELECT key FROM buckets WHERE id = 2)", "4711"};
+    struct scene *scene = *state;
+    struct world_host other;
+    struct world_keyslot keyslot;
+    json_t *result = NULL;
+    bool changed;
+    scene_another(scene, &other, &keyslot);
+    assert_int_equal(count(&scene->world, "SELECT key FROM buckets WHERE id = 1"), 1);
+    for (unsigned i = 0; i < ARRAY_SIZE(wrong); i++) {
+        name_key_of(scene, wrong[i]);
+        assert_fails(ERR_INCOMPLETE, world_try(&scene->world, 0, "host erase", erase_arguments("web1"),
+                                               &result, &changed, &error));
+        assert_false(has_entry(&scene->world, "erased"));
+    }
+    name_key_of(scene, "1");
+    erase_web1(&scene->world);
+    assert_true(has_entry(&scene->world, "erased"));
+    scene_opens(&other, &keyslot);
+    host_done(&other);
+}
+
 static void a_waiting_open_hears_of_the_erase(void **state)
 {
     struct scene *scene = *state;
@@ -585,6 +616,7 @@ int main(void)
         scene_test(an_administrator_erases_a_host_and_only_that),
         scene_test(a_damaged_scalar_keeps_no_other_from_being_erased),
         scene_test(a_scalar_that_was_cut_keeps_no_other_from_being_erased),
+        scene_test(a_bucket_that_names_no_key_of_its_own_destroys_none),
         scene_test(a_waiting_open_hears_of_the_erase),
         scene_test(a_granted_request_opens_nothing_after_the_erase),
         scene_test(a_host_erases_one_vault_and_keeps_the_other),
