@@ -48,6 +48,11 @@ void clerk_change_keys(struct clerk *clerk, struct keyring *keyring, struct face
     keyring->generation = clerk->keyring->generation + 1;
     keyring_free(clerk->next_keyring);
     clerk->next_keyring = keyring;
+    clerk_change_face(clerk, face);
+}
+
+void clerk_change_face(struct clerk *clerk, struct face *face)
+{
     face_free(clerk->next_face);
     clerk->next_face = face;
 }
@@ -437,6 +442,7 @@ static void destroy_previous_key(struct clerk *clerk)
         tell(clerk, line);
     }
     clerk->has_told_expired = code != OK;
+    (void)sql_take_trouble(clerk->sql); /* of nobody in the batch */
     clerk->expire_again_ns = code ? clock_monotonic_ns() + DESTROY_AGAIN_NS : 0;
 }
 

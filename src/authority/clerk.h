@@ -106,6 +106,9 @@ must_check enum error_code clerk_destroy_old(struct clerk *clerk, struct error *
  * both. Cannot fail, so that a piece that is undone has changed neither. */
 void clerk_change_keys(struct clerk *clerk, struct keyring *keyring, struct face *face);
 
+/* The same with a face of the same keys. */
+void clerk_change_face(struct clerk *clerk, struct face *face);
+
 /* The keyring to change in this transaction. */
 must_check enum error_code clerk_change_keyring(struct clerk *clerk, struct keyring **ret_keyring,
                                                 struct error *reterr);

@@ -237,31 +237,6 @@ enum error_code rotation_install(struct clerk *clerk, const void *wire, size_t l
     return code;
 }
 
-/* The same keys but the previous one, which lives on until then; 0: it does not. */
-static enum error_code set_previous(struct clerk *clerk, int64_t until_unix_s, struct error *reterr)
-{
-    _cleanup_(keyring_freep) struct keyring *keyring = NULL;
-    struct face *face = NULL;
-    const struct face *now = clerk->face;
-    enum error_code code = keyring_copy(clerk_keyring(clerk), &keyring, reterr);
-    if (code)
-        return code;
-    if (!until_unix_s)
-        replace(&keyring->previous_message_key, NULL);
-    code = face_new(now->bytes.data, now->bytes.length, NULL, keyring, clerk->epoch, &face, reterr);
-    if (!code)
-        face->previous_until_unix_s = until_unix_s;
-    if (!code && !until_unix_s)
-        code = record_append(clerk, "message-key-destroyed", json_object(), reterr);
-    if (!code)
-        code = sql_run(clerk->sql, reterr, "UPDATE moving SET previous_until = ?", "i", until_unix_s);
-    if (code)
-        face_free(face);
-    else
-        clerk_change_keys(clerk, TAKE(keyring), face);
-    return code;
-}
-
 bool rotation_is_due(const struct clerk *clerk)
 {
     const int64_t until_unix_s = clerk->face->previous_until_unix_s;
@@ -270,13 +245,44 @@ bool rotation_is_due(const struct clerk *clerk)
 
 enum error_code rotation_expire(struct clerk *clerk, struct error *reterr)
 {
-    return rotation_is_due(clerk) ? set_previous(clerk, 0, reterr) : OK;
+    _cleanup_(keyring_freep) struct keyring *keyring = NULL;
+    struct face *face = NULL;
+    const struct face *now = clerk->face;
+    if (!rotation_is_due(clerk))
+        return OK;
+    enum error_code code = keyring_copy(clerk_keyring(clerk), &keyring, reterr);
+    if (code)
+        return code;
+    replace(&keyring->previous_message_key, NULL);
+    code = face_new(now->bytes.data, now->bytes.length, NULL, keyring, clerk->epoch, &face, reterr);
+    if (!code)
+        code = record_append(clerk, "message-key-destroyed", json_object(), reterr);
+    if (!code)
+        code = sql_run(clerk->sql, reterr, "UPDATE moving SET previous_until = 0", "");
+    if (code)
+        face_free(face);
+    else
+        clerk_change_keys(clerk, TAKE(keyring), face);
+    return code;
 }
 
 enum error_code rotation_follow_clock(struct clerk *clerk, int64_t back_s, struct error *reterr)
 {
-    const int64_t until_unix_s = clerk->face->previous_until_unix_s;
-    if (!until_unix_s)
+    struct face *face = NULL;
+    const struct face *now = clerk->next_face ? clerk->next_face : clerk->face;
+    const int64_t earlier_unix_s = now->previous_until_unix_s - back_s;
+    if (!now->previous_until_unix_s)
         return OK;
-    return set_previous(clerk, until_unix_s - back_s > clerk->now_unix_s ? until_unix_s - back_s : 0, reterr);
+    enum error_code code =
+        face_new(now->bytes.data, now->bytes.length, NULL, clerk_keyring(clerk), clerk->epoch, &face, reterr);
+    if (code)
+        return code;
+    face->previous_until_unix_s = earlier_unix_s > 0 ? earlier_unix_s : 1;
+    code =
+        sql_run(clerk->sql, reterr, "UPDATE moving SET previous_until = ?", "i", face->previous_until_unix_s);
+    if (code)
+        face_free(face);
+    else
+        clerk_change_face(clerk, face);
+    return code;
 }

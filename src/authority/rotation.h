@@ -33,7 +33,8 @@ must_check enum error_code rotation_install(struct clerk *clerk, const void *wir
 bool rotation_is_due(const struct clerk *clerk);
 must_check enum error_code rotation_expire(struct clerk *clerk, struct error *reterr);
 
-/* The clock was ahead by back_s when the time of the previous key was set: it is over that much earlier. */
+/* The clock was ahead by back_s when the time of the previous key was set: it is over that much earlier, and
+ * may be so already. No keyring is written. */
 must_check enum error_code rotation_follow_clock(struct clerk *clerk, int64_t back_s, struct error *reterr);
 
 /* Remember a descriptor that is in force from now on. */
