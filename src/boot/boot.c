@@ -479,8 +479,9 @@ static enum error_code boot_all(struct boot *boot, enum boot_end *ret_end, struc
     asking_free(TAKE(boot->asking));
     lock_all(boot);
     *ret_end = BOOT_SHELL;
-    if (code == ERR_INTERRUPTED) {
-        *reterr = why;
+    if (code == ERR_INTERRUPTED) { /* the initramfs runs it again */
+        if (reterr)
+            *reterr = why;
         return code;
     }
     return boot->wants_shell ? OK : stay(boot, "the root cannot be opened", NULL, reterr);

@@ -107,3 +107,14 @@ void scene_was_restored(struct scene *scene)
     assert_int_equal(sqlite3_close(database), SQLITE_OK);
     world_open(&scene->world);
 }
+
+void scene_approve_restored(struct scene *scene, unsigned uid, const struct world_open *open)
+{
+    json_t *result = NULL;
+    bool changed;
+    assert_ok(
+        world_try(&scene->world, uid, "request approve",
+                  json_pack("{s:s, s:s, s:b}", "request", open->request, "code", open->code, "restored", 1),
+                  &result, &changed, &error));
+    json_decref(result);
+}

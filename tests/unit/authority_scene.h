@@ -41,4 +41,7 @@ json_t *ask_ticket(struct world_host *host);
 /* The authority as one that was restored from a backup, and has heard no host since. */
 void scene_was_restored(struct scene *scene);
 
+/* The administrator uid says that what asks is the host from now on. */
+void scene_approve_restored(struct scene *scene, unsigned uid, const struct world_open *open);
+
 #define scene_test(name) cmocka_unit_test_setup_teardown(name, scene_start, scene_end)

@@ -66,17 +66,6 @@ static void ask_with_an_old_disk(struct scene *scene, struct world_host *old, st
     assert_flagged(open, old, &scene->keyslot, "stale-lineage");
 }
 
-static void approve_restored(struct scene *scene, unsigned uid, struct world_open *open)
-{
-    json_t *result = NULL;
-    bool changed;
-    assert_ok(
-        world_try(&scene->world, uid, "request approve",
-                  json_pack("{s:s, s:s, s:b}", "request", open->request, "code", open->code, "restored", 1),
-                  &result, &changed, &error));
-    json_decref(result);
-}
-
 static void one_of_two_approvers_does_not_make_a_copy_the_host(void **state)
 {
     struct scene *scene = *state;
@@ -84,7 +73,7 @@ static void one_of_two_approvers_does_not_make_a_copy_the_host(void **state)
     struct world_host old;
     ask_with_an_old_disk(scene, &old, &open);
     json_decref(approve(&scene->world, 1000, open.request, open.code));
-    approve_restored(scene, 1001, &open);
+    scene_approve_restored(scene, 1001, &open);
     assert_granted(&open, open_again(&open, 0));
     /* Asked for again, the answer is the same. */
     assert_granted(&open, open_again(&open, 0));
@@ -103,9 +92,9 @@ static void two_of_three_approvers_make_a_copy_the_host(void **state)
     struct world_open open = {0};
     struct world_host old;
     ask_with_an_old_disk(scene, &old, &open);
-    approve_restored(scene, 1000, &open);
+    scene_approve_restored(scene, 1000, &open);
     json_decref(approve(&scene->world, 1001, open.request, open.code));
-    approve_restored(scene, 1002, &open);
+    scene_approve_restored(scene, 1002, &open);
     assert_granted(&open, open_again(&open, 0));
     assert_granted(&open, open_again(&open, 0));
     open_done(&open);
