@@ -102,6 +102,12 @@ static void tell(struct run *run, json_t *summary, const char *out, const struct
     if (number(summary, "not_in_backup") > 0)
         report_warning(&run->report, "%lld hosts were enrolled after the backup: they have to enrol again",
                        (long long)number(summary, "not_in_backup"));
+    if (number(summary, "keyslots_not_in_backup") > 0)
+        report_warning(
+            &run->report,
+            "%lld keyslots were bound after the backup and open nothing any more: their hosts have "
+            "to bind them anew, husk keyslot add authority",
+            (long long)number(summary, "keyslots_not_in_backup"));
     holder_warn(run, options);
 }
 

@@ -52,12 +52,14 @@ static enum error_code read_hosts(struct clerk *clerk, struct error *reterr)
 }
 
 /*
- * What a crash left: keyrings too many, erases that were begun. A keyring that cannot be destroyed now does
- * not keep this authority from its hosts: no erased keyslot opens any more since the ledger said so, nothing
- * reads that keyring, no other is written before it is gone, and who would destroy it later is this process.
+ * What a crash left: keyrings too many, erases that were begun. One that cannot be carried out now, and a
+ * keyring that cannot be destroyed, do not keep this authority from its hosts: no erased keyslot opens any
+ * more since the ledger said so, nothing reads that keyring, no other is written before it is gone, and who
+ * would destroy it later is this process.
  */
 static enum error_code finish_what_was_left(struct clerk *clerk, struct error *reterr)
 {
+    struct error why = ERROR_NONE;
     enum error_code code = file_remove_durable(clerk->place.directory_fd, DIRECTORY_COPY, 0, reterr);
     clerk->is_unsettled = true;
     if (!code)
@@ -67,10 +69,10 @@ static enum error_code finish_what_was_left(struct clerk *clerk, struct error *r
     if (code)
         return code;
     clerk->has_old_keyring = clerk->has_erases = true; /* as far as is known */
-    if (clerk_destroy_old(clerk, NULL))
-        return OK;
-    code = erasing_carry_out(clerk, reterr);
-    return clerk->has_old_keyring ? OK : code;
+    if (clerk_destroy_old(clerk, NULL) == OK && erasing_carry_out(clerk, &why) != OK &&
+        !clerk->has_old_keyring)
+        clerk_tell_trouble(clerk, &why);
+    return OK;
 }
 
 static enum error_code init_clerk(struct clerk *clerk, const struct authority_options *options,

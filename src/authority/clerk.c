@@ -34,10 +34,21 @@ void clerk_draw_id(struct clerk *clerk, uint8_t ret_id[MESSAGE_ID_SIZE])
     memcpy(ret_id, &when, sizeof(when));
 }
 
+/* What is to be destroyed is destroyed before: the new file may have the name of one that a commit that
+ * failed left, and would take it away. */
+static enum error_code prepare_keyring(struct clerk *clerk, struct error *reterr)
+{
+    enum error_code code = clerk->has_old_keyring ? clerk_destroy_old(clerk, reterr) : OK;
+    return code ? code : keyring_check_holder(&clerk->place, clerk->keyring->generation, reterr);
+}
+
+/* Who needs another keyring while none can be written fails alone, and not the whole batch with it. */
 enum error_code clerk_change_keyring(struct clerk *clerk, struct keyring **ret_keyring, struct error *reterr)
 {
-    enum error_code code =
-        clerk->next_keyring ? OK : keyring_copy(clerk->keyring, &clerk->next_keyring, reterr);
+    enum error_code code = clerk->next_keyring ? OK : prepare_keyring(clerk, reterr);
+    if (!code && !clerk->next_keyring)
+        code = keyring_copy(clerk->keyring, &clerk->next_keyring, reterr);
+    clerk->has_new_keys |= !code;
     if (!code)
         *ret_keyring = clerk->next_keyring;
     return code;
@@ -45,6 +56,7 @@ enum error_code clerk_change_keyring(struct clerk *clerk, struct keyring **ret_k
 
 void clerk_change_keys(struct clerk *clerk, struct keyring *keyring, struct face *face)
 {
+    clerk->has_new_keys = true;
     keyring->generation = clerk->keyring->generation + 1;
     keyring_free(clerk->next_keyring);
     clerk->next_keyring = keyring;
@@ -53,6 +65,7 @@ void clerk_change_keys(struct clerk *clerk, struct keyring *keyring, struct face
 
 void clerk_change_face(struct clerk *clerk, struct face *face)
 {
+    clerk->has_new_keys = true;
     face_free(clerk->next_face);
     clerk->next_face = face;
 }
@@ -153,16 +166,12 @@ enum error_code clerk_begin(struct clerk *clerk, struct error *reterr)
     return code ? code : look_at_the_clock(clerk, reterr);
 }
 
-/* The file first: a database never says a generation that is not on disk. What is to be destroyed is
- * destroyed before: the new file may have the name of one that a commit that failed left, and would take it
- * away. */
+/* The file first: a database never says a generation that is not on disk. */
 static enum error_code write_keyring(struct clerk *clerk, struct error *reterr)
 {
     if (!clerk->next_keyring)
         return OK;
-    enum error_code code = clerk->has_old_keyring ? clerk_destroy_old(clerk, reterr) : OK;
-    if (!code)
-        code = keyring_check_holder(&clerk->place, clerk->keyring->generation, reterr);
+    enum error_code code = prepare_keyring(clerk, reterr);
     if (!code)
         code = keyring_write(clerk->next_keyring, &clerk->place, reterr);
     if (!code)

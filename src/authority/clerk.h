@@ -43,7 +43,8 @@ struct clerk {
     char *checkpoint; /* hexadecimal of the signed one */
     struct policy_kept *policy_kept; /* groups.c */
     bool has_piece;                  /* what is handled can be undone alone */
-    bool is_lost;                    /* something cannot: nothing of this transaction is to be */
+    bool has_new_keys;     /* but for the keys it has changed: then nothing of this transaction is */
+    bool is_lost;          /* something cannot: nothing of this transaction is to be */
     bool has_woken;        /* some host's waiting jobs are to be looked at again: those woken in this round */
     uint64_t wake_round;   /* from 1 */
     bool has_erases;       /* an erase was begun and is not carried out yet */

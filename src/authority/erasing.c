@@ -10,6 +10,10 @@
 /* More of a host that is refused than that are not told with it: a message has its limit. */
 enum { LISTED_BYTES_MAXIMUM = 16000, KEYSLOTS_LISTED_MAXIMUM = 256 };
 
+/* A vault that was bound at another authority, or before a backup, is erased here too, and this is written
+ * down; but not of as many as somebody may invent. */
+enum { UNKNOWN_VAULTS_MAXIMUM = 256 };
+
 static enum error_code insert_erase(struct clerk *clerk, const struct host *host, bool is_final,
                                     const uint8_t *order, int64_t *ret_erase, struct error *reterr)
 {
@@ -110,6 +114,44 @@ enum error_code erasing_begin_keyslot(struct clerk *clerk, const struct host *ho
     return code;
 }
 
+static enum error_code count_unknown(struct clerk *clerk, const struct host *host, int64_t *ret_count,
+                                     struct error *reterr)
+{
+    struct sql_rows rows = {0};
+    bool is_there = false;
+    enum error_code code = sql_select(clerk->sql, &rows, reterr,
+                                      "SELECT count(*) FROM erased_vaults e WHERE host = ? AND NOT "
+                                      "EXISTS(SELECT 1 FROM keyslots WHERE host "
+                                      "= e.host AND vault = e.vault)",
+                                      "b", host->id, sizeof(host->id));
+    if (!code)
+        code = sql_next(&rows, &is_there, reterr);
+    if (!code && is_there)
+        *ret_count = sql_integer(&rows, 0);
+    sql_done(&rows);
+    return code;
+}
+
+enum error_code erasing_check_room(struct clerk *clerk, const struct host *host,
+                                   const struct erasing_vault *vaults, size_t count, struct error *reterr)
+{
+    int64_t unknown = 0;
+    enum error_code code = count_unknown(clerk, host, &unknown, reterr);
+    for (size_t i = 0; !code && i < count; i++) {
+        bool is_known = false;
+        code = sql_exists(clerk->sql, &is_known, reterr,
+                          "SELECT 1 FROM keyslots WHERE host = ?1 AND vault = ?2 UNION ALL "
+                          "SELECT 1 FROM erased_vaults WHERE host = ?1 AND vault = ?2 LIMIT 1",
+                          "bb", host->id, sizeof(host->id), vaults[i].id, sizeof(vaults[i].id));
+        unknown += !code && !is_known;
+    }
+    return code || unknown <= UNKNOWN_VAULTS_MAXIMUM
+               ? code
+               : error_set(reterr, ERR_DENIED, 0,
+                           "this host has erased %d vaults that were never bound here: no more of those",
+                           UNKNOWN_VAULTS_MAXIMUM);
+}
+
 enum error_code erasing_is_done(struct clerk *clerk, const struct host *host,
                                 const struct erasing_vault *vault, bool *ret_is_done, struct error *reterr)
 {
@@ -182,8 +224,9 @@ enum error_code erasing_list(struct clerk *clerk, const struct host *host, json_
     if (!code)
         code = sql_select(
             clerk->sql, &rows, reterr,
-            "SELECT signed FROM (SELECT signed, sum(length(signed)) OVER (ORDER BY vault) AS total "
-            "FROM erased_vaults WHERE host = ? AND signed IS NOT NULL) WHERE total <= ?",
+            "SELECT signed FROM (SELECT signed, sum(length(signed)) OVER (ORDER BY vault) AS total FROM "
+            "(SELECT vault, signed FROM erased_vaults WHERE host = ? AND signed IS NOT NULL ORDER BY vault "
+            "LIMIT 64)) WHERE total <= ?",
             "bi", host->id, sizeof(host->id), (int64_t)LISTED_BYTES_MAXIMUM);
     if (!code)
         code = list_rows(clerk, &rows, array, reterr);

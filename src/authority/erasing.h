@@ -34,6 +34,11 @@ must_check enum error_code erasing_begin_keyslot(struct clerk *clerk, const stru
 /* Carry out everything that was begun, outside any transaction. Also at every start. */
 must_check enum error_code erasing_carry_out(struct clerk *clerk, struct error *reterr);
 
+/* ERR_DENIED: with these vaults the host would have erased more that it never bound here than are kept. */
+must_check enum error_code erasing_check_room(struct clerk *clerk, const struct host *host,
+                                              const struct erasing_vault *vaults, size_t count,
+                                              struct error *reterr);
+
 /* Is this vault of the host erased, all of it done? */
 must_check enum error_code erasing_is_done(struct clerk *clerk, const struct host *host,
                                            const struct erasing_vault *vault, bool *ret_is_done,

@@ -69,13 +69,16 @@ static enum error_code evaluate(struct job *job, struct error *reterr)
     json_t *evaluated = json_array();
     enum error_code code = json_set_new(job->result, "evaluated", evaluated, reterr);
     for (size_t i = 0; !code && i < job->evaluation_count; i++) {
+        const struct job_evaluation *evaluation = &job->evaluations[i];
         uint8_t element[OPRF_ELEMENT_SIZE];
         char text[2 * OPRF_ELEMENT_SIZE + 1];
-        code = oprf_evaluate(job->evaluations[i].scalar, job->evaluations[i].blinded, element, reterr);
+        if (evaluation->scalar)
+            code = oprf_evaluate(evaluation->scalar, evaluation->blinded, element, reterr);
         if (code)
             break;
-        text_format_hex(text, element, sizeof(element));
-        if (json_array_append_new(evaluated, json_string(text)) != 0)
+        if (evaluation->scalar)
+            text_format_hex(text, element, sizeof(element));
+        if (json_array_append_new(evaluated, evaluation->scalar ? json_string(text) : json_null()) != 0)
             code = error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     }
     return code;

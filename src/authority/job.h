@@ -32,7 +32,7 @@ struct job_later {
 void job_later_done(struct job_later *later);
 
 struct job_evaluation {
-    struct secret *scalar;
+    struct secret *scalar; /* NULL: it is not here, and null is answered */
     uint8_t blinded[OPRF_ELEMENT_SIZE];
 };
 #define JOB_EVALUATIONS_MAXIMUM 16

@@ -289,10 +289,13 @@ enum error_code handle_erase(struct clerk *clerk, struct job *job, struct host *
         return error_set(reterr, ERR_FAILED, 0, "the erase is begun and could not be carried out");
     job->has_begun = true;
     job->outcome = JOB_ERASES;
-    const bool is_begun = are_done && host->is_erased; /* an earlier one, which could not be carried out */
-    return is_begun ? OK
-                    : erasing_begin(clerk, host, is_final && !host->is_erased ? ERASING_ALL : ERASING_VAULTS,
-                                    vaults, count, NULL, "the host", reterr);
+    if (are_done && host->is_erased)
+        return OK; /* an earlier one, which could not be carried out */
+    const bool ends_host = is_final && !host->is_erased;
+    code = ends_host ? OK : erasing_check_room(clerk, host, vaults, count, reterr);
+    return code ? code
+                : erasing_begin(clerk, host, ends_host ? ERASING_ALL : ERASING_VAULTS, vaults, count, NULL,
+                                "the host", reterr);
 }
 
 enum error_code handle_unbind(struct clerk *clerk, struct job *job, struct host *host, struct error *reterr)

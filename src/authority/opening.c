@@ -11,7 +11,8 @@ enum { WAIT_MOST_S = 60, FACTS_MAXIMUM = 4096 };
 struct opening {
     struct group group;
     struct request request;
-    struct secret *scalars[REQUEST_OPENS_MAXIMUM]; /* of the request's opens; NULL: taken, or not found yet */
+    struct secret *scalars[REQUEST_OPENS_MAXIMUM]; /* of the request's opens; NULL: not here, taken, or not
+                                                      found yet */
     struct buffer facts;                           /* of a request that is new */
 };
 
@@ -57,22 +58,45 @@ static enum error_code parse(struct job *job, struct request *request, struct bu
     return code;
 }
 
-/* All keyslots must be this host's, and their scalars must be whole, before anything is written. One that is
- * erased refuses the whole. */
+/* *ret_scalar stays NULL where this host has no such keyslot here, with why; and where its scalar is damaged,
+ * which is told to who looks after this authority. */
+static enum error_code find_keyslot(struct clerk *clerk, const struct host *host,
+                                    const uint8_t id[KEYRING_KEYSLOT_SIZE], struct secret **ret_scalar,
+                                    struct error *why, struct error *reterr)
+{
+    struct keyslot keyslot;
+    enum error_code code = keyslot_find(clerk, id, &keyslot, why);
+    if (!code && memcmp(keyslot.host, host->id, sizeof(keyslot.host)) != 0)
+        code = error_set(why, ERR_NOT_FOUND, 0, "there is no such keyslot");
+    if (code == ERR_NOT_FOUND)
+        return OK;
+    if (!code && (code = keyslot_get_scalar(clerk, &keyslot, ret_scalar, why)) == ERR_FAILED) {
+        clerk_tell_trouble(clerk, why);
+        return OK;
+    }
+    if (code)
+        *reterr = *why;
+    return code;
+}
+
+/* Before anything is written: one that is erased refuses the whole, and so it is where none is here. What is
+ * here opens without the others: one that was bound after the backup that this authority was restored from,
+ * or is damaged, does not keep a host from its other vaults. */
 static enum error_code find_keyslots(struct clerk *clerk, const struct host *host, struct opening *opening,
                                      struct error *reterr)
 {
     const struct request *request = &opening->request;
-    struct keyslot keyslot;
+    struct error why = ERROR_NONE;
+    bool has_any = false;
     enum error_code code = OK;
     for (size_t i = 0; !code && i < request->open_count; i++) {
-        code = keyslot_find(clerk, request->opens[i].keyslot, &keyslot, reterr);
-        if (!code && memcmp(keyslot.host, host->id, sizeof(keyslot.host)) != 0)
-            code = error_set(reterr, ERR_NOT_FOUND, 0, "there is no such keyslot");
-        if (!code)
-            code = keyslot_get_scalar(clerk, &keyslot, &opening->scalars[i], reterr);
+        code = find_keyslot(clerk, host, request->opens[i].keyslot, &opening->scalars[i], &why, reterr);
+        has_any |= opening->scalars[i] != NULL;
     }
-    return code;
+    if (code || has_any)
+        return code;
+    *reterr = why;
+    return why.code;
 }
 
 /* {"address":…} without its braces. */
@@ -116,6 +140,8 @@ static enum error_code make(struct clerk *clerk, struct job *job, const struct h
     bool is_another = false;
     opening->facts.maximum = FACTS_MAXIMUM;
     enum error_code code = parse(job, request, &opening->facts, reterr);
+    if (!code)
+        code = request_check_room(clerk, host, reterr);
     if (!code)
         code = find_keyslots(clerk, host, opening, reterr);
     if (code)

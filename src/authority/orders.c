@@ -2,7 +2,9 @@
 
 #include "authority/record.h"
 
-enum { GIVEN_MAXIMUM = 32, SHOWN_MAXIMUM = 64 };
+#define GIVEN_MAXIMUM                                                                                        \
+    "32" /* in the statement, as SQLite prepares one anew for every value of a bound limit */
+enum { SHOWN_MAXIMUM = 64 };
 
 /* Above every earlier one, and not below the time: an authority restored from a backup does not stay behind
  * what its hosts have seen. */
@@ -96,8 +98,9 @@ static enum error_code select_open(struct clerk *clerk, struct sql_rows *rows, c
                                    struct error *reterr)
 {
     return sql_select(clerk->sql, rows, reterr,
-                      "SELECT signed FROM orders WHERE host = ? AND is_done = 0 ORDER BY sequence LIMIT ?",
-                      "bi", host->id, sizeof(host->id), (int64_t)GIVEN_MAXIMUM);
+                      "SELECT signed FROM orders WHERE host = ? AND is_done = 0 ORDER BY sequence "
+                      "LIMIT " GIVEN_MAXIMUM,
+                      "b", host->id, sizeof(host->id));
 }
 
 /* The order to erase a host outlives its being done: whoever speaks in its name then is a copy of its disk.
@@ -108,9 +111,8 @@ static enum error_code select_erased(struct clerk *clerk, struct sql_rows *rows,
 {
     return sql_select(clerk->sql, rows, reterr,
                       "SELECT signed FROM orders WHERE host = ? AND (is_done = 0 OR (action = ? AND is_done "
-                      "= ?)) ORDER BY sequence LIMIT ?",
-                      "biii", host->id, sizeof(host->id), (int64_t)ORDER_ERASE, (int64_t)ORDER_IS_DONE,
-                      (int64_t)GIVEN_MAXIMUM);
+                      "= ?)) ORDER BY sequence LIMIT " GIVEN_MAXIMUM,
+                      "bii", host->id, sizeof(host->id), (int64_t)ORDER_ERASE, (int64_t)ORDER_IS_DONE);
 }
 
 static enum error_code append_open(struct clerk *clerk, const struct host *host, json_t *array,

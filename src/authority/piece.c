@@ -23,6 +23,7 @@ static void forget_outcome(struct job *job)
 
 static void undo(struct clerk *clerk, bool has_written)
 {
+    clerk->is_lost |= clerk->has_new_keys;
     if (clerk->has_piece) {
         sql_piece_undo(clerk->sql);
         memset(&clerk->ledger, 0, sizeof(clerk->ledger));
@@ -34,7 +35,7 @@ static void undo(struct clerk *clerk, bool has_written)
 static enum error_code call(struct clerk *clerk, struct job *job, struct error *reterr)
 {
     const int64_t changes_before = sql_total_changes(clerk->sql);
-    clerk->has_piece = false;
+    clerk->has_piece = clerk->has_new_keys = false;
     const bool is_open = job->kind == JOB_MESSAGE && job->type == MESSAGE_OPEN;
     enum error_code code = is_open ? OK : piece_begin(clerk, reterr);
     if (code)

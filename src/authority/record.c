@@ -223,6 +223,9 @@ static enum error_code verify_earlier(struct sql *sql, const struct ledger_check
         if (code || is_last)
             return code;
         code = check_end(sql, epoch, *ret_earlier, ret_head, reterr);
+        _cleanup_(freep) struct ledger_checkpoint *of_epoch = calloc(count + 1, sizeof(*of_epoch));
+        if (!code && !of_epoch)
+            code = error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
         if (!code)
             code = sql_select(sql, &rows, reterr,
                               "SELECT sequence, hash, entry FROM ledger_earlier WHERE epoch = ? "
@@ -230,9 +233,8 @@ static enum error_code verify_earlier(struct sql *sql, const struct ledger_check
                               "i", (int64_t)epoch);
         if (code)
             return code;
-        _cleanup_(freep) struct ledger_checkpoint *of_epoch = calloc(count + 1, sizeof(*of_epoch));
         size_t of_epoch_count = 0;
-        for (size_t i = 0; of_epoch && i < count; i++)
+        for (size_t i = 0; i < count; i++)
             if (checkpoints[i].epoch == epoch)
                 of_epoch[of_epoch_count++] = checkpoints[i];
         ledger_verify_begin(&verifier, epoch, of_epoch, of_epoch_count);

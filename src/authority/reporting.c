@@ -48,7 +48,7 @@ static enum error_code take_order(struct clerk *clerk, const struct host *host, 
     return code || !changed ? code : record_done(clerk, host, "done", "order", id, outcome, report, reterr);
 }
 
-static enum error_code take_vault(struct clerk *clerk, const struct host *host,
+static enum error_code take_vault(struct clerk *clerk, const struct host *host, bool is_copy,
                                   const struct erasing_vault *vault, const char *outcome,
                                   const struct buffer *report, struct error *reterr)
 {
@@ -56,6 +56,8 @@ static enum error_code take_vault(struct clerk *clerk, const struct host *host,
     enum error_code code = erasing_is_done(clerk, host, vault, &is_erased, reterr);
     if (!code && !is_erased)
         code = error_set(reterr, ERR_NOT_FOUND, 0, "this vault is not erased here");
+    if (!code && is_copy)
+        return record_done(clerk, host, "done-by-copy", "vault", vault->id, outcome, report, reterr);
     if (!code)
         code = sql_run(
             clerk->sql, reterr,
@@ -104,7 +106,7 @@ enum error_code handle_done(struct clerk *clerk, struct job *job, struct host *h
         code = get_is_copy(clerk, job, host, &is_copy, reterr);
     if (!code)
         code = is_order ? take_order(clerk, host, is_copy, subject.id, outcome, &text, reterr)
-                        : take_vault(clerk, host, &subject, outcome, &text, reterr);
+                        : take_vault(clerk, host, is_copy, &subject, outcome, &text, reterr);
     return code;
 }
 

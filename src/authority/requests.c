@@ -132,18 +132,39 @@ enum error_code request_update(struct clerk *clerk, const struct request *reques
 enum error_code request_flag_others(struct clerk *clerk, const struct request *request, bool *ret_is_another,
                                     struct error *reterr)
 {
-    enum error_code code =
-        sql_run(clerk->sql, reterr,
-                "UPDATE requests SET flags = flags | ? WHERE host = ? AND boot <> ? AND " REQUEST_IS_OPEN
-                " AND expires_at > ?",
-                "ibbi", (int64_t)POLICY_TWO_REQUESTS, request->host, sizeof(request->host),
-                request->policy.boot, sizeof(request->policy.boot), clerk->now_unix_s);
-    if (code)
-        return code;
-    *ret_is_another = sql_changes(clerk->sql) > 0;
-    if (*ret_is_another)
+    enum error_code code = sql_exists(
+        clerk->sql, ret_is_another, reterr,
+        "SELECT 1 FROM requests WHERE host = ? AND boot <> ? AND expires_at > ? AND " REQUEST_IS_OPEN
+        " LIMIT 1",
+        "bbi", request->host, sizeof(request->host), request->policy.boot, sizeof(request->policy.boot),
+        clerk->now_unix_s);
+    if (!code && *ret_is_another)
+        code = sql_run(clerk->sql, reterr,
+                       "UPDATE requests SET flags = flags | ?1 WHERE host = ?2 AND boot <> ?3 AND expires_at "
+                       "> ?4 AND flags & ?1 = 0 AND " REQUEST_IS_OPEN,
+                       "ibbi", (int64_t)POLICY_TWO_REQUESTS, request->host, sizeof(request->host),
+                       request->policy.boot, sizeof(request->policy.boot), clerk->now_unix_s);
+    if (!code && *ret_is_another && sql_changes(clerk->sql) > 0)
         clerk_wake(clerk, request->host);
-    return OK;
+    return code;
+}
+
+enum error_code request_check_room(struct clerk *clerk, const struct host *host, struct error *reterr)
+{
+    struct sql_rows rows = {0};
+    bool is_there = false;
+    enum error_code code =
+        sql_select(clerk->sql, &rows, reterr,
+                   "SELECT count(*) FROM requests WHERE host = ? AND expires_at > ? AND " REQUEST_IS_OPEN,
+                   "bi", host->id, sizeof(host->id), clerk->now_unix_s);
+    if (!code)
+        code = sql_next(&rows, &is_there, reterr);
+    if (!code && is_there && sql_integer(&rows, 0) >= REQUESTS_OPEN_MAXIMUM)
+        code = error_set(reterr, ERR_BUSY, 0,
+                         "%d requests of this host are open: they are to be decided, or expire, first",
+                         REQUESTS_OPEN_MAXIMUM);
+    sql_done(&rows);
+    return code;
 }
 
 enum error_code ticket_find(struct clerk *clerk, const uint8_t host[MESSAGE_HOST_ID_SIZE],

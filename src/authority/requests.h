@@ -50,6 +50,12 @@ must_check enum error_code request_update(struct clerk *clerk, const struct requ
 must_check enum error_code request_note_denied(struct clerk *clerk, struct request *request,
                                                struct error *reterr);
 
+/* ERR_BUSY: as many requests of the host are open as there may be. People are not to look through more, and
+ * those that are open are not to make room for others. */
+enum { REQUESTS_OPEN_MAXIMUM = 16 };
+must_check enum error_code request_check_room(struct clerk *clerk, const struct host *host,
+                                              struct error *reterr);
+
 /* Whether another boot of its host has a request that is not decided; those are flagged too. */
 must_check enum error_code request_flag_others(struct clerk *clerk, const struct request *request,
                                                bool *ret_is_another, struct error *reterr);

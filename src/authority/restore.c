@@ -258,6 +258,7 @@ static enum error_code change(struct restore *restore, const json_t *addresses, 
 {
     struct clerk *clerk = &restore->clerk;
     bool changed = false;
+    clerk->has_old_keyring = true; /* as far as is known: of an earlier try */
     enum error_code code = clerk_begin(clerk, reterr);
     if (!code)
         code = begin_anew(restore, restoring, reterr);
@@ -294,10 +295,11 @@ static enum error_code summarize(struct restore *restore, const struct restoring
         code = sql_next(&rows, &is_there, reterr);
     if (!code) {
         *ret_summary = json_pack(
-            "{s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "hosts", (json_int_t)sql_integer(&rows, 0), "held",
+            "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "hosts", (json_int_t)sql_integer(&rows, 0), "held",
             (json_int_t)sql_integer(&rows, 1), "erased_since", (json_int_t)restoring->erased, "not_in_backup",
-            (json_int_t)restoring->enrolled, "made_at", (json_int_t)restore->facts.made_at_unix_s, "epoch",
-            (json_int_t)restore->clerk.epoch, "complete", restoring->is_complete);
+            (json_int_t)restoring->enrolled, "keyslots_not_in_backup", (json_int_t)restoring->bound,
+            "made_at", (json_int_t)restore->facts.made_at_unix_s, "epoch", (json_int_t)restore->clerk.epoch,
+            "complete", restoring->is_complete);
         code = *ret_summary ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     }
     sql_done(&rows);

@@ -168,6 +168,15 @@ static enum error_code take_enrolment(struct restoring *restoring, json_t *entry
     return code;
 }
 
+/* Its scalar is in no backup: the host gets no answer for it. */
+static enum error_code take_bound(struct restoring *restoring, json_t *entry, struct error *reterr)
+{
+    struct host host;
+    enum error_code code = find_host(restoring, entry, &host, reterr);
+    restoring->bound += code == OK && !host.is_erased;
+    return code;
+}
+
 /* What signs from then on. */
 static enum error_code take_descriptor(struct restoring *restoring, json_t *entry, struct error *reterr)
 {
@@ -221,6 +230,7 @@ static const struct {
     {"backup-made", take_backup},    {"backup-key", take_backup_key},
     {"host-moved", take_move},       {"host-renamed", take_name},
     {"group-removed", take_removal}, {"order-cancelled", take_cancel},
+    {"keyslot-bound", take_bound},
 };
 
 static enum error_code find_kind(const char *bytes, size_t length, json_t **ret_entry, const char **ret_kind,

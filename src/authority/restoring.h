@@ -13,7 +13,9 @@ struct restoring {
     uint64_t backup_entries; /* how many the backup has */
     bool is_complete;        /* the ledger goes on to an end that was signed: all is known */
     uint8_t signing_key[SIGN_PUBLIC_SIZE]; /* of the last descriptor that was in force there */
-    int64_t erased, enrolled; /* hosts, vaults and keyslots that were; hosts that are not in the backup */
+    int64_t erased;                        /* hosts, vaults and keyslots that were */
+    int64_t enrolled;                      /* hosts that are not in the backup */
+    int64_t bound;                         /* keyslots that are not in the backup, of hosts that are */
 };
 
 /* A file is signed `erased` answers in hexadecimal, one a line; or an export of the ledger (exporting.h).

@@ -142,6 +142,7 @@ struct client_decision {
     char reasons[512];  /* sentences for people, joined by "; " */
     int64_t expires_at; /* 0: not said */
     size_t count;       /* of evaluated, when granted: in the order the request was made with */
+    bool is_there[CLIENT_ELEMENTS_MAXIMUM]; /* the authority has the key of that keyslot */
     uint8_t evaluated[CLIENT_ELEMENTS_MAXIMUM][CLIENT_ELEMENT_SIZE];
 };
 

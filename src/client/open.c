@@ -51,8 +51,11 @@ static enum error_code get_evaluated(json_t *result, struct client_decision *dec
         code = error_set(reterr, ERR_CORRUPT, 0, "a grant of %zu elements, %zu were asked for",
                          json_array_size(array), decision->count);
     for (size_t i = 0; !code && i < decision->count; i++) {
-        const char *text = json_string_value(json_array_get(array, i));
-        if (!text || text_parse_hex(text, decision->evaluated[i], CLIENT_ELEMENT_SIZE, NULL))
+        const json_t *item = json_array_get(array, i);
+        const char *text = json_string_value(item);
+        decision->is_there[i] = !json_is_null(item);
+        if (decision->is_there[i] &&
+            (!text || text_parse_hex(text, decision->evaluated[i], CLIENT_ELEMENT_SIZE, NULL)))
             code = error_set(reterr, ERR_CORRUPT, 0, "a grant without its elements");
     }
     return code;

@@ -180,6 +180,16 @@ static enum error_code make_request(struct asking *asking, struct asked *asked, 
     return code;
 }
 
+/* Restored from a backup that is older than the keyslot, or damaged. */
+static void tell_missing(const struct asking *asking, const struct asked *asked,
+                         const struct asked_keyslot *item)
+{
+    finding_add(asking->findings, FINDING_TELLS, "keyslot-not-there", asking->vaults[item->vault]->name,
+                "open it with another of its keys, then bind it anew: husk keyslot add authority",
+                "the authority %.8s does not have its part of a keyslot of vault %s",
+                client_id_shown(asked->pin->id), asking->vaults[item->vault]->name);
+}
+
 static enum error_code take_grant(struct asking *asking, struct asked *asked, struct error *reterr)
 {
     char source[64];
@@ -187,6 +197,10 @@ static enum error_code take_grant(struct asking *asking, struct asked *asked, st
     for (size_t i = 0; i < asked->count; i++) {
         const struct asked_keyslot *item = &asked->keyslots[i];
         struct secret *answer = NULL;
+        if (!asked->decision.is_there[i]) {
+            tell_missing(asking, asked, item);
+            continue;
+        }
         enum error_code code = keyslot_unblind(&item->keyslot, item->question.blind,
                                                asked->decision.evaluated[i], &answer, reterr);
         if (!code)

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -66,6 +67,33 @@ class BootTest(HostRoot):
             console.expect("recovery key of vault root: ").line(self.recovery_key())
         self.assertEqual(console.seen.count("this host is not enrolled at"), 1, console)
         self.assertEqual(console.seen.count("opens the vault root - open it with one of its other keys"), 1, console)
+
+    def lose(self, keyslot):
+        """As where an authority is restored from a backup of before it was bound."""
+        self.authority.end()
+        with contextlib.closing(sqlite3.connect(f"{self.authority.path}/authority.db")) as database, database:
+            for table, column in ("scalars", "keyslot"), ("keyslots", "id"):
+                self.assertEqual(database.execute(f"DELETE FROM {table} WHERE {column} = ?",
+                                                  [bytes.fromhex(keyslot)]).rowcount, 1)
+        self.authority.start()
+
+    def test_a_keyslot_its_authority_lost_keeps_no_other_vault_from_opening(self):
+        self.authority.unlock_by("auto")
+        self.d.remount("rw")
+        self.make_tree("lib32")
+        recovery = self.beside("more-recovery")
+        self.call("protect", self.path("lib32"), "--vault", "more", "--authority", "--recovery-out", recovery,
+                  "--skip-free-space", expect=husk.DONE)
+        (lost,) = (slot["id"] for slot in self.json("keyslot list", "more")["result"]["keyslots"]
+                   if slot["kind"] == "authority")
+        self.call("lock", "more", expect=husk.DONE)
+        self.d.remount("ro")
+        self.lose(lost)
+        with self.boot() as console:
+            console.expect("does not have its part of a keyslot of vault more - open it with another of its keys")
+            console.expect("vault root is open, by its authority").expect("recovery key of vault more: ")
+            with open(recovery, encoding="ascii") as file:
+                console.line(file.read().strip()).expect("vault more is open")
 
     def test_a_host_erased_while_it_was_off_says_so_and_only_who_has_its_recovery_key_opens_it(self):
         self.authority.unlock_by("auto")

@@ -1,5 +1,6 @@
 """The authority moves: keys and addresses change under hosts, a backup is restored elsewhere, hosts follow."""
 
+import glob
 import json
 import os
 import re
@@ -199,6 +200,13 @@ class HostTest(Moving, Job):
         self.boot()
 
 
+def bind(host):
+    keyslot, vault = os.urandom(16).hex(), os.urandom(16).hex()
+    host.result({"type": "bind", "keyslot": keyslot, "vault": vault, "vault_name": "data",
+                 "blinded": ["@point", "@point"]})
+    return keyslot, vault
+
+
 @unittest.skipIf(authority.missing(), authority.missing() or "")
 class BackupTest(Moving, unittest.TestCase):
     def setUp(self):
@@ -209,10 +217,7 @@ class BackupTest(Moving, unittest.TestCase):
         host = self.authority.host(name)
         self.addCleanup(host.close)
         beat(host)
-        keyslot, vault = os.urandom(16).hex(), os.urandom(16).hex()
-        host.result({"type": "bind", "keyslot": keyslot, "vault": vault, "vault_name": "data",
-                     "blinded": ["@point", "@point"]})
-        host.keyslot, host.vault = keyslot, vault
+        host.keyslot, host.vault = bind(host)
         return host
 
     def states(self, server):
@@ -341,11 +346,13 @@ class BackupTest(Moving, unittest.TestCase):
         self.rotate()
         self.backup("later")
         self.host("late")
+        bind(hosts["stays"])
         checkpoint = self.authority.admin("ledger verify")["checkpoint"]
         export = self.export()
         other = self.restore("b", "--record", export)
         told = other.restored["result"]
-        self.assertEqual((told["complete"], told["held"], told["not_in_backup"]), (True, 1, 1))
+        self.assertEqual((told["complete"], told["held"], told["not_in_backup"], told["keyslots_not_in_backup"]),
+                         (True, 1, 1, 1))
         other.start()
         self.assertEqual(self.states(other), {"stays": ("active", 1), "goes": ("erased", 0), "half": ("active", 0),
                                               "unbound": ("active", 0), "kept": ("held", 1)})
@@ -484,8 +491,7 @@ class CrashTest(Moving, unittest.TestCase):
         for name in ("stays", "goes"):
             host = self.authority.host(name)
             beat(host)
-            host.result({"type": "bind", "keyslot": os.urandom(16).hex(), "vault": os.urandom(16).hex(),
-                         "vault_name": "data", "blinded": ["@point", "@point"]})
+            bind(host)
             host.close()
         self.backup("b", "--backup-key-out", self.file("backup.key"))
         self.authority.ok("host", "erase", "goes", "--confirm", "goes")
@@ -505,7 +511,14 @@ class CrashTest(Moving, unittest.TestCase):
         done = authority.run(*words, "--out", other.directory + "/one", env={"HUSK_FAULT": point + ":crash"})
         self.assertEqual(done.status, -9, done)
         self.assertFalse(os.path.exists(other.path + "/authority.db"))
+        left = [open(path, "rb") for path in glob.glob(other.path + "/keyring.*")]
+        for file in left:
+            self.addCleanup(file.close)
+        keys = [file.read() for file in left]
         authority.run(*words, "--out", other.directory + "/text").expect(0)
+        for file, bytes_before in zip(left, keys):
+            file.seek(0)
+            self.assertNotIn(bytes_before[-32:], file.read(), "the keyring of the first try is not overwritten")
         self.assertEqual(sorted(name.split(".")[0] for name in os.listdir(other.path)),
                          ["authority", "keyring", "lock"])
         other.start()

@@ -1,4 +1,3 @@
-#include <sqlite3.h>
 
 #include "authority_scene.h"
 
@@ -96,15 +95,8 @@ json_t *ask_ticket(struct world_host *host)
 
 void scene_was_restored(struct scene *scene)
 {
-    sqlite3 *database = NULL;
-    char path[160];
     world_close(&scene->world);
-    snprintf(path, sizeof(path), "%s/authority.db", scene->world.directory);
-    assert_int_equal(sqlite3_open(path, &database), SQLITE_OK);
-    assert_int_equal(
-        sqlite3_exec(database, "INSERT OR IGNORE INTO restored_hosts SELECT id FROM hosts", NULL, NULL, NULL),
-        SQLITE_OK);
-    assert_int_equal(sqlite3_close(database), SQLITE_OK);
+    (void)world_count(&scene->world, "INSERT OR IGNORE INTO restored_hosts SELECT id FROM hosts");
     world_open(&scene->world);
 }
 

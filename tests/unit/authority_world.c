@@ -1,9 +1,11 @@
 #include "authority_world.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <pthread.h>
 #include <sodium.h>
+#include <sqlite3.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -89,6 +91,34 @@ enum error_code world_try(struct world *world, unsigned uid, const char *operati
         authority_operate(world->authority, operation, arguments, &actor, ret_result, ret_changed, reterr);
     json_decref(arguments);
     return code;
+}
+
+int64_t world_count(struct world *world, const char *sql)
+{
+    char path[192];
+    sqlite3 *database = NULL;
+    sqlite3_stmt *statement = NULL;
+    snprintf(path, sizeof(path), "%s/authority.db", world->directory);
+    assert_int_equal(sqlite3_open(path, &database), SQLITE_OK);
+    sqlite3_busy_timeout(database, 5000);
+    assert_int_equal(sqlite3_prepare_v2(database, sql, -1, &statement, NULL), SQLITE_OK);
+    const int result = sqlite3_step(statement);
+    assert_true(result == SQLITE_ROW || result == SQLITE_DONE);
+    const int64_t value = result == SQLITE_ROW ? sqlite3_column_int64(statement, 0) : 0;
+    sqlite3_finalize(statement);
+    sqlite3_close(database);
+    return value;
+}
+
+unsigned world_keyrings(struct world *world)
+{
+    DIR *directory = opendir(world->directory);
+    unsigned found = 0;
+    assert_non_null(directory);
+    for (struct dirent *entry = readdir(directory); entry; entry = readdir(directory))
+        found += strstr(entry->d_name, "keyring.") != NULL;
+    closedir(directory);
+    return found;
 }
 
 json_t *world_operate(struct world *world, const char *operation, json_t *arguments)
@@ -326,6 +356,24 @@ void host_bind(struct world_host *host, struct world_keyslot *keyslot)
     assert_memory_equal(outputs[0], outputs[1], 64);
     memcpy(keyslot->output, outputs[0], 64);
     json_decref(answer);
+}
+
+json_t *bind_message(struct world_keyslot *keyslot)
+{
+    json_t *message = host_message("bind"), *blinded = json_array();
+    keyslot_draw(keyslot);
+    assert_ok(json_set_hex(message, "keyslot", keyslot->id, WORLD_ID, &error));
+    assert_ok(json_set_hex(message, "vault", keyslot->vault, WORLD_ID, &error));
+    assert_ok(json_set_new(message, "vault_name", json_string("main"), &error));
+    for (unsigned i = 0; i < 2; i++) {
+        uint8_t element[WORLD_ELEMENT];
+        char text[2 * WORLD_ELEMENT + 1];
+        crypto_core_ristretto255_random(element);
+        text_format_hex(text, element, sizeof(element));
+        json_array_append_new(blinded, json_string(text));
+    }
+    assert_ok(json_set_new(message, "blinded", blinded, &error));
+    return message;
 }
 
 static void set_facts(json_t *message)

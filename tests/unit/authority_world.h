@@ -27,6 +27,12 @@ void world_reopen(struct world *world);
 void world_remove(struct world *world);
 void world_pass(struct world *world, int64_t seconds);
 
+/* One number out of the database, or what changes it; 0 where there is none. */
+int64_t world_count(struct world *world, const char *sql);
+
+/* How many files of keyrings there are, temporary ones too. */
+unsigned world_keyrings(struct world *world);
+
 /* An administrator's operation with uid; arguments as for json_pack, or NULL. Free the result. */
 json_t *world_operate(struct world *world, const char *operation, json_t *arguments);
 enum error_code world_try(struct world *world, unsigned uid, const char *operation, json_t *arguments,
@@ -80,6 +86,8 @@ enum answer_kind host_replay(struct world_host *host, const struct buffer *wire,
 void host_enroll(struct world_host *host, const char *group);
 json_t *host_enroll_with(struct world_host *host, const char *token); /* the answer */
 void host_bind(struct world_host *host, struct world_keyslot *keyslot);
+/* One that the test does not open with; keyslot gets its ids. */
+json_t *bind_message(struct world_keyslot *keyslot);
 void keyslot_draw(struct world_keyslot *keyslot);
 
 /* An open of this boot, being made and asked again. */

@@ -63,31 +63,13 @@ static void poll_once(struct world_host *host)
     json_decref(answer);
 }
 
-static json_t *bind_message(void)
-{
-    struct world_keyslot keyslot;
-    json_t *message = host_message("bind"), *blinded = json_array();
-    keyslot_draw(&keyslot);
-    assert_ok(json_set_hex(message, "keyslot", keyslot.id, WORLD_ID, &error));
-    assert_ok(json_set_hex(message, "vault", keyslot.vault, WORLD_ID, &error));
-    assert_ok(json_set_new(message, "vault_name", json_string("more"), &error));
-    for (size_t i = 0; i < 2; i++) {
-        struct secret *blind = NULL;
-        uint8_t element[WORLD_ELEMENT];
-        assert_ok(oprf_blind(keyslot.x, sizeof(keyslot.x), &blind, element, &error));
-        json_array_append_new(blinded, json_hex(element, sizeof(element)));
-        secret_free(blind);
-    }
-    assert_ok(json_set_new(message, "blinded", blinded, &error));
-    return message;
-}
-
 /* A second keyslot needs a second bucket, and with that another keyring. */
 static void bind_unsynced(struct scene *scene)
 {
+    struct world_keyslot keyslot;
     host_heartbeat(&scene->host); /* the log is begun */
     fail_sync(1);
-    assert_refused(host_send(&scene->host, bind_message()), "try-again");
+    assert_refused(host_send(&scene->host, bind_message(&keyslot)), "try-again");
     fail_sync(0);
     poll_once(&scene->host); /* a batch that writes nothing, and destroys what is left over */
     poll_once(&scene->host);

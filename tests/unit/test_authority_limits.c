@@ -125,6 +125,26 @@ static void a_recorded_message_said_again_uses_up_what_its_host_may_say(void **s
     buffer_done(&answer);
 }
 
+static void as_many_requests_of_a_host_are_open_as_people_may_look_through(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open opens[16], more;
+    group_set(&scene->world, "auto", "unlock", json_string("approve"));
+    for (unsigned i = 0; i < ARRAY_SIZE(opens); i++) {
+        host_boot(&scene->host);
+        assert_state(open_first(&opens[i], &scene->host, &scene->keyslot, 0), "pending");
+    }
+    host_boot(&scene->host);
+    assert_refused(open_first(&more, &scene->host, &scene->keyslot, 0), "busy");
+    open_done(&more);
+    json_decref(
+        world_operate(&scene->world, "request deny", json_pack("{s:s}", "request", opens[3].request)));
+    assert_state(open_first(&more, &scene->host, &scene->keyslot, 0), "pending");
+    open_done(&more);
+    for (unsigned i = 0; i < ARRAY_SIZE(opens); i++)
+        open_done(&opens[i]);
+}
+
 static unsigned count_done(struct pending **polls, unsigned count)
 {
     unsigned done = 0;
@@ -167,6 +187,7 @@ int main(void)
         scene_test(only_enrolments_that_make_a_host_known_are_not_in_vain),
         scene_test(what_is_more_than_a_host_may_say_is_in_vain),
         scene_test(a_recorded_message_said_again_uses_up_what_its_host_may_say),
+        scene_test(as_many_requests_of_a_host_are_open_as_people_may_look_through),
         scene_test(a_host_is_held_four_times_and_its_oldest_is_answered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,22 +9,6 @@
 #include "ledger/ledger.h"
 #include "secret/secret.h"
 
-static int64_t count(const struct world *world, const char *text)
-{
-    char path[192];
-    struct sql *sql = NULL;
-    struct sql_rows rows;
-    bool is_there = false;
-    snprintf(path, sizeof(path), "%s/authority.db", world->directory);
-    assert_ok(sql_open(path, SQL_READ_ONLY, &sql, &error));
-    assert_ok(sql_select(sql, &rows, &error, text, ""));
-    assert_ok(sql_next(&rows, &is_there, &error));
-    const int64_t value = is_there ? sql_integer(&rows, 0) : -1;
-    sql_done(&rows);
-    sql_close(sql);
-    return value;
-}
-
 static struct secret *read_root(const struct world *world)
 {
     char path[192];
@@ -220,18 +204,18 @@ static void the_previous_key_is_destroyed_when_its_time_is_over(void **state)
     const struct descriptor before = scene->host.descriptor;
     rotate(&scene->world);
     take_from(&scene->host, beat(&scene->host));
-    const int64_t generation = count(&scene->world, "SELECT generation FROM state");
+    const int64_t generation = world_count(&scene->world, "SELECT generation FROM state");
     world_pass(&scene->world, KEEP_S - 1);
     assert_true(is_read(&scene->host, before.message_key));
     world_pass(&scene->world, 1);
     json_decref(world_operate(&scene->world, "host list", NULL)); /* a batch */
     assert_false(is_read(&scene->host, before.message_key));
     assert_true(has_entry(&scene->world, "message-key-destroyed"));
-    assert_int_equal(count(&scene->world, "SELECT generation FROM state"), generation + 1);
+    assert_int_equal(world_count(&scene->world, "SELECT generation FROM state"), generation + 1);
     world_reopen(&scene->world);
     assert_false(is_read(&scene->host, before.message_key));
     json_decref(beat(&scene->host));
-    assert_int_equal(count(&scene->world, "SELECT generation FROM state"), generation + 1);
+    assert_int_equal(world_count(&scene->world, "SELECT generation FROM state"), generation + 1);
 }
 
 /* It was kept for a week by a clock that was ahead by more: it is a week all the same. */
@@ -385,7 +369,7 @@ static void what_hosts_would_not_take_or_cannot_use_is_refused(void **state)
         free(flipped);
     }
     free(hex);
-    assert_int_equal(count(&scene->world, "SELECT count(*) FROM descriptors"), 1);
+    assert_int_equal(world_count(&scene->world, "SELECT count(*) FROM descriptors"), 1);
     json_t *answer = beat(&scene->host);
     assert_null(json_object_get(json_object_get(answer, "result"), "descriptor"));
     json_decref(answer);
@@ -514,7 +498,8 @@ static void a_crash_while_one_is_installed_leaves_the_old_or_the_new_one(void **
         if (!install_and_crash(own, cases[i].point, hex))
             fail_msg("%s was not reached", cases[i].point);
         world_open(&own->world);
-        assert_int_equal(count(&own->world, "SELECT max(sequence) FROM descriptors"), 1 + cases[i].is_new);
+        assert_int_equal(world_count(&own->world, "SELECT max(sequence) FROM descriptors"),
+                         1 + cases[i].is_new);
         scene_opens(&own->host, &own->keyslot);
         bool changed = false;
         assert_ok(install(&own->world, hex, KEEP_S, &changed, &error));
@@ -541,7 +526,7 @@ static void one_that_cannot_be_written_changes_nothing(void **state)
         setenv("HUSK_FAULT", wish, 1);
         assert_int_not_equal(install(&scene->world, hex, KEEP_S, &changed, NULL), OK);
         unsetenv("HUSK_FAULT");
-        assert_int_equal(count(&scene->world, "SELECT count(*) FROM descriptors"), 1 + (int)i);
+        assert_int_equal(world_count(&scene->world, "SELECT count(*) FROM descriptors"), 1 + (int)i);
         scene_opens(&scene->host, &scene->keyslot);
         assert_ok(install(&scene->world, hex, KEEP_S, &changed, &error));
         assert_true(changed);
@@ -568,7 +553,7 @@ static void a_key_that_is_due_while_the_holder_is_away_keeps_nobody_from_being_s
     memcpy(host.message_key, host.descriptor.message_key, HPKE_KEY_SIZE);
     scene_opens(&host, &keyslot);
     snprintf(here, sizeof(here), "%s/holder.%lld", world.directory,
-             (long long)count(&world, "SELECT generation FROM state"));
+             (long long)world_count(&world, "SELECT generation FROM state"));
     snprintf(away, sizeof(away), "%s/away", world.directory);
     assert_int_equal(rename(here, away), 0);
     scene_opens(&host, &keyslot); /* served while the medium is away */

@@ -1,5 +1,4 @@
 /* Orders, reports, key copies and kept checkpoints at the authority. */
-#include <sqlite3.h>
 
 #include "authority_scene.h"
 #include "base/text.h"
@@ -126,6 +125,36 @@ static void what_an_old_copy_did_the_host_did_not(void **state)
     json_decref(host_send(&scene->host, done_message(&scene->host, order.id, "done")));
     assert_shown(scene, "done");
     assert_true(has_entry(&scene->world, "done"));
+    buffer_done(&copy.last_wire);
+}
+
+static json_t *vault_message(const struct world_host *host, const char *type, const uint8_t *vault,
+                             const char *outcome)
+{
+    json_t *message = done_message(host, vault, outcome);
+    char text[2 * WORLD_ID + 1];
+    text_format_hex(text, vault, WORLD_ID);
+    json_object_del(message, "order");
+    assert_ok(json_set_new(message, "type", json_string(type), &error));
+    assert_ok(json_set_new(message, "vault", json_string(text), &error));
+    assert_ok(json_set_new(message, "vaults", json_pack("[s]", text), &error));
+    assert_ok(json_set_new(message, "final", json_false(), &error));
+    assert_ok(json_set_new(message, "report", json_pack("{s:s}", "outcome", outcome), &error));
+    return message;
+}
+
+static void what_an_old_copy_reports_of_a_vault_is_not_the_hosts_report(void **state)
+{
+    struct scene *scene = *state;
+    struct world_host copy = old_copy(scene), *const host = &scene->host;
+    const uint8_t *vault = scene->keyslot.vault;
+    json_decref(host_send(host, vault_message(host, "erase", vault, "done")));
+    json_decref(host_send(host, vault_message(host, "done", vault, "incomplete")));
+    json_decref(host_send(&copy, vault_message(&copy, "done", vault, "done")));
+    assert_true(has_entry(&scene->world, "done-by-copy"));
+    assert_int_equal(world_count(&scene->world, "SELECT count(*) FROM erased_vaults WHERE report LIKE "
+                                                "'%incomplete%'"),
+                     1);
     buffer_done(&copy.last_wire);
 }
 
@@ -311,17 +340,8 @@ static void assert_alarms(struct scene *scene, unsigned number)
 
 static void change_last_entry(struct world *world)
 {
-    char path[192];
-    sqlite3 *database = NULL;
-    snprintf(path, sizeof(path), "%s/authority.db", world->directory);
-    assert_int_equal(sqlite3_open(path, &database), SQLITE_OK);
-    assert_int_equal(
-        sqlite3_exec(database,
-                     "UPDATE ledger SET hash = zeroblob(32) WHERE sequence = (SELECT max(sequence) "
-                     "FROM ledger)",
-                     NULL, NULL, NULL),
-        SQLITE_OK);
-    sqlite3_close(database);
+    (void)world_count(world, "UPDATE ledger SET hash = zeroblob(32) WHERE sequence = (SELECT max(sequence) "
+                             "FROM ledger)");
 }
 
 static void a_kept_checkpoint_that_is_not_of_this_ledger_raises_an_alarm_once(void **state)
@@ -464,6 +484,7 @@ int main(void)
         scene_test(a_held_poll_is_woken_by_an_order_and_gets_it_once),
         scene_test(an_order_is_over_when_the_host_says_so),
         scene_test(what_an_old_copy_did_the_host_did_not),
+        scene_test(what_an_old_copy_reports_of_a_vault_is_not_the_hosts_report),
         scene_test(what_a_host_did_counts_where_the_authority_was_restored_and_has_not_heard_it),
         scene_test(another_host_cannot_answer_an_order),
         scene_test(an_order_that_is_cancelled_is_given_to_nobody),

@@ -188,21 +188,6 @@ static void a_move_to_where_it_is_or_to_nowhere_changes_nothing(void **state)
     assert_fails(ERR_ERASED, try_two(scene, "host rename", "web1", "name", "web2", &error));
 }
 
-static int64_t count(const struct world *world, const char *text)
-{
-    sqlite3 *database;
-    sqlite3_stmt *statement;
-    char path[160];
-    snprintf(path, sizeof(path), "%s/authority.db", world->directory);
-    assert_int_equal(sqlite3_open_v2(path, &database, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_prepare_v2(database, text, -1, &statement, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
-    const int64_t found = sqlite3_column_int64(statement, 0);
-    sqlite3_finalize(statement);
-    sqlite3_close(database);
-    return found;
-}
-
 static void a_group_goes_when_nothing_belongs_to_it(void **state)
 {
     struct scene *scene = *state;
@@ -235,8 +220,9 @@ static void scalars_of_hosts_that_were_moved_are_erased_as_any(void **state)
     move(scene, "lenient");
     assert_ok(try_two(scene, "host move", "web2", "group", "other", &error));
     assert_ok(try_to_remove(scene, "auto", &error));
-    assert_int_equal(count(&scene->world, "SELECT count(*) FROM groups g WHERE buckets <> (SELECT count(*) "
-                                          "FROM buckets b WHERE b.group_id = g.id)"),
+    assert_int_equal(world_count(&scene->world,
+                                 "SELECT count(*) FROM groups g WHERE buckets <> (SELECT count(*) "
+                                 "FROM buckets b WHERE b.group_id = g.id)"),
                      0);
     scene_opens(&scene->host, &scene->keyslot);
     scene_opens(&other, &keyslot);
@@ -246,13 +232,13 @@ static void scalars_of_hosts_that_were_moved_are_erased_as_any(void **state)
     host_boot(&scene->host);
     assert_refused(open_first(&open, &scene->host, &scene->keyslot, 0), "erased");
     open_done(&open);
-    assert_int_equal(count(&scene->world, "SELECT count(*) FROM scalars"), 1);
+    assert_int_equal(world_count(&scene->world, "SELECT count(*) FROM scalars"), 1);
     scene_opens(&other, &keyslot);
     assert_fails_saying(ERR_DENIED, "1 that are erased", try_to_remove(scene, "lenient", &error));
     json_decref(world_operate(&scene->world, "host erase",
                               json_pack("{s:s, s:s}", "host", "web2", "confirm", "web2")));
-    assert_int_equal(count(&scene->world, "SELECT count(*) FROM scalars"), 0);
-    assert_int_equal(count(&scene->world, "SELECT count(*) FROM buckets"), 0);
+    assert_int_equal(world_count(&scene->world, "SELECT count(*) FROM scalars"), 0);
+    assert_int_equal(world_count(&scene->world, "SELECT count(*) FROM buckets"), 0);
     host_done(&other);
 }
 
