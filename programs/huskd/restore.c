@@ -106,7 +106,7 @@ static void tell(struct run *run, json_t *summary, const char *out, const struct
         report_warning(
             &run->report,
             "%lld keyslots were bound after the backup and open nothing any more: their hosts have "
-            "to bind them anew, husk keyslot add authority",
+            "to bind them anew, husk keyslot remove, husk keyslot add --authority",
             (long long)number(summary, "keyslots_not_in_backup"));
     holder_warn(run, options);
 }
@@ -182,7 +182,9 @@ const struct verb verb_restore = {
         "all "
         "there was up to its end: with one hosts are not held, and hold, release and the policies of groups "
         "are "
-        "as it says. Tickets, tokens and requests of before are void.\n\n"
+        "as it says. Tickets, tokens and requests of before are void. Keyslots that were bound after the "
+        "backup "
+        "open nothing any more, and an export tells how many: their hosts remove them and bind anew.\n\n"
         "How far a host's lineage went on since no record says. The boot that was open when the backup was "
         "made tells it; a host that boots before that was heard is flagged once, as an old copy of it would "
         "be: see host accept-restore.",

@@ -22,6 +22,7 @@ struct known_link {
     struct nl_addr *mac; /* owned; may be NULL */
     bool up;
     bool made; /* by network_apply */
+    bool set;  /* by it too: even one that did not come up may have the other MTU and MAC */
 };
 
 struct network {
@@ -86,6 +87,12 @@ static const struct known_link *find_before(const struct network *network, int i
         if (network->links[i].index == index)
             return &network->links[i];
     return NULL;
+}
+
+static void note_set(struct network *network, int index)
+{
+    for (size_t i = 0; i < network->count; i++)
+        network->links[i].set |= network->links[i].index == index;
 }
 
 /* Whether somebody else had it up. Links that came later were down. */
@@ -301,6 +308,7 @@ static enum error_code apply_link(struct network *network, json_t *recorded, jso
     if (!code && !was_up(network, rtnl_link_get_ifindex(link))) {
         if (!find_before(network, rtnl_link_get_ifindex(link)))
             know(network, link, wanted.key.kind != NULL); /* or it is a card that came since */
+        note_set(network, rtnl_link_get_ifindex(link));
         code = set_link(network, &wanted, link, reterr);
     }
     link_key_done(&wanted.key);
@@ -453,7 +461,10 @@ static void undo_link(struct network *network, struct rtnl_link *link)
 {
     const struct known_link *before = find_before(network, rtnl_link_get_ifindex(link));
     struct nl_addr *mac = before ? before->mac : NULL;
-    if (!(rtnl_link_get_flags(link) & IFF_UP) || (before && before->up))
+    const bool is_up = rtnl_link_get_flags(link) & IFF_UP;
+    if (before && before->up)
+        return;
+    if (!is_up && !(before && before->set))
         return;
     flush_addresses(network->socket, rtnl_link_get_ifindex(link));
     (void)!change_link(network->socket, link, before ? before->mtu : 0, NULL, false, NULL);

@@ -163,6 +163,17 @@ static enum error_code draw_questions(struct asked *asked, struct error *reterr)
     return code;
 }
 
+/* Restored from a backup that is older than the keyslot, or damaged. */
+static void format_remedy(const struct asking *asking, const struct asked_keyslot *item, char remedy[256])
+{
+    const char *vault = asking->vaults[item->vault]->name;
+    snprintf(
+        remedy, 256,
+        "open it with another of its keys, then bind it anew: husk keyslot remove %s %.8s, husk keyslot add "
+        "%s --authority",
+        vault, client_id_shown(item->keyslot.id.bytes), vault);
+}
+
 static enum error_code make_request(struct asking *asking, struct asked *asked, struct error *reterr)
 {
     struct client_element elements[CLIENT_ELEMENTS_MAXIMUM];
@@ -177,17 +188,23 @@ static enum error_code make_request(struct asking *asking, struct asked *asked, 
     code = client_request(asking->client, asked->pin, asked->message, elements, asked->count,
                           (struct client_effort){0, 0}, &asked->decision, asking->findings, reterr);
     asked->is_sent = code == ERR_UNREACHABLE;
+    if (code == ERR_NOT_FOUND) {
+        char remedy[256];
+        format_remedy(asking, &asked->keyslots[0], remedy);
+        return error_remedy(reterr, "%s", remedy);
+    }
     return code;
 }
 
-/* Restored from a backup that is older than the keyslot, or damaged. */
 static void tell_missing(const struct asking *asking, const struct asked *asked,
                          const struct asked_keyslot *item)
 {
-    finding_add(asking->findings, FINDING_TELLS, "keyslot-not-there", asking->vaults[item->vault]->name,
-                "open it with another of its keys, then bind it anew: husk keyslot add authority",
+    char remedy[256];
+    const char *vault = asking->vaults[item->vault]->name;
+    format_remedy(asking, item, remedy);
+    finding_add(asking->findings, FINDING_TELLS, "keyslot-not-there", vault, remedy,
                 "the authority %.8s does not have its part of a keyslot of vault %s",
-                client_id_shown(asked->pin->id), asking->vaults[item->vault]->name);
+                client_id_shown(asked->pin->id), vault);
 }
 
 static enum error_code take_grant(struct asking *asking, struct asked *asked, struct error *reterr)

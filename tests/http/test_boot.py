@@ -94,6 +94,15 @@ class BootTest(HostRoot):
             console.expect("vault root is open, by its authority").expect("recovery key of vault more: ")
             with open(recovery, encoding="ascii") as file:
                 console.line(file.read().strip()).expect("vault more is open")
+        subprocess.run(["mount", "-o", "remount,rw", self.d.path], check=True)
+        self.call("lock", "more", expect=husk.DONE)
+        error = self.json("unlock", "more", "--authority", expect=husk.FAILED)["error"]
+        self.assertIn(f"more {lost[:8]}, husk keyslot add", error["remedy"])
+        self.call("unlock", "more", "--recovery-key-file", recovery, expect=husk.DONE)
+        self.json("keyslot remove", "more", lost)
+        self.json("keyslot add", "more", "--authority", "--with-recovery-key-file", recovery)
+        self.call("lock", "more", expect=husk.DONE)
+        self.call("unlock", "more", "--authority", expect=husk.DONE)
 
     def test_a_host_erased_while_it_was_off_says_so_and_only_who_has_its_recovery_key_opens_it(self):
         self.authority.unlock_by("auto")

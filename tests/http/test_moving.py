@@ -337,6 +337,7 @@ class BackupTest(Moving, unittest.TestCase):
     def test_an_export_of_the_ledger_tells_all_and_nobody_is_held(self):
         hosts = {name: self.host(name) for name in ("stays", "goes", "half", "unbound", "kept")}
         self.backup("b", "--backup-key-out", self.file("backup.key"))
+        bind(hosts["stays"])
         self.rotate()
         self.authority.ok("host", "erase", "goes", "--confirm", "goes")
         hosts["half"].result({"type": "erase", "vaults": [hosts["half"].vault], "final": False})
@@ -346,7 +347,6 @@ class BackupTest(Moving, unittest.TestCase):
         self.rotate()
         self.backup("later")
         self.host("late")
-        bind(hosts["stays"])
         checkpoint = self.authority.admin("ledger verify")["checkpoint"]
         export = self.export()
         other = self.restore("b", "--record", export)
