@@ -99,6 +99,9 @@ must_check enum error_code clerk_begin(struct clerk *clerk, struct error *reterr
  * called. When it fails the transaction is rolled back. */
 must_check enum error_code clerk_commit(struct clerk *clerk, struct error *reterr);
 
+/* Instead: nothing of the transaction is to be. Returns code. */
+enum error_code clerk_give_up(struct clerk *clerk, enum error_code code);
+
 /* Destroy keyrings that are not valid any more. Where that cannot be, people are told once, and it is tried
  * again some seconds later, and before the next keyring is written. */
 must_check enum error_code clerk_destroy_old(struct clerk *clerk, struct error *reterr);
@@ -119,6 +122,9 @@ static inline const struct keyring *clerk_keyring(const struct clerk *clerk)
 {
     return clerk->next_keyring ? clerk->next_keyring : clerk->keyring;
 }
+
+/* One line to who looks after this authority. */
+void clerk_tell(const struct clerk *clerk, const char *line);
 
 /* Tell people of a trouble that keeps this authority from working, once until another one comes or it is
  * over; and that it is over. */
