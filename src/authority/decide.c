@@ -156,6 +156,26 @@ static void look_at_granted(const struct host *host, const struct group *group, 
     decision->flags = request->policy.flags;
 }
 
+enum error_code request_make_room(struct clerk *clerk, const struct host *host, struct error *reterr)
+{
+    struct request request = {0};
+    bool is_there = false;
+    enum error_code code = request_find_crowded_out(clerk, host, &is_there, &request, reterr);
+    if (code || !is_there)
+        return code;
+    const struct policy_decision decision = {.verdict = POLICY_DENY,
+                                             .denial = POLICY_REQUEST_EXPIRED,
+                                             .flags = request.policy.flags,
+                                             .reasons = {"too many newer requests of the host are open"},
+                                             .reason_count = 1};
+    request.policy.state = POLICY_EXPIRED;
+    code = record(clerk, &request, "expired", &decision, reterr);
+    if (!code)
+        code = request_update(clerk, &request, reterr);
+    clerk_wake(clerk, host->id);
+    return code;
+}
+
 enum error_code request_decide(struct clerk *clerk, struct request *request, struct host *host,
                                const struct group *group, struct policy_decision *ret_decision,
                                struct error *reterr)

@@ -141,9 +141,9 @@ static enum error_code make(struct clerk *clerk, struct job *job, const struct h
     opening->facts.maximum = FACTS_MAXIMUM;
     enum error_code code = parse(job, request, &opening->facts, reterr);
     if (!code)
-        code = request_check_room(clerk, host, reterr);
-    if (!code)
         code = find_keyslots(clerk, host, opening, reterr);
+    if (!code)
+        code = request_make_room(clerk, host, reterr);
     if (code)
         return code;
     clerk_draw_id(clerk, request->id);

@@ -149,22 +149,23 @@ enum error_code request_flag_others(struct clerk *clerk, const struct request *r
     return code;
 }
 
-enum error_code request_check_room(struct clerk *clerk, const struct host *host, struct error *reterr)
+enum error_code request_find_crowded_out(struct clerk *clerk, const struct host *host, bool *ret_is_there,
+                                         struct request *ret_request, struct error *reterr)
 {
     struct sql_rows rows = {0};
-    bool is_there = false;
+    uint8_t id[MESSAGE_ID_SIZE];
     enum error_code code =
         sql_select(clerk->sql, &rows, reterr,
-                   "SELECT count(*) FROM requests WHERE host = ? AND expires_at > ? AND " REQUEST_IS_OPEN,
+                   "SELECT id FROM requests WHERE host = ? AND expires_at > ? AND " REQUEST_IS_OPEN
+                   " ORDER BY created_at DESC, id DESC LIMIT 1 OFFSET 15",
                    "bi", host->id, sizeof(host->id), clerk->now_unix_s);
+    _Static_assert(REQUESTS_OPEN_MAXIMUM == 16, "the statement above");
     if (!code)
-        code = sql_next(&rows, &is_there, reterr);
-    if (!code && is_there && sql_integer(&rows, 0) >= REQUESTS_OPEN_MAXIMUM)
-        code = error_set(reterr, ERR_BUSY, 0,
-                         "%d requests of this host are open: they are to be decided, or expire, first",
-                         REQUESTS_OPEN_MAXIMUM);
+        code = sql_next(&rows, ret_is_there, reterr);
+    if (!code && *ret_is_there && !sql_bytes(&rows, 0, id, sizeof(id)))
+        code = error_set(reterr, ERR_FAILED, 0, "the database is damaged: a request is incomplete");
     sql_done(&rows);
-    return code;
+    return code || !*ret_is_there ? code : request_find(clerk, id, ret_request, reterr);
 }
 
 enum error_code ticket_find(struct clerk *clerk, const uint8_t host[MESSAGE_HOST_ID_SIZE],

@@ -50,11 +50,16 @@ must_check enum error_code request_update(struct clerk *clerk, const struct requ
 must_check enum error_code request_note_denied(struct clerk *clerk, struct request *request,
                                                struct error *reterr);
 
-/* ERR_BUSY: as many requests of the host are open as there may be. People are not to look through more, and
- * those that are open are not to make room for others. */
+/* As many requests of a host are open at a time: people are not to look through more. The one that has to
+ * make room for another is the oldest, of a boot that hardly still waits. */
 enum { REQUESTS_OPEN_MAXIMUM = 16 };
-must_check enum error_code request_check_room(struct clerk *clerk, const struct host *host,
-                                              struct error *reterr);
+must_check enum error_code request_find_crowded_out(struct clerk *clerk, const struct host *host,
+                                                    bool *ret_is_there, struct request *ret_request,
+                                                    struct error *reterr);
+
+/* It expires. */
+must_check enum error_code request_make_room(struct clerk *clerk, const struct host *host,
+                                             struct error *reterr);
 
 /* Whether another boot of its host has a request that is not decided; those are flagged too. */
 must_check enum error_code request_flag_others(struct clerk *clerk, const struct request *request,

@@ -125,24 +125,28 @@ static void a_recorded_message_said_again_uses_up_what_its_host_may_say(void **s
     buffer_done(&answer);
 }
 
-static void as_many_requests_of_a_host_are_open_as_people_may_look_through(void **state)
+static void of_the_open_requests_of_a_host_the_newest_stay(void **state)
 {
     struct scene *scene = *state;
     struct world_open opens[16], more;
+    uint8_t boots[ARRAY_SIZE(opens)][WORLD_ID];
     group_set(&scene->world, "auto", "unlock", json_string("approve"));
     for (unsigned i = 0; i < ARRAY_SIZE(opens); i++) {
         host_boot(&scene->host);
+        memcpy(boots[i], scene->host.boot, WORLD_ID);
         assert_state(open_first(&opens[i], &scene->host, &scene->keyslot, 0), "pending");
     }
+    assert_false(has_entry(&scene->world, "expired"));
     host_boot(&scene->host);
-    assert_refused(open_first(&more, &scene->host, &scene->keyslot, 0), "busy");
-    open_done(&more);
-    json_decref(
-        world_operate(&scene->world, "request deny", json_pack("{s:s}", "request", opens[3].request)));
     assert_state(open_first(&more, &scene->host, &scene->keyslot, 0), "pending");
-    open_done(&more);
-    for (unsigned i = 0; i < ARRAY_SIZE(opens); i++)
+    assert_true(has_entry(&scene->world, "expired"));
+    assert_int_equal(world_count(&scene->world, "SELECT count(*) FROM requests WHERE state <= 1"), 16);
+    for (unsigned i = 0; i < ARRAY_SIZE(opens); i++) {
+        memcpy(scene->host.boot, boots[i], WORLD_ID);
+        assert_state(open_again(&opens[i], 0), i == 0 ? "expired" : "pending");
         open_done(&opens[i]);
+    }
+    open_done(&more);
 }
 
 static unsigned count_done(struct pending **polls, unsigned count)
@@ -187,7 +191,7 @@ int main(void)
         scene_test(only_enrolments_that_make_a_host_known_are_not_in_vain),
         scene_test(what_is_more_than_a_host_may_say_is_in_vain),
         scene_test(a_recorded_message_said_again_uses_up_what_its_host_may_say),
-        scene_test(as_many_requests_of_a_host_are_open_as_people_may_look_through),
+        scene_test(of_the_open_requests_of_a_host_the_newest_stay),
         scene_test(a_host_is_held_four_times_and_its_oldest_is_answered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
