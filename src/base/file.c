@@ -48,7 +48,7 @@ enum error_code file_read(int directory_fd, const char *name, size_t maximum, st
             return error_set(reterr, ERR_CORRUPT, 0, "%s is longer than %zu bytes", text_shown(name),
                              maximum);
         enum error_code code = buffer_append(buffer, block, (size_t)got, reterr);
-        if (code)
+        if (code || buffer->length - before == (size_t)status.st_size) /* those of /proc say 0 */
             return code;
     }
 }

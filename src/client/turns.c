@@ -132,9 +132,10 @@ static enum error_code format_place(uint64_t number, const void *bytes, uint32_t
         buffer_printf(place, reterr, "%016llx %s %08x\n", (unsigned long long)number, digits, length);
     if (!code)
         code = buffer_append(place, bytes, length, reterr);
-    while (!code && place->length % TURNS_BLOCK != 0)
-        code = buffer_append(place, "\n", 1, reterr);
-    return code;
+    char newlines[TURNS_BLOCK];
+    memset(newlines, '\n', sizeof(newlines));
+    const size_t over = place->length % TURNS_BLOCK;
+    return code || over == 0 ? code : buffer_append(place, newlines, TURNS_BLOCK - over, reterr);
 }
 
 /* All of it, so that no later write has to allocate a block. */
