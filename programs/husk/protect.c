@@ -215,6 +215,8 @@ static enum error_code check_arguments(const struct run *run, struct error *rete
         error_set(reterr, ERR_USAGE, 0, "husk protect needs PATH...");
         return error_remedy(reterr, "see husk help protect");
     }
+    if (argument_given(arguments, OPTION_CONFIRM) && !argument_given(arguments, OPTION_COMMIT))
+        return error_set(reterr, ERR_USAGE, 0, "--confirm goes with --commit");
     enum error_code code = check_swap(arguments, reterr);
     return code ? code : vault_check_name(protect_vault_name(run), reterr);
 }
@@ -269,7 +271,10 @@ const struct verb verb_protect = {
         "boot is refused, and so is what would write memory elsewhere in the clear: swap (--swap changes "
         "/etc/fstab), hibernation, kdump. The old trees wait in /.husk/plaintext until the host has booted "
         "well and --root "
-        "--commit is run on it. An authority as the only way in needs --no-recovery.\n\nSnapshots from "
+        "--commit is run on it. To go back, before as well as after that: --root --commit --confirm NAME, "
+        "which "
+        "scrubs them although nothing has booted, then husk unprotect NAME, which decrypts in place. An "
+        "authority as the only way in needs --no-recovery.\n\nSnapshots from "
         "before the conversion hold the data in the clear, for good.",
     .options =
         (const struct verb_option[]){
@@ -288,6 +293,8 @@ const struct verb verb_protect = {
             {OPTION_NO_RECOVERY, ROLE_OPTIONAL, NULL},
             {OPTION_SWAP, ROLE_OPTIONAL, NULL},
             {OPTION_COMMIT, ROLE_OPTIONAL, NULL},
+            {OPTION_CONFIRM, ROLE_OPTIONAL,
+             "with --commit, the name of the vault: although the host has not booted from the new trees"},
             {OPTION_ABORT, ROLE_OPTIONAL, "go back, as long as nothing was exchanged; takes no PATH"},
             {.id = OPTION_END}},
     .act = act,

@@ -93,15 +93,24 @@ enum error_code protect_root_swap(struct protect *protect, struct error *reterr)
 }
 
 /* Running from the new trees is what shows that they boot: not a chroot into them, as on a machine the disk
- * is attached to. */
+ * is attached to. Who gives the encryption up again needs no boot, and says so in full. */
 static enum error_code check_booted(const struct run *run, const struct vault *vault, struct error *reterr)
 {
     struct stat root, first;
+    const char *confirmed = argument_value(&run->arguments, OPTION_CONFIRM);
+    if (confirmed && !strcmp(confirmed, vault->name))
+        return OK;
+    if (confirmed)
+        return error_set(reterr, ERR_USAGE, 0, "nothing is scrubbed: --confirm %s is not %s",
+                         text_shown(confirmed), vault->name);
     if (!strcmp(run->at, "/") && stat("/", &root) == 0 && root.st_dev == vault->filesystem->device &&
         stat("/proc/1/root", &first) == 0 && first.st_dev == root.st_dev && first.st_ino == root.st_ino)
         return OK;
     error_set(reterr, ERR_DENIED, 0, "the old trees are what goes back while the new ones have not booted");
-    return error_remedy(reterr, "boot the host, and run husk protect --root --commit on it");
+    return error_remedy(reterr,
+                        "boot the host, and run husk protect --root --commit on it; to go back all the same: "
+                        "husk protect --root --commit --confirm %s, then husk unprotect %s",
+                        vault->name, vault->name);
 }
 
 enum error_code protect_root_commit(struct run *run, const char *name, const struct convert_options *options,

@@ -123,6 +123,10 @@ static enum error_code show_conversion(struct run *run, const struct vault *vaul
     *ret_conversion = status.state ? conversion_json(&status) : json_null();
     if (!status.state)
         return OK;
+    if (status.waits) {
+        run_text(run, "  converted; the old trees wait, in the clear, until husk protect --root --commit\n");
+        return OK;
+    }
     run_text(run, "  %s under way: %s%s%s", status.direction == CONVERT_PROTECT ? "protect" : "unprotect",
              status.state, status.directory ? " " : "", status.directory ? status.directory : "");
     if (status.files_total || status.bytes_total)

@@ -122,6 +122,16 @@ static bool is_waiting(const struct convert_work *work)
     return work->journal.waits && work->journal.state == CONVERT_SCRUBBING;
 }
 
+/* What ends the waiting. Returns reterr's code. */
+static enum error_code say_commit(const struct convert_work *work, struct error *reterr)
+{
+    return error_remedy(
+        reterr,
+        "husk protect --root --commit on the booted host (with --confirm %s although it has not "
+        "booted), then the same command again",
+        work->vault->name);
+}
+
 /* From the journal's state to done, or to where a root waits. */
 static enum error_code run(struct convert_work *work, const struct convert_plan *plan, struct error *reterr)
 {
@@ -155,7 +165,7 @@ static enum error_code finish_present(struct convert_work *work, enum convert_di
     if (work->journal.direction != direction && is_waiting(work)) {
         error_set(reterr, ERR_BUSY, 0, "the old trees of the vault %s wait to be scrubbed",
                   work->vault->name);
-        return error_remedy(reterr, "husk protect --root --commit, then the same command again");
+        return say_commit(work, reterr);
     }
     if (work->journal.direction != direction) {
         error_set(reterr, ERR_BUSY, 0, "the vault %s is in the middle of being %s", work->vault->name,
@@ -258,7 +268,7 @@ static enum error_code check_only_waiting(const struct convert_work *work, const
             continue;
         error_set(reterr, ERR_BUSY, 0, "%s cannot join yet: old trees of the vault %s wait to be scrubbed",
                   directory->shown_path, work->vault->name);
-        return error_remedy(reterr, "husk protect --root --commit, then the same command again");
+        return say_commit(work, reterr);
     }
     return OK;
 }
@@ -393,6 +403,12 @@ static enum error_code check_may_abort(struct convert_work *work, struct error *
     enum error_code code = OK;
     if (work->journal.state == CONVERT_FROZEN || work->journal.state == CONVERT_EXCHANGING)
         code = exchange_look(work, &exchanged, reterr);
+    if (!code && is_waiting(work)) {
+        error_set(reterr, ERR_DENIED, 0, "the root is converted, and its old trees wait");
+        return error_remedy(reterr,
+                            "to go back: husk protect --root --commit --confirm %s, then husk unprotect %s",
+                            work->vault->name, work->vault->name);
+    }
     if (!code && (begun || exchanged > 0)) {
         error_set(reterr, ERR_DENIED, 0, "the conversion of the vault %s is past going back",
                   work->vault->name);

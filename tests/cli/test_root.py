@@ -84,6 +84,22 @@ class RootTest(HostRoot):
         self.call("unprotect", "root").expect_error_line(husk.REFUSED)
         self.call("protect", "--root", "--abort").expect_error_line(husk.REFUSED)
 
+    def test_what_never_booted_is_given_up_by_scrubbing_the_old_trees_and_decrypting(self):
+        before = self.trees()
+        self.protect_root()
+        self.assertIn("the old trees wait, in the clear", self.call("status", "root").out)
+        for words in ("protect", "--root", "--abort"), ("protect", "--root", "--commit"), ("unprotect", "root"):
+            self.assertIn("--confirm root", self.call(*words).expect_error_line(husk.REFUSED).err)
+        self.call("protect", "--root", "--commit", "--confirm", "data").expect_error_line(husk.USAGE)
+        self.call("protect", "--root", "--confirm", "root").expect_error_line(husk.USAGE)
+        self.assertTrue(os.listdir(self.path(".husk/plaintext/root")))
+        self.call("protect", "--root", "--commit", "--confirm", "root", "--skip-free-space", expect=husk.DONE)
+        self.assertFalse(os.path.exists(self.path(".husk/plaintext/root")))
+        self.call("unprotect", "root", expect=husk.DONE)
+        for name in ENCRYPTED:
+            self.assertEncrypted(self.path(name), False)
+        self.assertSame(before)
+
     def test_a_chroot_into_its_disk_is_no_boot_of_it(self):
         self.protect_root()
         shutil.copy(husk.PROGRAM, self.path("usr/bin/husk"))
