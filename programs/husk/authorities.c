@@ -138,8 +138,9 @@ void authorities_settle_all(struct run *run)
     client_close(settling.client);
 }
 
+/* is_its: the keyslot says that it was bound there. */
 static enum error_code unbind_at(struct run *run, struct client *client, struct client_pin *pin,
-                                 const struct vault *vault, const struct keyslot_id *keyslot)
+                                 const struct vault *vault, const struct keyslot_id *keyslot, bool is_its)
 {
     struct error why = ERROR_NONE;
     enum error_code code = client_unbind(client, pin, keyslot->bytes, &why);
@@ -149,6 +150,13 @@ static enum error_code unbind_at(struct run *run, struct client *client, struct 
         report_truth(&run->report, "the authority %.8s has destroyed its part of keyslot %.8s", id,
                      client_id_shown(keyslot->bytes));
     }
+    if (code == ERR_NOT_FOUND && is_its)
+        finding_add(
+            &run->findings, FINDING_TELLS, "keyslot-not-at-authority", client_id_shown(keyslot->bytes),
+            "destroy backups and earlier disks of that authority",
+            "the authority %.8s knows nothing of this keyslot: where it has been restored from a backup, "
+            "what it was before may still have its part, with which snapshots with the keyslot open",
+            id);
     if (!code || code == ERR_NOT_FOUND || code == ERR_ERASED)
         return OK;
     finding_add(
@@ -175,7 +183,7 @@ enum error_code authorities_unbind(struct run *run, const struct vault *vault,
         if (known && memcmp(pin->id, authority->bytes, sizeof(authority->bytes)) != 0)
             continue;
         asked = true;
-        missed |= unbind_at(run, client, pin, vault, keyslot) != OK;
+        missed |= unbind_at(run, client, pin, vault, keyslot, known) != OK;
     }
     if (known && !asked) {
         finding_add(&run->findings, FINDING_TELLS, "authority-not-told", client_id_shown(authority->bytes),

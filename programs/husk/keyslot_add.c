@@ -89,7 +89,10 @@ static enum error_code drop_bound(struct run *run, const struct vault *vault, st
         if (keys->authorities[i])
             keys->authorities[kept++] = keys->authorities[i];
         else
-            report_truth(&run->report, "vault %s has a keyslot of that authority already", vault->name);
+            report_truth(&run->report,
+                         "vault %s has a keyslot of that authority already; whether it opens is told by husk "
+                         "unlock %s --authority, and one that does not is to be removed first",
+                         vault->name, vault->name);
     }
     keys->authority_count = kept;
     return code;

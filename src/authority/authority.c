@@ -69,9 +69,8 @@ static enum error_code finish_what_was_left(struct clerk *clerk, struct error *r
     if (code)
         return code;
     clerk->has_old_keyring = clerk->has_erases = true; /* as far as is known */
-    if (clerk_destroy_old(clerk, NULL) == OK && erasing_carry_out(clerk, &why) != OK &&
-        !clerk->has_old_keyring)
-        clerk_tell_trouble(clerk, &why);
+    if (clerk_destroy_old(clerk, NULL) == OK && erasing_carry_out(clerk, &why) != OK)
+        clerk_tell_erases(clerk, &why);
     return OK;
 }
 

@@ -34,6 +34,24 @@ void clerk_tell(const struct clerk *clerk, const char *line)
         clerk->log(clerk->log_context, line);
 }
 
+void clerk_tell_erases(struct clerk *clerk, const struct error *why)
+{
+    char line[sizeof(why->message) + 128];
+    if (!why == !clerk->has_told_erases)
+        return;
+    snprintf(line, sizeof(line), why ? "an erase is not carried out yet: %s" : "all erases are carried out%s",
+             why ? why->message : "");
+    clerk_tell(clerk, line);
+    clerk->has_told_erases = why != NULL;
+}
+
+void clerk_tell_damage(struct clerk *clerk, const struct error *why)
+{
+    if (!clerk->has_told_damage)
+        clerk_tell(clerk, why->message);
+    clerk->has_told_damage = true;
+}
+
 void clerk_tell_trouble(struct clerk *clerk, const struct error *error)
 {
     char line[sizeof(error->message) + sizeof(error->remedy) + 64];
@@ -204,8 +222,12 @@ static enum error_code carry_out(struct clerk *clerk, bool is_asked_for, struct 
     enum error_code code =
         clerk->has_erases ? erasing_carry_out(clerk, reterr) : clerk_destroy_old(clerk, reterr);
     if (!code)
+        clerk_tell_erases(clerk, NULL);
+    if (!code)
         return OK;
     clerk->again_ns = clock_monotonic_ns() + DESTROY_AGAIN_NS;
+    if (clerk->has_erases)
+        clerk_tell_erases(clerk, reterr);
     error_prefix(reterr, "what is to be erased opens no more, but not all of it is destroyed");
     error_remedy(reterr, "it is tried again every few seconds, at the next erase and at every start");
     return reterr->code = ERR_INCOMPLETE;

@@ -52,8 +52,11 @@ struct clerk {
     bool has_told_old;     /* that it could not be */
     bool is_unsettled;     /* the log may hold what is not in force, or hold in memory alone what is */
     bool has_told_expired; /* that the previous message key could not be destroyed */
-    int64_t expire_again_ns; /* when that is tried again */
-    int64_t again_ns;        /* when what was left to destroy is tried again, unless an erase is asked for */
+    bool has_told_erases;  /* that an erase could not be carried out */
+    bool has_told_damage;  /* of a scalar */
+    int64_t expire_again_ns;  /* when that is tried again */
+    int64_t keyring_again_ns; /* when a bind may need another keyring again; 0: the last could be written */
+    int64_t again_ns;         /* when what was left to destroy is tried again, unless an erase is asked for */
 
     struct workers *workers;
     struct job *waiting; /* held polls and opens */
@@ -130,6 +133,12 @@ void clerk_tell(const struct clerk *clerk, const char *line);
  * over; and that it is over. */
 void clerk_tell_trouble(struct clerk *clerk, const struct error *error);
 void clerk_tell_over(struct clerk *clerk);
+
+/* That an erase could not be carried out, once; and with NULL, that all are. */
+void clerk_tell_erases(struct clerk *clerk, const struct error *why);
+
+/* Of one scalar, beside which others are whole: once in the life of this process. */
+void clerk_tell_damage(struct clerk *clerk, const struct error *why);
 
 /* What waits for this host is looked at again before the commit. */
 void clerk_wake(struct clerk *clerk, const uint8_t host[MESSAGE_HOST_ID_SIZE]);

@@ -156,12 +156,12 @@ static void look_at_granted(const struct host *host, const struct group *group, 
     decision->flags = request->policy.flags;
 }
 
-enum error_code request_make_room(struct clerk *clerk, const struct host *host, struct error *reterr)
+enum error_code request_make_room(struct clerk *clerk, const struct host *host, bool *ret_is_crowding,
+                                  struct error *reterr)
 {
     struct request request = {0};
-    bool is_there = false;
-    enum error_code code = request_find_crowded_out(clerk, host, &is_there, &request, reterr);
-    if (code || !is_there)
+    enum error_code code = request_find_crowded_out(clerk, host, ret_is_crowding, &request, reterr);
+    if (code || !*ret_is_crowding)
         return code;
     const struct policy_decision decision = {.verdict = POLICY_DENY,
                                              .denial = POLICY_REQUEST_EXPIRED,

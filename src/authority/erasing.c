@@ -136,6 +136,7 @@ enum error_code erasing_check_room(struct clerk *clerk, const struct host *host,
                                    const struct erasing_vault *vaults, size_t count, struct error *reterr)
 {
     int64_t unknown = 0;
+    bool has_new = false;
     enum error_code code = count_unknown(clerk, host, &unknown, reterr);
     for (size_t i = 0; !code && i < count; i++) {
         bool is_known = false;
@@ -144,8 +145,9 @@ enum error_code erasing_check_room(struct clerk *clerk, const struct host *host,
                           "SELECT 1 FROM erased_vaults WHERE host = ?1 AND vault = ?2 LIMIT 1",
                           "bb", host->id, sizeof(host->id), vaults[i].id, sizeof(vaults[i].id));
         unknown += !code && !is_known;
+        has_new |= !code && !is_known;
     }
-    return code || unknown <= UNKNOWN_VAULTS_MAXIMUM
+    return code || !has_new || unknown <= UNKNOWN_VAULTS_MAXIMUM
                ? code
                : error_set(reterr, ERR_DENIED, 0,
                            "this host has erased %d vaults that were never bound here: no more of those",

@@ -270,8 +270,8 @@ enum error_code keyring_check_holder_is_free(const struct keyring_place *place, 
         return code;
     error_set(reterr, ERR_EXISTS, 0, "the holder %s is there already: another authority may need it",
               text_shown(search.found));
-    return error_remedy(reterr, "name another file with --holder; where that authority has gone for good, "
-                                "destroy this one first (shred -u)");
+    return error_remedy(reterr, "name another file with --holder; where that authority has gone for good, or "
+                                "the file is of a try that was cut short, destroy it first (shred -u)");
 }
 
 static enum error_code destroy_other(const char *name, void *context, struct error *reterr)

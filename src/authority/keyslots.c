@@ -23,8 +23,7 @@ enum error_code keyslot_find(struct clerk *clerk, const uint8_t id[KEYRING_KEYSL
         keyslot.is_erased = !sql_is_null(&rows, 4);
         if (!sql_bytes(&rows, 0, keyslot.host, sizeof(keyslot.host)) ||
             !sql_bytes(&rows, 1, keyslot.vault, sizeof(keyslot.vault)) ||
-            !sql_bytes(&rows, 5, keyslot.bound, sizeof(keyslot.bound)) ||
-            (!keyslot.has_scalar && !keyslot.is_erased))
+            !sql_bytes(&rows, 5, keyslot.bound, sizeof(keyslot.bound)))
             code = error_set(reterr, ERR_FAILED, 0, "the database is damaged: a keyslot is incomplete");
     }
     sql_done(&rows);
@@ -65,6 +64,9 @@ static enum error_code make_bucket(struct clerk *clerk, int64_t group_id, struct
                                    struct error *reterr)
 {
     int64_t key = 0;
+    /* The batch in which it could not be written failed whole: the next ones do not, for a while. */
+    if (clerk->now_ns < clerk->keyring_again_ns)
+        return error_set(reterr, ERR_FAILED, 0, "the keyring could not be written a moment ago");
     enum error_code code = bucket_key_new(clerk, &key, reterr);
     if (!code)
         code =
@@ -124,7 +126,7 @@ static enum error_code insert_scalar(struct clerk *clerk, const struct bucket *b
 enum error_code keyslot_insert(struct clerk *clerk, const struct host *host, const struct keyslot *keyslot,
                                const char *vault_name, struct error *reterr)
 {
-    struct bucket bucket;
+    struct bucket bucket = {0};
     enum error_code code = choose_bucket(clerk, host->group_id, &bucket, reterr);
     if (!code)
         code = sql_run(clerk->sql, reterr,
@@ -139,8 +141,10 @@ enum error_code keyslot_insert(struct clerk *clerk, const struct host *host, con
 enum error_code keyslot_get_scalar(struct clerk *clerk, const struct keyslot *keyslot,
                                    struct secret **ret_scalar, struct error *reterr)
 {
-    if (keyslot->is_erased || !keyslot->has_scalar)
+    if (keyslot->is_erased)
         return error_set(reterr, ERR_ERASED, 0, "the keyslot is erased");
+    if (!keyslot->has_scalar)
+        return error_set(reterr, ERR_FAILED, 0, "the database is damaged: a keyslot without its scalar");
     enum error_code code = keyring_unseal(clerk_keyring(clerk), (uint64_t)keyslot->key, keyslot->id,
                                           keyslot->sealed, ret_scalar, reterr);
     return code == ERR_CORRUPT || code == ERR_NOT_FOUND

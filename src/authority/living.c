@@ -308,7 +308,7 @@ enum error_code handle_unbind(struct clerk *clerk, struct job *job, struct host 
         code = error_set(reterr, ERR_NOT_FOUND, 0, "there is no such keyslot");
     if (code)
         return code;
-    if (!keyslot.has_scalar) {
+    if (keyslot.is_erased && !keyslot.has_scalar) {
         job->result = json_object();
         return job->result ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     }

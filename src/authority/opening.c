@@ -71,7 +71,7 @@ static enum error_code find_keyslot(struct clerk *clerk, const struct host *host
     if (code == ERR_NOT_FOUND)
         return OK;
     if (!code && (code = keyslot_get_scalar(clerk, &keyslot, ret_scalar, why)) == ERR_FAILED) {
-        clerk_tell_trouble(clerk, why);
+        clerk_tell_damage(clerk, why);
         return OK;
     }
     if (code)
@@ -137,13 +137,11 @@ static enum error_code make(struct clerk *clerk, struct job *job, const struct h
                             struct opening *opening, struct error *reterr)
 {
     struct request *request = &opening->request;
-    bool is_another = false;
+    bool is_another = false, is_crowding = false;
     opening->facts.maximum = FACTS_MAXIMUM;
     enum error_code code = parse(job, request, &opening->facts, reterr);
     if (!code)
         code = find_keyslots(clerk, host, opening, reterr);
-    if (!code)
-        code = request_make_room(clerk, host, reterr);
     if (code)
         return code;
     clerk_draw_id(clerk, request->id);
@@ -158,7 +156,11 @@ static enum error_code make(struct clerk *clerk, struct job *job, const struct h
     request->policy.expires_at_unix_s = clerk->now_unix_s + opening->group.policy.request_ttl_s;
     request->policy.approvals = request->approvals;
     code = request_flag_others(clerk, request, &is_another, reterr);
-    request->policy.flags = is_another ? POLICY_TWO_REQUESTS : 0;
+    /* One that makes another expire is as flagged as that would make it: else a copy that asks often enough
+     * would be alone. */
+    if (!code)
+        code = request_make_room(clerk, host, &is_crowding, reterr);
+    request->policy.flags = is_another || is_crowding ? POLICY_TWO_REQUESTS : 0;
     if (!code)
         code = request_note_denied(clerk, request, reterr);
     if (!code)

@@ -57,9 +57,9 @@ must_check enum error_code request_find_crowded_out(struct clerk *clerk, const s
                                                     bool *ret_is_there, struct request *ret_request,
                                                     struct error *reterr);
 
-/* It expires. */
+/* It expires, where there is one. */
 must_check enum error_code request_make_room(struct clerk *clerk, const struct host *host,
-                                             struct error *reterr);
+                                             bool *ret_is_crowding, struct error *reterr);
 
 /* Whether another boot of its host has a request that is not decided; those are flagged too. */
 must_check enum error_code request_flag_others(struct clerk *clerk, const struct request *request,

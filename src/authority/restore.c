@@ -149,12 +149,13 @@ static enum error_code hold_everything(struct clerk *clerk, const struct restori
 {
     static const char script[] =
         "DELETE FROM tickets; DELETE FROM tokens WHERE host IS NULL;"
-        "UPDATE requests SET state = 4 WHERE state <= 1;"
+        "UPDATE requests SET state = 4 WHERE state <= 2;"
         "INSERT OR IGNORE INTO restored_hosts(host) SELECT id FROM hosts WHERE erased = 0 AND confirmed <> 0;"
         "UPDATE hosts SET lineage_current = randomblob(16), lineage_offered = randomblob(16) WHERE "
         "confirmed <> 0;";
     _Static_assert(POLICY_TOKEN_SIZE == 16, "the script above");
-    _Static_assert(POLICY_EXPIRED == 4 && POLICY_PENDING == 0 && POLICY_APPROVED == 1, "the script above");
+    _Static_assert(POLICY_EXPIRED == 4 && POLICY_PENDING == 0 && POLICY_APPROVED == 1 && POLICY_GRANTED == 2,
+                   "the script above");
     enum error_code code = sql_script(clerk->sql, script, reterr);
     return code || restoring->is_complete
                ? code

@@ -7,6 +7,7 @@
 #include "authority/backup_file.h"
 #include "authority/erasing.h"
 #include "authority/exporting.h"
+#include "authority/keyslots.h"
 #include "authority/orders.h"
 #include "authority/rotation.h"
 #include "base/text.h"
@@ -67,6 +68,12 @@ static enum error_code take_unbind(struct restoring *restoring, json_t *entry, s
     if (!code)
         code = json_get_hex(entry, "keyslot", keyslot, sizeof(keyslot), reterr);
     if (code || host.is_erased)
+        return code;
+    struct keyslot bound;
+    code = keyslot_find(restoring->clerk, keyslot, &bound, reterr);
+    if (code == ERR_NOT_FOUND && restoring->bound > 0)
+        restoring->bound--; /* after the backup */
+    if (code)
         return code;
     restoring->erased++;
     return erasing_begin_keyslot(restoring->clerk, &host, keyslot, reterr);

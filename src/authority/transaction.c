@@ -8,6 +8,7 @@
 #include "base/text.h"
 
 enum { CLOCK_BACK_S = 60 };
+#define KEYRING_AGAIN_NS (10 * CLOCK_NS_PER_S)
 
 /* What is to be destroyed is destroyed before: the new file may have the name of one that a commit that
  * failed left, and would take it away. */
@@ -132,7 +133,12 @@ enum error_code clerk_begin(struct clerk *clerk, struct error *reterr)
     clerk->is_lost = false;
     memset(&clerk->ledger, 0, sizeof(clerk->ledger));
     enum error_code code = sql_begin(clerk->sql, reterr);
-    return code ? code : look_at_the_clock(clerk, reterr);
+    if (code)
+        return code;
+    code = look_at_the_clock(clerk, reterr);
+    if (code)
+        sql_roll_back(clerk->sql);
+    return code;
 }
 
 /* The file first: a database never says a generation that is not on disk. */
@@ -143,6 +149,7 @@ static enum error_code write_keyring(struct clerk *clerk, struct error *reterr)
     enum error_code code = prepare_keyring(clerk, reterr);
     if (!code)
         code = keyring_write(clerk->next_keyring, &clerk->place, reterr);
+    clerk->keyring_again_ns = code ? clerk->now_ns + KEYRING_AGAIN_NS : 0;
     if (!code)
         code = sql_run(clerk->sql, reterr, "UPDATE state SET generation = ?", "i",
                        (int64_t)clerk->next_keyring->generation);

@@ -192,6 +192,29 @@ static void name_authority_copies(const struct erase_progress *progress, struct 
     }
 }
 
+/* Removed before, and of which no authority that answered says that it destroyed its part, then or now. Those
+ * that are still here are compared where the answers come in. */
+static void name_unknown(const struct vault_key_copy *copy, const struct erase_progress *progress,
+                         struct erase_facts *facts, struct finding_list *findings)
+{
+    size_t index, number;
+    json_t *item, *id;
+    char shown[2 * sizeof(copy->id.bytes) + 1];
+    text_format_hex(shown, copy->id.bytes, sizeof(copy->id.bytes));
+    json_array_foreach(progress->authorities, index, item)
+    {
+        json_array_foreach(json_object_get(json_object_get(item, "answer"), "keyslots"), number, id)
+        {
+            if (json_is_string(id) && !strcmp(json_string_value(id), shown))
+                return;
+        }
+    }
+    facts->copies_unknown = true;
+    finding_add(findings, FINDING_TELLS, "keyslot-not-at-authority", shown,
+                "destroy backups and earlier disks of the authority it was bound to",
+                "no authority that answered knows of this keyslot, which was removed before");
+}
+
 enum error_code erase_name_copies(const struct vault *vault, const char *at,
                                   const struct erase_progress *progress, int64_t now_unix_s,
                                   struct erase_facts *facts, struct finding_list *findings,
@@ -199,8 +222,11 @@ enum error_code erase_name_copies(const struct vault *vault, const char *at,
 {
     for (size_t i = 0; i < vault->key_copy_count; i++) {
         const struct vault_key_copy *copy = &vault->key_copies[i];
-        if (copy->kind == KEYSLOT_AUTHORITY) /* its authority ends it, in every copy */
+        if (copy->kind == KEYSLOT_AUTHORITY) { /* its authority ends it, in every copy */
+            if (copy->removed_unix_s && facts->authorities_open == 0)
+                name_unknown(copy, progress, facts, findings);
             continue;
+        }
         facts->local_copies++;
         name_keyslot(copy, progress, now_unix_s, findings);
     }

@@ -412,10 +412,39 @@ static void a_boot_that_another_one_displaced_gets_no_lineage_by_its_old_request
     buffer_done(&old.last_wire);
 }
 
+static bool is_flagged(json_t *answer)
+{
+    const bool flagged = has_flag(answer, "two-requests");
+    json_decref(answer);
+    return flagged;
+}
+
+/* However often a copy asks: the host's own request is open when it begins to, and gone when it ends. */
+static void a_copy_that_crowds_the_host_out_stays_flagged(void **state)
+{
+    struct scene *scene = *state;
+    struct world_open hosts, open;
+    struct world_host copy = copy_disk(&scene->host);
+    group_set(&scene->world, "auto", "unlock", json_string("approve"));
+    host_boot(&scene->host);
+    assert_state(open_first(&hosts, &scene->host, &scene->keyslot, 0), "pending");
+    host_boot(&copy);
+    for (unsigned i = 0; i < 40; i++) {
+        assert_true(is_flagged(open_first(&open, &copy, &scene->keyslot, 0)));
+        open_done(&open);
+    }
+    assert_state(open_again(&hosts, 0), "expired");
+    open_done(&hosts);
+    assert_true(is_flagged(open_first(&hosts, &scene->host, &scene->keyslot, 0)));
+    open_done(&hosts);
+    buffer_done(&copy.last_wire);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         scene_test(an_old_copy_of_the_disk_is_flagged_even_in_auto),
+        scene_test(a_copy_that_crowds_the_host_out_stays_flagged),
         scene_test(a_copy_without_lineage_is_flagged_too),
         scene_test(a_host_that_lost_the_answer_before_storing_it_is_not_stale),
         scene_test(a_copy_let_in_once_stays_stale_and_the_host_stays_the_host),
