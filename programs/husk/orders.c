@@ -73,7 +73,7 @@ static enum error_code carry_out(struct run *run, enum order_action action, cons
     int status = 0;
     snprintf(verb, sizeof(verb), "%s", order_action_words[action]);
     host_name_at(run->at, host);
-    if (action == ORDER_ERASE) {
+    if (action == ORDER_ERASE || action == ORDER_LOCK) {
         words[6] = confirm;
         words[7] = host;
     }

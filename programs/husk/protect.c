@@ -180,6 +180,11 @@ static enum error_code abort_it(struct run *run, struct error *reterr)
         return discard(run, held.vault, reterr);
     if (!run->changed)
         report_truth(&run->report, "no conversion of vault %s is under way", held.vault->name);
+    else if (held.vault->directory_count > 0)
+        report_truth(&run->report,
+                     "vault %s still protects %zu directories, which were empty or protected before: husk "
+                     "unprotect %s takes them out",
+                     held.vault->name, held.vault->directory_count, held.vault->name);
     return OK;
 }
 

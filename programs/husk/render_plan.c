@@ -18,12 +18,13 @@ static void show_directory(struct run *run, const struct convert_plan_directory 
     }
     switch (directory->action) {
     case CONVERT_COPY:
-        run_text(run, "copy %s %s, %s %s, %s %s, %s; exchange; scrub the old ones\n",
-                 amount_count_shown(directory->files), directory->files == 1 ? "file" : "files",
-                 amount_count_shown(directory->directories),
+        run_text(run, "copy %s %s, %s %s, %s %s, %s; exchange; %s\n", amount_count_shown(directory->files),
+                 directory->files == 1 ? "file" : "files", amount_count_shown(directory->directories),
                  directory->directories == 1 ? "directory" : "directories",
                  amount_count_shown(directory->others), directory->others == 1 ? "other" : "others",
-                 amount_bytes_shown(directory->bytes));
+                 amount_bytes_shown(directory->bytes),
+                 argument_given(&run->arguments, OPTION_ROOT) ? "the old ones wait for --commit"
+                                                              : "scrub the old ones");
         break;
     case CONVERT_SET_POLICY:
         run_text(run, "set the policy, it is empty\n");

@@ -170,6 +170,8 @@ static const char *what_to_do(const struct error *why)
         return "keys of other kinds may still open this disk; if it is the host that is erased, its agent "
                "then "
                "erases it here as well";
+    if (why->code == ERR_DENIED)
+        return "ask who administers the authority; it is asked anew by itself";
     return why->remedy;
 }
 

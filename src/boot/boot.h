@@ -11,6 +11,7 @@
 #include <stddef.h>
 
 #include "base/finding.h"
+#include "vault/vault.h"
 
 struct boot_options {
     const char *at;
@@ -35,3 +36,6 @@ must_check enum error_code boot_run(const struct boot_options *options, enum boo
  * "authority-unknown", "authority-unreachable", "network-changed", "network-not-recorded". Changes nothing;
  * asks the authorities, some seconds where one does not answer. */
 must_check enum error_code boot_check(const char *at, struct finding_list *findings, struct error *reterr);
+
+/* Whether a boot of the root at at cannot do without this vault: it holds what a system starts from. */
+bool boot_needs(const char *at, const struct vault *vault);

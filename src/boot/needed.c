@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "boot/boot.h"
 #include "fscrypt/fscrypt.h"
 
 static const char *const names[] = {"bin", "etc", "lib", "lib32", "lib64", "libx32", "sbin", "usr", "var"};
@@ -112,4 +113,10 @@ enum error_code needed_check(const char *at, const struct vault_list *all, struc
         return ERR_CORRUPT;
     }
     return code;
+}
+
+bool boot_needs(const char *at, const struct vault *vault)
+{
+    const struct vault_list none = {0};
+    return needed_is(at, vault, &none);
 }

@@ -307,9 +307,9 @@ enum error_code convert_commit(struct vault *vault, const struct convert_options
         return code;
     if (!found || work.journal.direction != CONVERT_PROTECT) {
         code = found ? OK : work_clear(&work, reterr);
-        return code ? code
-                    : error_set(reterr, ERR_NOT_FOUND, 0, "no old trees of the vault %s wait to be scrubbed",
-                                vault->name);
+        if (!code)
+            report_truth(options->report, "no old trees of the vault %s wait to be scrubbed", vault->name);
+        return code;
     }
     if (work.journal.state != CONVERT_SCRUBBING) {
         error_set(reterr, ERR_DENIED, 0, "the conversion of the vault %s is not exchanged yet", vault->name);
@@ -466,7 +466,7 @@ enum error_code convert_abort(struct vault *vault, const struct convert_options 
     if (!code)
         code = work_clear(&work, reterr);
     if (!code && found)
-        report_truth(options->report, "the conversion was given up; the directories are as they were");
+        report_truth(options->report, "the conversion was given up; what was to be copied is as it was");
     if (!code)
         *ret_changed = found;
     if (!code && found && work.journal.partly_overwritten)

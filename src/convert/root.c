@@ -138,7 +138,7 @@ static enum error_code tell_left(const char *name, void *context, struct error *
         return code == ERR_NOT_FOUND ? OK : code;
     if (S_ISREG(status.st_mode) && status.st_size > 0)
         finding_add(looking->findings, FINDING_TELLS, "left-plain", text_shown(name),
-                    "move it into a directory, if it should be encrypted",
+                    "move it into a directory, if it should be encrypted; a swap file: take it away",
                     "a file at the top of the root stays as it is: only directories are encrypted");
     if (!S_ISDIR(status.st_mode) || is_of_the_system(name) || !strcmp(name, "usr")) /* "separate-usr" */
         return OK;

@@ -297,6 +297,17 @@ class RootTest(HostRoot):
         self.assertIn("attach its disk", done.err)
 
     @needs_faults
+    def test_given_up_while_it_copies_it_tells_that_empty_directories_stay_encrypted(self):
+        os.mkdir(self.path("opt"))
+        before = self.trees()
+        self.call("protect", "--root", "--skip-free-space", "--recovery-out", self.recovery, fault="convert.copied:crash")
+        self.assertIn("root takes them out", self.call("protect", "--root", "--abort", expect=husk.DONE).out)
+        self.assertSame(before)
+        self.call("unprotect", "root", expect=husk.DONE)
+        for name in ("opt", *ENCRYPTED):
+            self.assertEncrypted(self.path(name), False)
+
+    @needs_faults
     def test_cut_at_any_directory_the_same_command_goes_on(self):
         before = self.trees()
         for point in "convert.copied", "convert.exchange:2", "convert.exchanged:3", "convert.recorded:4", "convert.journal:6":

@@ -72,6 +72,9 @@ class BootTest(unittest.TestCase):
         guest.expect("vault root is open, by its authority")
         guest.wait_ready(PATIENCE_S)
         self.assertEqual(guest.check("systemctl is-system-running --wait || systemctl --failed --no-legend").strip(), "running")
+        locked = guest.run("husk lock root")
+        self.assertEqual(locked.status, husk.REFUSED, locked)
+        self.assertIn(b"--confirm root", locked.stderr)
         self.assertIn('"state":"unlocked"', self.vault())
         self.needed_no_modprobe_out_of_the_vault()
         guest.check("! ls /run/net-*.conf")  # of the DHCP
