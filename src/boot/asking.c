@@ -151,12 +151,15 @@ static void set_network(struct asking *asking)
 }
 
 /* The second way: true where it was tried, and the authorities are to be asked again at once. Not over
- * cards that are set up and only lack a carrier: that may come any moment, and DHCP would take minutes. */
-static bool try_dhcp(struct asking *asking)
+ * cards that are set up and only lack a carrier: that may come any moment, and DHCP would take minutes. Nor
+ * where it came while they were asked: they are asked over it first. */
+static bool try_dhcp(struct asking *asking, bool had_no_carrier)
 {
     struct error why = ERROR_NONE;
     if (!online_may_try_dhcp(&asking->online) || network_awaits_carrier(asking->online.network))
         return false;
+    if (had_no_carrier)
+        return true;
     tell(asking, ONLINE_TRYING_DHCP, "");
     if (online_try_dhcp(&asking->online, &why) && why.code != ERR_INTERRUPTED)
         tell(asking, why.message, why.remedy);
@@ -184,6 +187,7 @@ static void *run(void *context)
     for (unsigned pause_s = 1; !is_stopping(asking) && !interrupt_requested();) {
         _cleanup_(unlock_answers_done) struct unlock_answers answers = {0};
         struct error why = ERROR_NONE;
+        const bool had_no_carrier = network_awaits_carrier(asking->online.network);
         enum error_code code = ask_once(asking, &answers, &why);
         asking->turn_s = TURN_S;
         if (code == ERR_INTERRUPTED || is_stopping(asking))
@@ -201,7 +205,7 @@ static void *run(void *context)
             pause_s = 1;
             continue;
         }
-        if (code == ERR_PENDING || (code == ERR_UNREACHABLE && try_dhcp(asking))) {
+        if (code == ERR_PENDING || (code == ERR_UNREACHABLE && try_dhcp(asking, had_no_carrier))) {
             pause_s = 1;
             continue;
         }

@@ -295,6 +295,22 @@ class AgainTest(Placed):
             console.expect("vault root is open, by its authority")
         self.assertEqual(self.runs(), 1)
 
+    def test_a_carrier_that_comes_while_it_asks_is_asked_over_before_dhcp(self):
+        """As of a switch that lets a port through after half a minute."""
+        self.authority.unlock_by("auto")
+        self.record()
+        words = self.dhcp("exit 1\n")
+        self.switch_off()
+        with contextlib.ExitStack() as cut:
+            cut.enter_context(self.place.cut())
+            with self.boot(*words) as console:
+                console.expect("has no carrier")
+                time.sleep(4)  # of the five that it waits for a connection; its last try in these was after three
+                cut.close()
+                console.expect("vault root is open, by its authority")
+                self.assertNotIn("trying DHCP", console.seen)
+        self.assertFalse(os.path.exists(self.beside("runs")))
+
     def test_dhcp_that_leads_nowhere_does_not_take_the_place_of_what_was_recorded(self):
         """The authority is away for as long as it takes to try DHCP, as when a whole rack gets its power back."""
         self.authority.unlock_by("auto")
