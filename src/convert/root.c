@@ -83,6 +83,11 @@ static enum error_code tell_mount_point(struct looking *looking, const char *nam
     if (fd < 0)
         return error_set(reterr, ERR_FAILED, errno, "cannot look into %s", text_shown(name));
     enum error_code code = directory_list(fd, stop_at_a_name, NULL, reterr);
+    if (!code)
+        finding_add(
+            looking->findings, FINDING_TELLS, "left-plain", text_shown(name),
+            "what is kept on it needs a vault of its own: husk protect in it, where it is mounted",
+            "/etc/fstab mounts another filesystem there: it is no part of the root, and stays as it is");
     if (code != ERR_EXISTS)
         return code;
     finding_add(
