@@ -1,5 +1,6 @@
 #include "authorities.h"
 #include "base/cleanup.h"
+#include "boot/boot.h"
 #include "convert/convert.h"
 #include "held.h"
 #include "keys.h"
@@ -26,6 +27,17 @@ static enum error_code make_unlocked(struct run *run, struct vault *vault, struc
     return OK;
 }
 
+/* Everything runs from it, and would be named as in the way. */
+static enum error_code check_root(const struct run *run, const struct vault *vault, struct error *reterr)
+{
+    if (strcmp(run->at, "/") != 0 || !boot_needs("/", vault))
+        return OK;
+    error_set(reterr, ERR_DENIED, 0, "the vault %s holds the root that runs", vault->name);
+    return error_remedy(
+        reterr, "attach the disk to another machine, or boot a rescue system: husk unprotect %s --at DIR",
+        vault->name);
+}
+
 static enum error_code act(struct run *run, struct error *reterr)
 {
     const char *name = run->arguments.operands[0];
@@ -34,6 +46,8 @@ static enum error_code act(struct run *run, struct error *reterr)
     run_result(run, "vault", json_text(name));
     if (!code)
         code = held_check_active(held.vault, reterr);
+    if (!code)
+        code = check_root(run, held.vault, reterr);
     if (!code)
         code = make_unlocked(run, held.vault, reterr);
     if (code)

@@ -12,7 +12,8 @@
 #define UNITS "etc/systemd/system"
 #define INITRAMFS_CONF "etc/initramfs-tools"
 #define REMEDY                                                                                               \
-    "husk protect --root --swap=off or --swap=encrypt does it; by hand: give it noauto in /etc/fstab, or "   \
+    "husk protect --root --swap=off or --swap=encrypt does it where the root is converted; by hand: give "   \
+    "it noauto in /etc/fstab, or "                                                                           \
     "encrypt it with a key drawn at each boot (crypttab(5), swap)"
 
 struct looking {

@@ -75,6 +75,9 @@ class BootTest(unittest.TestCase):
         locked = guest.run("husk lock root")
         self.assertEqual(locked.status, husk.REFUSED, locked)
         self.assertIn(b"--confirm root", locked.stderr)
+        taken = guest.run("husk unprotect root")
+        self.assertEqual(taken.status, husk.REFUSED, taken)
+        self.assertIn(b"attach the disk to another machine", taken.stderr)
         self.assertIn('"state":"unlocked"', self.vault())
         self.needed_no_modprobe_out_of_the_vault()
         guest.check("! ls /run/net-*.conf")  # of the DHCP
