@@ -159,28 +159,6 @@ static const char *protect_vault_name(const struct run *run)
     return name || !argument_given(&run->arguments, OPTION_ROOT) ? name : ROOT_VAULT_NAME;
 }
 
-/* Whether nothing but this conversion has made use of the vault: a root is converted as a whole, so that one
- * which held no plaintext yet was not exchanged before. */
-static bool is_of_this_alone(const struct run *run, const struct vault *vault)
-{
-    return vault->mark == VAULT_ACTIVE && /* what an erase reports stays */
-           (!vault->protected_since_unix_s ||
-            (argument_given(&run->arguments, OPTION_ROOT) && vault->born_encrypted));
-}
-
-/* Empty directories of a root got the policy at once: plain ones take their place. The vault has to be
- * unlocked for that; else it is told what is left. */
-static void give_back_empty(struct run *run, struct vault *vault, const struct convert_options *options)
-{
-    bool changed = false;
-    struct error why = ERROR_NONE;
-    if (vault->directory_count == 0)
-        return;
-    if (convert_unprotect(vault, options, &changed, &why))
-        finding_add(&run->findings, FINDING_TELLS, "empty-stay-encrypted", vault->name, why.remedy,
-                    "directories that were empty are encrypted still: %s", why.message);
-}
-
 /* Back to before: a vault that protects nothing yet goes too. */
 static enum error_code abort_it(struct run *run, struct error *reterr)
 {
@@ -196,10 +174,9 @@ static enum error_code abort_it(struct run *run, struct error *reterr)
     code = convert_abort(held.vault, &options, &run->changed, reterr);
     if (code)
         return code;
-    const bool is_alone = is_of_this_alone(run, held.vault);
-    if (is_alone)
-        give_back_empty(run, held.vault, &options);
-    if (held.vault->directory_count == 0 && is_alone)
+    /* What an erase reports stays. */
+    if (held.vault->directory_count == 0 && !held.vault->protected_since_unix_s &&
+        held.vault->mark == VAULT_ACTIVE)
         return discard(run, held.vault, reterr);
     if (!run->changed)
         report_truth(&run->report, "no conversion of vault %s is under way", held.vault->name);

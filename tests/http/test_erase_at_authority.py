@@ -183,23 +183,32 @@ class EraseTest(EraseCase):
         self.erase()
         self.assertEqual(self.host()["keyslots"], 0)
 
+    def keep_authority(self):
+        """As it is now; what is returned puts it back to that, as a restore of its disk does."""
+        places = ((self.authority.path, self.beside("earlier")), (self.medium.path, self.beside("earlier-holder")))
+
+        def put_back():
+            self.authority.end()
+            shutil.rmtree(self.authority.path)
+            for place, earlier in places:
+                shutil.copytree(earlier, place, dirs_exist_ok=True)
+            self.authority.start()
+
+        self.authority.end()
+        for place, earlier in places:
+            shutil.copytree(place, earlier)
+        self.authority.start()
+        return put_back
+
     def test_nor_is_one_that_was_removed_when_the_authority_knew_nothing_of_it(self):
         self.authority.unlock_by("auto")
         self.enroll()
         (first,) = [name[:-5] for name in os.listdir(self.path(".husk/authorities")) if name.endswith(".json")]
-        self.authority.end()
-        places = ((self.authority.path, self.beside("earlier")), (self.medium.path, self.beside("earlier-holder")))
-        for place, earlier in places:
-            shutil.copytree(place, earlier)
-        self.authority.start()
+        put_back = self.keep_authority()
         self.protect(key=("--authority",), expect=husk.DONE)
         lost = self.keyslots()["authority"]
         self.second_authority()
-        self.authority.end()
-        shutil.rmtree(self.authority.path)
-        for place, earlier in places:
-            shutil.copytree(earlier, place, dirs_exist_ok=True)
-        self.authority.start()
+        put_back()
         self.assertIn("keyslot-not-at-authority", document.kinds(self.json("keyslot remove", "v", lost)))
         self.json("keyslot add", "v", "--authority=" + first)
         found = self.erase()
@@ -210,17 +219,9 @@ class EraseTest(EraseCase):
         """An authority put back to before the binding: a copy of it from after has the scalar."""
         self.authority.unlock_by("auto")
         self.enroll()
-        self.authority.end()
-        places = ((self.authority.path, self.beside("earlier")), (self.medium.path, self.beside("earlier-holder")))
-        for place, earlier in places:
-            shutil.copytree(place, earlier)
-        self.authority.start()
+        put_back = self.keep_authority()
         self.protect(key=("--authority",), expect=husk.DONE)
-        self.authority.end()
-        shutil.rmtree(self.authority.path)
-        for place, earlier in places:
-            shutil.copytree(earlier, place, dirs_exist_ok=True)
-        self.authority.start()
+        put_back()
         found = self.erase()
         self.assertEqual(self.verdict(found), "UNKNOWN")
         self.assertIn("keyslot-not-at-authority", document.kinds(found))

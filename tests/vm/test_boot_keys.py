@@ -55,6 +55,7 @@ class KeysTest(unittest.TestCase):
         guest.kill()
         with guest.attached() as root:
             self.assertEqual(os.listdir(f"{root}/.husk/vaults/root/keyslots"), [])
+            self.assertFalse(os.path.exists(f"{root}/.husk/plaintext/root"), "the old trees of the conversion are there")
         guest.boot()
         self.addCleanup(guest.kill)
         guest.expect("vault root of this host is erased")
