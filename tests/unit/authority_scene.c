@@ -3,18 +3,37 @@
 
 #include "secret/secret.h"
 
-int scene_start(void **state)
+static int start(void **state, const char *holder)
 {
     struct scene *scene = calloc(1, sizeof(*scene));
     if (!scene || secret_start(NULL) != OK)
         return -1;
-    world_make(&scene->world, NULL);
+    world_make(&scene->world, holder);
     group_set(&scene->world, "auto", "unlock", json_string("auto"));
     host_make(&scene->host, &scene->world, "web1");
     host_enroll(&scene->host, "auto");
     host_bind(&scene->host, &scene->keyslot);
     *state = scene;
     return 0;
+}
+
+int scene_start(void **state)
+{
+    return start(state, NULL);
+}
+
+int scene_start_with_holder(void **state)
+{
+    return start(state, "holder");
+}
+
+void scene_move_holder(struct scene *scene, bool away)
+{
+    char here[256], there[256];
+    snprintf(here, sizeof(here), "%s.%lld", scene->world.holder,
+             (long long)world_count(&scene->world, "SELECT generation FROM state"));
+    snprintf(there, sizeof(there), "%s/away", scene->world.directory);
+    assert_int_equal(rename(away ? here : there, away ? there : here), 0);
 }
 
 int scene_end(void **state)

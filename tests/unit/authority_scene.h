@@ -10,7 +10,11 @@ struct scene {
 };
 
 int scene_start(void **state);
+int scene_start_with_holder(void **state); /* of its keyring */
 int scene_end(void **state);
+
+/* The medium of the holder is not mounted, or is again. */
+void scene_move_holder(struct scene *scene, bool away);
 
 /* A second host, in the same group, with a keyslot. */
 void scene_another(struct scene *scene, struct world_host *host, struct world_keyslot *keyslot);
@@ -45,3 +49,4 @@ void scene_was_restored(struct scene *scene);
 void scene_approve_restored(struct scene *scene, unsigned uid, const struct world_open *open);
 
 #define scene_test(name) cmocka_unit_test_setup_teardown(name, scene_start, scene_end)
+#define holder_test(name) cmocka_unit_test_setup_teardown(name, scene_start_with_holder, scene_end)

@@ -190,37 +190,25 @@ static void one_that_is_erased_refuses_what_is_asked_with_it(void **state)
 /* Messages that come close together are one batch, with one commit. */
 static void a_bind_that_needs_a_keyring_while_the_holder_is_away_fails_alone(void **state)
 {
-    (void)state;
-    struct world world;
-    struct world_host host, other;
-    struct world_keyslot keyslot, second;
+    struct scene *scene = *state;
+    struct world_host other;
+    struct world_keyslot second;
     struct world_open open = {0};
-    char here[256], away[256];
-    world_make(&world, "holder");
-    group_set(&world, "auto", "unlock", json_string("auto"));
-    host_make(&host, &world, "web1");
-    host_enroll(&host, "auto");
-    host_bind(&host, &keyslot);
-    host_make(&other, &world, "web2");
+    host_make(&other, &scene->world, "web2");
     host_enroll(&other, "auto");
     host_heartbeat(&other);
-    snprintf(here, sizeof(here), "%s/holder.%lld", world.directory,
-             (long long)world_count(&world, "SELECT generation FROM state"));
-    snprintf(away, sizeof(away), "%s/away", world.directory);
-    assert_int_equal(rename(here, away), 0);
-    scene_opens(&host, &keyslot); /* the next batch is 10 ms away */
-    host_boot(&host);
+    scene_move_holder(scene, true);
+    scene_opens(&scene->host, &scene->keyslot); /* the next batch is 10 ms away */
+    host_boot(&scene->host);
     struct pending *binds = host_post(&other, bind_message(&second));
-    struct pending *opens = host_post(&host, open_message(&open, &host, &keyslot, 30));
+    struct pending *opens = host_post(&scene->host, open_message(&open, &scene->host, &scene->keyslot, 30));
     assert_refused(pending_take(binds), "try-again");
     assert_granted(&open, pending_take(opens));
-    assert_int_equal(rename(away, here), 0);
+    scene_move_holder(scene, false);
     host_bind(&other, &second);
     scene_opens(&other, &second);
     open_done(&open);
-    host_done(&host);
     host_done(&other);
-    world_remove(&world);
 }
 
 #ifdef HUSK_FAULTS
@@ -302,7 +290,7 @@ int main(void)
         scene_test(a_damaged_scalar_keeps_no_other_from_opening),
         scene_test(a_scalar_that_is_gone_keeps_no_other_from_opening),
         scene_test(one_that_is_erased_refuses_what_is_asked_with_it),
-        cmocka_unit_test(a_bind_that_needs_a_keyring_while_the_holder_is_away_fails_alone),
+        holder_test(a_bind_that_needs_a_keyring_while_the_holder_is_away_fails_alone),
 #ifdef HUSK_FAULTS
         scene_test(binds_that_need_a_keyring_that_cannot_be_written_fail_alone),
         scene_test(an_erase_that_cannot_be_carried_out_at_a_start_is_told_once),

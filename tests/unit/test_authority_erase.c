@@ -488,25 +488,17 @@ static void only_one_process_has_an_authority_and_init_keeps_what_is_there(void 
 
 static void a_holder_seals_the_authority_through_erases_and_restarts(void **state)
 {
-    (void)state;
-    struct world world;
-    struct world_host host;
-    struct world_keyslot keyslot, second;
+    struct scene *scene = *state;
+    struct world_keyslot second;
     struct authority *without = NULL;
-    world_make(&world, "holder");
-    group_set(&world, "auto", "unlock", json_string("auto"));
-    host_make(&host, &world, "web1");
-    host_enroll(&host, "auto");
-    host_bind(&host, &keyslot);
-    host_bind(&host, &second);
-    json_decref(host_send(&host, erase_message(second.vault, false)));
-    world_close(&world);
-    const struct authority_options options = {.directory = world.directory, .clock = &world.clock};
+    host_bind(&scene->host, &second);
+    json_decref(host_send(&scene->host, erase_message(second.vault, false)));
+    world_close(&scene->world);
+    const struct authority_options options = {.directory = scene->world.directory,
+                                              .clock = &scene->world.clock};
     assert_fails(ERR_USAGE, authority_open(&options, &without, &error));
-    world_open(&world);
-    scene_opens(&host, &keyslot);
-    host_done(&host);
-    world_remove(&world);
+    world_open(&scene->world);
+    scene_opens(&scene->host, &scene->keyslot);
 }
 
 int main(void)
@@ -531,7 +523,7 @@ int main(void)
         scene_test(a_ledger_that_was_cut_or_changed_in_the_database_is_found),
         scene_test(every_answer_carries_a_checkpoint_of_what_is_committed),
         scene_test(only_one_process_has_an_authority_and_init_keeps_what_is_there),
-        scene_test(a_holder_seals_the_authority_through_erases_and_restarts),
+        holder_test(a_holder_seals_the_authority_through_erases_and_restarts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

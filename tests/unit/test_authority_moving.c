@@ -538,34 +538,20 @@ static void one_that_cannot_be_written_changes_nothing(void **state)
 
 static void a_key_that_is_due_while_the_holder_is_away_keeps_nobody_from_being_served(void **state)
 {
-    (void)state;
-    struct world world;
-    struct world_host host;
-    struct world_keyslot keyslot;
-    char here[256], away[256];
-    world_make(&world, "holder");
-    group_set(&world, "auto", "unlock", json_string("auto"));
-    host_make(&host, &world, "web1");
-    host_enroll(&host, "auto");
-    host_bind(&host, &keyslot);
-    rotate(&world);
-    take_from(&host, beat(&host));
-    memcpy(host.message_key, host.descriptor.message_key, HPKE_KEY_SIZE);
-    scene_opens(&host, &keyslot);
-    snprintf(here, sizeof(here), "%s/holder.%lld", world.directory,
-             (long long)world_count(&world, "SELECT generation FROM state"));
-    snprintf(away, sizeof(away), "%s/away", world.directory);
-    assert_int_equal(rename(here, away), 0);
-    scene_opens(&host, &keyslot); /* served while the medium is away */
-    world_pass(&world, KEEP_S);
-    scene_opens(&host, &keyslot);
-    assert_false(has_entry(&world, "message-key-destroyed"));
-    assert_int_equal(rename(away, here), 0);
-    world_reopen(&world);
-    scene_opens(&host, &keyslot);
-    assert_true(has_entry(&world, "message-key-destroyed"));
-    host_done(&host);
-    world_remove(&world);
+    struct scene *scene = *state;
+    rotate(&scene->world);
+    take_from(&scene->host, beat(&scene->host));
+    memcpy(scene->host.message_key, scene->host.descriptor.message_key, HPKE_KEY_SIZE);
+    scene_opens(&scene->host, &scene->keyslot);
+    scene_move_holder(scene, true);
+    scene_opens(&scene->host, &scene->keyslot); /* served while the medium is away */
+    world_pass(&scene->world, KEEP_S);
+    scene_opens(&scene->host, &scene->keyslot);
+    assert_false(has_entry(&scene->world, "message-key-destroyed"));
+    scene_move_holder(scene, false);
+    world_reopen(&scene->world);
+    scene_opens(&scene->host, &scene->keyslot);
+    assert_true(has_entry(&scene->world, "message-key-destroyed"));
 }
 
 int main(void)
@@ -577,7 +563,7 @@ int main(void)
         scene_test(a_host_that_slept_through_two_rotations_gets_the_descriptor_in_clear),
         scene_test(the_previous_key_is_destroyed_when_its_time_is_over),
         scene_test(the_time_of_the_previous_key_follows_a_clock_that_was_ahead),
-        scene_test(a_key_that_is_due_while_the_holder_is_away_keeps_nobody_from_being_served),
+        holder_test(a_key_that_is_due_while_the_holder_is_away_keeps_nobody_from_being_served),
         scene_test(without_time_to_keep_the_key_of_before_reads_nothing_more),
         scene_test(addresses_change_with_the_same_keys),
         scene_test(no_address_that_strands_hosts_is_prepared_or_installed),
