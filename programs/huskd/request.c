@@ -94,6 +94,21 @@ static enum error_code check_code(const struct run *run, struct error *reterr)
                      text_shown(code), CODE_DIGITS);
 }
 
+/* People's word opens nothing of what is on hold. */
+static void tell_hold(struct run *run)
+{
+    const json_t *held = json_object_get(run->result, "held");
+    const char *host = json_string_value(json_object_get(held, "host")),
+               *group = json_string_value(json_object_get(held, "group"));
+    if (host)
+        report_truth(&run->report, "nothing opens until its hold is ended: huskd host release %s",
+                     text_shown(host));
+    else if (group)
+        report_truth(&run->report,
+                     "nothing opens until the hold of its group is ended: huskd group set %s --held=no",
+                     text_shown(group));
+}
+
 static enum error_code approve(struct run *run, struct error *reterr)
 {
     enum error_code code = check_code(run, reterr);
@@ -105,6 +120,8 @@ static enum error_code approve(struct run *run, struct error *reterr)
         report_truth(&run->report,
                      "%" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT " people have approved it%s", count,
                      needed, count < needed ? ": it waits for the others" : "");
+    if (!code)
+        tell_hold(run);
     return code;
 }
 
@@ -136,12 +153,14 @@ const struct verb verb_request_approve = {
     .operands_least = 1,
     .operands_most = 1,
     .summary = "Let the vaults of one request open, once.",
-    .text = "ID is that of the list, or its beginning of at least eight digits, which the host shows. The "
-            "request "
-            "is fixed since it was made: what is approved is that boot of that host. Where the group "
-            "wants several people, each of them approves, and root, who can act as any of them, is none. A "
-            "flagged request needs the code that the host's "
-            "console shows; three wrong ones deny it.",
+    .text =
+        "ID is that of the list, or its beginning of at least eight digits, which the host shows. The "
+        "request "
+        "is fixed since it was made: what is approved is that boot of that host. Where the group "
+        "wants several people, each of them approves, and root, who can act as any of them, is none. A "
+        "flagged request needs the code that the host's "
+        "console shows; three wrong ones deny it. What is on hold does not open by it; that is said, with "
+        "what ends the hold.",
     .options = (const struct verb_option[]){{OPTION_CODE, ROLE_OPTIONAL, NULL},
                                             {OPTION_RESTORED, ROLE_OPTIONAL, NULL},
                                             {.id = OPTION_END}},

@@ -10,6 +10,7 @@ enum { WRONG_CODES_MOST = 3, REQUEST_DIGITS_LEAST = 8 };
 /* A request as it is seen now. */
 struct view {
     char name[HOST_NAME_SIZE]; /* of the host */
+    char group[HOST_NAME_SIZE];
     struct policy_host host;
     struct policy_ticket ticket;
     struct policy_decision decision;
@@ -33,6 +34,7 @@ static enum error_code look(struct clerk *clerk, const struct request *request, 
         policy.clock_went_back = clerk->clock_went_back;
         policy_decide(&view->host, &group.policy, &policy, &view->ticket, clerk->now_unix_s, &view->decision);
         memcpy(view->name, host.name, HOST_NAME_SIZE);
+        snprintf(view->group, sizeof(view->group), "%s", group.name);
         view->needed = group.policy.approvals > 0 ? group.policy.approvals : 1;
     }
     group_done(&group);
@@ -293,6 +295,19 @@ static enum error_code check_approver(const struct job *job, const struct view *
     return error_remedy(reterr, "approve it as a user of your own who is in the group huskd, without sudo");
 }
 
+/* What an approver is told: whose word still lacks, and what keeps it from opening all the same. */
+static enum error_code approval_result(struct job *job, const struct view *view, struct error *reterr)
+{
+    const bool is_held = view->decision.denial == POLICY_HELD;
+    json_t *held = !is_held                               ? json_null()
+                   : view->host.state == POLICY_HOST_HELD ? json_pack("{s:s}", "host", view->name)
+                                                          : json_pack("{s:s}", "group", view->group);
+    enum error_code code = json_set_new(job->result, "held", held, reterr);
+    if (!code)
+        code = json_set_new(job->result, "approvals", json_integer(view->decision.approvals), reterr);
+    return code ? code : json_set_new(job->result, "approvals_needed", json_integer(view->needed), reterr);
+}
+
 enum error_code operation_request_approve(struct clerk *clerk, struct job *job, struct error *reterr)
 {
     struct request request = {0};
@@ -328,9 +343,7 @@ enum error_code operation_request_approve(struct clerk *clerk, struct job *job, 
     job->changed = !code;
     if (!code)
         code = state_result(job, &request, reterr);
-    if (!code)
-        code = json_set_new(job->result, "approvals", json_integer(view.decision.approvals), reterr);
-    return code ? code : json_set_new(job->result, "approvals_needed", json_integer(view.needed), reterr);
+    return code ? code : approval_result(job, &view, reterr);
 }
 
 enum error_code operation_request_deny(struct clerk *clerk, struct job *job, struct error *reterr)

@@ -161,7 +161,9 @@ static bool try_dhcp(struct asking *asking, bool had_no_carrier)
     if (had_no_carrier)
         return true;
     tell(asking, ONLINE_TRYING_DHCP, "");
-    if (online_try_dhcp(&asking->online, &why) && why.code != ERR_INTERRUPTED)
+    if (online_try_dhcp(&asking->online, &why) == OK)
+        tell(asking, "DHCP has ended; asking again", "");
+    else if (why.code != ERR_INTERRUPTED)
         tell(asking, why.message, why.remedy);
     return true;
 }
@@ -198,6 +200,8 @@ static void *run(void *context)
             snprintf(told, sizeof(told), "%s", why.message);
             tell(asking, why.message, what_to_do(&why));
         }
+        if (is_told) /* what was so before that is news where it comes back */
+            told[0] = '\0';
         if (answers.count > 0)
             hand_over(asking, &answers);
         if (code == ERR_UNREACHABLE && online_may_try_again(&asking->online)) {

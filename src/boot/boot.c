@@ -16,9 +16,12 @@
 #include "boot/boot.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/mman.h>
 
+#include "base/buffer.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/interrupt.h"
 #include "base/text.h"
 #include "boot/asking.h"
@@ -30,9 +33,11 @@
 
 #define WORD_SHELL "shell"
 #define WORD_ACCEPT "accept"
+#define COMMAND_LINE_PATH "/proc/cmdline"
 
 /* Between two attempts to finish an erase, or to see what there is. */
 enum { PAUSE_LEAST_MS = 5000, PAUSE_MOST_MS = 60000 };
+enum { COMMAND_LINE_MOST = 4096 };
 
 struct boot {
     const struct boot_options *options;
@@ -45,9 +50,22 @@ struct boot {
     /* owned; their subjects are the vaults whose manifest was said not to fit, and those of them that
      * "accept" was typed for since: nobody accepts what they were not told */
     struct finding_list changed, accepted;
-    bool can_type; /* some vault has a keyslot for what people type */
+    bool can_type;       /* some vault has a keyslot for what people type */
+    bool has_told_words; /* what else may be typed */
     bool wants_shell;
 };
+
+/* The initramfs gives nobody a shell where the kernel's command line says panic=. */
+static const char *shell_does(void)
+{
+    _cleanup_(buffer_done) struct buffer line = {0};
+    char *save = NULL;
+    if (file_read(AT_FDCWD, COMMAND_LINE_PATH, COMMAND_LINE_MOST, &line, NULL) == OK && line.data)
+        for (char *word = strtok_r(line.data, " \n", &save); word; word = strtok_r(NULL, " \n", &save))
+            if (!strncmp(word, "panic=", 6))
+                return "restart the machine, for panic= on the kernel's command line keeps shells away";
+    return "look around";
+}
 
 /* Keep of a list those the boot needs. A damaged one is named with what to do, needed or not. */
 static void keep_needed(struct boot *boot)
@@ -136,7 +154,7 @@ static enum error_code look_until_seen(struct boot *boot, struct error *reterr)
     for (int pause_ms = PAUSE_LEAST_MS; !code && !boot->wants_shell && look(boot, &why);
          pause_ms = longer(pause_ms)) {
         consoles_say_error(&boot->consoles, &why);
-        consoles_say(&boot->consoles, "trying again. Type " WORD_SHELL " to look around.");
+        consoles_say(&boot->consoles, "trying again. Type " WORD_SHELL " to %s.", shell_does());
         code = wait_for_word(boot, pause_ms, &typed, reterr);
     }
     return code;
@@ -210,8 +228,8 @@ static enum error_code stay(struct boot *boot, const char *why, struct erasing *
     int pause_ms = PAUSE_LEAST_MS;
     for (bool says = true; !code && !boot->wants_shell;) {
         if (says)
-            consoles_say(&boot->consoles,
-                         "%s. Switch the machine off, or type " WORD_SHELL " to look around.", why);
+            consoles_say(&boot->consoles, "%s. Switch the machine off, or type " WORD_SHELL " to %s.", why,
+                         shell_does());
         const bool goes_on = erasing && erasing->waits;
         code = wait_for_word(boot, goes_on ? pause_ms : -1, &says, reterr);
         if (!code && !says && goes_on) {
@@ -330,6 +348,15 @@ static void open_with_keyfiles(struct boot *boot)
         open_with(boot, &answers, false);
 }
 
+/* Once, where it did not open by itself at once. */
+static void tell_words(struct boot *boot)
+{
+    if (!boot->has_told_words)
+        consoles_say(&boot->consoles, "type " WORD_SHELL " to %s; Ctrl-C takes back what was typed",
+                     shell_does());
+    boot->has_told_words = true;
+}
+
 static void prompt(struct boot *boot)
 {
     char text[160];
@@ -384,8 +411,10 @@ static enum error_code heed_authorities(struct boot *boot, struct error *reterr)
         consoles_say(&boot->consoles, "%s", line);
     if (!code && answers.count > 0)
         open_with(boot, &answers, false);
-    if (first_locked(boot))
+    if (first_locked(boot)) {
+        tell_words(boot);
         asking_go_on(boot->asking);
+    }
     return code;
 }
 
@@ -395,6 +424,8 @@ static enum error_code wait_for_answers(struct boot *boot, struct error *reterr)
     struct pollfd waited[CONSOLES_MAXIMUM + 1];
     const size_t consoles = boot->consoles.count;
     enum error_code code = OK;
+    if (!boot->asking)
+        tell_words(boot);
     for (bool is_new = true; !code && first_locked(boot) && !boot->wants_shell;) {
         struct secret *line = NULL;
         if (is_new)

@@ -12,7 +12,7 @@
 
 #define ACTIVE_PATH "/sys/class/tty/console/active"
 #define FALLBACK_PATH "/dev/console"
-enum { WRITE_PATIENCE_MS = 1000, KEY_ERASE = 0x7f, KEY_KILL = 0x15, KEY_WORD = 0x17 };
+enum { WRITE_PATIENCE_MS = 1000, KEY_INTERRUPT = 0x03, KEY_ERASE = 0x7f, KEY_KILL = 0x15, KEY_WORD = 0x17 };
 
 /* Characters come one by one and nothing is shown or stopped; a line ends as the terminal ends lines. */
 static void set_raw(int fd, const struct termios *before)
@@ -151,7 +151,7 @@ static bool take_byte(struct console *console, uint8_t byte)
 {
     if (byte == '\n' || byte == '\r')
         return true;
-    if (byte == KEY_KILL || byte == KEY_WORD) {
+    if (byte == KEY_KILL || byte == KEY_WORD || byte == KEY_INTERRUPT) {
         clear(console);
     } else if (byte == KEY_ERASE || byte == '\b') {
         if (console->length > 0)

@@ -62,8 +62,8 @@ class BootTest(HostRoot):
         with self.boot() as console:
             console.expect("recovery key of vault root: ").line("no-such-key").expect("not a recovery key").expect("vault root: ")
             console.line("").line(right[1:] + right[0]).expect("recovery key").expect("vault root: ")
-            # Mistyped, and mended with backspace and Ctrl-U.
-            console.line(f"nonsense\x15{right}x\x7f").expect("vault root is open, by its recovery key")
+            # Mistyped, and mended with Ctrl-C, Ctrl-U and backspace.
+            console.line(f"more\x03nonsense\x15{right}x\x7f").expect("vault root is open, by its recovery key")
             self.assertEqual(console.end(), husk.DONE)
             self.assertNotIn(right, console.seen)
         self.assertEqual(self.state(), "unlocked")

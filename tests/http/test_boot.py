@@ -141,6 +141,24 @@ class BootTest(HostRoot):
             console.expect("vault root is open, by its authority")
         self.assertEqual(console.seen.count("on hold"), 1, console)
 
+    def test_a_host_put_on_hold_twice_while_it_waits_says_so_twice(self):
+        self.authority.unlock_by("approve")
+        with self.boot() as console:
+            console.expect("waiting for approval, code ")
+            request = self.authority.wait_for_request()["id"]
+            self.authority.admin("host hold", "web-1")
+            console.expect("the host is on hold").expect("recovery key of vault root: ")
+            self.authority.admin("host release", "web-1")
+            console.expect("waiting for approval, code ")
+            self.authority.admin("host hold", "web-1")
+            console.expect("the host is on hold")
+            told = self.authority.ok("request", "approve", request).out
+            self.assertRegex(told, "nothing opens until its hold is ended: huskd host release .*web-1")
+            time.sleep(2)
+            self.assertEqual(self.state("root"), "locked")
+            self.authority.admin("host release", "web-1")
+            console.expect("vault root is open, by its authority")
+
     def test_who_types_first_wins_and_nothing_goes_on_asking(self):
         self.authority.unlock_by("approve")
         with self.boot() as console:
@@ -277,7 +295,7 @@ class AgainTest(Placed):
             console.expect("no network was recorded").expect("trying DHCP").expect("found no network")
             with open(self.beside("back"), "wb"):
                 pass
-            console.expect("trying DHCP").expect("vault root is open, by its authority")
+            console.expect("trying DHCP").expect("DHCP has ended").expect("vault root is open, by its authority")
         self.assertEqual(self.runs(), 2)
         self.assertTrue(self.is_down())
 
