@@ -147,9 +147,9 @@ class BootTest(HostRoot):
             console.expect("waiting for approval, code ")
             request = self.authority.wait_for_request()["id"]
             self.authority.admin("host hold", "web-1")
-            console.expect("the host is on hold").expect("recovery key of vault root: ")
+            console.expect("the host is on hold").send("")
             self.authority.admin("host release", "web-1")
-            console.expect("waiting for approval, code ")
+            console.expect("waiting for approval, code ").send("")
             self.authority.admin("host hold", "web-1")
             console.expect("the host is on hold")
             told = self.authority.ok("request", "approve", request).out
