@@ -1,8 +1,13 @@
 #include "check_root.h"
 
+#include <fcntl.h>
+
 #include "base/cleanup.h"
+#include "base/file.h"
+#include "base/text.h"
 #include "boot/boot.h"
 #include "convert/root.h"
+#include "fscrypt/fscrypt.h"
 #include "plan_vault.h"
 
 static enum error_code finish(struct run *run, struct finding_list *findings, const char *all_well,
@@ -14,6 +19,20 @@ static enum error_code finish(struct run *run, struct finding_list *findings, co
     if (!code)
         run_text(run, "%s\n", all_well);
     return code;
+}
+
+/* How much of it is encrypted already, by whichever vault. */
+static size_t count_encrypted(const struct convert_root *root)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < root->count; i++) {
+        enum fscrypt_policy_state state = FSCRYPT_PLAIN;
+        struct fscrypt_identifier identifier;
+        _cleanup_(close_fdp) int fd = -1;
+        count += directory_open(AT_FDCWD, root->paths[i], &fd, NULL) == OK &&
+                 fscrypt_get_policy(fd, &state, &identifier, NULL) == OK && state != FSCRYPT_PLAIN;
+    }
+    return count;
 }
 
 /* Everything uses the root of a running system: what the plan would find says nothing. */
@@ -31,14 +50,22 @@ enum error_code check_root(struct run *run, struct error *reterr)
     if (!code && strcmp(run->at, "/") != 0)
         code = convert_plan_new((const char *const *)root.paths, root.count, vault_name, &run->report, &plan,
                                 reterr);
+    const size_t count = root.count, encrypted = code ? 0 : count_encrypted(&root);
     convert_root_done(&root);
     if (code)
         return code;
+    if (!plan && encrypted > 0)
+        finding_add(&findings, FINDING_TELLS, "encrypted-already", text_shown(run->at),
+                    "husk check --boot rehearses its next boot",
+                    "%zu of the %zu directories of the root are encrypted already", encrypted, count);
     if (!plan)
-        return finish(run, &findings,
-                      "nothing found that would keep an encrypted root from booting; husk protect --root "
-                      "--at DIR, on its disk attached to another machine, would look at the rest",
-                      reterr);
+        return finish(
+            run, &findings,
+            encrypted > 0
+                ? "nothing found that would keep it from booting"
+                : "nothing found that would keep an encrypted root from booting; husk protect --root "
+                  "--at DIR, on its disk attached to another machine, would look at the rest",
+            reterr);
     finding_move_all(&plan->findings, &findings);
     code = plan_check_vault(run, plan, vault_name, reterr);
     if (!code)

@@ -1,7 +1,9 @@
 #include "new_keys.h"
 
 #include <errno.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "authorities.h"
@@ -75,6 +77,18 @@ enum error_code new_keys_check_outside(const struct placement_rules *rules, cons
     return !code && placement == PLACEMENT_INSIDE ? refuse_inside("keyfile", real, reterr) : code;
 }
 
+/* As /root of a rescue system. */
+static void tell_memory(struct run *run, const char *real)
+{
+    struct statfs status;
+    _cleanup_(freep) char *directory = strndup(real, (size_t)(strrchr(real, '/') + 1 - real));
+    if (directory && statfs(directory, &status) == 0 &&
+        (status.f_type == TMPFS_MAGIC || status.f_type == RAMFS_MAGIC))
+        finding_add(&run->findings, FINDING_TELLS, "recovery-key-in-memory", text_shown(real),
+                    "take it off this machine before that is switched off",
+                    "the recovery key lies in memory (tmpfs): it is gone when this machine is");
+}
+
 static enum error_code check_recovery_out(struct run *run, const struct placement_rules *rules,
                                           const char *file, char **ret_real, struct error *reterr)
 {
@@ -101,6 +115,7 @@ static enum error_code check_recovery_out(struct run *run, const struct placemen
             "take it off the server, then destroy this file",
             "while the recovery key lies on the vault's own filesystem, every snapshot of this disk can "
             "open the vault");
+    tell_memory(run, real);
     *ret_real = TAKE(real);
     return OK;
 }

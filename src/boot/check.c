@@ -2,6 +2,7 @@
 #include "base/text.h"
 #include "boot/boot.h"
 #include "boot/needed.h"
+#include "convert/convert.h"
 #include "convert/root.h"
 #include "network/network.h"
 #include "unlock/unlock.h"
@@ -14,7 +15,7 @@ struct checking {
     size_t asking_count;
 };
 
-#define CHECK_REMEDY "husk check --boot again, when that is done"
+#define CHECK_REMEDY "start it, or mend the way to it, then husk check --boot again"
 
 /* Whether one opens it that the boot will find. */
 static bool check_keyfiles(struct checking *checking, const struct vault *vault)
@@ -39,6 +40,23 @@ static enum error_code check_recorded(struct checking *checking, const struct va
     return vault_check_recorded(vault, client ? &pins : NULL, checking->findings, reterr);
 }
 
+/* It opens all the same; but somebody who rehearses a boot wants to know what is not finished. */
+static void tell_conversion(struct checking *checking, const struct vault *vault)
+{
+    struct convert_status status = {0};
+    if (convert_get_status(vault, &status, NULL) || !status.state)
+        return;
+    if (status.waits)
+        finding_add(checking->findings, FINDING_TELLS, "plaintext-waits", vault->name,
+                    "when the host has booted well: husk protect --root --commit",
+                    "the old trees of vault %s still lie on this disk in the clear", vault->name);
+    else
+        finding_add(checking->findings, FINDING_TELLS, "conversion-unfinished", vault->name,
+                    "finish it: husk status tells how", "a conversion of vault %s is not finished",
+                    vault->name);
+    convert_status_done(&status);
+}
+
 static enum error_code check_vault(struct checking *checking, const struct vault *vault, struct error *reterr)
 {
     struct unlock_kinds kinds = {0};
@@ -57,6 +75,7 @@ static enum error_code check_vault(struct checking *checking, const struct vault
         return OK;
     }
     checking->has_authority |= kinds.authority;
+    tell_conversion(checking, vault);
     const bool has_keyfile = check_keyfiles(checking, vault);
     if (kinds.authority && !has_keyfile)
         checking->asking[checking->asking_count++] = vault;

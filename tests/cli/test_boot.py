@@ -344,7 +344,18 @@ class BootTest(HostRoot):
 
     def rehearsed(self, expect=husk.REFUSED):
         return {finding["kind"] for finding in self.json("check", "--boot", expect=expect)["findings"]
-                if "fstab mounts another filesystem" not in finding["cause"]}
+                if finding["kind"] != "plaintext-waits" and "fstab mounts another filesystem" not in finding["cause"]}
+
+    def test_a_rehearsal_tells_of_old_trees_that_wait(self):
+        def told():
+            return [finding["remedy"] for finding in self.json("check", "--boot", expect=husk.DONE)["findings"]
+                    if finding["kind"] == "plaintext-waits"]
+
+        self.d.remount("rw")
+        self.unlock_root()
+        self.assertIn("husk protect --root --commit", *told())
+        self.json("protect", "--root", "--commit", "--confirm", "root", "--skip-free-space")
+        self.assertEqual(told(), [])
 
     def test_a_rehearsal_compares_what_the_boot_will(self):
         self.d.remount("rw")

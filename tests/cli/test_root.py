@@ -120,6 +120,28 @@ class RootTest(HostRoot):
         for verb in ("protect", "--root"), ("check", "--root"):
             self.assertIn("husk unlock", self.call(*verb).expect_error_line(husk.FAILED, husk.REFUSED).err)
 
+    def test_on_the_running_system_it_is_told_that_the_root_is_encrypted_already(self):
+        self.protect_root()
+        shutil.copy(husk.PROGRAM, self.path("boot/husk"))
+        subprocess.run(["mount", "-t", "proc", "proc", self.path("proc")], check=True)
+        self.addCleanup(subprocess.run, ["umount", self.path("proc")], check=True)
+        done = subprocess.run(["chroot", self.d.path, "/boot/husk", "check", "--root"],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.assertEqual(done.returncode, husk.DONE, done.stdout)
+        self.assertRegex(done.stdout, r"\d+ of the \d+ directories of the root are encrypted already")
+        self.assertNotIn("--at DIR", done.stdout)
+
+    def test_a_recovery_key_that_is_written_to_memory_is_told(self):
+        memory = self.beside("memory")
+        os.mkdir(memory)
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", memory], check=True)
+        self.addCleanup(subprocess.run, ["umount", memory], check=True)
+        self.protect_root()
+        for place, is_told in (memory, True), (self.path("boot"), False):
+            found = self.json("keyslot", "add", "root", "--recovery-out", os.path.join(place, "recovery"),
+                              "--with-recovery-key-file", self.recovery)["findings"]
+            self.assertEqual("recovery-key-in-memory" in [finding["kind"] for finding in found], is_told)
+
     def kernel(self, release):
         self.write(f"boot/vmlinuz-{release}", "kernel")
         self.image(f"initrd.img-{release}", ["husk-initramfs"])
