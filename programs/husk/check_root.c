@@ -54,6 +54,10 @@ enum error_code check_root(struct run *run, struct error *reterr)
     convert_root_done(&root);
     if (code)
         return code;
+    if (!plan && encrypted == 0)
+        code = convert_root_check_running(&findings, reterr);
+    if (code)
+        return code;
     if (!plan && encrypted > 0)
         finding_add(&findings, FINDING_TELLS, "encrypted-already", text_shown(run->at),
                     "husk check --boot rehearses its next boot",

@@ -175,6 +175,8 @@ static enum error_code check(struct checking *checking, const struct vault_list 
     }
     if (!code)
         code = convert_root_check(checking->at, CONVERT_SWAP_LEAVE, checking->findings, reterr);
+    if (!code && checking->has_authority && network_has_stacked(checking->at))
+        code = convert_root_check_stacked(checking->at, checking->findings, reterr);
     if (!code && checking->has_authority) {
         check_network(checking);
         check_authorities(checking);

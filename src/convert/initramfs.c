@@ -68,17 +68,18 @@ static void skip_zeros(int fd, uint64_t *offset)
     }
 }
 
-static int64_t version_of(int fd, const struct entry *entry)
+static struct initramfs_mark mark_of(int fd, const struct entry *entry)
 {
+    struct initramfs_mark mark = {.found = true};
     char text[CONTENT_MAXIMUM];
     _cleanup_(json_freep) json_t *object = NULL;
-    int64_t version;
     if (entry->size > sizeof(text) ||
         pread(fd, text, entry->size, (off_t)entry->content_at) != (ssize_t)entry->size ||
         json_parse_object(text, entry->size, INITRAMFS_MARK, &object, NULL) ||
-        json_get_integer(object, "version", 1, INT64_MAX, &version, NULL))
-        return 0;
-    return version;
+        json_get_integer(object, "version", 1, INT64_MAX, &mark.version, NULL))
+        return (struct initramfs_mark){.found = true};
+    mark.stacked = json_is_true(json_object_get(object, "stacked"));
+    return mark;
 }
 
 enum error_code initramfs_read_mark(int image_fd, struct initramfs_mark *ret_mark, struct error *reterr)
@@ -91,7 +92,7 @@ enum error_code initramfs_read_mark(int image_fd, struct initramfs_mark *ret_mar
     *ret_mark = (struct initramfs_mark){0};
     for (unsigned i = 0; i < ENTRIES_MAXIMUM && next_entry(image_fd, &offset, &entry); i++) {
         if (!strcmp(entry.name, INITRAMFS_MARK)) {
-            *ret_mark = (struct initramfs_mark){.found = true, .version = version_of(image_fd, &entry)};
+            *ret_mark = mark_of(image_fd, &entry);
             break;
         }
         if (!strcmp(entry.name, TRAILER))

@@ -1,7 +1,8 @@
 /*
  * Whether an initramfs was built with husk in it, and what that one can read. husk's hook, when it has copied
  * everything and loaded what can be tried, puts a small cpio archive that is not compressed in front of the
- * image, with one file: so nobody has to know how the rest is compressed: {"version":1,"kernel":"RELEASE"}.
+ * image, with one file: so nobody has to know how the rest is compressed: {"version":1,"kernel":"RELEASE",
+ * "stacked":true}, which is where it has what VLANs and bonds need.
  * Not for other rooms.
  */
 #pragma once
@@ -18,6 +19,7 @@
 struct initramfs_mark {
     bool found;
     int64_t version; /* 0 where the mark does not say */
+    bool stacked;
 };
 
 /* Looks at the archives at the beginning of the image that are not compressed. ERR_FAILED where it cannot be

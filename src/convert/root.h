@@ -35,6 +35,14 @@ enum convert_root_swap { CONVERT_SWAP_LEAVE, CONVERT_SWAP_OFF, CONVERT_SWAP_ENCR
 must_check enum error_code convert_root_check(const char *at, enum convert_root_swap swap,
                                               struct finding_list *findings, struct error *reterr);
 
+/* Blocking findings for what shows on the running system, before it is encrypted, alone: "unknown-loader"
+ * where it was not GRUB that loaded the kernel, whatever lies on the disk. */
+must_check enum error_code convert_root_check_running(struct finding_list *findings, struct error *reterr);
+
+/* A blocking finding "initramfs-without-links" for each initramfs that could not make VLANs and bonds. */
+must_check enum error_code convert_root_check_stacked(const char *at, struct finding_list *findings,
+                                                      struct error *reterr);
+
 /* Change those lines of the host's /etc/fstab, before the conversion begins. CONVERT_SWAP_OFF gives them
  * "noauto": without any line systemd would swap to the partition by its type. CONVERT_SWAP_ENCRYPT has them
  * swap to a mapping of /etc/crypttab whose key is drawn at each boot. What stood there stays in a comment

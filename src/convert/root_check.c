@@ -145,6 +145,37 @@ static bool on_kdump_line(char *line, void *context)
     return true;
 }
 
+/* What has no mark is told by convert_root_check(). */
+static enum error_code check_stacked(const char *name, void *context, struct error *reterr)
+{
+    struct root_checking *checking = context;
+    const size_t prefix = strlen(KERNEL_PREFIX);
+    char image[300];
+    struct initramfs_mark mark = {0};
+    if (strncmp(name, KERNEL_PREFIX, prefix) != 0)
+        return OK;
+    snprintf(image, sizeof(image), "initrd.img-%s", name + prefix);
+    _cleanup_(close_fdp) int fd = openat(checking->boot_fd, image, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    enum error_code code = fd < 0 ? OK : initramfs_read_mark(fd, &mark, reterr);
+    if (!code && mark.found && !mark.stacked)
+        root_blocks(checking, "initramfs-without-links", text_shown(image),
+                    "on the host: update-initramfs -u -k all",
+                    "it was built before the host had VLANs or bonds, and has no modules for them: the boot "
+                    "could not reach an authority over these");
+    return code;
+}
+
+enum error_code convert_root_check_stacked(const char *at, struct finding_list *findings,
+                                           struct error *reterr)
+{
+    _cleanup_(close_fdp) int at_fd = open(at, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (at_fd < 0)
+        return error_set(reterr, ERR_NOT_FOUND, errno, "cannot open %s", text_shown(at));
+    _cleanup_(close_fdp) int boot_fd = host_tree_open(at_fd, "boot", O_RDONLY | O_DIRECTORY);
+    struct root_checking checking = {.at = at, .at_fd = at_fd, .boot_fd = boot_fd, .findings = findings};
+    return boot_fd < 0 ? OK : directory_list(boot_fd, check_stacked, &checking, reterr);
+}
+
 enum error_code convert_root_check(const char *at, enum convert_root_swap swap, struct finding_list *findings,
                                    struct error *reterr)
 {

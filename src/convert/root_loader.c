@@ -12,6 +12,8 @@
 #define GRUB_CONFIGURATION "boot/grub/grub.cfg"
 #define GRUB_LEAST_MINOR 4 /* 2.04 reads a filesystem with the encrypt feature */
 #define MODULE_MAXIMUM ((size_t)4 << 20)
+#define COMMAND_LINE_PATH "/proc/cmdline"
+#define COMMAND_LINE_MAXIMUM ((size_t)64 << 10)
 #define REMEDY_GRUB "have GRUB load the kernel: install it on the host, update-grub"
 
 struct reading {
@@ -156,6 +158,18 @@ static enum error_code check_grub_version(struct root_checking *checking, struct
 {
     _cleanup_(close_fdp) int fd = host_tree_open(checking->at_fd, "boot/grub", O_RDONLY | O_DIRECTORY);
     return fd < 0 || checking->boot_is_apart ? OK : directory_list(fd, on_grub_name, checking, reterr);
+}
+
+enum error_code convert_root_check_running(struct finding_list *findings, struct error *reterr)
+{
+    _cleanup_(buffer_done) struct buffer line = {0};
+    enum error_code code = file_read(AT_FDCWD, COMMAND_LINE_PATH, COMMAND_LINE_MAXIMUM, &line, reterr);
+    if (!code && !root_has_word(line.data ? line.data : "", "BOOT_IMAGE="))
+        finding_add(findings, FINDING_BLOCKS, "unknown-loader", COMMAND_LINE_PATH,
+                    REMEDY_GRUB ", and boot by it",
+                    "it was not GRUB that loaded this kernel (no BOOT_IMAGE=): where the provider does, from "
+                    "outside of the disk, nothing here says with which initramfs");
+    return code;
 }
 
 enum error_code root_check_loader(struct root_checking *checking, struct error *reterr)

@@ -29,6 +29,10 @@ must_check enum error_code network_record(const char *at, json_t *names, bool *r
 /* What the names of authorities stood for when that was recorded; an empty object where nothing was. */
 must_check enum error_code network_read_names(const char *at, json_t **ret_names, struct error *reterr);
 
+/* Whether a VLAN or a bond is recorded, for which the kernel needs modules. False where nothing can be read.
+ */
+bool network_has_stacked(const char *at);
+
 /* Whether what is kept would still do, writing nothing: ERR_CHANGED where a card, its MTU, an address, a
  * route or a name server that is kept is there no longer. What came since does not matter. */
 must_check enum error_code network_compare(const char *at, struct finding_list *findings,

@@ -361,6 +361,21 @@ enum error_code network_read_names(const char *at, json_t **ret_names, struct er
     return code;
 }
 
+bool network_has_stacked(const char *at)
+{
+    _cleanup_(json_freep) json_t *kept = NULL;
+    size_t index;
+    json_t *link;
+    if (network_read_kept(at, &kept, NULL))
+        return false;
+    json_array_foreach(json_object_get(kept, "links"), index, link)
+    {
+        if (json_object_get(link, "kind"))
+            return true;
+    }
+    return false;
+}
+
 enum error_code network_record(const char *at, json_t *names, bool *ret_changed,
                                struct finding_list *findings, struct error *reterr)
 {

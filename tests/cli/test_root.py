@@ -1,5 +1,6 @@
 """The root of a host on its disk attached from outside: what it consists of, what is refused, and that it waits."""
 
+import json
 import os
 import re
 import shutil
@@ -8,6 +9,7 @@ import unittest
 
 import husk
 import manifest
+from canary import Canaries, left_of_free_space
 from host_root import CRYPTTAB, GRUB, HOOKS, HostRoot
 from job import needs_faults
 from terminal import on_terminal
@@ -102,6 +104,17 @@ class RootTest(HostRoot):
             self.assertEncrypted(self.path(name), False)
         self.assertSame(before)
 
+    def test_its_commit_leaves_nothing_of_the_old_trees_on_the_disk(self):
+        canaries = Canaries()
+        for name in "srv/letters", "usr/share/letters":
+            canaries.plant(self.path(name))
+        before = self.trees()
+        self.protect_root()
+        self.assertGreater(canaries.find(self.d)["content"], 0)  # where they wait
+        done = self.call("protect", "--root", "--commit", "--confirm", "root", expect=husk.DONE)
+        canaries.gone(self.d, left_bytes=left_of_free_space(done.err + done.out))
+        self.assertSame(before)
+
     def test_a_chroot_into_its_disk_is_no_boot_of_it(self):
         self.protect_root()
         shutil.copy(husk.PROGRAM, self.path("usr/bin/husk"))
@@ -130,6 +143,21 @@ class RootTest(HostRoot):
         self.assertEqual(done.returncode, husk.DONE, done.stdout)
         self.assertRegex(done.stdout, r"\d+ of the \d+ directories of the root are encrypted already")
         self.assertNotIn("--at DIR", done.stdout)
+
+    def test_on_a_running_system_that_grub_did_not_load_nothing_is_known_of_its_initramfs(self):
+        shutil.copy(husk.PROGRAM, self.path("boot/husk"))
+        subprocess.run(["mount", "-t", "proc", "proc", self.path("proc")], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-R", self.path("proc")], check=True)
+        line = self.beside("cmdline")
+        for text, status in ("root=/dev/vda ro\n", husk.REFUSED), ("BOOT_IMAGE=/boot/vmlinuz root=/dev/vda ro\n", husk.DONE):
+            with open(line, "w", encoding="ascii") as file:
+                file.write(text)
+            subprocess.run(["mount", "--bind", line, self.path("proc/cmdline")], check=True)
+            done = subprocess.run(["chroot", self.d.path, "/boot/husk", "check", "--root", "--json"],
+                                  stdout=subprocess.PIPE, check=False)
+            found = json.loads(done.stdout)["findings"]
+            self.assertEqual(done.returncode, status, found)
+            self.assertEqual("unknown-loader" in [finding["kind"] for finding in found], status == husk.REFUSED)
 
     def test_a_recovery_key_that_is_written_to_memory_is_told(self):
         memory = self.beside("memory")

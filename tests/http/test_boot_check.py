@@ -2,6 +2,7 @@
 and what makes it so is the only thing named."""
 
 import glob
+import json
 import os
 import sys
 import unittest
@@ -63,6 +64,17 @@ class CheckTest(Rehearsed):
     def test_another_authority_than_those_that_open_it_does_not_answer(self):
         self.second_authority().end()
         self.assertEqual(self.rehearsed(husk.DONE), ["authority-unreachable"])
+
+    def test_a_vlan_that_came_after_the_initramfs_was_built(self):
+        with open(self.path(".husk/network.json"), encoding="ascii") as file:
+            kept = json.load(file)
+        card = kept["links"][0]["name"]
+        kept["links"].append({"name": "lan", "mac": kept["links"][0]["mac"], "mtu": 1500, "addresses": [], "routes": [],
+                              "kind": "vlan", "parent": card, "id": 5, "protocol": 0x8100})
+        self.write(".husk/network.json", json.dumps(kept))
+        self.assertEqual(self.rehearsed(), ["initramfs-without-links", "network-changed"])  # nor does it run
+        self.image("initrd.img-6.1.0-1", ["husk-initramfs"], stacked=b"true")
+        self.assertEqual(self.rehearsed(), ["network-changed"])
 
     def test_what_is_known_of_the_authority_is_damaged(self):
         (path,) = glob.glob(self.path(".husk/authorities/*.json"))

@@ -151,13 +151,16 @@ static void the_mark_of_an_initramfs_says_what_its_husk_reads(void **state)
     static const struct {
         const char *content;
         int64_t version;
-    } marks[] = {{"{\"version\":1,\"kernel\":\"6.1\"}\n", 1},
-                 {"{\"version\":7}", 7},
-                 {"{\"version\":0}", 0},
-                 {"{\"version\":\"1\"}", 0},
-                 {"{\"kernel\":\"6.1\"}", 0},
-                 {"{\"version\":1", 0},
-                 {"", 0}};
+        bool stacked;
+    } marks[] = {{"{\"version\":1,\"kernel\":\"6.1\",\"stacked\":true}\n", 1, true},
+                 {"{\"version\":1,\"kernel\":\"6.1\",\"stacked\":false}\n", 1, false},
+                 {"{\"version\":1,\"kernel\":\"6.1\"}\n", 1, false},
+                 {"{\"version\":7}", 7, false},
+                 {"{\"version\":0}", 0, false},
+                 {"{\"version\":\"1\"}", 0, false},
+                 {"{\"kernel\":\"6.1\"}", 0, false},
+                 {"{\"version\":1", 0, false},
+                 {"", 0, false}};
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(marks); i++) {
         _cleanup_(buffer_done) struct buffer image = {0};
@@ -165,6 +168,7 @@ static void the_mark_of_an_initramfs_says_what_its_husk_reads(void **state)
         const struct initramfs_mark mark = mark_of(image.data, image.length);
         assert_true(mark.found);
         assert_int_equal(mark.version, marks[i].version);
+        assert_int_equal(mark.stacked, marks[i].stacked);
         /* One that is cut, or says that it is larger than it is, says nothing. */
         const struct initramfs_mark cut = mark_of(image.data, 110 + sizeof(INITRAMFS_MARK) + 3);
         assert_int_equal(cut.version, 0);

@@ -7,11 +7,11 @@ The authority gives its leave all the time: it is the manifest that the boot sto
 import os
 import unittest
 
-from protected_guest import ProtectedGuest, only_in_the_long_form
+from protected_guest import ProtectedGuest, unless_missing
 
 
 def setUpModule():
-    only_in_the_long_form()
+    unless_missing()
     TamperingTest.guest = guest = unittest.enterModuleContext(ProtectedGuest("tampering"))
     guest.prepare()
     guest.keep()

@@ -4,13 +4,13 @@
 import time
 import unittest
 
-from protected_guest import HOST, ProtectedGuest, only_in_the_long_form
+from protected_guest import HOST, ProtectedGuest, unless_missing
 
 AWAY_S = 150
 
 
 def setUpModule():
-    only_in_the_long_form()
+    unless_missing()
     WaysTest.guest = guest = unittest.enterModuleContext(ProtectedGuest("ways"))
     WaysTest.server = guest.server
     guest.prepare()
