@@ -115,6 +115,10 @@ class RootGuest(guest.Guest):
         disk.run("cp", "--sparse=always", self.disk_image, path)
         self.monitor("cont")
 
+    def press(self, *keys):
+        """All at once, on its keyboard."""
+        self.monitor("send-key", {"keys": [{"type": "qcode", "data": key} for key in keys]})
+
     def prompted(self):
         self.expect("recovery key of vault root: ")
 

@@ -93,6 +93,13 @@ class BootTest(unittest.TestCase):
         self.assertIn("vault root is open, by its authority", opened)
         self.assertNotIn("DHCP", opened)
         self.assertEqual(self.server.requests("pending"), [])
+        # Whoever is at the console orders a reboot without logging in, and gets no ticket by that.
+        guest.press("ctrl", "alt", "delete")
+        self.assertEqual(guest.wait_end(PATIENCE_S), "guest-reset")
+        guest.boot()
+        guest.expect("waiting for approval")
+        self.server.admin("request approve", self.server.wait_for_request()["id"])
+        guest.is_opened()
         # The system's own configuration has the card: what the boot had set is gone.
         guest.check("until networkctl --no-legend list ens2 | grep -qw configured; do sleep 1; done", PATIENCE_S)
         self.assertIn("10.0.2.15/24", guest.check("ip -br addr show dev ens2"))
