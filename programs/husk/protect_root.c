@@ -7,6 +7,9 @@
 #include "network/network.h"
 #include "protect.h"
 
+/* Of the machine itself: the kernel's PROC_PID_INIT_INO. */
+#define FIRST_PID_NAMESPACE 0xEFFFFFFCU
+
 enum error_code protect_root_look(struct protect *protect, struct error *reterr)
 {
     struct run *run = protect->run;
@@ -92,8 +95,14 @@ enum error_code protect_root_swap(struct protect *protect, struct error *reterr)
     return code;
 }
 
-/* Running from the new trees is what shows that they boot: not a chroot into them, as on a machine the disk
- * is attached to. Who gives the encryption up again needs no boot, and says so in full. */
+/* Running from the new trees is what shows that they boot: not a chroot into them, nor a container, as on a
+ * machine the disk is attached to. Who gives the encryption up again needs no boot, and says so in full. */
+static bool is_first_namespace(void)
+{
+    struct stat status;
+    return stat("/proc/self/ns/pid", &status) == 0 && status.st_ino == FIRST_PID_NAMESPACE;
+}
+
 static enum error_code check_booted(const struct run *run, const struct vault *vault, struct error *reterr)
 {
     struct stat root, first;
@@ -103,8 +112,9 @@ static enum error_code check_booted(const struct run *run, const struct vault *v
     if (confirmed)
         return error_set(reterr, ERR_USAGE, 0, "nothing is scrubbed: --confirm %s is not %s",
                          text_shown(confirmed), vault->name);
-    if (!strcmp(run->at, "/") && stat("/", &root) == 0 && root.st_dev == vault->filesystem->device &&
-        stat("/proc/1/root", &first) == 0 && first.st_dev == root.st_dev && first.st_ino == root.st_ino)
+    if (!strcmp(run->at, "/") && is_first_namespace() && stat("/", &root) == 0 &&
+        root.st_dev == vault->filesystem->device && stat("/proc/1/root", &first) == 0 &&
+        first.st_dev == root.st_dev && first.st_ino == root.st_ino)
         return OK;
     error_set(reterr, ERR_DENIED, 0, "the old trees are what goes back while the new ones have not booted");
     return error_remedy(reterr,

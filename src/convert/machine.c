@@ -295,6 +295,30 @@ enum error_code convert_protect(struct vault *vault, const struct convert_plan *
     return code;
 }
 
+/* Before any old tree is scrubbed: where one was put back by hand, the others are what belongs to it. What
+ * was moved away or deleted since is told in the end. */
+static enum error_code check_places(const struct convert_work *work, struct error *reterr)
+{
+    for (size_t i = 0; i < work->journal.count; i++) {
+        const struct convert_directory *directory = &work->journal.directories[i];
+        _cleanup_(close_fdp) int place_fd = -1;
+        bool encrypted = false;
+        if (work_open_place(work, directory, &place_fd, NULL))
+            continue;
+        enum error_code code = work_is_encrypted_side(work, directory, place_fd, &encrypted, reterr);
+        if (code)
+            return code;
+        if (!encrypted) {
+            error_set(reterr, ERR_DENIED, 0, "%s is not the directory that its conversion left there",
+                      work_shown(work, directory));
+            return error_remedy(reterr,
+                                "nothing was scrubbed; put the encrypted directory back to its place, "
+                                "or move away what is there now, then the same command again");
+        }
+    }
+    return OK;
+}
+
 enum error_code convert_commit(struct vault *vault, const struct convert_options *options, bool *ret_changed,
                                struct error *reterr)
 {
@@ -315,6 +339,9 @@ enum error_code convert_commit(struct vault *vault, const struct convert_options
         error_set(reterr, ERR_DENIED, 0, "the conversion of the vault %s is not exchanged yet", vault->name);
         return error_remedy(reterr, "run the command that began it again to finish");
     }
+    code = check_places(&work, reterr);
+    if (code)
+        return code;
     work.journal.waits = false;
     code = work_enter_state(&work, CONVERT_SCRUBBING, reterr);
     *ret_changed = !code;

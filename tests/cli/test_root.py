@@ -127,6 +127,31 @@ class RootTest(HostRoot):
         self.assertIn("have not booted", done.stdout)
         self.assertTrue(os.listdir(self.path(".husk/plaintext/root")))
 
+    def test_nor_is_a_container_on_it(self):
+        self.protect_root()
+        shutil.copy(husk.PROGRAM, self.path("boot/husk"))
+        done = subprocess.run(["unshare", "--mount", "--pid", "--fork", "sh", "-ec", 'mount -t proc proc "$1/proc"\n'
+                               'exec chroot "$1" /boot/husk protect --root --commit --skip-free-space', "sh", self.d.path],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.assertEqual(done.returncode, husk.REFUSED, done.stdout)
+        self.assertIn("have not booted", done.stdout)
+        self.assertTrue(os.listdir(self.path(".husk/plaintext/root")))
+
+    def test_nothing_is_scrubbed_where_an_old_tree_was_put_back_by_hand(self):
+        self.protect_root()
+        old = self.path(".husk/plaintext/root")
+        names = sorted(os.listdir(old))
+        (etc,) = (name for name in names if os.path.exists(os.path.join(old, name, "passwd")))
+        os.rename(self.path("etc"), self.path("etc.husk"))
+        os.rename(os.path.join(old, etc), self.path("etc"))
+        commit = "protect", "--root", "--commit", "--confirm", "root", "--skip-free-space"
+        refused = self.call(*commit).expect_error_line(husk.REFUSED)
+        self.assertIn("/etc is not the directory that its conversion left there", refused.err)
+        self.assertEqual(sorted(os.listdir(old)), [name for name in names if name != etc])
+        os.rename(self.path("etc"), os.path.join(old, etc))
+        os.rename(self.path("etc.husk"), self.path("etc"))
+        self.call(*commit, expect=husk.DONE)
+
     def test_locked_nothing_can_be_told(self):
         self.protect_root()
         self.call("lock", "root", expect=husk.DONE)
