@@ -209,6 +209,25 @@ enum error_code handle_heartbeat(struct clerk *clerk, struct job *job, struct ho
     return code;
 }
 
+/* For who rehearses a boot. That where people are asked all the same (an old copy, a network that the group
+ * does not name, outside of its hours) only the boot itself shows. */
+static enum error_code set_next_boot(struct clerk *clerk, const struct host *host, const uint8_t *boot,
+                                     json_t *result, struct error *reterr)
+{
+    struct group group = {0};
+    enum error_code code = group_find(clerk, host->group_id, &group, reterr);
+    if (code)
+        return code;
+    const bool gets_tickets = !host->has_live_boot || message_is_live_boot(host, boot);
+    const char *word = host->held || group.policy.held         ? "held"
+                       : group.policy.unlock == POLICY_APPROVE ? "people"
+                       : group.policy.unlock == POLICY_AUTO    ? "alone"
+                       : gets_tickets                          ? "ticket"
+                                                               : "no-ticket";
+    group_done(&group);
+    return json_set_new(result, "next_boot", json_string(word), reterr);
+}
+
 enum error_code handle_poll(struct clerk *clerk, struct job *job, struct host *host, struct error *reterr)
 {
     uint8_t boot[POLICY_TOKEN_SIZE];
@@ -226,6 +245,8 @@ enum error_code handle_poll(struct clerk *clerk, struct job *job, struct host *h
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     if (are_new)
         code = orders_give(clerk, host, boot, job->result, reterr);
+    if (!code)
+        code = set_next_boot(clerk, host, boot, job->result, reterr);
     if (code)
         return code;
     message_note_boot(clerk, host, boot, job->has_waited ? clerk->now_ns : job->wait_until_ns);

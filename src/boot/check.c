@@ -15,7 +15,7 @@ struct checking {
     size_t asking_count;
 };
 
-#define CHECK_REMEDY "start it, or mend the way to it, then husk check --boot again"
+#define CHECK_REMEDY "mend what keeps it from that, then husk check --boot again"
 
 /* Whether one opens it that the boot will find. */
 static bool check_keyfiles(struct checking *checking, const struct vault *vault)
@@ -112,8 +112,54 @@ static void check_opens(struct checking *checking, const struct vault *vault, st
 {
     answered->opens = false;
     if (vault_each_keyslot(vault, look_at_keyslot, answered, NULL) || !answered->opens)
-        finding_add(checking->findings, FINDING_BLOCKS, "authority-unreachable", vault->name, CHECK_REMEDY,
-                    "no authority that opens it answers now: a boot would wait for one, or for a person");
+        finding_add(
+            checking->findings, FINDING_BLOCKS, "authority-unreachable", vault->name, CHECK_REMEDY,
+            "no authority answers now that would open it: a boot would wait for one, or for a person");
+}
+
+struct way {
+    const char *at;
+    char address[CLIENT_ADDRESS_SIZE]; /* the last that was looked at */
+};
+
+static bool is_recorded(const char *address, void *context)
+{
+    struct way *way = context;
+    snprintf(way->address, sizeof(way->address), "%s", address);
+    return network_is_recorded(way->at, address);
+}
+
+/* Whatever is recorded: this host's way to the authority may be one that is not. */
+static void check_way(struct checking *checking, const struct client *client, const struct client_pin *pin)
+{
+    struct way way = {.at = checking->at};
+    if (!client_find_local(client, pin, is_recorded, &way) && way.address[0])
+        finding_add(checking->findings, FINDING_BLOCKS, "network-not-recorded", client_id_shown(pin->id),
+                    "have the authority be reached over a card, a VLAN or a bond",
+                    "it is reached from %s, which no card, VLAN or bond has that is recorded (a bridge, a "
+                    "tunnel): a boot would try DHCP, or wait for a person",
+                    way.address);
+}
+
+/* It answers; whether it would open is another matter. */
+static void check_answer(struct checking *checking, const struct client *client, size_t number,
+                         const struct client_news *news, struct answered *answered)
+{
+    const struct client_pin *pin = &client->pins[number];
+    const char *id = client_id_shown(pin->id);
+    answered->by[number] = news->next_boot != CLIENT_NEXT_HELD;
+    if (news->next_boot == CLIENT_NEXT_HELD)
+        finding_add(checking->findings, FINDING_TELLS, "host-held", id,
+                    "end the hold there: huskd host release NAME",
+                    "this host, or its group, is on hold at it");
+    else if (news->next_boot == CLIENT_NEXT_PEOPLE)
+        finding_add(checking->findings, FINDING_TELLS, "approval-needed", id, "",
+                    "it asks people at every boot: the next one waits until somebody approves it");
+    else if (news->next_boot == CLIENT_NEXT_NO_TICKET)
+        finding_add(checking->findings, FINDING_TELLS, "approval-needed", id, "",
+                    "this boot was not opened by it, and gets no ticket: the next one waits until somebody "
+                    "approves it");
+    check_way(checking, client, pin);
 }
 
 /* A poll changes nothing there and shows that both sides know each other. */
@@ -137,7 +183,7 @@ static void check_authorities(struct checking *checking)
             finding_add(checking->findings, FINDING_TELLS, "host-erased", id, "",
                         "this host is erased at the authority, which opens nothing for it any more");
         else
-            answered.by[i] = true;
+            check_answer(checking, client, i, &news, &answered);
     }
     for (size_t i = 0; i < checking->asking_count; i++)
         check_opens(checking, checking->asking[i], &answered);

@@ -197,6 +197,21 @@ enum error_code client_heartbeat(struct client *client, struct client_pin *pin, 
     return OK;
 }
 
+/* A word that is not known is of a later authority. */
+static enum client_next_boot get_next_boot(const json_t *result)
+{
+    static const char *const words[] = {
+        [CLIENT_NEXT_ALONE] = "alone",         [CLIENT_NEXT_TICKET] = "ticket",
+        [CLIENT_NEXT_NO_TICKET] = "no-ticket", [CLIENT_NEXT_PEOPLE] = "people",
+        [CLIENT_NEXT_HELD] = "held",
+    };
+    const char *word = json_string_value(json_object_get(result, "next_boot"));
+    for (size_t i = CLIENT_NEXT_ALONE; word && i < ARRAY_SIZE(words); i++)
+        if (!strcmp(word, words[i]))
+            return (enum client_next_boot)i;
+    return CLIENT_NEXT_UNKNOWN;
+}
+
 enum error_code client_poll(struct client *client, struct client_pin *pin, struct client_effort effort,
                             struct client_news *ret_news, struct error *reterr)
 {
@@ -209,6 +224,7 @@ enum error_code client_poll(struct client *client, struct client_pin *pin, struc
         code = json_set_new(message, "wait_s", json_integer(effort.wait_s), reterr);
     if (!code)
         code = ask_for_news(client, pin, message, effort, &result, &news, reterr);
+    news.next_boot = get_next_boot(result);
     news.probed = !code && json_object_get(result, "probe") != NULL;
     if (news.probed)
         code = json_get_hex(result, "probe", news.probe, sizeof(news.probe), reterr);

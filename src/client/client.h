@@ -78,6 +78,12 @@ must_check enum error_code client_choose(struct client *client, const char *text
  * {"authority.example":["192.0.2.1","2001:db8::1"]}. Owned by the caller. ERR_NO_MEMORY. */
 must_check enum error_code client_names_get(const struct client *client, json_t **ret_names,
                                             struct error *reterr);
+/* Whether there is such an address of this host among those from which the kernel would send to an authority.
+ * Looks up the names of its addresses, for 5 s at most each. */
+#define CLIENT_ADDRESS_SIZE 46
+bool client_find_local(const struct client *client, const struct client_pin *pin,
+                       bool (*is_it)(const char *address, void *context), void *context);
+
 /* Where no name server answers, names stand for these (copied). What is no address is left out then. */
 must_check enum error_code client_names_give(struct client *client, const json_t *names,
                                              struct error *reterr);
@@ -170,11 +176,21 @@ must_check enum error_code client_ticket(struct client *client, struct client_pi
 
 /* What an authority wants of a running host. */
 #define CLIENT_ORDERS_GIVEN_MAXIMUM 64
+/* What the authority says a boot after this one would meet there. */
+enum client_next_boot {
+    CLIENT_NEXT_UNKNOWN,
+    CLIENT_NEXT_ALONE,     /* it opens without people */
+    CLIENT_NEXT_TICKET,    /* so does one that an orderly reboot has got a ticket for */
+    CLIENT_NEXT_NO_TICKET, /* this boot would get none: the authority did not open it */
+    CLIENT_NEXT_PEOPLE,    /* people are asked at each */
+    CLIENT_NEXT_HELD       /* it does not open */
+};
 struct client_news {
     json_t *orders; /* owned; signed orders in hexadecimal as they came, not checked (client_orders_take) */
     bool is_erased; /* it says that this host is erased: nothing comes from it but orders */
     bool probed;    /* probe is filled: answer it by a heartbeat */
     uint8_t probe[CLIENT_ID_SIZE];
+    enum client_next_boot next_boot; /* of a poll */
 };
 void client_news_done(struct client_news *news);
 

@@ -33,6 +33,10 @@ must_check enum error_code network_read_names(const char *at, json_t **ret_names
  */
 bool network_has_stacked(const char *at);
 
+/* Whether the link that has this address (without a prefix) is one of those that are recorded: by its name.
+ * True also where it cannot be told. */
+bool network_is_recorded(const char *at, const char *address);
+
 /* Whether what is kept would still do, writing nothing: ERR_CHANGED where a card, its MTU, an address, a
  * route or a name server that is kept is there no longer. What came since does not matter. */
 must_check enum error_code network_compare(const char *at, struct finding_list *findings,

@@ -361,6 +361,46 @@ enum error_code network_read_names(const char *at, json_t **ret_names, struct er
     return code;
 }
 
+/* 0 where none has it. */
+static int find_link_of(struct nl_sock *socket, struct nl_addr *wanted)
+{
+    _cleanup_(nl_cache_freep) struct nl_cache *addresses = NULL;
+    if (rtnl_addr_alloc_cache(socket, &addresses) < 0)
+        return 0;
+    for (struct nl_object *each = nl_cache_get_first(addresses); each; each = nl_cache_get_next(each)) {
+        struct nl_addr *local = rtnl_addr_get_local((struct rtnl_addr *)each);
+        if (local && nl_addr_get_family(local) == nl_addr_get_family(wanted) &&
+            nl_addr_get_len(local) == nl_addr_get_len(wanted) &&
+            !memcmp(nl_addr_get_binary_addr(local), nl_addr_get_binary_addr(wanted), nl_addr_get_len(wanted)))
+            return rtnl_addr_get_ifindex((struct rtnl_addr *)each);
+    }
+    return 0;
+}
+
+bool network_is_recorded(const char *at, const char *address)
+{
+    _cleanup_(nl_socket_freep) struct nl_sock *socket = NULL;
+    _cleanup_(nl_addr_putp) struct nl_addr *wanted = NULL;
+    _cleanup_(json_freep) json_t *kept = NULL;
+    struct rtnl_link *leading = NULL;
+    bool is_there = false;
+    size_t index;
+    json_t *link;
+    if (nl_addr_parse(address, AF_UNSPEC, &wanted) < 0 || netlink_connect(&socket, NULL) ||
+        network_read_kept(at, &kept, NULL))
+        return true;
+    const int number = find_link_of(socket, wanted);
+    if (number == 0 || rtnl_link_get_kernel(socket, number, NULL, &leading) < 0)
+        return true;
+    json_array_foreach(json_object_get(kept, "links"), index, link)
+    {
+        const char *recorded = json_string_value(json_object_get(link, "name"));
+        is_there |= recorded && !strcmp(recorded, rtnl_link_get_name(leading));
+    }
+    rtnl_link_put(leading);
+    return is_there;
+}
+
 bool network_has_stacked(const char *at)
 {
     _cleanup_(json_freep) json_t *kept = NULL;

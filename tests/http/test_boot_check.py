@@ -4,6 +4,8 @@ and what makes it so is the only thing named."""
 import glob
 import json
 import os
+import re
+import shutil
 import sys
 import unittest
 
@@ -85,6 +87,34 @@ class CheckTest(Rehearsed):
     def test_the_authority_has_erased_this_host(self):
         self.authority.admin("host erase", "web-1", "--confirm", "web-1")
         self.assertEqual(self.rehearsed(), ["host-erased", "authority-unreachable"])
+
+    def test_the_authority_holds_this_host(self):
+        self.authority.admin("host hold", "web-1")
+        self.assertEqual(self.rehearsed(), ["host-held", "authority-unreachable"])
+        self.authority.admin("host release", "web-1")
+        self.authority.admin("group set", "default", "--held", "yes")
+        self.assertEqual(self.rehearsed(), ["host-held", "authority-unreachable"])
+
+    def test_the_authority_asks_people(self):
+        self.authority.unlock_by("approve")
+        self.assertEqual(self.rehearsed(husk.DONE), ["approval-needed"])
+        self.authority.unlock_by("ticket")
+        self.json("ticket", **self.here)
+        self.assertEqual(self.rehearsed(husk.DONE), [])
+        status = os.stat(self.d.path)  # the next boot is not the one that the authority knows
+        shutil.rmtree(f"/run/husk/{status.st_dev:x}-{status.st_ino:x}")
+        self.assertEqual(self.rehearsed(husk.DONE), ["approval-needed"])
+
+    def test_the_authority_is_reached_over_what_is_not_recorded(self):
+        for words in ("link add card type veth peer name far", "address add 192.168.9.9/24 dev card", "link set card up",
+                      "link add bridge type bridge", "address flush dev hub", "link set hub master bridge",
+                      f"address add {self.place.address}/24 dev bridge", "link set bridge up",
+                      "route add default via 10.77.1.1"):
+            self.ip(words)
+        mac = re.search("link/ether (\\S+)", self.ip("link show card"))[1]
+        card = {"name": "card", "mac": mac, "mtu": 1500, "addresses": ["192.168.9.9/24"], "routes": []}
+        self.write(".husk/network.json", json.dumps({"version": 1, "links": [card], "name_servers": []}))
+        self.assertEqual(self.rehearsed(), ["network-not-recorded"])
 
     def test_no_network_is_recorded(self):
         os.remove(self.path(".husk/network.json"))
