@@ -15,7 +15,7 @@ import unittest
 
 import network_guest
 from network_guest import MACS, NetworkGuest
-from protected_guest import only_in_the_long_form
+from protected_guest import LONG, unless_missing
 from root_guest import PATIENCE_S
 
 LATE_S = 30
@@ -30,9 +30,11 @@ SIX = [("address add fe80::1/64 dev {} nodad\naddress add fd78::1/64 dev {} noda
 # A private network without a way out, and the one that leads to the authority.
 TWO = [("address add 10.79.1.1/24 dev {}\n", "address add 10.79.1.2/24 dev {}\n"), *OFF_SUBNET]
 
+only_long = unittest.skipUnless(LONG, "only in the long form")
+
 
 def setUpModule():
-    only_in_the_long_form()
+    unless_missing()
     NetworksTest.space = space = unittest.enterModuleContext(network_guest.space())
     NetworksTest.guest = guest = unittest.enterModuleContext(NetworkGuest("networks", space))
     guest.prepare()
@@ -76,6 +78,7 @@ class NetworksTest(unittest.TestCase):
         routes = json.loads(guest.check(f"ip -json {family} route show default dev {card}"))
         self.assertEqual([(route["gateway"], route["protocol"]) for route in routes], [(gateway, "static")])
 
+    @only_long
     def test_static_with_an_mtu_of_1450_and_then_the_systems_own(self):
         guest = self.guest
         recorded = guest.record(STATIC)
@@ -96,6 +99,7 @@ class NetworksTest(unittest.TestCase):
         self.opens()
         self.then_it_is_the_systems("-4", "10.78.2.2/32", "172.31.1.1")
 
+    @only_long
     def test_two_cards_and_then_the_systems_own(self):
         guest = self.guest
         recorded = guest.record(TWO)
@@ -108,6 +112,7 @@ class NetworksTest(unittest.TestCase):
         self.is_its_own(0, "10.79.1.2/24")
         self.is_its_own(1, "10.78.2.2/32", gateway="172.31.1.1")
 
+    @only_long
     def test_a_network_that_changed_since(self):
         """What was recorded leads nowhere any more, and no router tells of another way: DHCP does, and that is recorded."""
         guest = self.guest
@@ -122,6 +127,7 @@ class NetworksTest(unittest.TestCase):
         guest.power_off()
         self.opens()
 
+    @only_long
     def test_ipv6_alone(self):
         """The link's own address is still being looked for by others (DAD) when the boot begins to ask."""
         recorded = self.guest.record(SIX)
@@ -131,6 +137,7 @@ class NetworksTest(unittest.TestCase):
         self.opens()
         self.then_it_is_the_systems("-6", "fd78::2/64", "fe80::1")
 
+    @only_long
     def test_a_link_that_is_up_late(self):
         """Later than husk waits for it: what was recorded is on the card all the same."""
         guest = self.guest
