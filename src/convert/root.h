@@ -50,3 +50,6 @@ must_check enum error_code convert_root_check_stacked(const char *at, struct fin
  * ERR_UNSUPPORTED for what the check refuses. */
 must_check enum error_code convert_root_swap(const char *at, enum convert_root_swap swap, bool *ret_changed,
                                              struct error *reterr);
+
+/* A finding "swap-changed" where that was done: who gives the conversion up keeps it. */
+void convert_root_tell_swap(const char *at, struct finding_list *findings);

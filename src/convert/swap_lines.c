@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdint.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/fault.h"
@@ -13,8 +15,10 @@
 #include "convert/root_parts.h"
 
 #define BY_PARTUUID "/dev/disk/by-partuuid/"
+#define COMMENT "# husk protect --swap="
 #define CRYPTTAB "etc/crypttab"
 #define MAPPER "/dev/mapper/"
+enum { PAGE_LEAST = 4096, PAGE_MOST = 65536, SWAP_SIGNATURE_SIZE = 10, SWAP_VERSION_AT = 1024 };
 #define CIPHER "plain,cipher=aes-xts-plain64,size=512,swap"
 
 /* What is looked for in crypttab: a name or a device. */
@@ -98,16 +102,59 @@ static enum error_code find_source(const char *device, char *ret_source, size_t 
     }
     const bool is_of_content =
         !strncmp(path, "/dev/disk/by-uuid/", 18) || !strncmp(path, "/dev/disk/by-label/", 19);
-    if (!is_of_content && strchr(path + 5, '/')) {
+    const bool is_of_place =
+        !strncmp(path, "/dev/disk/by-path/", 18) || !strncmp(path, "/dev/disk/by-diskseq/", 21);
+    if (!is_of_content && !is_of_place && strchr(path + 5, '/')) {
         snprintf(ret_source, size, "%s", path);
         return OK;
     }
-    if (is_of_content && find_partition(path, ret_source, size))
+    if ((is_of_content || is_of_place) && find_partition(path, ret_source, size))
         return OK;
     error_set(reterr, ERR_UNSUPPORTED, 0, "%s may stand for another device once the swap is encrypted",
               text_shown(device));
     return error_remedy(
         reterr, "have /etc/fstab name the partition as PARTUUID=..., which blkid shows; or --swap=off");
+}
+
+/* Of mkswap(8), whatever the size of its pages: the signature ends the first of them, and the header behind
+ * the first KiB has version 1. A hibernated system's image has another signature there. */
+static bool has_swap_header(int fd)
+{
+    static const char *const signatures[] = {"SWAPSPACE2", "S1SUSPEND", "S2SUSPEND", "ULSUSPEND",
+                                             "LINHIB0001"};
+    uint8_t version[4], end[SWAP_SIGNATURE_SIZE];
+    if (pread(fd, version, sizeof(version), SWAP_VERSION_AT) != sizeof(version) ||
+        (memcmp(version, "\1\0\0\0", 4) != 0 && memcmp(version, "\0\0\0\1", 4) != 0))
+        return false;
+    for (off_t page = PAGE_LEAST; page <= PAGE_MOST; page *= 2) {
+        if (pread(fd, end, sizeof(end), page - SWAP_SIGNATURE_SIZE) != sizeof(end))
+            return false;
+        for (size_t i = 0; i < ARRAY_SIZE(signatures); i++)
+            if (!memcmp(end, signatures[i], strlen(signatures[i])))
+                return true;
+    }
+    return false;
+}
+
+/* Each boot will overwrite it, whatever it holds. */
+static enum error_code check_holds_swap(const char *device, const char *source, struct error *reterr)
+{
+    struct stat status;
+    _cleanup_(close_fdp) int fd = open(source, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &status) < 0) {
+        error_set(reterr, ERR_UNSUPPORTED, errno,
+                  "cannot look whether %s is swap, which each boot would overwrite", text_shown(device));
+        return error_remedy(reterr, "attach its disk to this machine; or take its line out of /etc/fstab; or "
+                                    "--swap=off");
+    }
+    if (S_ISBLK(status.st_mode) && has_swap_header(fd))
+        return OK;
+    error_set(reterr, ERR_UNSUPPORTED, 0,
+              "what %s stands for on this machine is no swap, and each boot would overwrite it",
+              text_shown(device));
+    return error_remedy(reterr,
+                        "take its line out of /etc/fstab of the host where it is stale, or mkswap it; or "
+                        "--swap=off");
 }
 
 static enum error_code check_cryptsetup(int at_fd, struct error *reterr)
@@ -133,7 +180,9 @@ enum error_code swap_line_can(int at_fd, enum convert_root_swap swap, const char
     if (swap != CONVERT_SWAP_ENCRYPT)
         return OK;
     enum error_code code = find_source(device, source, sizeof(source), reterr);
-    return code ? code : check_cryptsetup(at_fd, reterr);
+    if (!code)
+        code = check_cryptsetup(at_fd, reterr);
+    return code ? code : check_holds_swap(device, source, reterr);
 }
 
 void swap_line_tell(struct finding_list *findings, enum convert_root_swap swap, const char *device)
@@ -199,8 +248,7 @@ static enum error_code rewrite_line(struct rewriting *rewriting, const char *lin
     rewriting->changes_fstab = true;
     if (code)
         return code;
-    return buffer_printf(&rewriting->fstab, reterr,
-                         "# husk protect --swap=%s, was: %s\n%s\tnone\tswap\t%s%s\t0\t0\n",
+    return buffer_printf(&rewriting->fstab, reterr, COMMENT "%s, was: %s\n%s\tnone\tswap\t%s%s\t0\t0\n",
                          is_off ? "off" : "encrypt", line, device, *mount->options ? mount->options : "sw",
                          is_off ? ",noauto" : "");
 }
@@ -249,6 +297,25 @@ static enum error_code replace_files(int etc_fd, struct rewriting *rewriting, mo
         code = file_write_durable(etc_fd, "fstab", fstab_mode, rewriting->fstab.data, rewriting->fstab.length,
                                   reterr);
     return code;
+}
+
+static bool on_comment(char *line, void *context)
+{
+    bool *is_there = context;
+    *is_there |= !strncmp(line, COMMENT, strlen(COMMENT));
+    return !*is_there;
+}
+
+void convert_root_tell_swap(const char *at, struct finding_list *findings)
+{
+    bool is_there = false;
+    _cleanup_(close_fdp) int at_fd = open(at, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (at_fd >= 0 && host_tree_lines(at_fd, "etc/fstab", on_comment, &is_there, NULL) == OK && is_there)
+        finding_add(
+            findings, FINDING_TELLS, "swap-changed", "/etc/fstab",
+            "to have it as before: put the line in the comment back in the place of the one below it, and "
+            "take husk-swapN out of /etc/crypttab where --swap=encrypt put it there",
+            "it still says of swap what husk protect --swap made of it");
 }
 
 enum error_code convert_root_swap(const char *at, enum convert_root_swap swap, bool *ret_changed,

@@ -13,22 +13,13 @@ import document
 import husk
 from host_root import CRYPTTAB, HostRoot
 from job import needs_faults
+from own_dev import OwnDev
 from undo import Undo
 
 ROOT = "/dev/vda / ext4 errors=remount-ro 0 1\n# a comment\n\n"
 PARTITION = "PARTUUID=0123-02 none swap sw,pri=5 0 0"
 SWAP_TYPE = uuid.UUID("0657fd6d-a4ab-43c4-84e5-0933c84b4f4f").bytes_le
 ENTRY = "\t/dev/disk/by-partuuid/0123-02\t/dev/urandom\tplain,cipher=aes-xts-plain64,size=512,swap\n"
-# Runs the words behind it with a /dev of its own, where a link tells which partition a UUID is.
-OWN_DEV = """
-new=$1; shift
-mkdir "$new"; mount -t tmpfs dev "$new"; mkdir -p "$new/shm" "$new/disk/by-uuid" "$new/disk/by-partuuid"
-mount --rbind /dev/shm "$new/shm"; cp -a /dev/loop* /dev/null /dev/urandom "$new"; touch "$new/vdz2" "$new/vdz1"
-ln -s ../../vdz2 "$new/disk/by-uuid/4567"; ln -s ../../vdz2 "$new/disk/by-partuuid/0123-02"
-ln -s ../../vdz1 "$new/disk/by-partuuid/0123-01"
-mount --rbind "$new" /dev
-exec "$@"
-"""
 CHROOT = """
 mount -t proc proc "$1/proc"; mount --bind "$2" "$1/proc/swaps"
 root=$1; shift 2
@@ -48,6 +39,23 @@ class SwapTest(HostRoot):
     def install_cryptsetup(self):
         for name in "usr/sbin/cryptsetup", "usr/lib/systemd/system-generators/systemd-cryptsetup-generator":
             self.write(name, "")
+
+    def make_swap(self, command):
+        """On the partition."""
+        disk.run("sh", "-ec", f'{command}{"" if command.endswith("=") else " "}"$1"', "sh", self.partition)
+
+    def attached(self):
+        """The words for where the disk with the swap is attached to this machine, too."""
+        undo = self.enterContext(Undo())
+        image = self.beside("swap")
+        with open(image, "wb") as file:
+            file.truncate(16 << 20)
+        self.partition = disk.attach(undo, image)
+        self.make_swap("mkswap")
+        os.mkdir(self.beside("dev"))
+        names = "by-uuid/4567", "by-partuuid/0123-02", "by-path/pci-0000:00:05.0-part2"
+        own = self.enterContext(OwnDev({name: self.partition for name in names}, self.beside("dev")))
+        return {"preexec_fn": own.enter}
 
     def told(self, document):
         return [finding for finding in document["findings"] if finding["kind"] == "swap"]
@@ -77,7 +85,7 @@ class SwapTest(HostRoot):
         self.install_cryptsetup()
         self.swaps(PARTITION)
         self.write("etc/crypttab", CRYPTTAB + "husk-swap0 /dev/vdd none luks")
-        told = self.told(self.protect_root("--swap=encrypt"))[0]
+        told = self.told(self.protect_root("--swap=encrypt", **self.attached()))[0]
         self.assertIn("next boot", told["cause"])
         self.assertIn("once it has booted, on the host: update-initramfs -u -k all", told["remedy"])
         self.assertEqual(self.read("etc/fstab"), ROOT + f"# husk protect --swap=encrypt, was: {PARTITION}\n"
@@ -85,17 +93,34 @@ class SwapTest(HostRoot):
         self.assertEqual(self.read("etc/crypttab"), f"{CRYPTTAB}husk-swap0 /dev/vdd none luks\nhusk-swap1{ENTRY}")
         self.is_well()
 
-    def test_encrypt_names_the_partition_and_not_what_it_overwrites(self):
+    def names_the_partition(self, line):
         self.install_cryptsetup()
-        self.swaps("UUID=4567 none swap sw 0 0")
-        subprocess.run(["unshare", "-m", "--propagation", "private", "sh", "-ec", OWN_DEV, "sh", self.beside("dev"),
-                        husk.PROGRAM, *self.at("protect", "--root", "--skip-free-space", "--recovery-out", self.recovery,
-                                               "--swap=encrypt")], check=True, capture_output=True)
+        self.swaps(line)
+        self.protect_root("--swap=encrypt", **self.attached())
         self.assertEqual(self.read("etc/crypttab"), f"{CRYPTTAB}husk-swap0{ENTRY}")
+
+    def test_encrypt_names_the_partition_and_not_what_it_overwrites(self):
+        self.names_the_partition("UUID=4567 none swap sw 0 0")
+
+    def test_encrypt_names_the_partition_and_not_where_its_disk_is_plugged_in(self):
+        self.names_the_partition("/dev/disk/by-path/pci-0000:00:05.0-part2 none swap sw 0 0")
+
+    def test_what_holds_no_swap_any_more_is_not_overwritten(self):
+        self.install_cryptsetup()
+        self.swaps(PARTITION)
+        here = self.attached()
+        for make in "mkfs.ext4 -q -F", "dd if=/dev/zero bs=1M count=1 status=none of=":
+            self.make_swap(make)
+            told = self.told(self.protect_root("--swap=encrypt", expect=husk.REFUSED, **here))
+            self.assertIn("is no swap, and each boot would overwrite it", told[0]["cause"])
+            self.assertEqual(self.read("etc/crypttab"), CRYPTTAB)
+        self.make_swap("mkswap --pagesize 65536")
+        self.protect_root("--swap=encrypt", **here)
 
     def test_what_cannot_be_encrypted_is_refused_with_a_way_on(self):
         for line, has_cryptsetup, way in ((PARTITION, False, "install cryptsetup"), ("/swapfile none swap sw 0 0", True, "--swap=off"),
-                                          ("/dev/vdc none swap sw 0 0", True, "PARTUUID"), ("UUID=1 none swap sw 0 0", True, "PARTUUID")):
+                                          ("/dev/vdc none swap sw 0 0", True, "PARTUUID"), ("UUID=1 none swap sw 0 0", True, "PARTUUID"),
+                                          (PARTITION, True, "attach its disk")):
             with self.subTest(line):
                 if has_cryptsetup:
                     self.install_cryptsetup()
@@ -172,14 +197,24 @@ class SwapTest(HostRoot):
         self.assertEqual(self.running(), ["/dev/dm-1", "/swapfile"])
 
     @needs_faults
+    def test_given_up_it_is_told_that_the_lines_stay_changed(self):
+        self.swaps(PARTITION)
+        words = "protect", "--root", "--skip-free-space", "--recovery-out", self.recovery, "--swap=off"
+        self.assertTrue(self.call(*words, fault="convert.copied:crash").crashed)
+        found = self.json("protect", "--root", "--abort")["findings"]
+        self.assertIn("swap-changed", [finding["kind"] for finding in found])
+        self.assertIn("noauto", self.read("etc/fstab"))
+
+    @needs_faults
     def test_cut_between_the_two_files_the_same_command_makes_no_second_entry(self):
         self.install_cryptsetup()
         self.swaps(PARTITION)
+        here = self.attached()
         words = "protect", "--root", "--skip-free-space", "--recovery-out", self.recovery, "--swap=encrypt"
-        self.assertTrue(self.call(*words, fault="root.swap.crypttab:crash").crashed)
+        self.assertTrue(self.call(*words, fault="root.swap.crypttab:crash", **here).crashed)
         self.assertEqual(self.read("etc/fstab"), f"{ROOT}{PARTITION}\n")
         self.assertEncrypted(self.path("etc"), False)
-        self.call(*words, expect=husk.DONE)
+        self.call(*words, expect=husk.DONE, **here)
         self.assertIn("/dev/mapper/husk-swap0\t", self.read("etc/fstab"))
         self.assertEqual(self.read("etc/crypttab"), f"{CRYPTTAB}husk-swap0{ENTRY}")
 

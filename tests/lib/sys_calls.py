@@ -93,6 +93,11 @@ def enter_network(fd):
     _check(_libc.setns(fd, CLONE_NEWNET))
 
 
+def enter_mounts(fd):
+    """See the mounts of a descriptor of /proc/PID/ns/mnt from now on."""
+    _check(_libc.setns(fd, CLONE_NEWNS))
+
+
 def set_autoclear(loop_fd):
     """The loop device is gone with its last user, and this descriptor is one."""
     status = bytearray(fcntl.ioctl(loop_fd, LOOP_GET_STATUS64, bytes(LOOP_INFO64_SIZE)))

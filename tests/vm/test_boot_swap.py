@@ -10,8 +10,10 @@ import time
 import unittest
 
 import disk
+from own_dev import OwnDev
 from protected_guest import ProtectedGuest, only_in_the_long_form
-from root_guest import PATIENCE_S
+from root_guest import PATIENCE_S, build_package
+from undo import Undo
 
 START, SIZE, LABEL = 1 << 20, 128 << 20, 0x73776170
 FSTAB = f"PARTUUID={LABEL:08x}-01 none swap sw 0 0\n"
@@ -55,7 +57,14 @@ def setUpModule():
     SwapTest.clear = guest.new_disk("clear", SIZE)
     with guest.attached() as root, open(f"{root}/etc/fstab", "a", encoding="ascii") as fstab:
         fstab.write(FSTAB)
-    guest.prepare("--swap=encrypt")
+    guest.install(build_package())
+    with guest.attached() as root, Undo() as undo:
+        guest.enrol(root, guest.server)
+        partition = disk.attach(undo, SwapTest.image, START)
+        with OwnDev({f"by-partuuid/{LABEL:08x}-01": partition}, disk.scratch(undo)) as own:
+            guest.enter = own.enter
+            guest.protect(root, "--authority", "--recovery-out", guest.recovery, "--swap=encrypt")
+            guest.enter = None
 
 
 class SwapTest(unittest.TestCase):
