@@ -78,6 +78,8 @@ static struct initramfs_mark mark_of(int fd, const struct entry *entry)
         json_parse_object(text, entry->size, INITRAMFS_MARK, &object, NULL) ||
         json_get_integer(object, "version", 1, INT64_MAX, &mark.version, NULL))
         return (struct initramfs_mark){.found = true};
+    const char *kernel = json_string_value(json_object_get(object, "kernel"));
+    snprintf(mark.kernel, sizeof(mark.kernel), "%s", kernel ? kernel : "");
     mark.stacked = json_is_true(json_object_get(object, "stacked"));
     return mark;
 }

@@ -16,9 +16,11 @@
  * does which a boot reads, so that nothing is written for a boot whose husk could not read it. */
 #define INITRAMFS_VERSION 1
 
+#define INITRAMFS_KERNEL_SIZE 128
 struct initramfs_mark {
     bool found;
-    int64_t version; /* 0 where the mark does not say */
+    int64_t version;                    /* 0 where the mark does not say */
+    char kernel[INITRAMFS_KERNEL_SIZE]; /* the release it was built for; "": not said */
     bool stacked;
 };
 

@@ -45,9 +45,11 @@ static enum error_code check_boot_mounted(struct root_checking *checking, struct
         return error_set(reterr, ERR_FAILED, errno, "cannot look at %s", text_shown(checking->at));
     if (checking->boot_fd < 0 || fstat(checking->boot_fd, &boot) < 0)
         root_blocks(checking, "no-initramfs", "/boot", "install a kernel there", "there is no /boot");
-    else if (checking->boot_is_apart && boot.st_dev == root.st_dev)
+    else if (checking->boot_is_apart && boot.st_dev == root.st_dev) {
+        checking->boot_is_unmounted = true;
         root_blocks(checking, "boot-not-mounted", "/boot", "mount it there, then the same command again",
                     "it is a filesystem of its own and not mounted below %s", text_shown(checking->at));
+    }
     return OK;
 }
 
@@ -86,6 +88,11 @@ static enum error_code check_image(struct images *images, const char *version, s
             checking, "initramfs-with-older-husk", text_shown(name),
             "on the host: update-initramfs -u -k all",
             "the husk in this initramfs is older than this one and could not read what this one writes");
+    else if (!code && strcmp(mark.kernel, version) != 0)
+        root_blocks(checking, "initramfs-without-husk", text_shown(name),
+                    "on the host: update-initramfs -u -k all",
+                    "it was built for another kernel (%s): what it has for that one does not open the vault",
+                    text_shown(mark.kernel));
     return code;
 }
 

@@ -7,8 +7,10 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "convert/host_tree.h"
+#include "convert/initramfs.h"
 #include "convert/root_parts.h"
 
+#define BLANKS " \t\"'"
 #define GRUB_CONFIGURATION "boot/grub/grub.cfg"
 #define GRUB_LEAST_MINOR 4 /* 2.04 reads a filesystem with the encrypt feature */
 #define MODULE_MAXIMUM ((size_t)4 << 20)
@@ -78,10 +80,56 @@ static bool is_one_of(const char *const *words, size_t count, const char *comman
     return false;
 }
 
+/* Where GRUB finds it: below the root of the filesystem that /boot is on, whatever device stands in front. */
+static bool has_husk(const struct root_checking *checking, const char *argument)
+{
+    struct initramfs_mark mark = {0};
+    const char *path = *argument == '(' ? strchr(argument, ')') : argument;
+    if (!path)
+        return false;
+    path += *path == ')';
+    _cleanup_(close_fdp) int fd = host_tree_open(
+        checking->boot_is_apart ? checking->boot_fd : checking->at_fd, path, O_RDONLY | O_NONBLOCK);
+    return fd >= 0 && initramfs_read_mark(fd, &mark, NULL) == OK && mark.found;
+}
+
+/* Several are put together, such as microcode and the initramfs. */
+static void heed_initrd(struct reading *reading, const char *command)
+{
+    char words[1024], *save = NULL;
+    bool is_good =
+        !reading->waits || reading->checking->boot_is_unmounted; /* of no kernel, or not to be seen */
+    snprintf(words, sizeof(words), "%s", command);
+    strtok_r(words, BLANKS, &save);
+    for (const char *word; !is_good && (word = strtok_r(NULL, BLANKS, &save));)
+        is_good = has_husk(reading->checking, word);
+    if (!is_good)
+        root_blocks(
+            reading->checking, "initramfs-without-husk", text_shown(reading->title),
+            "on the host: update-initramfs -u -k all, then update-grub; or remove this entry",
+            "what this entry of grub.cfg loads behind the kernel is not there, or has no husk in it: %s",
+            text_shown(command));
+    reading->waits = false;
+}
+
+/* custom.cfg is read too; of others nothing is known. */
+static void heed_source(struct reading *reading, const char *words)
+{
+    char name[300];
+    words += strspn(words, BLANKS);
+    snprintf(name, sizeof(name), "%.*s", (int)strcspn(words, BLANKS), words);
+    const char *last = strrchr(name, '/');
+    if (strcmp(last ? last + 1 : name, "custom.cfg") != 0)
+        root_blocks(reading->checking, "unknown-loader", text_shown(name),
+                    "have what it holds in /boot/grub/custom.cfg, or in /etc/grub.d",
+                    "grub.cfg goes on in another file, which is not looked through");
+}
+
 static void read_command(struct reading *reading, const char *command)
 {
     static const char *const before[] = {"then", "else", "{"}; /* a command may follow */
     static const char *const alone[] = {"menuentry", "submenu", "function", "if", "elif", "fi", "}"};
+    static const char *const sources[] = {"source", ".", "configfile"};
     size_t length;
     command += strspn(command, " \t");
     while (is_one_of(before, ARRAY_SIZE(before), command, &length)) {
@@ -100,7 +148,9 @@ static void read_command(struct reading *reading, const char *command)
         return;
     }
     if (!strncmp(command, "initrd", 6))
-        reading->waits = false;
+        heed_initrd(reading, command);
+    if (is_one_of(sources, ARRAY_SIZE(sources), command, &length))
+        heed_source(reading, command + length);
     if (!is_kernel(command))
         return;
     end_branch(reading);

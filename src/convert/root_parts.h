@@ -4,8 +4,9 @@
 
 struct root_checking {
     const char *at;
-    int at_fd, boot_fd; /* boot_fd is -1 where there is no /boot */
-    bool boot_is_apart; /* /etc/fstab mounts it */
+    int at_fd, boot_fd;     /* boot_fd is -1 where there is no /boot */
+    bool boot_is_apart;     /* /etc/fstab mounts it */
+    bool boot_is_unmounted; /* and it is not there now, which is told */
     enum convert_root_swap swap;
     struct finding_list *findings;
 };

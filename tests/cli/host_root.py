@@ -12,14 +12,14 @@ CRYPTTAB = "swap /dev/vdc /dev/urandom swap,cipher=aes-xts-plain64,size=512\n"
 GRUB = "menuentry 'one' {\n\tlinux /boot/vmlinuz-6.1.0-1 root=/dev/vda\n\tinitrd /boot/initrd.img-6.1.0-1\n}\n"
 
 
-MARK = b'{"version":%d,"kernel":"6.1.0-1","stacked":%s}\n'
+MARK = b'{"version":%d,"kernel":"%s","stacked":%s}\n'
 
 
-def newc(names, version, stacked):
-    """A cpio archive of files of some bytes, padded as cpio pads it; husk's mark has this version."""
+def newc(names, *mark):
+    """A cpio archive of files of some bytes, padded as cpio pads it; what husk's mark says of itself."""
     made = b""
     for name in [*names, "TRAILER!!!"]:
-        content = {"TRAILER!!!": b"", "husk-initramfs": MARK % (version, stacked)}.get(name, b"x" * 77)
+        content = {"TRAILER!!!": b"", "husk-initramfs": MARK % mark}.get(name, b"x" * 77)
         fields = [0, 0o100644, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(name) + 1, 0]
         head = b"070701" + b"".join(b"%08X" % field for field in fields) + name.encode() + b"\0"
         for part in head, content:
@@ -54,9 +54,10 @@ class HostRoot(Job):
         with open(self.path(name), "w", encoding="ascii") as file:
             file.write(text)
 
-    def image(self, name, *archives, version=1, stacked=b"false"):
+    def image(self, name, *archives, version=1, kernel=None, stacked=b"false"):
         """An initramfs: these archives, uncompressed, each with files of these names; then what is compressed."""
-        content = b"".join(newc(names, version, stacked) for names in archives)
+        kernel = (kernel or name.removeprefix("initrd.img-")).encode()
+        content = b"".join(newc(names, version, kernel, stacked) for names in archives)
         with open(self.path("boot", name), "wb") as file:
             file.write(content + b"\x1f\x8b" + os.urandom(5000))
 

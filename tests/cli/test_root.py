@@ -203,7 +203,7 @@ class RootTest(HostRoot):
         self.write("boot/grub/grub.cfg", GRUB + "menuentry 'two' {\n" + "".join(f"\t{line}\n" for line in lines) + "}\n")
 
     def test_what_would_not_boot_or_would_leak_is_refused(self):
-        linux, initrd = "linux /boot/vmlinuz root=/dev/vda", "initrd /boot/initrd"
+        linux, initrd = "linux /boot/vmlinuz root=/dev/vda", "initrd /boot/initrd.img-6.1.0-1"
         fstab = lambda line: lambda: self.write("etc/fstab", line + "\n")
         cases = [
             ("separate-usr", fstab("/dev/vdc /usr ext4 ro 0 2")),
@@ -229,6 +229,12 @@ class RootTest(HostRoot):
             ("no-initramfs", lambda: self.write("boot/vmlinuz-6.1.0-2", "kernel")),
             ("old-kernel", lambda: self.kernel("5.6.0-1")),
             ("initramfs-without-husk", lambda: self.image("initrd.img-6.1.0-1", ["kernel/x86/microcode/a.bin"])),
+            ("initramfs-without-husk", lambda: self.image("initrd.img-6.1.0-1", ["husk-initramfs"], kernel="6.1.0-2")),
+            ("initramfs-without-husk", lambda: self.entry([linux, "initrd /boot/initrd.old"])),
+            ("initramfs-without-husk", lambda: self.entry([linux, "initrd /boot/vmlinuz-6.1.0-1 /boot/initrd.old"])),
+            ("initramfs-without-husk", lambda: self.write("boot/grub/custom.cfg", f"menuentry x {{\n{linux}\ninitrd /x\n}}\n")),
+            ("unknown-loader", lambda: self.entry(["source /boot/grub/more.cfg"])),
+            ("unknown-loader", lambda: self.entry(["if [ -f x ]; then configfile ${prefix}/more.cfg; fi"])),
             ("initramfs-with-older-husk",
              lambda: self.image("initrd.img-6.1.0-1", ["husk-initramfs"], version=0)),
             ("boot-entry-without-initramfs", lambda: self.entry([linux])),
@@ -260,7 +266,7 @@ class RootTest(HostRoot):
             os.makedirs(self.path(name))
 
     def test_what_does_no_harm_is_not_refused(self):
-        linux, initrd = "linux /boot/vmlinuz root=/dev/vda noresume", "initrd /boot/initrd"
+        linux, initrd = "linux /boot/vmlinuz root=/dev/vda noresume", "initrd /boot/initrd.img-6.1.0-1"
         cases = {
             "a kernel as old as can be": lambda: self.kernel("5.7.0-1"),
             "zram": lambda: self.write("etc/fstab", "/dev/zram0 none swap sw 0 0\n"),
@@ -271,6 +277,9 @@ class RootTest(HostRoot):
             "files that nothing reads": self.backups,
             "both branches": lambda: self.entry(["if [ x ]; then", linux, initrd, "else", linux, initrd, "fi"]),
             "as update-grub makes it": lambda: self.write("boot/grub/grub.cfg", UPDATE_GRUB),
+            "microcode first": lambda: self.entry([linux, "initrd ($root)/boot/microcode.img '/boot/initrd.img-6.1.0-1'"]),
+            "custom.cfg": lambda: self.entry(["if [ -f ${config_directory}/custom.cfg ]; then", "source ${config_directory}/custom.cfg",
+                                              "elif [ -f $prefix/custom.cfg ]; then", "source $prefix/custom.cfg", "fi"]),
             "memory test": lambda: self.entry(["linux16 /boot/memtest86+.bin console=ttyS0"]),
             "comment": lambda: self.entry([f"#{linux}"]),
             "new GRUB": lambda: self.write("boot/grub/i386-pc/normal.mod", module("2.06-13+deb12u1")),

@@ -94,7 +94,8 @@ class RootGuest(guest.Guest):
             loader = pathlib.Path(root, "boot/grub/grub.cfg")
             if not loader.exists():  # QEMU loads the kernel, but husk wants to see what would
                 loader.parent.mkdir(exist_ok=True)
-                loader.write_text("menuentry 'QEMU' {\n\tlinux /vmlinuz\n\tinitrd /initrd.img\n}\n")
+                release = next(pathlib.Path(root, "boot").glob("vmlinuz-*")).name.removeprefix("vmlinuz-")
+                loader.write_text(f"menuentry 'QEMU' {{\n\tlinux /boot/vmlinuz-{release}\n\tinitrd /boot/initrd.img-{release}\n}}\n")
             shutil.copy(package, f"{root}/root/husk.deb")
             run("dpkg -i /root/husk.deb")
         self.take_initramfs()
