@@ -75,6 +75,18 @@ class PackagesTest(unittest.TestCase):
                               stderr=subprocess.STDOUT, text=True)
         self.assertEqual(told.returncode, 0, told.stdout)
 
+    def test_every_unit_page_and_completion_is_in_one_of_them(self):
+        made = self.first / "build" / "packages"
+        installed = "".join(subprocess.run(["dpkg-deb", "--contents", path], stdout=subprocess.PIPE, text=True, check=True).stdout
+                            for path in made.iterdir() if path.suffix == ".deb")
+        named = {line.split()[5].rpartition("/")[2].removesuffix(".gz") for line in installed.splitlines()}
+        sources = [path.name for where in ("packaging/systemd", "packaging/sysusers.d", "docs/man")
+                   for path in pathlib.Path(husk.ROOT, where).iterdir()]
+        self.assertGreater(len(sources), 8)
+        self.assertEqual({name for name in sources if name != "meson.build"} - named, set())
+        self.assertLessEqual({"husk", "huskd"}, {line.split()[5].rpartition("/")[2] for line in installed.splitlines()
+                                                 if "/bash-completion/completions/" in line})
+
     def test_the_source_package_holds_every_file(self):
         """But .gitignore, which dpkg-source leaves out always, and packaging/debian, which is debian there."""
         with tempfile.TemporaryDirectory() as directory:

@@ -6,7 +6,7 @@ import unittest
 from pages import files, read
 
 # The rooms whose files `husk boot` reads.
-ROOMS = "vault", "keyslot", "network", "unlock", "erase"
+ROOMS = "vault", "keyslot", "network", "unlock", "erase", "client"
 
 
 class FormatsTest(unittest.TestCase):

@@ -7,6 +7,8 @@ import os
 import unittest
 
 from guest_chroot import GuestChroot, build_packages
+import disk
+from undo import Undo
 
 OTHER = "6.1.0-99-cloud-amd64"  # newer, so the first that is built
 HOOK = "usr/share/initramfs-tools/hooks/husk"
@@ -62,6 +64,11 @@ class ChrootTest(unittest.TestCase):
             self.assertIn(said, told)
         return told
 
+    @staticmethod
+    def files(top):
+        """{path: content} of all below."""
+        return {str(path): path.read_bytes() if path.is_file() else b"" for path in sorted(top.rglob("*"))}
+
     def passes(self, script):
         status, told = self.guest.attempt(script)
         self.assertEqual(status, 0, told)
@@ -74,10 +81,6 @@ class ChrootTest(unittest.TestCase):
 class RemovedTest(ChrootTest):
     """A host without a vault."""
 
-    def tree(self):
-        top = self.guest.path(".husk")
-        return {str(path): path.read_text() if path.is_file() else "" for path in sorted(top.rglob("*"))}
-
     def test_removed_and_purged_it_leaves_images_that_can_be_built_and_what_is_in_husk(self):
         self.guest.install(packages["husk"])
         self.assertTrue(self.has_husk(f"/boot/initrd.img-{self.guest.kernel}"))
@@ -85,7 +88,7 @@ class RemovedTest(ChrootTest):
             path = self.guest.path(".husk") / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("kept\n") if "." in name else path.mkdir()
-        before = self.tree()
+        before = self.files(self.guest.path(".husk"))
         self.assertEqual(len(before), 4)
         self.passes("dpkg --remove husk")
         self.assertFalse(self.has_husk(f"/boot/initrd.img-{self.guest.kernel}"))
@@ -94,7 +97,7 @@ class RemovedTest(ChrootTest):
         self.passes("dpkg --purge husk")
         self.assertFalse(self.guest.path("etc/initramfs/post-update.d/husk").exists())
         self.passes("update-initramfs -u")
-        self.assertEqual(self.tree(), before)
+        self.assertEqual(self.files(self.guest.path(".husk")), before)
 
 
 class TwoKernelsTest(ChrootTest):
@@ -156,6 +159,32 @@ class TwoKernelsTest(ChrootTest):
         self.without_husk(self.guest.kernel)
         self.guest.no_images()
         self.fails("dpkg -i /root/husk_*.deb", f"E: husk: /boot/initrd.img-{self.guest.kernel} has no husk in it")
+
+
+class OpenVaultTest(ChrootTest):
+    """A vault on another filesystem of the host, which is open."""
+
+    def test_nothing_done_to_the_package_touches_it(self):
+        guest = self.guest
+        guest.install(packages["husk"])
+        with Undo() as undo:
+            scratch = disk.scratch(undo)
+            image = os.path.join(scratch, "data")
+            with open(image, "wb") as file:
+                file.truncate(64 << 20)
+            disk.run("mkfs.ext4", "-q", "-O", "encrypt", image)
+            disk.run("mount", disk.attach(undo, image), guest.path("srv"))
+            undo.push(disk.unmount, str(guest.path("srv")))
+            guest.run("mkdir /srv/letters; echo Dear >/srv/letters/one; head -c 64 /dev/urandom >/root/key; chmod 600 /root/key\n"
+                      "husk protect /srv/letters --vault letters --keyfile /root/key --skip-free-space")
+            before = self.files(guest.path("srv/.husk/vaults")), guest.run("husk status --json; cat /srv/letters/one")
+            self.assertIn('"state":"unlocked"', before[1])
+            self.passes(f"dpkg -i /root/{packages['husk'].name}")
+            for words in "--remove", "--purge":
+                self.fails(f"dpkg {words} husk", "husk stays", "letters")
+            self.assertEqual((self.files(guest.path("srv/.husk/vaults")), guest.run("husk status --json; cat /srv/letters/one")),
+                             before)
+            guest.run("husk lock letters")
 
 
 class HookTest(ChrootTest):
@@ -279,8 +308,13 @@ class AuthorityTest(ChrootTest):
         self.passes("cd /lib/systemd/system && systemd-analyze --man=no verify huskd.socket huskd.service")
         self.assertIn("huskd", guest.run("zcat /usr/share/man/man8/huskd.8.gz"))
         self.assertIn("huskd", guest.run("huskd help"))
+        # What it holds opens hosts, and stays whatever becomes of the package.
+        guest.run("huskd init --root-out /root/root.key --address http://192.0.2.1:4875")
+        held = self.files(guest.path("var/lib/huskd"))
+        self.assertGreater(len(held), 1)
         self.passes("dpkg --purge huskd")
         self.assertFalse(guest.path("usr/sbin/huskd").exists())
+        self.assertEqual(self.files(guest.path("var/lib/huskd")), held)
 
 
 if __name__ == "__main__":
