@@ -7,12 +7,14 @@ import shutil
 import subprocess
 import unittest
 
+import disk
 import husk
 import manifest
 from canary import Canaries, left_of_free_space
 from host_root import CRYPTTAB, GRUB, HOOKS, HostRoot
 from job import needs_faults
 from terminal import on_terminal
+from undo import Undo
 
 ENCRYPTED = ("etc", "home", "srv", "usr")
 RECOVERY_KEY = r"husk(?:-[0-9A-Z]{5}){13}"
@@ -256,6 +258,20 @@ class RootTest(HostRoot):
                 with self.nothing_changes():
                     self.assertIn(kind, str(self.protect_root(expect=husk.REFUSED)["findings"]))
             self.restore(kind)
+
+    def test_a_boot_of_its_own_has_the_names_that_its_filesystem_has(self):
+        self.write("etc/fstab", "/dev/vda / ext4 defaults 0 1\n/dev/vdc /boot ext4 defaults 0 2\n")
+        undo = self.enterContext(Undo())
+        image = self.beside("boot.ext4")
+        with open(image, "wb") as file:
+            file.truncate(16 << 20)
+        disk.run("mkfs.ext4", "-q", "-d", self.path("boot"), image)
+        disk.run("mount", disk.attach(undo, image), self.path("boot"))
+        undo.push(disk.unmount, self.path("boot"))
+        self.write("boot/grub/grub.cfg", GRUB.replace("/boot/", "/"))
+        self.assertEqual(self.kinds(expect=husk.DONE), set())
+        self.write("boot/grub/grub.cfg", GRUB)
+        self.assertEqual(self.kinds(), {"initramfs-without-husk"})
 
     def backups(self):
         for name in "x.cfg.dpkg-old", ".x.cfg", "x":
