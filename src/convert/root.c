@@ -75,7 +75,7 @@ static enum error_code tell_mount_point(struct looking *looking, const char *nam
 {
     if (status->st_dev != looking->device) {
         finding_add(looking->findings, FINDING_TELLS, "left-plain", text_shown(name),
-                    "what is kept on it needs a vault of its own: husk protect in it",
+                    "what is kept on it needs a vault of its own, for directories in it",
                     "another filesystem is mounted there: it is no part of the root, and stays as it is");
         return OK;
     }
@@ -86,7 +86,7 @@ static enum error_code tell_mount_point(struct looking *looking, const char *nam
     if (!code)
         finding_add(
             looking->findings, FINDING_TELLS, "left-plain", text_shown(name),
-            "what is kept on it needs a vault of its own: husk protect in it, where it is mounted",
+            "what is kept on it needs a vault of its own, for directories in it",
             "/etc/fstab mounts another filesystem there: it is no part of the root, and stays as it is");
     if (code != ERR_EXISTS)
         return code;
