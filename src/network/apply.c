@@ -315,10 +315,10 @@ static enum error_code apply_link(struct network *network, json_t *recorded, jso
     return code;
 }
 
-/* Of the links that are up: how many were set up here, how many of these have a carrier, and how many of
- * others. */
+/* Of the links that are up: how many were set up here, how many of these have a carrier, by how many of them
+ * something passes, and how many of others have one. */
 struct carriers {
-    size_t set, with, others;
+    size_t set, with, passing, others;
 };
 
 static enum error_code count_carriers(const struct network *network, struct carriers *ret_carriers,
@@ -337,6 +337,7 @@ static enum error_code count_carriers(const struct network *network, struct carr
             continue;
         carriers.set += is_ours;
         carriers.with += is_ours && (flags & IFF_LOWER_UP);
+        carriers.passing += is_ours && (flags & IFF_LOWER_UP) && !stacked_negotiates(links, link);
         carriers.others += !is_ours && (flags & IFF_LOWER_UP);
     }
     *ret_carriers = carriers;
@@ -350,21 +351,22 @@ bool network_awaits_carrier(const struct network *network)
            carriers.with + carriers.others == 0;
 }
 
-/* For one of those that were set up, and a little longer for all. ERR_NOT_FOUND: none has one. */
+/* For one of those that were set up, and a little longer for all. One by which nothing passes until its time
+ * is up is as good: the other side may not speak LACP. ERR_NOT_FOUND: none has one. */
 static enum error_code wait_for_carrier(const struct network *network, int64_t deadline_ns,
                                         struct error *reterr)
 {
     for (bool has_one = false;;) {
         struct carriers carriers;
         enum error_code code = count_carriers(network, &carriers, reterr);
-        if (code || carriers.with == carriers.set)
+        if (code || carriers.passing == carriers.set)
             return code;
         const int64_t now_ns = clock_monotonic_ns();
-        if (!has_one && carriers.with > 0 && deadline_ns > now_ns + OTHERS_PATIENCE_S * CLOCK_NS_PER_S)
+        if (!has_one && carriers.passing > 0 && deadline_ns > now_ns + OTHERS_PATIENCE_S * CLOCK_NS_PER_S)
             deadline_ns = now_ns + OTHERS_PATIENCE_S * CLOCK_NS_PER_S;
-        has_one = carriers.with > 0;
+        has_one = carriers.passing > 0;
         if (now_ns >= deadline_ns)
-            return has_one || carriers.others > 0
+            return carriers.with + carriers.others > 0
                        ? OK
                        : error_set(reterr, ERR_NOT_FOUND, 0, "a network card has no carrier");
         if (interrupt_poll(NULL, 0, LOOK_AGAIN_MS * (CLOCK_NS_PER_S / 1000)) < 0 && interrupt_requested())

@@ -75,6 +75,10 @@ must_check enum error_code stacked_make(struct nl_sock *socket, json_t *recorded
                                         const struct link_key *key, int64_t deadline_ns,
                                         struct error *reterr);
 
+/* Whether what is sent by a link is lost as yet: it is a bond that speaks LACP, or on one, of which no port
+ * has come to terms with a partner. */
+bool stacked_negotiates(struct nl_cache *links, struct rtnl_link *link);
+
 /* What the kernel has now, as network.json holds it. */
 must_check enum error_code network_read_kernel(json_t **ret_object, struct finding_list *findings,
                                                struct error *reterr);

@@ -48,10 +48,11 @@ struct network;
 must_check enum error_code network_open(struct network **ret_network, struct error *reterr);
 
 /* Set what at/.husk/network.json says on the cards that are there and down, then wait up to patience_s for
- * those that are missing, and until one has a carrier; the others' is waited for a few seconds more. Those
- * that are up already are somebody else's and stay as they are. In an initramfs the name servers are put into
- * /etc/resolv.conf. ERR_NOT_FOUND where nothing is kept or no card of it is there, or has a carrier: then it
- * is set up for when that comes. Blocks; ERR_INTERRUPTED. May be called again: what was set stays as it is.
+ * those that are missing, and until one has a carrier, a bond by LACP also a partner; the others' is waited
+ * for a few seconds more. Those that are up already are somebody else's and stay as they are. In an initramfs
+ * the name servers are put into /etc/resolv.conf. ERR_NOT_FOUND where nothing is kept or no card of it is
+ * there, or has a carrier: then it is set up for when that comes. Blocks; ERR_INTERRUPTED. May be called
+ * again: what was set stays as it is.
  */
 must_check enum error_code network_apply(struct network *network, const char *at, unsigned patience_s,
                                          struct error *reterr);

@@ -12,6 +12,7 @@
 #include "network/netlink.h"
 
 enum { SYSFS_TEXT = 64, VLAN_MOST = 4094, PORTS_MAXIMUM = 16 };
+enum { LACP_DISTRIBUTING = 1 << 5 }; /* of the state of a port */
 
 /* The kernel has them as files; the mode comes first, what it does not go with is refused and left out. */
 static const char *const bond_options[] = {"mode",    "miimon",    "xmit_hash_policy", "lacp_rate",
@@ -295,4 +296,34 @@ enum error_code stacked_make(struct nl_sock *socket, json_t *recorded, json_t *o
 {
     return !strcmp(key->kind, "vlan") ? make_vlan(socket, recorded, object, key, deadline_ns, reterr)
                                       : make_bond(socket, object, key, deadline_ns, reterr);
+}
+
+static bool bond_negotiates(struct nl_cache *links, struct rtnl_link *bond)
+{
+    char text[SYSFS_TEXT];
+    bool is_known = false;
+    if (!is_in_sysfs(bond) || !read_sysfs(rtnl_link_get_name(bond), "bonding/mode", text) ||
+        strcmp(text, "802.3ad") != 0)
+        return false;
+    for (struct nl_object *each = nl_cache_get_first(links); each; each = nl_cache_get_next(each)) {
+        struct rtnl_link *port = (struct rtnl_link *)each;
+        if (rtnl_link_get_master(port) != rtnl_link_get_ifindex(bond) ||
+            !read_sysfs(rtnl_link_get_name(port), "bonding_slave/ad_actor_oper_port_state", text))
+            continue;
+        if (strtoul(text, NULL, 10) & LACP_DISTRIBUTING)
+            return false;
+        is_known = true;
+    }
+    return is_known;
+}
+
+bool stacked_negotiates(struct nl_cache *links, struct rtnl_link *link)
+{
+    if (link_is_type(link, "bond"))
+        return bond_negotiates(links, link);
+    struct rtnl_link *below =
+        link_is_type(link, "vlan") ? rtnl_link_get(links, rtnl_link_get_link(link)) : NULL;
+    const bool negotiates = below && stacked_negotiates(links, below);
+    rtnl_link_put(below);
+    return negotiates;
 }

@@ -329,6 +329,69 @@ static void a_bond_and_vlans_are_made_again_and_go(void **state)
     finding_list_done(&findings);
 }
 
+static bool bonds(const char *name, const char *port, const char *other_port)
+{
+    char command[128];
+    snprintf(command, sizeof(command),
+             "link add %s type bond mode 802.3ad lacp_rate fast xmit_hash_policy layer3+4 miimon 100", name);
+    bool is_made = ip(command);
+    for (int i = 0; i < 2 && is_made; i++) {
+        snprintf(command, sizeof(command), "link set %s down", i ? other_port : port);
+        is_made = ip(command);
+        snprintf(command, sizeof(command), "link set %s master %s", i ? other_port : port, name);
+        is_made = is_made && ip(command);
+    }
+    snprintf(command, sizeof(command), "link set %s up", name);
+    return is_made && ip(command);
+}
+
+static void a_bond_by_lacp_is_ready_when_its_partner_is(void **state)
+{
+    (void)state;
+    struct finding_list findings = {0};
+    struct network *network = NULL;
+    if (!ip("link add bond7 type bond 2>/dev/null"))
+        skip();
+    assert_true(ip("link del bond7"));
+    lose();
+    assert_true(ip("link add lacp1 address 02:00:00:00:02:01 type veth peer name far1"));
+    assert_true(ip("link add lacp2 address 02:00:00:00:02:02 type veth peer name far2"));
+    assert_true(bonds("bond7", "lacp1", "lacp2"));
+    assert_true(ip("addr add 10.9.0.2/24 dev bond7"));
+    assert_true(ip("link add link bond7 name bond7.5 type vlan id 5"));
+    assert_true(ip("link set bond7.5 up"));
+    assert_true(ip("addr add 10.9.5.2/24 dev bond7.5"));
+    assert_ok(network_record(at, NULL, NULL, &findings, &error));
+    assert_true(ip("link del bond7"));
+    assert_true(ip("link set lacp1 down"));
+    assert_true(ip("link set lacp2 down"));
+
+    /* The other side may speak no LACP: it has the time there is, and then is asked over all the same. */
+    assert_true(ip("link set far1 up"));
+    assert_true(ip("link set far2 up"));
+    assert_ok(network_open(&network, &error));
+    const int64_t begun_ns = clock_monotonic_ns();
+    assert_ok(network_apply(network, at, 6, &error));
+    assert_true(clock_monotonic_ns() - begun_ns >= 6 * CLOCK_NS_PER_S);
+    assert_false(network_awaits_carrier(network));
+    network_undo(network);
+
+    assert_true(bonds("bond8", "far1", "far2"));
+    assert_ok(network_open(&network, &error));
+    assert_ok(network_apply(network, at, 60, &error));
+    assert_true(says("cat /sys/class/net/lacp*/bonding_slave/ad_actor_oper_port_state", "^63"));
+    assert_true(says("ip -d link show bond7", "bond mode 802.3ad "));
+    assert_true(says("ip -d link show bond7", " xmit_hash_policy layer3+4 "));
+    assert_true(says("ip -d link show bond7", " lacp_rate fast "));
+    assert_true(
+        says("cat /sys/class/net/bond7/bonding/ad_partner_mac /sys/class/net/bond8/address | uniq -c", "2 "));
+    network_undo(network);
+    assert_true(ip("link del bond8"));
+    assert_true(ip("link del lacp1"));
+    assert_true(ip("link del lacp2"));
+    finding_list_done(&findings);
+}
+
 static void a_card_without_a_cable_keeps_no_other_waiting(void **state)
 {
     (void)state;
@@ -423,6 +486,7 @@ int main(void)
         cmocka_unit_test(a_damaged_record_changes_nothing),
         cmocka_unit_test(the_other_way_is_a_program_and_ends_with_it),
         cmocka_unit_test(a_bond_and_vlans_are_made_again_and_go),
+        cmocka_unit_test(a_bond_by_lacp_is_ready_when_its_partner_is),
         cmocka_unit_test(an_address_with_a_peer_comes_back_with_the_way_to_it),
         cmocka_unit_test(each_way_of_a_route_that_has_several_comes_back),
     };
