@@ -6,7 +6,7 @@
     with host.cut():                                 # nothing passes meanwhile
         ...
 
-Needs root and ip(8).
+Needs root, ip(8) and tc(8).
 """
 
 import contextlib
@@ -39,6 +39,12 @@ class Namespace:
     def ip(self, commands):
         """What ip(8) is to do, a command a line."""
         subprocess.run(["ip", "-batch", "-"], input=commands.encode(), check=True, preexec_fn=self.enter)
+
+    def join(self, one, other):
+        """A cable between two devices: what comes in by one goes out by the other, be it what a bridge would keep."""
+        commands = "".join(f"qdisc add dev {here} clsact\nfilter add dev {here} ingress protocol all u32 match u32 0 0 "
+                           f"action mirred egress redirect dev {there}\n" for here, there in ((one, other), (other, one)))
+        subprocess.run(["tc", "-batch", "-"], input=commands.encode(), check=True, preexec_fn=self.enter)
 
     def spoke(self, number):
         """A namespace that this one is the hub of, by a cable of their own."""

@@ -19,7 +19,7 @@ import network
 from protected_guest import ProtectedGuest, Server
 
 HUB_6 = "fd77::1"
-MACS = ["52:54:00:77:00:01", "52:54:00:77:00:02", "52:54:00:77:00:03"]
+MACS = ["52:54:00:77:00:01", "52:54:00:77:00:02", "52:54:00:77:00:03", "52:54:00:77:00:04"]
 
 
 def space():
@@ -32,9 +32,9 @@ def space():
 
 
 def card(number):
-    """QEMU's words for one on a TAP device."""
+    """QEMU's words for one on a TAP device; LACP is not spoken over one of unknown speed."""
     return ["-netdev", f"tap,id=tap{number},ifname=tap{number},script=no,downscript=no",
-            "-device", f"virtio-net-pci,id=card{number},netdev=tap{number},mac={MACS[number]}"]
+            "-device", f"virtio-net-pci,id=card{number},netdev=tap{number},mac={MACS[number]},speed=1000,duplex=full"]
 
 
 class NetworkServer(Server):
