@@ -83,6 +83,18 @@ static bool find_partition(const char *device, char *ret_source, size_t size)
     return is_found;
 }
 
+/* Links of udev by what is on it, or where it is plugged in, do not; those outside of these two directories
+ * are of the device mapper. */
+static bool stays(const char *path)
+{
+    static const char *const links[] = {BY_PARTUUID, "/dev/disk/by-partlabel/", "/dev/disk/by-id/"};
+    for (size_t i = 0; i < ARRAY_SIZE(links); i++)
+        if (!strncmp(path, links[i], strlen(links[i])))
+            return true;
+    return strchr(path + strlen("/dev/"), '/') && strncmp(path, "/dev/disk/", 10) != 0 &&
+           strncmp(path, "/dev/block/", 11) != 0;
+}
+
 /* A name of the same device that stays when what is on it is overwritten and other disks come and go. */
 static enum error_code find_source(const char *device, char *ret_source, size_t size, struct error *reterr)
 {
@@ -100,15 +112,14 @@ static enum error_code find_source(const char *device, char *ret_source, size_t 
                   text_shown(device));
         return error_remedy(reterr, "--swap=off");
     }
-    const bool is_of_content =
-        !strncmp(path, "/dev/disk/by-uuid/", 18) || !strncmp(path, "/dev/disk/by-label/", 19);
-    const bool is_of_place =
-        !strncmp(path, "/dev/disk/by-path/", 18) || !strncmp(path, "/dev/disk/by-diskseq/", 21);
-    if (!is_of_content && !is_of_place && strchr(path + 5, '/')) {
+    if (stays(path)) {
         snprintf(ret_source, size, "%s", path);
         return OK;
     }
-    if ((is_of_content || is_of_place) && find_partition(path, ret_source, size))
+    /* Where it is plugged in it is not on this machine, nor are the kernel's names those of the host. */
+    const bool is_of_content =
+        !strncmp(path, "/dev/disk/by-uuid/", 18) || !strncmp(path, "/dev/disk/by-label/", 19);
+    if (is_of_content && find_partition(path, ret_source, size))
         return OK;
     error_set(reterr, ERR_UNSUPPORTED, 0, "%s may stand for another device once the swap is encrypted",
               text_shown(device));

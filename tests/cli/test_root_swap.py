@@ -93,17 +93,19 @@ class SwapTest(HostRoot):
         self.assertEqual(self.read("etc/crypttab"), f"{CRYPTTAB}husk-swap0 /dev/vdd none luks\nhusk-swap1{ENTRY}")
         self.is_well()
 
-    def names_the_partition(self, line):
+    def test_encrypt_names_the_partition_and_not_what_it_overwrites(self):
         self.install_cryptsetup()
-        self.swaps(line)
+        self.swaps("UUID=4567 none swap sw 0 0")
         self.protect_root("--swap=encrypt", **self.attached())
         self.assertEqual(self.read("etc/crypttab"), f"{CRYPTTAB}husk-swap0{ENTRY}")
 
-    def test_encrypt_names_the_partition_and_not_what_it_overwrites(self):
-        self.names_the_partition("UUID=4567 none swap sw 0 0")
-
-    def test_encrypt_names_the_partition_and_not_where_its_disk_is_plugged_in(self):
-        self.names_the_partition("/dev/disk/by-path/pci-0000:00:05.0-part2 none swap sw 0 0")
+    def test_a_name_that_is_of_this_machine_is_not_looked_up(self):
+        self.install_cryptsetup()
+        here = self.attached()
+        for name in "/dev/disk/by-path/pci-0000:00:05.0-part2", self.partition, "/dev/block/7:0":
+            self.swaps(f"{name} none swap sw 0 0")
+            told = self.told(self.protect_root("--swap=encrypt", expect=husk.REFUSED, **here))
+            self.assertIn("may stand for another device", told[0]["cause"])
 
     def test_what_holds_no_swap_any_more_is_not_overwritten(self):
         self.install_cryptsetup()
