@@ -50,7 +50,12 @@ static size_t measure_command(const char *text)
 static bool has_word(const char *rest, const char *word)
 {
     const char *found = word ? strstr(rest, word) : NULL;
-    return found && (size_t)(found - rest) < strcspn(rest, ",;:)") && ends_word(found[strlen(word)]);
+    return found && (size_t)(found - rest) < strcspn(rest, ",;:()") && ends_word(found[strlen(word)]);
+}
+
+static bool is_for_elsewhere(const char *rest)
+{
+    return has_word(rest, program.elsewhere) && !has_word(rest, program.all_the_same);
 }
 
 enum error_code place_in_text(const char *text, const char *words, struct buffer *buffer,
@@ -65,7 +70,7 @@ enum error_code place_in_text(const char *text, const char *words, struct buffer
         const size_t length = may_begin ? measure_command(at) : 0;
         code = buffer_append(buffer, at, length ? length : 1, reterr);
         at += length ? length : 1;
-        if (!code && length && !has_word(at, option) && !has_word(at, program.elsewhere))
+        if (!code && length && !has_word(at, option) && !is_for_elsewhere(at))
             code = buffer_append(buffer, words, strlen(words), reterr);
     }
     return code;

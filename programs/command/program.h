@@ -14,6 +14,7 @@ struct program {
     const struct verb_option *common; /* what every verb takes besides its own, up to OPTION_END */
     unsigned place; /* the option that says where a verb works, to be named with commands; 0 for none */
     const char *elsewhere;        /* but not with a command that has this word; NULL where there is none */
+    const char *all_the_same;     /* unless it has this one too; NULL as well */
     const char *completion_names; /* body of a bash function printing what NAME may be */
     /* Before a verb acts that does not say VERB_NEEDS_NOTHING: fills run->at. */
     enum error_code (*prepare)(struct run *run, struct error *reterr);

@@ -63,6 +63,7 @@ const struct program program = {
     .common = common,
     .place = OPTION_AT,
     .elsewhere = "--commit", /* on the booted host */
+    .all_the_same = "--confirm",
     .completion_names = completion_names,
     .prepare = husk_prepare,
 };

@@ -66,11 +66,11 @@ void plan_refuse_joining(struct convert_plan *plan, const struct convert_journal
     const bool waits = journal->direction == CONVERT_PROTECT;
     char remedy[2 * VAULT_NAME_MAXIMUM + 128];
     if (waits)
-        snprintf(
-            remedy, sizeof(remedy),
-            "husk protect --root --commit on the booted host (with --confirm %s although it has not booted), "
-            "then the same command again",
-            vault_name);
+        snprintf(remedy, sizeof(remedy),
+                 "husk protect --root --commit on the booted host (although it has not booted: husk protect "
+                 "--root --commit "
+                 "--confirm %s), then the same command again",
+                 vault_name);
     else
         snprintf(remedy, sizeof(remedy),
                  "finish that: husk unprotect %s; or go back: husk protect --abort --vault %s", vault_name,

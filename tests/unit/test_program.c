@@ -353,6 +353,12 @@ static void commands_that_are_named_carry_the_place(void **state)
                   "husk unlock --all --at /x, then husk lock --at /mnt v");
     assert_placed("husk protect --root --commit, then the same command", words,
                   "husk protect --root --commit, then the same command");
+    assert_placed(
+        "husk protect --root --commit --confirm root, then husk unprotect root", words,
+        "husk protect --at /mnt --root --commit --confirm root, then husk unprotect --at /mnt root");
+    assert_placed(
+        "husk protect --root --commit on it (or husk protect --root --commit --confirm root)", words,
+        "husk protect --root --commit on it (or husk protect --at /mnt --root --commit --confirm root)");
     static const char *const none[] = {"run husk as root",      "husk protects directories",
                                        "see huskd host list",   "in /mnt/.husk lock",
                                        "see husk help protect", "husk"};
