@@ -95,14 +95,14 @@ enum error_code protect_root_swap(struct protect *protect, struct error *reterr)
     return code;
 }
 
-/* Running from the new trees is what shows that they boot: not a chroot into them, nor a container, as on a
- * machine the disk is attached to. Who gives the encryption up again needs no boot, and says so in full. */
 static bool is_first_namespace(void)
 {
     struct stat status;
     return stat("/proc/self/ns/pid", &status) == 0 && status.st_ino == FIRST_PID_NAMESPACE;
 }
 
+/* Running from the new trees is what shows that they boot: not a chroot into them, nor a container, as on a
+ * machine the disk is attached to. Who gives the encryption up again needs no boot, and says so in full. */
 static enum error_code check_booted(const struct run *run, const struct vault *vault, struct error *reterr)
 {
     struct stat root, first;

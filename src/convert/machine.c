@@ -125,11 +125,11 @@ static bool is_waiting(const struct convert_work *work)
 /* What ends the waiting. Returns reterr's code. */
 static enum error_code say_commit(const struct convert_work *work, struct error *reterr)
 {
-    return error_remedy(
-        reterr,
-        "husk protect --root --commit on the booted host (with --confirm %s although it has not "
-        "booted), then the same command again",
-        work->vault->name);
+    return error_remedy(reterr,
+                        "husk protect --root --commit on the booted host (although it has not booted: husk "
+                        "protect --root --commit "
+                        "--confirm %s), then the same command again",
+                        work->vault->name);
 }
 
 /* From the journal's state to done, or to where a root waits. */
@@ -295,17 +295,24 @@ enum error_code convert_protect(struct vault *vault, const struct convert_plan *
     return code;
 }
 
-/* Before any old tree is scrubbed: where one was put back by hand, the others are what belongs to it. What
- * was moved away or deleted since is told in the end. */
+/* Before the first old tree is scrubbed: where one was put back by hand, the others are what belongs to it.
+ * What was moved away or deleted since is told in the end. */
 static enum error_code check_places(const struct convert_work *work, struct error *reterr)
 {
     for (size_t i = 0; i < work->journal.count; i++) {
         const struct convert_directory *directory = &work->journal.directories[i];
         _cleanup_(close_fdp) int place_fd = -1;
         bool encrypted = false;
-        if (work_open_place(work, directory, &place_fd, NULL))
+        struct error why = ERROR_NONE;
+        enum error_code code = work_open_place(work, directory, &place_fd, &why);
+        if (code == ERR_NOT_FOUND || code == ERR_CHANGED)
             continue;
-        enum error_code code = work_is_encrypted_side(work, directory, place_fd, &encrypted, reterr);
+        if (code) {
+            if (reterr)
+                *reterr = why;
+            return code;
+        }
+        code = work_is_encrypted_side(work, directory, place_fd, &encrypted, reterr);
         if (code)
             return code;
         if (!encrypted) {
@@ -339,7 +346,7 @@ enum error_code convert_commit(struct vault *vault, const struct convert_options
         error_set(reterr, ERR_DENIED, 0, "the conversion of the vault %s is not exchanged yet", vault->name);
         return error_remedy(reterr, "run the command that began it again to finish");
     }
-    code = check_places(&work, reterr);
+    code = work.journal.waits ? check_places(&work, reterr) : OK;
     if (code)
         return code;
     work.journal.waits = false;

@@ -81,7 +81,7 @@ static bool is_one_of(const char *const *words, size_t count, const char *comman
 }
 
 /* Where GRUB finds it: below the root of the filesystem that /boot is on, whatever device stands in front. */
-static bool has_husk(const struct root_checking *checking, const char *argument)
+static bool is_there(const struct root_checking *checking, const char *argument, bool *ret_has_husk)
 {
     struct initramfs_mark mark = {0};
     const char *path = *argument == '(' ? strchr(argument, ')') : argument;
@@ -90,25 +90,25 @@ static bool has_husk(const struct root_checking *checking, const char *argument)
     path += *path == ')';
     _cleanup_(close_fdp) int fd = host_tree_open(
         checking->boot_is_apart ? checking->boot_fd : checking->at_fd, path, O_RDONLY | O_NONBLOCK);
-    return fd >= 0 && initramfs_read_mark(fd, &mark, NULL) == OK && mark.found;
+    *ret_has_husk |= fd >= 0 && initramfs_read_mark(fd, &mark, NULL) == OK && mark.found;
+    return fd >= 0;
 }
 
-/* Several are put together, such as microcode and the initramfs. */
-static void heed_initrd(struct reading *reading, const char *command)
+/* Several are put together, such as microcode and the initramfs; where one is not there GRUB loads none. */
+static void heed_initrd(struct reading *reading, const char *arguments)
 {
     char words[1024], *save = NULL;
-    bool is_good =
-        !reading->waits || reading->checking->boot_is_unmounted; /* of no kernel, or not to be seen */
-    snprintf(words, sizeof(words), "%s", command);
-    strtok_r(words, BLANKS, &save);
-    for (const char *word; !is_good && (word = strtok_r(NULL, BLANKS, &save));)
-        is_good = has_husk(reading->checking, word);
-    if (!is_good)
-        root_blocks(
-            reading->checking, "initramfs-without-husk", text_shown(reading->title),
-            "on the host: update-initramfs -u -k all, then update-grub; or remove this entry",
-            "what this entry of grub.cfg loads behind the kernel is not there, or has no husk in it: %s",
-            text_shown(command));
+    bool are_there = true, has_husk = false;
+    snprintf(words, sizeof(words), "%s", arguments);
+    for (const char *word = strtok_r(words, BLANKS, &save); word; word = strtok_r(NULL, BLANKS, &save))
+        are_there &= is_there(reading->checking, word, &has_husk);
+    /* Behind no kernel it is of no matter, and in a /boot that is not mounted it cannot be seen. */
+    if (reading->waits && !reading->checking->boot_is_unmounted && !(are_there && has_husk))
+        root_blocks(reading->checking, "initramfs-without-husk", text_shown(reading->title),
+                    "on the host: update-initramfs -u -k all, then update-grub; or remove this entry",
+                    "what this entry of grub.cfg loads behind the kernel is not all there, or has no husk in "
+                    "it:%s",
+                    text_shown(arguments));
     reading->waits = false;
 }
 
@@ -129,6 +129,7 @@ static void read_command(struct reading *reading, const char *command)
 {
     static const char *const before[] = {"then", "else", "{"}; /* a command may follow */
     static const char *const alone[] = {"menuentry", "submenu", "function", "if", "elif", "fi", "}"};
+    static const char *const initrds[] = {"initrd", "initrdefi", "initrd16"};
     static const char *const sources[] = {"source", ".", "configfile"};
     size_t length;
     command += strspn(command, " \t");
@@ -147,8 +148,8 @@ static void read_command(struct reading *reading, const char *command)
             read_command(reading, brace + 1);
         return;
     }
-    if (!strncmp(command, "initrd", 6))
-        heed_initrd(reading, command);
+    if (is_one_of(initrds, ARRAY_SIZE(initrds), command, &length))
+        heed_initrd(reading, command + length);
     if (is_one_of(sources, ARRAY_SIZE(sources), command, &length))
         heed_source(reading, command + length);
     if (!is_kernel(command))
