@@ -21,18 +21,16 @@ static enum error_code finish(struct run *run, struct finding_list *findings, co
     return code;
 }
 
-/* How much of it is encrypted already, by whichever vault. */
-static size_t count_encrypted(const struct convert_root *root)
+/* As a whole, which is what protect --root does, and not only some directory of it. */
+static bool is_encrypted(const char *at)
 {
-    size_t count = 0;
-    for (size_t i = 0; i < root->count; i++) {
-        enum fscrypt_policy_state state = FSCRYPT_PLAIN;
-        struct fscrypt_identifier identifier;
-        _cleanup_(close_fdp) int fd = -1;
-        count += directory_open(AT_FDCWD, root->paths[i], &fd, NULL) == OK &&
-                 fscrypt_get_policy(fd, &state, &identifier, NULL) == OK && state != FSCRYPT_PLAIN;
-    }
-    return count;
+    char path[4200];
+    enum fscrypt_policy_state state = FSCRYPT_PLAIN;
+    struct fscrypt_identifier identifier;
+    _cleanup_(close_fdp) int fd = -1;
+    snprintf(path, sizeof(path), "%s/etc", strcmp(at, "/") ? at : "");
+    return directory_open(AT_FDCWD, path, &fd, NULL) == OK &&
+           fscrypt_get_policy(fd, &state, &identifier, NULL) == OK && state == FSCRYPT_HUSK_POLICY;
 }
 
 /* Everything uses the root of a running system: what the plan would find says nothing. */
@@ -50,25 +48,23 @@ enum error_code check_root(struct run *run, struct error *reterr)
     if (!code && strcmp(run->at, "/") != 0)
         code = convert_plan_new((const char *const *)root.paths, root.count, vault_name, &run->report, &plan,
                                 reterr);
-    const size_t count = root.count, encrypted = code ? 0 : count_encrypted(&root);
     convert_root_done(&root);
     if (code)
         return code;
-    if (!plan && encrypted == 0)
+    const bool encrypted = is_encrypted(run->at);
+    if (!plan && !encrypted)
         code = convert_root_check_running(&findings, reterr);
     if (code)
         return code;
-    if (!plan && encrypted > 0)
+    if (!plan && encrypted)
         finding_add(&findings, FINDING_TELLS, "encrypted-already", text_shown(run->at),
-                    "husk check --boot rehearses its next boot",
-                    "%zu of the %zu directories of the root are encrypted already", encrypted, count);
+                    "husk check --boot rehearses its next boot", "the root is encrypted already");
     if (!plan)
         return finish(
             run, &findings,
-            encrypted > 0
-                ? "nothing found that would keep it from booting"
-                : "nothing found that would keep an encrypted root from booting; husk protect --root "
-                  "--at DIR, on its disk attached to another machine, would look at the rest",
+            encrypted ? "nothing found that would keep it from booting"
+                      : "nothing found that would keep an encrypted root from booting; husk protect --root "
+                        "--at DIR, on its disk attached to another machine, would look at the rest",
             reterr);
     finding_move_all(&plan->findings, &findings);
     code = plan_check_vault(run, plan, vault_name, reterr);

@@ -174,7 +174,8 @@ static enum error_code abort_it(struct run *run, struct error *reterr)
     code = convert_abort(held.vault, &options, &run->changed, reterr);
     if (code)
         return code;
-    if (run->changed && !strcmp(held.vault->name, ROOT_VAULT_NAME))
+    if (run->changed &&
+        (argument_given(&run->arguments, OPTION_ROOT) || !strcmp(held.vault->name, ROOT_VAULT_NAME)))
         convert_root_tell_swap(run->at, &run->findings);
     /* What an erase reports stays. */
     if (held.vault->directory_count == 0 && !held.vault->protected_since_unix_s &&

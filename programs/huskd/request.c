@@ -154,7 +154,7 @@ const struct verb verb_request_approve = {
     .operands_most = 1,
     .summary = "Let the vaults of one request open, once.",
     .text =
-        "ID is that of the list, or its beginning of at least eight digits, which the host shows. The "
+        "ID is that of the list, or its beginning of at least eight digits. The "
         "request "
         "is fixed since it was made: what is approved is that boot of that host. Where the group "
         "wants several people, each of them approves, and root, who can act as any of them, is none. A "

@@ -23,8 +23,10 @@ static enum error_code give(struct clerk *clerk, struct job *job, enum order_act
     uint8_t id[STATEMENT_ID_SIZE];
     char actor[OPERATION_ACTOR_SIZE];
     enum error_code code = operation_find_host(clerk, job, &host, reterr);
-    if (!code && host.is_erased)
-        code = error_set(reterr, ERR_ERASED, 0, "host %s is erased", host.name);
+    if (!code && host.is_erased) {
+        error_set(reterr, ERR_ERASED, 0, "host %s is erased", host.name);
+        code = error_remedy(reterr, "it gets no further orders; its provider can switch it off");
+    }
     if (code)
         return code;
     operation_actor(job, actor);

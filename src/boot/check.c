@@ -40,11 +40,13 @@ static enum error_code check_recorded(struct checking *checking, const struct va
     return vault_check_recorded(vault, client ? &pins : NULL, checking->findings, reterr);
 }
 
-/* It opens all the same; but somebody who rehearses a boot wants to know what is not finished. */
+/* Of any vault, also one whose directories are not exchanged yet: somebody who rehearses a boot wants to know
+ * what is not finished. */
 static void tell_conversion(struct checking *checking, const struct vault *vault)
 {
     struct convert_status status = {0};
-    if (convert_get_status(vault, &status, NULL) || !status.state)
+    if (vault->mark != VAULT_ACTIVE || vault->damage.code || convert_get_status(vault, &status, NULL) ||
+        !status.state)
         return;
     if (status.waits)
         finding_add(checking->findings, FINDING_TELLS, "plaintext-waits", vault->name,
@@ -75,7 +77,6 @@ static enum error_code check_vault(struct checking *checking, const struct vault
         return OK;
     }
     checking->has_authority |= kinds.authority;
-    tell_conversion(checking, vault);
     const bool has_keyfile = check_keyfiles(checking, vault);
     if (kinds.authority && !has_keyfile)
         checking->asking[checking->asking_count++] = vault;
@@ -205,6 +206,8 @@ static enum error_code check(struct checking *checking, const struct vault_list 
     checking->asking = calloc(list->count + 1, sizeof(const struct vault *));
     if (!checking->asking)
         return error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
+    for (size_t i = 0; i < list->count; i++)
+        tell_conversion(checking, list->items[i]);
     for (size_t i = 0; !code && i < list->count; i++)
         if (needed_is(checking->at, list->items[i], list))
             code = check_vault(checking, list->items[i], reterr);

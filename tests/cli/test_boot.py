@@ -346,6 +346,16 @@ class BootTest(HostRoot):
         return {finding["kind"] for finding in self.json("check", "--boot", expect=expect)["findings"]
                 if finding["kind"] != "plaintext-waits" and "fstab mounts another filesystem" not in finding["cause"]}
 
+    @needs_faults
+    def test_a_rehearsal_tells_of_a_conversion_that_is_not_exchanged_yet(self):
+        self.d.remount("rw")
+        self.unlock_root()
+        self.make_tree("more")
+        self.assertTrue(self.call("protect", self.path("more"), "--vault", "more", "--recovery-out", self.beside("other"),
+                                  "--skip-free-space", fault="convert.copied:crash").crashed)
+        found = self.json("check", "--boot", expect=husk.DONE)["findings"]
+        self.assertIn(("conversion-unfinished", "more"), [(finding["kind"], finding["subject"]) for finding in found])
+
     def test_a_rehearsal_tells_of_old_trees_that_wait(self):
         def told():
             return [finding["remedy"] for finding in self.json("check", "--boot", expect=husk.DONE)["findings"]

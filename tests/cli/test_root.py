@@ -168,8 +168,20 @@ class RootTest(HostRoot):
         done = subprocess.run(["chroot", self.d.path, "/boot/husk", "check", "--root"],
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.assertEqual(done.returncode, husk.DONE, done.stdout)
-        self.assertRegex(done.stdout, r"\d+ of the \d+ directories of the root are encrypted already")
+        self.assertIn("the root is encrypted already", done.stdout)
         self.assertNotIn("--at DIR", done.stdout)
+
+    def test_a_root_of_which_one_directory_is_encrypted_is_not_taken_for_an_encrypted_one(self):
+        key = self.beside("key")
+        with open(key, "wb") as file:
+            file.write(os.urandom(64))
+        self.call("protect", self.path("srv"), "--vault", "data", "--keyfile", key, "--skip-free-space", expect=husk.DONE)
+        shutil.copy(husk.PROGRAM, self.path("boot/husk"))
+        subprocess.run(["mount", "-t", "proc", "proc", self.path("proc")], check=True)
+        self.addCleanup(subprocess.run, ["umount", self.path("proc")], check=True)
+        done = subprocess.run(["chroot", self.d.path, "/boot/husk", "check", "--root"],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.assertNotIn("encrypted already", done.stdout)
 
     def test_on_a_running_system_that_grub_did_not_load_nothing_is_known_of_its_initramfs(self):
         shutil.copy(husk.PROGRAM, self.path("boot/husk"))
@@ -234,6 +246,7 @@ class RootTest(HostRoot):
             ("initramfs-without-husk", lambda: self.image("initrd.img-6.1.0-1", ["husk-initramfs"], kernel="6.1.0-2")),
             ("initramfs-without-husk", lambda: self.entry([linux, "initrd /boot/initrd.old"])),
             ("initramfs-without-husk", lambda: self.entry([linux, "initrd /boot/vmlinuz-6.1.0-1 /boot/initrd.old"])),
+            ("initramfs-without-husk", lambda: self.entry([linux, "initrd /boot/gone.img /boot/initrd.img-6.1.0-1"])),
             ("initramfs-without-husk", lambda: self.write("boot/grub/custom.cfg", f"menuentry x {{\n{linux}\ninitrd /x\n}}\n")),
             ("unknown-loader", lambda: self.entry(["source /boot/grub/more.cfg"])),
             ("unknown-loader", lambda: self.entry(["if [ -f x ]; then configfile ${prefix}/more.cfg; fi"])),
@@ -293,7 +306,7 @@ class RootTest(HostRoot):
             "files that nothing reads": self.backups,
             "both branches": lambda: self.entry(["if [ x ]; then", linux, initrd, "else", linux, initrd, "fi"]),
             "as update-grub makes it": lambda: self.write("boot/grub/grub.cfg", UPDATE_GRUB),
-            "microcode first": lambda: self.entry([linux, "initrd ($root)/boot/microcode.img '/boot/initrd.img-6.1.0-1'"]),
+            "microcode first": lambda: self.entry([linux, "initrd ($root)/boot/vmlinuz-6.1.0-1 '/boot/initrd.img-6.1.0-1'"]),
             "custom.cfg": lambda: self.entry(["if [ -f ${config_directory}/custom.cfg ]; then", "source ${config_directory}/custom.cfg",
                                               "elif [ -f $prefix/custom.cfg ]; then", "source $prefix/custom.cfg", "fi"]),
             "memory test": lambda: self.entry(["linux16 /boot/memtest86+.bin console=ttyS0"]),
