@@ -5,8 +5,8 @@ import unittest
 
 from pages import files, read
 
-# The rooms whose files `husk boot` reads.
-ROOMS = "vault", "keyslot", "network", "unlock", "erase", "client"
+# The rooms whose files `husk boot` reads, or what is in them: a pin has a descriptor.
+ROOMS = "vault", "keyslot", "network", "unlock", "erase", "client", "message"
 
 
 class FormatsTest(unittest.TestCase):
