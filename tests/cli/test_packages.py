@@ -19,6 +19,17 @@ from undo import Undo
 COMPILES = bool(os.environ.get("HUSK_TEST_LONG"))
 BUILD = [] if COMPILES else ["--build", os.path.dirname(os.path.abspath(husk.PROGRAM))]
 LEFT_OUT = "build", ".git", ".gitignore"
+# Where what is in a folder of the sources is looked for on a Debian host.
+PLACES = {
+    "packaging/systemd": lambda name: f"lib/systemd/system{'-generators' if '.' not in name else ''}/{name}",
+    "packaging/sysusers.d": "usr/lib/sysusers.d/{}".format,
+    "docs/man": lambda name: f"usr/share/man/man{name[-1]}/{name}.gz",
+    "packaging/initramfs": {"hook": "usr/share/initramfs-tools/hooks/husk",
+                            "local-bottom": "usr/share/initramfs-tools/scripts/local-bottom/husk",
+                            "dhcp": "usr/share/initramfs-tools/scripts/husk-dhcp",
+                            "post-update": "etc/initramfs/post-update.d/husk"}.get,
+}
+OTHERS = {"husk": {"usr/share/lintian/overrides/husk"}, "huskd": set()}  # of the packages themselves
 PACKAGES = {"husk_0.1.0_amd64.deb", "huskd_0.1.0_amd64.deb", "husk_0.1.0.dsc", "husk_0.1.0.tar.xz"}
 
 
@@ -75,17 +86,20 @@ class PackagesTest(unittest.TestCase):
                               stderr=subprocess.STDOUT, text=True)
         self.assertEqual(told.returncode, 0, told.stdout)
 
-    def test_every_unit_page_and_completion_is_in_one_of_them(self):
-        made = self.first / "build" / "packages"
-        installed = "".join(subprocess.run(["dpkg-deb", "--contents", path], stdout=subprocess.PIPE, text=True, check=True).stdout
-                            for path in made.iterdir() if path.suffix == ".deb")
-        named = {line.split()[5].rpartition("/")[2].removesuffix(".gz") for line in installed.splitlines()}
-        sources = [path.name for where in ("packaging/systemd", "packaging/sysusers.d", "docs/man")
-                   for path in pathlib.Path(husk.ROOT, where).iterdir()]
-        self.assertGreater(len(sources), 8)
-        self.assertEqual({name for name in sources if name != "meson.build"} - named, set())
-        self.assertLessEqual({"husk", "huskd"}, {line.split()[5].rpartition("/")[2] for line in installed.splitlines()
-                                                 if "/bash-completion/completions/" in line})
+    def test_every_unit_page_completion_and_script_is_where_its_package_puts_it(self):
+        wanted = {name: set() for name in ("husk", "huskd")}
+        for where, to in PLACES.items():
+            sources = {path.name for path in pathlib.Path(husk.ROOT, where).iterdir()} - {"meson.build"}
+            for source in sources:
+                self.assertIsNotNone(to(source), source)
+                wanted["huskd" if source.startswith("huskd") else "husk"].add(to(source))
+        for name, paths in wanted.items():
+            with self.subTest(name):
+                paths |= {f"usr/sbin/{name}", f"usr/share/bash-completion/completions/{name}"}
+                (package,) = [path for path in (self.first / "build" / "packages").glob(f"{name}_*.deb")]
+                there = disk.run("dpkg-deb", "--contents", package).splitlines()
+                files = {line.split()[5].removeprefix("./") for line in there if line.startswith("-")}
+                self.assertEqual({path for path in files if not path.startswith("usr/share/doc/")} ^ paths, OTHERS[name])
 
     def test_the_source_package_holds_every_file(self):
         """But .gitignore, which dpkg-source leaves out always, and packaging/debian, which is debian there."""
