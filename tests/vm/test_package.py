@@ -30,6 +30,7 @@ CARDS = "virtio_net ena gve hv_netvsc mana vmxnet3 xen_netfront ixgbevf mlx4_en 
 RACKS = "ahci mptspi mpt3sas megaraid_sas e1000 e1000e igb igc ixgbe i40e iavf ice bnxt_en tg3 r8169".split()
 PROMISED = f"{CIPHERS} {ACCELERATED} {DISKS} {CARDS}".split()
 GROWTH_MOST = 3_000_000  # unpacked, with MODULES=most: what README, CHANGELOG and architecture.md say
+ENDINGS = {"stop", "restart", "try-restart", "reload-or-restart", "kill", "disable", "mask", "isolate"}  # of systemctl
 # As far as apt sees those of Debian.
 OTHER_MAKER = '''
 mkdir -p /root/{name}/DEBIAN /root/{name}/etc/{name}
@@ -162,29 +163,99 @@ class TwoKernelsTest(ChrootTest):
 
 
 class OpenVaultTest(ChrootTest):
-    """A vault on another filesystem of the host, which is open."""
+    """A vault on another filesystem of the host, open, and opened at boot by its unit. In the order of names."""
 
-    def test_nothing_done_to_the_package_touches_it(self):
-        guest = self.guest
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        guest = cls.guest
+        guest.no_images()
         guest.install(packages["husk"])
-        with Undo() as undo:
-            scratch = disk.scratch(undo)
-            image = os.path.join(scratch, "data")
-            with open(image, "wb") as file:
-                file.truncate(64 << 20)
-            disk.run("mkfs.ext4", "-q", "-O", "encrypt", image)
-            disk.run("mount", disk.attach(undo, image), guest.path("srv"))
-            undo.push(disk.unmount, str(guest.path("srv")))
-            guest.run("mkdir /srv/letters; echo Dear >/srv/letters/one; head -c 64 /dev/urandom >/root/key; chmod 600 /root/key\n"
-                      "husk protect /srv/letters --vault letters --keyfile /root/key --skip-free-space")
-            before = self.files(guest.path("srv/.husk/vaults")), guest.run("husk status --json; cat /srv/letters/one")
-            self.assertIn('"state":"unlocked"', before[1])
-            self.passes(f"dpkg -i /root/{packages['husk'].name}")
-            for words in "--remove", "--purge":
-                self.fails(f"dpkg {words} husk", "husk stays", "letters")
-            self.assertEqual((self.files(guest.path("srv/.husk/vaults")), guest.run("husk status --json; cat /srv/letters/one")),
-                             before)
-            guest.run("husk lock letters")
+        cls.undo = cls.enterClassContext(Undo())
+        cls.device = cls.filesystem()
+        disk.run("mount", cls.device, guest.path("srv"))
+        cls.undo.push(disk.unmount, str(guest.path("srv")))
+        guest.run("mkdir /srv/letters; echo Dear >/srv/letters/one; head -c 64 /dev/urandom >/root/key; chmod 600 /root/key\n"
+                  "husk protect /srv/letters --vault letters --keyfile /root/key --skip-free-space\n"
+                  "systemctl enable husk-vault@letters husk-agent husk-ticket")
+        cls.fstab = guest.path("etc/fstab").read_text()
+
+    @classmethod
+    def filesystem(cls):
+        image = os.path.join(disk.scratch(cls.undo), "data")
+        with open(image, "wb") as file:
+            file.truncate(64 << 20)
+        disk.run("mkfs.ext4", "-q", "-O", "encrypt", image)
+        return disk.attach(cls.undo, image)
+
+    def kept(self):
+        """What was done to packages leaves this as it is."""
+        guest = self.guest
+        found = guest.run("husk status --json; cat /srv/letters/one; find /etc/systemd/system -type l -printf '%p %l\\n' | sort")
+        self.assertIn('"state":"unlocked"', found)
+        self.assertIn("wants/husk-vault@letters.service /lib/systemd/system/husk-vault@.service\n", found)
+        return found, self.files(guest.path("srv/.husk"))
+
+    def newer(self):
+        """The package again, as a later version of it."""
+        self.guest.run(f"dpkg-deb -R /root/{packages['husk'].name} /root/newer; cd /root/newer\n"
+                       "sed -i 's/^Version: .*/&+later/' DEBIAN/control; echo later >usr/share/doc/husk/later\n"
+                       "dpkg-deb --build /root/newer /root/newer.deb")
+        return "/root/newer.deb"
+
+    def touches_nothing(self, script):
+        """Nor does it, where systemd runs, ask it to; the script's status and what it told."""
+        before = self.kept()
+        systemctl = self.guest.path("usr/bin/systemctl")
+        with self.guest.hidden("usr/bin/systemctl"):
+            self.guest.run("mkdir -p /run/systemd/system; : >/root/asked")
+            systemctl.write_text('#!/bin/sh\necho "$*" >>/root/asked\n')
+            systemctl.chmod(0o755)
+            try:
+                done = self.guest.attempt(script)
+            finally:
+                self.guest.run("rm -r /run/systemd/system")
+        asked = [line.split() for line in self.guest.path("root/asked").read_text().splitlines()]
+        self.assertIn(["--system", "daemon-reload"], asked)
+        self.assertEqual([line for line in asked if ENDINGS & set(line) or "husk-vault" in " ".join(line)], [])
+        self.assertEqual(self.kept(), before)
+        return done
+
+    def test_1_an_upgrade_and_a_removal_that_is_refused_touch_nothing(self):
+        for script in f"dpkg -i {self.newer()}", f"dpkg -i /root/{packages['husk'].name}":  # there and back
+            status, told = self.touches_nothing(script)
+            self.assertEqual(status, 0, told)
+        for script in "dpkg --remove husk", "dpkg --purge husk", "apt-get purge --yes husk":
+            status, told = self.touches_nothing(script)
+            self.assertNotEqual(status, 0, told)
+            self.assertRegex(told, "husk stays: .* letters")
+
+    def test_2_one_that_is_not_mounted_is_seen_where_fstab_has_it(self):
+        guest = self.guest
+        guest.run("husk lock letters; umount /srv")
+        uuid = disk.run("blkid", "-p", "-o", "value", "-s", "UUID", self.device).strip()
+        for line, shown in (f"{self.device} /srv ext4 noauto", "/srv"), (f"UUID={uuid}\t/media/my\\040data\text4", "/media/my data"):
+            guest.path("etc/fstab").write_text(f"{self.fstab}#{self.device} /no ext4 defaults\n\n{line}")
+            self.fails("dpkg --remove husk", "husk stays", f"letters (of {shown}, not mounted)")
+        guest.run("mkdir '/media/my data'; mount '/media/my data'")
+        self.assertNotIn("not mounted", self.fails("dpkg --remove husk", "husk stays", "letters"))
+        guest.run("umount '/media/my data'")
+        guest.run(f"mount {self.device} /srv; husk unlock letters --keyfile /root/key")
+        self.kept()
+
+    def test_3_what_fstab_has_without_a_vault_keeps_nothing(self):
+        guest = self.guest
+        guest.run("husk lock letters; umount /srv")
+        self.addCleanup(guest.run, f"mount {self.device} /srv")
+        plain = self.filesystem()
+        guest.path("etc/fstab").write_text(f"{self.fstab}/dev/gone /media ext4 nofail 0 2\n#/dev/old /old ext4 defaults 0 2\n"
+                                           f"/dev/other /other xfs noauto 0 2\n{plain} /mnt ext4 noauto 0 2\n")
+        before = guest.run(f"sha256sum {self.device} {plain}")
+        told = self.passes("dpkg --remove husk")
+        self.assertIn("husk: /dev/gone (/media in /etc/fstab) could not be looked into", told)
+        self.assertEqual(told.count("could not be looked into"), 1, told)
+        self.passes("dpkg --purge husk")
+        self.assertEqual(guest.run(f"sha256sum {self.device} {plain}"), before)
 
 
 class HookTest(ChrootTest):
