@@ -3,11 +3,13 @@
 What must be in an image is written down here again: it is compared with what the hook did, not with what the hook says.
 """
 
+import json
 import os
 import unittest
 
 from guest_chroot import GuestChroot, build_packages
 import disk
+import husk
 from undo import Undo
 
 OTHER = "6.1.0-99-cloud-amd64"  # newer, so the first that is built
@@ -256,6 +258,55 @@ class OpenVaultTest(ChrootTest):
         self.assertEqual(told.count("could not be looked into"), 1, told)
         self.passes("dpkg --purge husk")
         self.assertEqual(guest.run(f"sha256sum {self.device} {plain}"), before)
+
+
+class CheckedRootTest(ChrootTest):
+    """husk check --root as root of a Debian system has it, with Debian's kernel and the images made for it."""
+
+    def findings(self):
+        """{(kind, subject)}, which decide how it ends."""
+        status, told = self.guest.attempt("husk check --root --json 2>/dev/null")
+        found = {(one["kind"], one["subject"]) for one in json.loads(told)["findings"]}
+        self.assertEqual(status, husk.REFUSED if found else husk.DONE, told)
+        return found
+
+    def grub_loads(self, *kernels):
+        """As far as update-grub makes it."""
+        configuration = self.guest.path("boot/grub/grub.cfg")
+        configuration.parent.mkdir(exist_ok=True)
+        configuration.write_text("".join(
+            f"menuentry 'Debian {kernel}' {{\n\tlinux\t/boot/vmlinuz-{kernel} root=/dev/vda ro\n"
+            f"\tinitrd\t/boot/initrd.img-{kernel}\n}}\n" for kernel in kernels))
+
+    def booted_by(self, line):
+        """For what is run from now on; this machine's own is another."""
+        path = self.guest.path("root/cmdline")
+        path.write_text(line)
+        disk.run("mount", "--bind", path, self.guest.path("proc/cmdline"))
+        self.addCleanup(disk.unmount, str(self.guest.path("proc/cmdline")))
+
+    def test_it_finds_what_is_missing_and_nothing_else(self):
+        guest = self.guest
+        image, other = (f"initrd.img-{kernel}" for kernel in (guest.kernel, OTHER))
+        guest.no_images()
+        guest.install(packages["husk"])
+        self.booted_by("root=/dev/vda ro\n")
+        self.assertEqual(self.findings(), {("initramfs-without-husk", image), ("unknown-loader", "/boot/grub/grub.cfg"),
+                                           ("unknown-loader", "/proc/cmdline")})
+        guest.path("etc/initramfs-tools/update-initramfs.conf").write_text("update_initramfs=yes\n")
+        guest.run("update-initramfs -u")
+        self.booted_by(f"BOOT_IMAGE=/boot/vmlinuz-{guest.kernel} root=/dev/vda ro\n")
+        self.grub_loads(guest.kernel)
+        self.assertEqual(self.findings(), set())
+        with guest.hidden(HOOK):
+            self.assertEqual(self.findings(), {("no-boot-hook", f"/{HOOK}")})
+        guest.add_kernel(OTHER)
+        self.assertEqual(self.findings(), {("no-initramfs", other)})
+        guest.image(OTHER).write_bytes(guest.image().read_bytes())
+        self.assertEqual(self.findings(), {("initramfs-without-husk", other)})
+        guest.run(f"update-initramfs -u -k {OTHER}")
+        self.grub_loads(OTHER, guest.kernel)
+        self.assertEqual(self.findings(), set())
 
 
 class HookTest(ChrootTest):
