@@ -37,8 +37,8 @@ static enum error_code check_confirmed(struct run *run, struct error *reterr)
     bool all = argument_given(&run->arguments, OPTION_ALL);
     if (all == (run->arguments.operand_count > 0))
         return error_set(reterr, ERR_USAGE, 0, "either the NAME of a vault or --all");
-    char host_name[HOST_NAME_MAX + 1];
-    host_name_at(run->at, host_name);
+    char host_name[PATH_MAX];
+    host_name_to_confirm(run->at, host_name);
     const char *wanted = all ? host_name : run->arguments.operands[0];
     const char *given = argument_value(&run->arguments, OPTION_CONFIRM);
     if (given && !strcmp(given, wanted))
@@ -94,14 +94,14 @@ static void tell_verdicts(struct run *run, const struct vault *vault, const stru
  * says so by its /etc/hostname or its host files, goes by that one's name. */
 static enum error_code check_host(const struct run *run, const struct vault *vault, struct error *reterr)
 {
-    char own[HOST_NAME_MAX + 1], other[HOST_NAME_MAX + 1];
+    char own[PATH_MAX], other[PATH_MAX];
     const struct filesystem *filesystem = vault->filesystem;
     struct stat at;
     if (!argument_given(&run->arguments, OPTION_ALL) || vault->mark == VAULT_ERASED ||
         (stat(run->at, &at) == 0 && at.st_dev == filesystem->device))
         return OK;
-    host_name_at(run->at, own);
-    host_name_at(filesystem->mount_point, other);
+    host_name_to_confirm(run->at, own);
+    host_name_to_confirm(filesystem->mount_point, other);
     const bool has_name = host_name_on(filesystem->root_fd, other);
     if (has_name ? !strcmp(own, other) : !host_has_files(filesystem->root_fd))
         return OK;
@@ -211,14 +211,18 @@ const struct verb verb_erase = {
     .operands_most = 1,
     .summary = "Destroy the key of a vault for ever.",
     .text =
-        "--confirm repeats the NAME of the vault, or with --all the name of the host. From the first step on "
+        "--confirm repeats the NAME of the vault, or with --all the name of the host; of a disk on another "
+        "machine that is what its /etc/hostname says, or where its root is locked what its authority calls "
+        "it, or else the directory --at names. From the first step on "
         "husk does not open the vault from this disk any more, and an interrupted erase is finished by the "
         "same command. Each "
         "authority a keyslot is bound to destroys its part, which reaches every copy of the disk, and says "
         "so "
         "signed. One that does not answer is waited for by no step: the rest is done, husk ends with status "
         "5, copies of the disk still open with its leave, "
-        "and the same command asks again until it has answered. The keyslots "
+        "and the same command asks again until it has answered. A root that runs keeps its key in memory "
+        "until the machine is off; its next boot finishes the erase, tells the authorities, and where one of "
+        "them ordered it, ends the host. The keyslots "
         "are destroyed in place, the key leaves the kernel, what a conversion that was cut short left in the "
         "clear in .husk is overwritten, and a report says what was done and which key copies "
         "were not reached: exported keyslots, keyfiles, and snapshots that hold a local keyslot, for which "

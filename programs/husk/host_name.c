@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "client/client.h"
 
 bool host_name_on(int root_fd, char name[HOST_NAME_MAX + 1])
 {
@@ -21,14 +22,29 @@ bool host_name_on(int root_fd, char name[HOST_NAME_MAX + 1])
     return true;
 }
 
-void host_name_at(const char *at, char name[HOST_NAME_MAX + 1])
+static bool name_at_authority(const char *at, char name[HOST_NAME_MAX + 1])
+{
+    _cleanup_(client_closep) struct client *client = NULL;
+    if (client_open(at, &client, NULL) || client->pin_count == 0)
+        return false;
+    snprintf(name, HOST_NAME_MAX + 1, "%s", client->pins[0].name);
+    return true;
+}
+
+bool host_name_at(const char *at, char name[HOST_NAME_MAX + 1])
 {
     _cleanup_(close_fdp) int at_fd = -1;
     if (gethostname(name, HOST_NAME_MAX + 1) < 0)
         snprintf(name, HOST_NAME_MAX + 1, "localhost");
     name[HOST_NAME_MAX] = '\0';
-    if (strcmp(at, "/") != 0 && !directory_open(AT_FDCWD, at, &at_fd, NULL))
-        (void)host_name_on(at_fd, name);
+    return !strcmp(at, "/") || (!directory_open(AT_FDCWD, at, &at_fd, NULL) && host_name_on(at_fd, name)) ||
+           name_at_authority(at, name);
+}
+
+void host_name_to_confirm(const char *at, char name[PATH_MAX])
+{
+    char host[HOST_NAME_MAX + 1];
+    snprintf(name, PATH_MAX, "%s", host_name_at(at, host) ? host : at);
 }
 
 bool host_has_files(int root_fd)

@@ -3,8 +3,13 @@
 #include <limits.h>
 #include <stdbool.h>
 
-/* The name of the host at --at; of a disk attached to another machine, what its /etc/hostname says. */
-void host_name_at(const char *at, char name[HOST_NAME_MAX + 1]);
+/* The name of the host at --at; of a disk attached to another machine, what its /etc/hostname says, or where
+ * that cannot be read, what it is called at its authority. False where nothing tells: name is that of this
+ * machine then. */
+bool host_name_at(const char *at, char name[HOST_NAME_MAX + 1]);
+
+/* What --confirm repeats: the same, but at itself where nothing tells. */
+void host_name_to_confirm(const char *at, char name[PATH_MAX]);
 
 /* What /etc/hostname of the disk with this root says. False, and name is as before, where it has none. */
 bool host_name_on(int root_fd, char name[HOST_NAME_MAX + 1]);

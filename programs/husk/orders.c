@@ -11,7 +11,7 @@
 #include "host_name.h"
 
 #define OWN_PROGRAM "/proc/self/exe"
-enum { OUTPUT_MAXIMUM = 16 << 20, FINDINGS_TOLD_MAXIMUM = 32 };
+enum { OUTPUT_MAXIMUM = 16 << 20 };
 
 /* Run this program with these words; *document is what it prints, NULL where that is none. */
 static enum error_code run_self(char *const *words, int *ret_status, struct buffer *output,
@@ -46,7 +46,7 @@ static json_t *make_report(const char *action, int status, json_t *document)
 {
     json_t *vaults = json_object_get(json_object_get(document, "result"), "vaults");
     json_t *findings = json_array(), *all = json_object_get(document, "findings");
-    for (size_t i = 0; i < json_array_size(all) && i < FINDINGS_TOLD_MAXIMUM; i++)
+    for (size_t i = 0; i < json_array_size(all) && i < CLIENT_ORDER_FINDINGS_MAXIMUM; i++)
         json_array_append(findings, json_array_get(all, i));
     json_t *report = json_pack("{s:s, s:i, s:o}", "action", action, "status", status, "findings", findings);
     if (json_is_array(vaults))
@@ -67,12 +67,12 @@ static enum error_code carry_out(struct run *run, enum order_action action, cons
 {
     _cleanup_(buffer_done) struct buffer output = {.maximum = OUTPUT_MAXIMUM};
     _cleanup_(json_freep) json_t *document = NULL;
-    char host[HOST_NAME_MAX + 1];
+    char host[PATH_MAX];
     char own[] = "husk", verb[16], all[] = "--all", json[] = "--json", at[] = "--at", confirm[] = "--confirm";
     char *words[] = {own, verb, all, json, at, run->at, NULL, NULL, NULL};
     int status = 0;
     snprintf(verb, sizeof(verb), "%s", order_action_words[action]);
-    host_name_at(run->at, host);
+    host_name_to_confirm(run->at, host);
     if (action == ORDER_ERASE || action == ORDER_LOCK) {
         words[6] = confirm;
         words[7] = host;

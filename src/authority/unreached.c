@@ -62,8 +62,9 @@ static enum error_code add_orders(const struct looking *looking, int64_t *ret_op
         return code;
     return add(
         looking, "order-not-answered",
-        "have husk agent run there, or run husk erase --all there; where the machine is gone, have its disks "
-        "and their copies destroyed",
+        "have husk agent run there, or run husk erase --all there. A root that runs keeps its key until the "
+        "machine is off: its next boot finishes the erase and answers; or run husk erase --all --at DIR with "
+        "its disk on another machine. Where the machine is gone, have its disks and their copies destroyed",
         reterr,
         "%lld host%s not answered the order to erase: what is open there stays open, and keyslots that need "
         "no "

@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "erase/erase.h"
+#include "erase/ordered.h"
 
 /* True for the first time. */
 static bool is_new(struct erasing *erasing, const char *kind, const char *subject, const char *text)
@@ -28,9 +29,10 @@ static bool may_try_another_way(const struct erasing *erasing)
     return online_may_try_recorded(&erasing->online) || online_may_try_dhcp(&erasing->online);
 }
 
+/* A network may mend it. */
 static bool is_not_reached(const struct finding *finding)
 {
-    return !strcmp(finding->kind, "authority-not-reached");
+    return !strcmp(finding->kind, "authority-not-reached") || !strcmp(finding->kind, "report-not-told");
 }
 
 /* While there is another way to an authority it is tried before anything is told; what cannot be found
@@ -54,10 +56,11 @@ static bool has_not_reached(const struct finding_list *findings)
     return false;
 }
 
-/* True when an authority was not reached. */
-static bool go_on_one(struct erasing *erasing, struct vault *vault)
+/* True when an authority was not reached. The erase of a vault that is erased is told once more, no more. */
+static bool go_on_one(struct erasing *erasing, struct vault *vault, bool *ret_whole)
 {
     const struct report report = {.truth = on_truth, .context = erasing};
+    const bool was_erasing = vault->mark == VAULT_ERASING;
     struct erase_result result = {.key_destruction = ERASE_UNKNOWN, .plaintext_before = ERASE_UNKNOWN};
     struct error why = ERROR_NONE;
     _cleanup_(finding_list_done) struct finding_list findings = {0};
@@ -71,21 +74,85 @@ static bool go_on_one(struct erasing *erasing, struct vault *vault)
                            &why);
     const bool waits = has_not_reached(&findings), goes_on = waits && may_try_another_way(erasing);
     tell_findings(erasing, &findings, goes_on);
-    if (vault->mark == VAULT_ERASED)
+    if (was_erasing && vault->mark == VAULT_ERASED)
         consoles_say(erasing->consoles, "vault %s: the erase is finished; key destruction %s", vault->name,
                      erase_verdict_word(result.key_destruction));
     if (code && !goes_on)
         say_once(erasing, why.message);
     erase_result_done(&result);
-    return waits && vault->mark == VAULT_ERASING;
+    *ret_whole = !code && vault->mark == VAULT_ERASED;
+    return waits;
 }
 
+/* Where an authority ordered all of this host erased, and that is done now, it is the end of the host. True
+ * when an authority was not reached. */
+static bool end_host(struct erasing *erasing, struct client *client)
+{
+    const struct report report = {.truth = on_truth, .context = erasing};
+    struct error why = ERROR_NONE;
+    bool changed = false;
+    _cleanup_(finding_list_done) struct finding_list findings = {0};
+    enum error_code code = erase_host(client, &report, &changed, &findings, &why);
+    const bool waits = has_not_reached(&findings), goes_on = waits && may_try_another_way(erasing);
+    tell_findings(erasing, &findings, goes_on);
+    if (code && !goes_on)
+        say_once(erasing, why.message);
+    return waits;
+}
+
+static enum erase_ordered look_ordered(const struct erasing *erasing, struct client *client)
+{
+    return client && client_has_identity(client) ? erase_look_ordered(client, erasing->vaults, erasing->count)
+                                                 : ERASE_NOT_ORDERED;
+}
+
+/* An order is answered whichever boot finishes it; else the report is told by the boot that does. */
+static bool is_to_do(const struct erasing *erasing, const struct vault *vault, enum erase_ordered ordered)
+{
+    return vault->mark == VAULT_ERASING ||
+           (vault->mark == VAULT_ERASED && (ordered != ERASE_NOT_ORDERED || erasing->waits));
+}
+
+static void tell_state(struct erasing *erasing, const struct vault *vault)
+{
+    char line[512];
+    if (vault->mark == VAULT_ACTIVE)
+        return;
+    if (vault->mark == VAULT_ERASED)
+        snprintf(
+            line, sizeof(line),
+            "vault %s of this host is erased: its key is destroyed, and nothing on this disk opens it any "
+            "more",
+            vault->name);
+    else
+        snprintf(line, sizeof(line),
+                 "vault %s of this host stays erasing: nothing opens it here any more, but its erase is not "
+                 "finished. It is tried again while this machine is on, and at its next boot",
+                 vault->name);
+    say_once(erasing, line);
+}
+
+/* True when an authority was not reached. */
 static bool go_on_all(struct erasing *erasing)
 {
-    bool waits = false;
-    for (size_t i = 0; i < erasing->count; i++)
-        if (erasing->vaults[i]->mark == VAULT_ERASING)
-            waits |= go_on_one(erasing, erasing->vaults[i]);
+    _cleanup_(client_closep) struct client *client = NULL;
+    bool waits = false, is_whole = true;
+    if (online_open_client(erasing->options->at, &client, NULL))
+        client = NULL;
+    const enum erase_ordered ordered = look_ordered(erasing, client);
+    for (size_t i = 0; i < erasing->count; i++) {
+        bool whole = erasing->vaults[i]->mark == VAULT_ERASED;
+        if (is_to_do(erasing, erasing->vaults[i], ordered))
+            waits |= go_on_one(erasing, erasing->vaults[i], &whole);
+        is_whole &= whole;
+        if (whole)
+            tell_state(erasing, erasing->vaults[i]);
+    }
+    if (is_whole && ordered == ERASE_ORDERED_THESE)
+        waits |= end_host(erasing, client);
+    else if (is_whole && ordered == ERASE_ORDERED_MORE)
+        say_once(erasing, "an authority ordered more erased than the vaults of the root: attach the disks of "
+                          "this host to another machine, and run husk erase --all --at DIR there");
     return waits;
 }
 
@@ -94,7 +161,8 @@ static void try_another_way(struct erasing *erasing)
     struct error why = ERROR_NONE;
     enum error_code code;
     if (online_may_try_recorded(&erasing->online)) {
-        consoles_say(erasing->consoles, "an authority has to destroy its part: setting up the network");
+        consoles_say(erasing->consoles,
+                     "an authority has to be reached for the erase: setting up the network");
         code = online_try_recorded(&erasing->online, &why);
     } else {
         consoles_say(erasing->consoles, ONLINE_TRYING_DHCP);
@@ -122,19 +190,13 @@ void erasing_go_on(struct erasing *erasing)
     (void)online_may_try_again(&erasing->online);
     while ((erasing->waits = go_on_all(erasing)) && may_try_another_way(erasing))
         try_another_way(erasing);
+    bool is_erased = true;
     for (size_t i = 0; i < erasing->count; i++) {
-        const struct vault *vault = erasing->vaults[i];
-        if (vault->mark == VAULT_ERASED)
-            consoles_say(erasing->consoles,
-                         "vault %s of this host is erased: its key is destroyed, and nothing on this disk "
-                         "opens it any more",
-                         vault->name);
-        else if (vault->mark == VAULT_ERASING)
-            consoles_say(erasing->consoles,
-                         "vault %s of this host stays erasing: nothing opens it here any more, but its erase "
-                         "is not finished. It is tried again while this machine is on, and at its next boot",
-                         vault->name);
+        tell_state(erasing, erasing->vaults[i]);
+        is_erased &= erasing->vaults[i]->mark == VAULT_ERASED;
     }
+    if (erasing->waits && is_erased)
+        say_once(erasing, "an authority could not be told of it. It is tried again while this machine is on");
 }
 
 void erasing_end(struct erasing *erasing)

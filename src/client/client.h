@@ -109,6 +109,10 @@ must_check enum error_code client_token_parse(const char *text, struct client_to
 /* Sleep, unless a signal comes: ERR_INTERRUPTED. */
 must_check enum error_code client_sleep(int64_t ns, struct error *reterr);
 
+/* Whether the identity is there. Without it nothing can be told any more: an erase of the host takes it last.
+ */
+bool client_has_identity(const struct client *client);
+
 /* Become a host of the authority at url: makes the identity where there is none, checks that the root is the
  * token's, enrols as name, pins, and confirms. Already trusted: the descriptor at url is taken where the
  * pinned root signed it and it is newer, which *ret_changed tells, and it is confirmed. ERR_DENIED when
@@ -213,6 +217,7 @@ struct client_order {
     json_t *report;   /* owned; NULL until then */
 };
 #define CLIENT_ORDERS_MAXIMUM 16
+#define CLIENT_ORDER_FINDINGS_MAXIMUM 32 /* of a report, the first */
 struct client_orders {
     uint64_t highest; /* sequence ever taken: no other is taken that is not above it */
     struct client_order items[CLIENT_ORDERS_MAXIMUM];

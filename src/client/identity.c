@@ -5,6 +5,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <unistd.h>
 
 #include "base/fault.h"
 #include "base/file.h"
@@ -35,6 +36,11 @@ static enum error_code parse(const struct secret *file, struct secret **ret_iden
         get_u32(file->bytes + AT_SUITE) != IDENTITY_SUITE)
         return error_set(reterr, ERR_TOO_NEW, 0, "%s is of another husk", CLIENT_IDENTITY_NAME);
     return secret_new_copy(file->bytes + AT_KEY, HPKE_KEY_SIZE, ret_identity, reterr);
+}
+
+bool client_has_identity(const struct client *client)
+{
+    return faccessat(client->husk_fd, CLIENT_IDENTITY_NAME, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 enum error_code client_identity_read(struct client *client, struct error *reterr)

@@ -232,6 +232,8 @@ void erase_authorities_tell(struct client *client, const struct erase_progress *
 {
     size_t index;
     json_t *item;
+    if (!client || !client_has_identity(client)) /* an erased host tells nothing any more */
+        return;
     json_array_foreach(progress->authorities, index, item)
     {
         uint8_t authority[CLIENT_ID_SIZE], vault[CLIENT_ID_SIZE];
@@ -239,7 +241,7 @@ void erase_authorities_tell(struct client *client, const struct erase_progress *
         if (json_get_hex(item, "authority", authority, sizeof(authority), NULL) ||
             json_get_hex(item, "vault", vault, sizeof(vault), NULL))
             continue;
-        struct client_pin *pin = client ? client_find(client, authority) : NULL;
+        struct client_pin *pin = client_find(client, authority);
         json_t *report = pin ? shorten(report_json) : NULL;
         if (report && client_report_vault(client, pin, vault, "done", report, &why))
             finding_add(findings, FINDING_TELLS, "report-not-told", client_id_shown(authority), why.remedy,

@@ -393,14 +393,15 @@ static enum error_code conclude(struct erasure *erasure, struct buffer *text, st
               : facts->authorities_open > 0 ? "an authority has not answered"
                                             : "plaintext of it is left");
     error_subject(reterr, "%s", vault->name);
-    return error_remedy(reterr,
-                        facts->key_in_memory
-                            ? "end what the findings name, or power off; then run the same command again"
-                        : facts->plaintext_left ? "see the findings, then run the same command again"
-                                                : "run the same command again");
+    return error_remedy(reterr, facts->key_in_memory
+                                    ? "end what the findings name and run the same command again, or power "
+                                      "off; of the root of a running system the next boot finishes it"
+                                : facts->plaintext_left ? "see the findings, then run the same command again"
+                                                        : "run the same command again");
 }
 
-/* What an earlier erase reported, and again what it could not reach. */
+/* What an earlier erase reported, and again what it could not reach. It is told again too: the authorities
+ * may not have been reached then, and know it by its content. */
 static enum error_code repeat(struct erasure *erasure, struct buffer *text, struct error *reterr)
 {
     struct stat status;
@@ -415,6 +416,8 @@ static enum error_code repeat(struct erasure *erasure, struct buffer *text, stru
     if (!code)
         code = erase_name_copies(vault, erasure->at, &erasure->progress, status.st_mtime,
                                  &erasure->outcome.facts, erasure->findings, reterr);
+    if (!code)
+        erase_authorities_tell(erasure->client, &erasure->progress, text, erasure->findings);
     return code;
 }
 

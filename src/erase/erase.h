@@ -5,7 +5,8 @@
  *     checked → plaintext that a conversion left destroyed → report → erased mark → the authorities are told
  *
  * From the mark on husk does not open the vault from this disk; copies of it open until the authorities have
- * answered. Each step is repeated by the next run until it holds.
+ * answered. Each step is repeated by the next run until it holds; of a vault that is erased the report is
+ * told again.
  */
 #pragma once
 #include "base/report.h"

@@ -117,19 +117,13 @@ static enum error_code answer_orders(struct ending *ending, struct client_pin *p
     return code;
 }
 
-/* Without it nothing can be told any more, and everything was. */
-static bool has_identity(const struct ending *ending)
-{
-    return faccessat(ending->client->husk_fd, CLIENT_IDENTITY_NAME, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
-}
-
 static void ask_all(struct ending *ending)
 {
     for (size_t i = 0; i < ending->client->pin_count; i++) {
         struct client_pin *pin = &ending->client->pins[i];
         struct error why = ERROR_NONE;
         enum error_code code = has_answered(ending, pin) ? OK : ask(ending, pin, &why);
-        if (!code && has_identity(ending))
+        if (!code && client_has_identity(ending->client))
             code = answer_orders(ending, pin, &why);
         if (!code)
             continue;
@@ -144,7 +138,7 @@ static void ask_all(struct ending *ending)
 static enum error_code destroy_identity(struct ending *ending, struct error *reterr)
 {
     struct destroy_result result;
-    if (!has_identity(ending))
+    if (!client_has_identity(ending->client))
         return OK;
     int injected = fault("erase.identity");
     enum error_code code =

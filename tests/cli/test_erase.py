@@ -314,7 +314,7 @@ class EraseTest(Job):
     @needs_faults
     def test_what_is_left_of_a_vault_that_was_being_made_is_destroyed(self):
         vaults, other = self.path(".husk/vaults"), self.make_tree("other")
-        for words in (("w", "--confirm", "w"), ("--all", "--confirm", os.uname().nodename)):
+        for words in (("w", "--confirm", "w"), ("--all", "--confirm", self.d.path)):
             made = self.call("protect", other, "--vault", "w", "--keyfile", self.keyfile, fault="vault.create.rename:crash")
             self.assertTrue(made.crashed)
             self.assertIn("w.new", os.listdir(vaults))

@@ -85,12 +85,12 @@ class UserTest(Job):
         os.mkdir(self.path("tmp/data"))
         self.json("protect", self.path("tmp/data"), "--vault", "w", "--keyfile", self.keyfile, "--skip-free-space")
         subprocess.run(["chown", "-R", "1000:1000", self.path("tmp/.husk")], check=True)
-        for words in (("lock", "--all"), ("erase", "--all", "--confirm", os.uname().nodename)):
+        for words in (("lock", "--all"), ("erase", "--all", "--confirm", self.d.path)):
             found = self.json(*words, expect=husk.INCOMPLETE)
             self.assertIn("directory-foreign", document.kinds(found))
         self.assertEqual(self.state(), "erased")
         subprocess.run(["chown", "-R", "0:0", self.path("tmp/.husk")], check=True)
-        self.json("erase", "--all", "--confirm", os.uname().nodename)
+        self.json("erase", "--all", "--confirm", self.d.path)
         self.assertEqual(self.state("w"), "erased")
 
 

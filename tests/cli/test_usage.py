@@ -99,7 +99,10 @@ class WordsTest(unittest.TestCase):
             with open(f"{host}/etc/hostname", "w") as file:
                 file.write("given-back\n")
             done = husk.run("erase", "--all", "--at", host).expect(husk.USAGE)
-            self.assertIn("--all --confirm given-back", done.err)
+            self.assertIn(f"husk erase --at {host} --all --confirm given-back", done.err)
+            os.unlink(f"{host}/etc/hostname")  # as behind a root that is locked: not the name of this machine
+            done = husk.run("erase", "--all", "--at", host).expect(husk.USAGE)
+            self.assertIn(f"husk erase --at {host} --all --confirm {host}", done.err)
 
 
 class HelpTest(unittest.TestCase):

@@ -269,6 +269,81 @@ class ErasingTest(Placed):
 
 
 @unittest.skipIf(authority.missing(), authority.missing() or "")
+class OrderedTest(Placed):
+    """An authority ordered the host erased while it ran, and something kept files of the root open."""
+
+    def order(self):
+        return self.authority.admin("host show", "web-1")["hosts"][0]["orders"][0]
+
+    def until(self, holds, what):
+        limit = time.monotonic() + 30
+        while not holds():
+            self.assertLess(time.monotonic(), limit, what)
+            time.sleep(0.05)
+
+    def erase_by_order(self):
+        self.record()
+        agent = subprocess.Popen([husk.PROGRAM, "agent", "--at", self.d.path], stdout=subprocess.DEVNULL,
+                                 stderr=subprocess.DEVNULL, **self.here)
+        try:
+            with open(self.path("etc/fstab"), "rb"):
+                self.authority.admin("host erase", "web-1", "--confirm", "web-1")
+                self.until(lambda: self.order()["outcome"] == "incomplete", "the agent says nothing")
+        finally:
+            agent.kill()
+            agent.wait()
+
+    def orders_file(self):
+        (name,) = [name for name in os.listdir(self.path(".husk/authorities")) if name.endswith(".orders")]
+        return self.path(".husk/authorities", name)
+
+    def boot_finishes_it(self):
+        with self.boot("--network", expect=husk.REFUSED) as console:
+            console.expect("vault root of this host is erased").expect("setting up the network")
+            console.expect("has erased this host for good").expect("the identity of this host is destroyed")
+            console.expect("does not boot").line("shell")
+        host = self.authority.admin("host show", "web-1")["hosts"][0]
+        self.assertEqual((host["orders"][0]["state"], host["orders"][0]["outcome"]), ("done", "done"))
+        self.assertEqual([vault["plaintext_before"] for vault in host["erased_vaults"]], ["UNKNOWN"])
+        self.assertFalse(os.path.exists(self.path(".husk/host.key")))
+        self.assertTrue(self.is_down())
+
+    def test_the_next_boot_finishes_it_and_tells_the_authority(self):
+        self.erase_by_order()
+        self.switch_off()
+        self.boot_finishes_it()
+        with self.boot("--network", expect=husk.REFUSED) as console:  # nobody is to be told any more
+            console.expect("vault root of this host is erased").expect("does not boot").line("shell")
+            self.assertNotIn("network", console.seen)
+
+    def test_one_that_reaches_no_authority_leaves_that_to_a_later_boot(self):
+        self.erase_by_order()
+        self.authority.end()
+        self.switch_off()
+        with self.boot("--network", expect=husk.REFUSED) as console:
+            console.expect("vault root of this host is erased").expect("could not be told of it").expect("does not boot")
+            console.line("shell")
+        self.assertTrue(os.path.exists(self.path(".husk/host.key")))
+        self.authority.start(preexec_fn=self.hub.enter)
+        self.assertEqual(self.order()["state"], "given")
+        self.boot_finishes_it()
+
+    def test_what_was_left_elsewhere_as_well_is_not_called_done(self):
+        self.erase_by_order()
+        with open(self.orders_file(), encoding="ascii") as file:
+            orders = json.load(file)
+        report = orders["orders"][0]["report"]
+        report["vaults"].append({**report["vaults"][0], "name": "other", "filesystem": "/srv"})
+        with open(self.orders_file(), "w", encoding="ascii") as file:
+            json.dump(orders, file)
+        self.switch_off()
+        with self.boot("--network", expect=husk.REFUSED) as console:
+            console.expect("ordered more erased than the vaults of the root").expect("does not boot").line("shell")
+        self.assertEqual(self.order()["state"], "given")
+        self.assertTrue(os.path.exists(self.path(".husk/host.key")))
+
+
+@unittest.skipIf(authority.missing(), authority.missing() or "")
 class AgainTest(Placed):
     """What brought no network is tried again; the second of these passes comes behind the first DHCP."""
 

@@ -31,7 +31,7 @@ class EraseCase(HostTest):
         return self.json("erase", "v", "--confirm", "v", *words, expect=expect, **options)
 
     def erase_all(self, expect=husk.DONE, **options):
-        return self.json("erase", "--all", "--confirm", os.uname().nodename, expect=expect, **options)
+        return self.json("erase", "--all", "--confirm", "web-1", expect=expect, **options)
 
     def authority_only(self, how="auto"):
         """A vault that nothing but its authority opens."""
@@ -280,7 +280,7 @@ class EraseTest(EraseCase):
                 self.doCleanups()
                 self.setUp()
                 self.authority_only()
-                crashed = self.call("erase", "--all", "--confirm", os.uname().nodename, fault=f"{point}:crash").crashed
+                crashed = self.call("erase", "--all", "--confirm", "web-1", fault=f"{point}:crash").crashed
                 self.assertTrue(crashed, f"{point} was not passed")
                 if point != "erase.mark":
                     self.assertIn(self.state(), ("erasing", "erased"))

@@ -374,7 +374,7 @@ class UnlockTest(HostTest):
 
     def test_an_erased_machine_that_is_to_enrol_again_is_told_how(self):
         self.ready()
-        self.json("erase", "--all", "--confirm", os.uname().nodename)
+        self.json("erase", "--all", "--confirm", "web-1")
         error = self.enroll(expect=husk.FAILED)["error"]
         self.assertIn("is gone", error["message"])
         self.assertRegex(error["remedy"], "^where husk status .*every vault here is erased, remove .husk")

@@ -59,7 +59,11 @@ class KeysTest(unittest.TestCase):
         guest.boot()
         self.addCleanup(guest.kill)
         guest.expect("vault root of this host is erased")
+        guest.expect("the identity of this host is destroyed")
         guest.expect("this host does not boot")
+        for server in self.first, self.second:
+            (order,) = server.admin("host show", HOST)["hosts"][0]["orders"]
+            self.assertEqual((order["state"], order["outcome"]), ("done", "done"))
         guest.console.send(guest.recovery.read_text())
         guest.expect("this host does not boot")
         self.assertNotIn("is open", guest.console.text())
