@@ -67,6 +67,17 @@ enum error_code authorities_unlock(struct run *run, struct vault *vault, const s
     return vault_unlock(vault, vault_secret, &pins, accept, &run->findings, reterr);
 }
 
+enum error_code authorities_check_answer(struct client *client, struct client_pin *const *pins, size_t count,
+                                         struct error *reterr)
+{
+    enum error_code code = OK;
+    for (size_t i = 0; !code && i < count; i++) {
+        _cleanup_(client_news_done) struct client_news news = {0};
+        code = client_poll(client, pins[i], CLIENT_PROMPT, &news, reterr);
+    }
+    return code;
+}
+
 bool authorities_release(struct run *run, struct client *client, struct client_pin *pin,
                          const struct keyslot_id *keyslot)
 {

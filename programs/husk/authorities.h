@@ -19,6 +19,10 @@ must_check enum error_code authorities_unlock(struct run *run, struct vault *vau
                                               const struct secret *vault_secret, struct client *asked,
                                               enum vault_acceptance accept, struct error *reterr);
 
+/* Whether each of them answers now, and knows this host. Changes nothing. */
+must_check enum error_code authorities_check_answer(struct client *client, struct client_pin *const *pins,
+                                                    size_t count, struct error *reterr);
+
 /* The keyslot does not exist: have the scalar of it destroyed where it was bound. Where that cannot be told
  * it is a finding, and false. */
 bool authorities_release(struct run *run, struct client *client, struct client_pin *pin,

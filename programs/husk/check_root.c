@@ -33,6 +33,29 @@ static bool is_encrypted(const char *at)
            fscrypt_get_policy(fd, &state, &identifier, NULL) == OK && state == FSCRYPT_HUSK_POLICY;
 }
 
+/* What the plan would find on the other machine as well. The feature is set there. */
+static enum error_code check_filesystem(const struct run *run, struct finding_list *findings,
+                                        struct error *reterr)
+{
+    _cleanup_(close_fdp) int fd = -1;
+    _cleanup_(filesystem_freep) struct filesystem *filesystem = NULL;
+    _cleanup_(finding_list_done) struct finding_list found = {0};
+    enum error_code code = directory_open(AT_FDCWD, run->at, &fd, reterr);
+    if (!code)
+        code = filesystem_of(fd, &filesystem, reterr);
+    if (!code)
+        code = filesystem_check_vault(filesystem, &found, reterr);
+    for (size_t i = 0; !code && i < found.count; i++) {
+        const struct finding *finding = &found.items[i];
+        const bool can_be_set = !strcmp(finding->kind, FILESYSTEM_NO_ENCRYPT_FEATURE);
+        finding_add(findings, can_be_set ? FINDING_TELLS : FINDING_BLOCKS, finding->kind, finding->subject,
+                    can_be_set ? "say --enable-feature with husk protect --root, which sets it"
+                               : finding->remedy,
+                    "%s", finding->cause);
+    }
+    return code;
+}
+
 /* Everything uses the root of a running system: what the plan would find says nothing. */
 enum error_code check_root(struct run *run, struct error *reterr)
 {
@@ -54,6 +77,8 @@ enum error_code check_root(struct run *run, struct error *reterr)
     const bool encrypted = is_encrypted(run->at);
     if (!plan && !encrypted)
         code = convert_root_check_running(&findings, reterr);
+    if (!code && !plan && !encrypted)
+        code = check_filesystem(run, &findings, reterr);
     if (code)
         return code;
     if (!plan && encrypted)

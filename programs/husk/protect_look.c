@@ -1,13 +1,12 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "authorities.h"
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "command/place.h"
 #include "plan_vault.h"
 #include "protect.h"
-
-#define NO_ENCRYPT_FEATURE "no-encrypt-feature"
 
 /* The finding about the missing feature, and whether something else is in the way too. */
 static const struct finding *find_lacking(const struct finding_list *findings, bool *ret_alone)
@@ -18,7 +17,7 @@ static const struct finding *find_lacking(const struct finding_list *findings, b
         return NULL;
     for (size_t i = 0; i < findings->count; i++) {
         const struct finding *finding = &findings->items[i];
-        if (finding->blocks && strcmp(finding->kind, NO_ENCRYPT_FEATURE) == 0)
+        if (finding->blocks && strcmp(finding->kind, FILESYSTEM_NO_ENCRYPT_FEATURE) == 0)
             found = finding;
         else if (finding->blocks)
             *ret_alone = false;
@@ -74,7 +73,7 @@ static enum error_code plan(struct protect *protect, struct error *reterr)
         struct finding_list rest = {0};
         for (size_t i = 0; i < protect->plan->findings.count; i++) {
             const struct finding *finding = &protect->plan->findings.items[i];
-            if (strcmp(finding->kind, NO_ENCRYPT_FEATURE) != 0)
+            if (strcmp(finding->kind, FILESYSTEM_NO_ENCRYPT_FEATURE) != 0)
                 finding_add(&rest, finding->blocks ? FINDING_BLOCKS : FINDING_TELLS, finding->kind,
                             finding->subject, finding->remedy, "%s", finding->cause);
         }
@@ -137,7 +136,11 @@ enum error_code protect_take_lock(struct protect *protect, struct error *reterr)
     enum error_code code = OK;
     bool changes_plan = protect->held.lock_fd < 0 || protect->lacks_feature;
     if (protect->lacks_feature) {
-        code = filesystem_enable_encrypt(protect->plan->filesystem, reterr);
+        /* Nothing takes it off again: not for a protect that fails right behind it. */
+        code = authorities_check_answer(protect->keys.client, protect->keys.authorities,
+                                        protect->keys.authority_count, reterr);
+        if (!code)
+            code = filesystem_enable_encrypt(protect->plan->filesystem, reterr);
         if (code)
             return code;
         run->changed = true;

@@ -86,6 +86,7 @@ must_check enum error_code filesystem_settle(const struct filesystem *filesystem
  * "old-kernel" (below 5.7), "no-kernel-encryption", "block-size" (above the page size), "dax" (mounted so),
  * "damaged", "no-encrypted-casefold", and "no-encrypt-feature", whose remedy explains GRUB and
  * --enable-feature. */
+#define FILESYSTEM_NO_ENCRYPT_FEATURE "no-encrypt-feature"
 must_check enum error_code filesystem_check_vault(const struct filesystem *filesystem,
                                                   struct finding_list *findings, struct error *reterr);
 

@@ -52,7 +52,7 @@ static void find_missing_feature(const struct filesystem *filesystem, const char
         text_shown(filesystem->source),
         holds_boot(filesystem) ? "This filesystem holds /boot:" : "Where /boot lies on it:",
         holds_boot(filesystem) ? ", so run grub-install of a newer one first" : "");
-    finding_add(findings, FINDING_BLOCKS, "no-encrypt-feature", subject, remedy,
+    finding_add(findings, FINDING_BLOCKS, FILESYSTEM_NO_ENCRYPT_FEATURE, subject, remedy,
                 "the ext4 feature \"encrypt\" is not set on this filesystem");
 }
 

@@ -183,10 +183,15 @@ class RootTest(HostRoot):
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.assertNotIn("encrypted already", done.stdout)
 
+    def make_running(self, root):
+        """What husk looks at of a running system is there for a chroot."""
+        shutil.copy(husk.PROGRAM, f"{root}/boot/husk")
+        for name, words in ("proc", ("-t", "proc", "proc")), ("dev", ("--bind", "/dev")):
+            subprocess.run(["mount", *words, f"{root}/{name}"], check=True)
+            self.addCleanup(subprocess.run, ["umount", "-R", f"{root}/{name}"], check=True)
+
     def test_on_a_running_system_that_grub_did_not_load_nothing_is_known_of_its_initramfs(self):
-        shutil.copy(husk.PROGRAM, self.path("boot/husk"))
-        subprocess.run(["mount", "-t", "proc", "proc", self.path("proc")], check=True)
-        self.addCleanup(subprocess.run, ["umount", "-R", self.path("proc")], check=True)
+        self.make_running(self.d.path)
         line = self.beside("cmdline")
         for text, status in ("root=/dev/vda ro\n", husk.REFUSED), ("BOOT_IMAGE=/boot/vmlinuz root=/dev/vda ro\n", husk.DONE):
             with open(line, "w", encoding="ascii") as file:
@@ -197,6 +202,19 @@ class RootTest(HostRoot):
             found = json.loads(done.stdout)["findings"]
             self.assertEqual(done.returncode, status, found)
             self.assertEqual("unknown-loader" in [finding["kind"] for finding in found], status == husk.REFUSED)
+
+    def test_on_a_running_system_a_filesystem_without_the_feature_is_told(self):
+        plain = self.enterContext(disk.ext4("plain", size_mib=64))
+        subprocess.run(["cp", "-a", f"{self.d.path}/.", plain.path], check=True)
+        self.make_running(plain.path)
+        line = self.beside("cmdline")
+        with open(line, "w", encoding="ascii") as file:
+            file.write("BOOT_IMAGE=/boot/vmlinuz root=/dev/vda ro\n")
+        subprocess.run(["mount", "--bind", line, f"{plain.path}/proc/cmdline"], check=True)
+        done = subprocess.run(["chroot", plain.path, "/boot/husk", "check", "--root", "--json"],
+                              stdout=subprocess.PIPE, check=True)
+        (found,) = [finding for finding in json.loads(done.stdout)["findings"] if finding["kind"] == "no-encrypt-feature"]
+        self.assertIn("--enable-feature", found["remedy"])
 
     def test_a_recovery_key_that_is_written_to_memory_is_told(self):
         memory = self.beside("memory")

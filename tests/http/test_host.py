@@ -14,6 +14,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import authority
+import disk
 import document
 import husk
 import known_address
@@ -197,6 +198,25 @@ class BindTest(HostTest):
         self.protect_by_authority(expect=husk.NOT_NOW)
         self.assertFalse(os.path.exists(self.path(".husk/vaults/v")))
         self.assertFalse(os.path.exists(self.beside("recovery")))
+
+    def test_nor_does_it_set_the_feature_of_a_filesystem_that_has_none(self):
+        plain = self.enterContext(disk.ext4("plain", size_mib=64))
+        tree = os.path.join(plain.path, "data")
+        os.mkdir(tree)
+        url, token = self.authority.url, self.authority.token()
+        husk.ok("enroll", url, "--token", token, "--name", "web-2", "--at", plain.path)
+        words = ("protect", tree, "--vault", "v", "--authority", "--recovery-out", self.beside("recovery"), "--enable-feature",
+                 "--skip-free-space", "--at", plain.path)
+        self.authority.end()
+        husk.run(*words).expect(husk.NOT_NOW)
+        self.assertNotIn("encrypt", self.features(plain))
+        self.authority.start()
+        husk.ok(*words)
+        self.assertIn("encrypt", self.features(plain))
+
+    def features(self, of):
+        told = subprocess.run(["tune2fs", "-l", of.device], stdout=subprocess.PIPE, check=True, text=True).stdout
+        return re.search("(?m)^Filesystem features:(.*)", told)[1].split()
 
     def test_removing_the_keyslot_tells_the_authority(self):
         self.ready()
