@@ -11,6 +11,8 @@ struct checking {
     const char *at;
     struct finding_list *findings;
     bool has_needed, has_authority; /* of the vaults that the boot needs */
+    bool is_locked;                 /* one of them */
+    bool is_elsewhere;              /* the root of another machine's host: nothing here is its network */
     const struct vault **asking;    /* owned; those of them that an authority opens, and no keyfile */
     size_t asking_count;
 };
@@ -75,6 +77,14 @@ static enum error_code check_vault(struct checking *checking, const struct vault
         finding_add(checking->findings, FINDING_BLOCKS, "vault-unreadable", vault->name, why.remedy, "%s",
                     why.message);
         return OK;
+    }
+    enum vault_state state;
+    if (vault_get_state(vault, &state, NULL) == OK && state == VAULT_LOCKED) {
+        char remedy[VAULT_NAME_MAXIMUM + 64];
+        snprintf(remedy, sizeof(remedy), "husk unlock %s, then husk check --boot again", vault->name);
+        finding_add(checking->findings, FINDING_BLOCKS, "vault-locked", vault->name, remedy,
+                    "it is locked: what makes the initramfs and mounts the root cannot be looked at");
+        checking->is_locked = true;
     }
     checking->has_authority |= kinds.authority;
     const bool has_keyfile = check_keyfiles(checking, vault);
@@ -160,7 +170,8 @@ static void check_answer(struct checking *checking, const struct client *client,
         finding_add(checking->findings, FINDING_TELLS, "approval-needed", id, "",
                     "this boot was not opened by it, and gets no ticket: the next one waits until somebody "
                     "approves it");
-    check_way(checking, client, pin);
+    if (!checking->is_elsewhere)
+        check_way(checking, client, pin);
 }
 
 /* A poll changes nothing there and shows that both sides know each other. */
@@ -193,6 +204,14 @@ static void check_authorities(struct checking *checking)
 static void check_network(struct checking *checking)
 {
     struct error why = ERROR_NONE;
+    if (checking->is_elsewhere) {
+        finding_add(
+            checking->findings, FINDING_TELLS, "network-not-compared", NETWORK_FILE,
+            "husk check --boot on the host itself compares it",
+            "none of the cards that are recorded is here: this is another machine, and whether the host's "
+            "network is as recorded cannot be seen");
+        return;
+    }
     const enum error_code code = network_compare(checking->at, checking->findings, &why);
     if (code)
         finding_add(checking->findings, FINDING_BLOCKS,
@@ -222,7 +241,7 @@ static enum error_code check(struct checking *checking, const struct vault_list 
                     "no vault protects what a boot needs: it goes as without husk");
         return OK;
     }
-    if (!code)
+    if (!code && !checking->is_locked)
         code = convert_root_check(checking->at, CONVERT_SWAP_LEAVE, checking->findings, reterr);
     if (!code && checking->has_authority && network_has_stacked(checking->at))
         code = convert_root_check_stacked(checking->at, checking->findings, reterr);
@@ -235,7 +254,8 @@ static enum error_code check(struct checking *checking, const struct vault_list 
 
 enum error_code boot_check(const char *at, struct finding_list *findings, struct error *reterr)
 {
-    struct checking checking = {.at = at, .findings = findings};
+    struct checking checking = {
+        .at = at, .findings = findings, .is_elsewhere = strcmp(at, "/") != 0 && network_is_elsewhere(at)};
     _cleanup_(vault_list_done) struct vault_list list = {0};
     enum error_code code = vault_list_even_damaged(at, &list, findings, reterr);
     if (!code)

@@ -42,6 +42,10 @@ bool network_is_recorded(const char *at, const char *address);
 must_check enum error_code network_compare(const char *at, struct finding_list *findings,
                                            struct error *reterr);
 
+/* Whether something is kept, and no card with an address here is one of it: this is another machine than the
+ * host of at. */
+bool network_is_elsewhere(const char *at);
+
 /* The links of the machine as they are before anything is done to them. ERR_UNSUPPORTED where there are more
  * than a thousand: what is not known could not be left as it is. */
 struct network;

@@ -503,3 +503,20 @@ enum error_code network_compare(const char *at, struct finding_list *findings, s
                          "the network no longer has all that was recorded for the next boot");
     return code;
 }
+
+bool network_is_elsewhere(const char *at)
+{
+    _cleanup_(json_freep) json_t *now = NULL, *kept = NULL;
+    _cleanup_(finding_list_done) struct finding_list findings = {0};
+    size_t i, k;
+    json_t *link, *here;
+    if (network_read_kept(at, &kept, NULL) || network_read_kernel(&now, &findings, NULL))
+        return false;
+    const json_t *links = json_object_get(kept, "links");
+    json_array_foreach(links, i, link)
+    {
+        json_array_foreach(json_object_get(now, "links"), k,
+                           here) if (is_same(here, link, "mac")) return false;
+    }
+    return json_array_size(links) > 0;
+}

@@ -399,6 +399,9 @@ class BootTest(HostRoot):
         os.symlink("home", self.path("srv"))
         self.assertEqual(self.rehearsed(), {"symlink-changed"})
 
+    def test_a_rehearsal_of_a_locked_root_asks_for_its_key_and_says_nothing_of_what_it_cannot_see(self):
+        self.assertEqual(self.rehearsed(), {"vault-locked"})
+
     def test_a_rehearsal_is_not_stopped_by_what_the_system_mounts_over_a_directory(self):
         self.d.remount("rw")
         self.unlock_root()

@@ -38,6 +38,11 @@ class CheckTest(Rehearsed):
     def test_all_well(self):
         self.assertEqual(self.rehearsed(husk.DONE), [])
 
+    def test_on_another_machine_its_network_is_not_taken_for_the_hosts(self):
+        self.assertNotIn("network-not-compared", self.rehearsed(husk.DONE))
+        self.here = {"preexec_fn": self.hub.enter}
+        self.assertEqual(self.rehearsed(husk.DONE), ["network-not-compared"])
+
     def test_an_authority_that_does_not_answer(self):
         self.authority.end()
         self.assertEqual(self.rehearsed(), ["authority-unreachable"] * 2)
