@@ -59,11 +59,12 @@ static enum error_code check_filesystem(const struct run *run, struct finding_li
 /* Everything uses the root of a running system: what the plan would find says nothing. */
 enum error_code check_root(struct run *run, struct error *reterr)
 {
-    const char *vault_name = argument_value(&run->arguments, OPTION_VAULT);
+    const char *given = argument_value(&run->arguments, OPTION_VAULT);
+    const char *vault_name = given ? given : ROOT_VAULT_NAME;
     _cleanup_(convert_plan_freep) struct convert_plan *plan = NULL;
     _cleanup_(finding_list_done) struct finding_list findings = {0};
     struct convert_root root = {0};
-    enum error_code code = vault_name ? vault_check_name(vault_name, reterr) : OK;
+    enum error_code code = vault_check_name(vault_name, reterr);
     if (!code)
         code = convert_root_look(run->at, &root, reterr);
     if (!code)
@@ -81,7 +82,7 @@ enum error_code check_root(struct run *run, struct error *reterr)
         code = check_filesystem(run, &findings, reterr);
     if (code)
         return code;
-    if (!plan && encrypted)
+    if (encrypted)
         finding_add(&findings, FINDING_TELLS, "encrypted-already", text_shown(run->at),
                     "husk check --boot rehearses its next boot", "the root is encrypted already");
     if (!plan)

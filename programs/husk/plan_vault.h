@@ -3,6 +3,9 @@
 #include "held.h"
 #include "render_plan.h"
 
+/* Of --root, where --vault says nothing else. */
+#define ROOT_VAULT_NAME "root"
+
 /* A vault is only found again on a filesystem at or below --at: ERR_DENIED. */
 must_check enum error_code plan_check_below_at(const struct run *run, const struct convert_plan *plan,
                                                struct error *reterr);

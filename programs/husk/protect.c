@@ -2,8 +2,7 @@
 
 #include "authorities.h"
 #include "base/cleanup.h"
-
-#define ROOT_VAULT_NAME "root"
+#include "plan_vault.h"
 
 void protect_done(struct protect *protect)
 {

@@ -216,6 +216,11 @@ class RootTest(HostRoot):
         (found,) = [finding for finding in json.loads(done.stdout)["findings"] if finding["kind"] == "no-encrypt-feature"]
         self.assertIn("--enable-feature", found["remedy"])
 
+    def test_a_root_that_is_protected_is_told_as_such_and_nothing_is_in_the_way(self):
+        self.protect_root()
+        found = self.json("check", "--root", expect=husk.DONE)["findings"]
+        self.assertIn("encrypted-already", [finding["kind"] for finding in found])
+
     def test_a_recovery_key_that_is_written_to_memory_is_told(self):
         memory = self.beside("memory")
         os.mkdir(memory)

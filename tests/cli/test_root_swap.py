@@ -21,7 +21,7 @@ PARTITION = "PARTUUID=0123-02 none swap sw,pri=5 0 0"
 SWAP_TYPE = uuid.UUID("0657fd6d-a4ab-43c4-84e5-0933c84b4f4f").bytes_le
 ENTRY = "\t/dev/disk/by-partuuid/0123-02\t/dev/urandom\tplain,cipher=aes-xts-plain64,size=512,swap\n"
 CHROOT = """
-mount -t proc proc "$1/proc"; mount --bind "$2" "$1/proc/swaps"
+mount -t proc proc "$1/proc"; mount --bind /dev "$1/dev"; mount --bind "$2" "$1/proc/swaps"
 root=$1; shift 2
 exec chroot "$root" "$@"
 """
