@@ -84,6 +84,10 @@ static enum error_code act(struct run *run, struct error *reterr)
     network_note(run, NULL);
     report_truth(&run->report, "this host is %s at the authority %s%s", pin.name, id,
                  changed ? "" : ", enrolled before");
+    if (changed)
+        report_truth(&run->report,
+                     "what it orders this host is carried out, and a reboot gets a ticket, once these "
+                     "run: systemctl enable --now husk-agent husk-ticket");
     if (!changed && argument_given(&run->arguments, OPTION_NAME) && strcmp(name, pin.name) != 0)
         finding_add(&run->findings, FINDING_TELLS, "name-kept", pin.name, "",
                     "the host keeps the name it was enrolled with: it is not called %s", text_shown(name));

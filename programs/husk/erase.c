@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/interrupt.h"
 #include "base/text.h"
+#include "boot/boot.h"
 #include "certificate.h"
 #include "command/place.h"
 #include "held.h"
@@ -19,16 +20,26 @@ struct erasing {
     json_t *vaults, *reports;
 };
 
-/* What --all means, before it is confirmed. */
+/* What is meant, before it is confirmed. */
 static void list_meant(struct run *run)
 {
+    const bool all = argument_given(&run->arguments, OPTION_ALL);
     _cleanup_(vault_list_done) struct vault_list list = {0};
     if (vault_list_even_damaged(run->at, &list, &run->findings, NULL))
         return;
-    for (size_t i = 0; i < list.count; i++)
-        run_text(run, "--all means vault %s of the filesystem at %s (%s)\n", list.items[i]->name,
-                 text_shown(list.items[i]->filesystem->mount_point),
-                 text_shown(list.items[i]->filesystem->source));
+    for (size_t i = 0; i < list.count; i++) {
+        const struct vault *vault = list.items[i];
+        if (!all && strcmp(vault->name, run->arguments.operands[0]) != 0)
+            continue;
+        if (all)
+            run_text(run, "--all means vault %s of the filesystem at %s (%s)\n", vault->name,
+                     text_shown(vault->filesystem->mount_point), text_shown(vault->filesystem->source));
+        if (!strcmp(run->at, "/") && boot_needs("/", vault))
+            run_text(run,
+                     "vault %s holds the root that runs: it is erased for good once the machine is off, and "
+                     "boots no more\n",
+                     vault->name);
+    }
 }
 
 /* Nothing happens without the name typed a second time. */
@@ -43,8 +54,7 @@ static enum error_code check_confirmed(struct run *run, struct error *reterr)
     const char *given = argument_value(&run->arguments, OPTION_CONFIRM);
     if (given && !strcmp(given, wanted))
         return OK;
-    if (all)
-        list_meant(run);
+    list_meant(run);
     if (given)
         error_set(reterr, ERR_USAGE, 0, "nothing is erased: --confirm %s is not %s", text_shown(given),
                   text_shown(wanted));

@@ -41,8 +41,10 @@ static enum error_code check_only_one(const struct vault_list *list, const char 
 {
     if (list->count == 1)
         return OK;
-    if (list->count == 0)
-        return error_set(reterr, ERR_NOT_FOUND, 0, "there is no vault below %s", text_shown(at));
+    if (list->count == 0) {
+        error_set(reterr, ERR_NOT_FOUND, 0, "there is no vault below %s", text_shown(at));
+        return error_remedy(reterr, "mount the filesystem it is on there first; husk protect makes one");
+    }
     error_set(reterr, ERR_USAGE, 0, "there are %zu vaults: which one?", list->count);
     char names[512] = "";
     size_t used = 0;

@@ -21,8 +21,8 @@ static void show_changes(struct run *run, const json_t *changed, const json_t *a
 {
     for (size_t i = 0; i < json_array_size(changed); i++) {
         const char *name = json_string_value(json_array_get(changed, i));
-        run_text(run, "  differs from the boot that was let in last: %s, which was %s\n", text_shown(name),
-                 text_shown(json_string_value(json_object_get(accepted, name))));
+        run_text(run, "  differs from the last boot that was let in or enrolled: %s, which was %s\n",
+                 text_shown(name), text_shown(json_string_value(json_object_get(accepted, name))));
     }
 }
 
@@ -48,9 +48,9 @@ static void show_more(struct run *run, const json_t *request)
              json_is_true(json_object_get(request, "planned")) ? "planned" : "not planned");
     show_facts(run, json_object_get(request, "reported_facts"));
     if (json_is_null(json_object_get(request, "accepted_facts")))
-        run_text(run, "  nothing to compare with: no boot of it was let in yet\n");
+        run_text(run, "  nothing to compare with: no boot of it was let in or enrolled yet\n");
     else if (json_array_size(changed) == 0)
-        run_text(run, "  nothing of it differs from the boot that was let in last\n");
+        run_text(run, "  nothing of it differs from the last boot that was let in or enrolled\n");
     else
         show_changes(run, changed, json_object_get(request, "accepted_facts"));
 }
@@ -66,7 +66,8 @@ static enum error_code list(struct run *run, struct error *reterr)
     if (!code)
         ask_tell_alarms(run, result);
     if (!code)
-        code = table_show(run, requests, columns, "no host asks", reterr);
+        code = table_show(run, requests, columns,
+                          "no host asks (one on hold makes no request: huskd host list)", reterr);
     for (size_t i = 0; !code && i < json_array_size(requests); i++)
         show_more(run, json_array_get(requests, i));
     return code;
@@ -141,7 +142,8 @@ const struct verb verb_request_list = {
         "Flags say why a request is never granted without people; reasons say it in words. Below the table "
         "stands of each request when its host was heard of last, whether there is a ticket, and what it "
         "reports of its boot: kernel, and hashes of kernel, initramfs and command line where they can be "
-        "read. What differs from the boot that was let in last is said; what only one of the two reports is "
+        "read. What differs from the last boot that was let in or enrolled is said; what only one of the two "
+        "reports is "
         "not compared. A tampered boot can lie.",
     .effect = VERB_READS,
     .act = list,

@@ -15,6 +15,12 @@ static enum error_code unreachable(const char *url, int os_errno, const char *wh
     return error_remedy(reterr, "see that the authority runs and can be reached, then try again");
 }
 
+static enum error_code stranger(const char *url, struct error *reterr)
+{
+    error_set(reterr, ERR_UNREACHABLE, 0, "%s: something else than an authority answers", text_shown(url));
+    return error_remedy(reterr, "look at the address and its port: a server answers there that is not huskd");
+}
+
 static enum error_code wait_for(int fd, short events, int64_t deadline_ns, const char *url,
                                 struct error *reterr)
 {
@@ -141,9 +147,11 @@ static enum error_code receive_answer(int fd, int64_t deadline_ns, const char *u
     while (!code && answer.length < head.size + head.body_size)
         code = receive(fd, deadline_ns, url, head.size + head.body_size - answer.length, &answer, reterr);
     if (code == ERR_CORRUPT)
-        code = unreachable(url, 0, "something else than an authority answers", reterr);
-    if (!code && head.status != 200)
+        code = stranger(url, reterr);
+    if (!code && head.status >= 500) /* a proxy before it, say */
         code = error_set(reterr, ERR_UNREACHABLE, 0, "%s: HTTP status %u", text_shown(url), head.status);
+    if (!code && head.status != 200)
+        code = stranger(url, reterr);
     return code ? code : buffer_append(body, answer.data + head.size, head.body_size, reterr);
 }
 

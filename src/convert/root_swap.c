@@ -101,11 +101,22 @@ static enum error_code on_unit(const char *name, void *context, struct error *re
     return code ? code : looking->code;
 }
 
+/* By its line of fstab, where the kernel knows it under the same name. */
+static bool is_told(const struct root_checking *checking, const char *device)
+{
+    const struct finding_list *findings = checking->findings;
+    for (size_t i = 0; i < findings->count; i++)
+        if (!strcmp(findings->items[i].kind, "swap") && !strcmp(findings->items[i].subject, device))
+            return true;
+    return false;
+}
+
 static bool on_kernel_line(char *line, void *context)
 {
     struct looking *looking = context;
     line[strcspn(line, " \t")] = '\0';
-    if (strcmp(line, "Filename") != 0 && is_in_the_clear(looking, line))
+    if (strcmp(line, "Filename") != 0 && is_in_the_clear(looking, line) &&
+        !is_told(looking->checking, text_shown(line)))
         add_swap(looking->checking, text_shown(line),
                  "swapoff, and see that nothing swaps there after the next boot");
     return !looking->code;

@@ -205,9 +205,9 @@ void swap_line_tell(struct finding_list *findings, enum convert_root_swap swap, 
             ? "delete it before husk protect --root --commit, which overwrites free space too"
             : "overwrite the partition once, best before the host boots again; once it has booted, on the "
               "host: update-initramfs -u -k all, as each boot may wait for the old swap to resume from",
-        swap == CONVERT_SWAP_OFF ? "it is switched off in /etc/fstab; what was swapped out there "
+        swap == CONVERT_SWAP_OFF ? "it will be switched off in /etc/fstab; what was swapped out there "
                                    "before stays readable"
-                                 : "it is encrypted from the next boot on; what was swapped out "
+                                 : "it will be encrypted from the next boot on; what was swapped out "
                                    "there before stays readable until it is overwritten");
 }
 

@@ -197,6 +197,8 @@ class SwapTest(HostRoot):
             for name in "/dev/dm-0", "/dev/dm-1", "/dev/zram0", "/swapfile":
                 file.write(f"{name}                               partition\t1048572\t\t0\t\t-2\n")
         self.assertEqual(self.running(), ["/dev/dm-1", "/swapfile"])
+        self.swaps("/swapfile none swap sw 0 0")  # the same once more is told once
+        self.assertEqual(self.running(), ["/swapfile", "/dev/dm-1"])
 
     @needs_faults
     def test_given_up_it_is_told_that_the_lines_stay_changed(self):

@@ -327,7 +327,7 @@ class VerbsTest(unittest.TestCase):
             out = server.ok("request", "list").out
             self.assertIn("reported by the host (a tampered boot can lie): not planned", out)
             self.assertIn(f"cmdline_hash: {'ab' * 32}", out)
-            self.assertIn(f"let in last: cmdline_hash, which was {authority.FACTS['cmdline_hash']}", out)
+            self.assertIn(f"let in or enrolled: cmdline_hash, which was {authority.FACTS['cmdline_hash']}", out)
             server.ok("host", "erase", "web1", "--confirm", "web1")
             self.assertEqual(server.document("host", "show", "web1")["result"]["hosts"][0]["state"], "erased")
             # What no approval lets open any more is not called approved, nor does it wait for one.

@@ -1,12 +1,14 @@
 """A host and its authority: a real vault on a real ext4, a real huskd on loopback."""
 # runs long
 
+import http.server
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import unittest
 
@@ -116,6 +118,22 @@ class EnrollTest(HostTest):
         error = self.json("enroll", self.authority.url, "--token", token, expect=husk.NOT_NOW)["error"]
         self.assertEqual(error["code"], "unreachable")
         self.assertIn("can be reached", error["remedy"])
+
+    def test_another_server_at_the_address_is_told_from_one_that_is_away(self):
+        class Other(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                self.send_error(404)
+
+            def log_message(self, *words):
+                pass
+
+        with http.server.HTTPServer(("127.0.0.1", 0), Other) as other:
+            threading.Thread(target=other.serve_forever, daemon=True).start()
+            found = self.json("enroll", f"http://127.0.0.1:{other.server_port}", "--token", self.authority.token(),
+                              expect=husk.NOT_NOW)
+            other.shutdown()
+        self.assertIn("something else than an authority", found["error"]["message"])
+        self.assertIn("not huskd", found["error"]["remedy"])
 
     def test_words_that_are_wrong(self):
         for words in [("--token", "husk1.00.11"), (), ("--token", "x", "--token-file", "y")]:

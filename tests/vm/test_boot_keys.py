@@ -46,6 +46,7 @@ class KeysTest(unittest.TestCase):
 
     def test_3_erased_while_it_runs_it_boots_never_again(self):
         guest = self.guest
+        self.assertIn("boots no more", guest.check("husk erase root 2>&1 || true"))
         for server in self.first, self.second:
             server.start()
             server.admin("host erase", HOST, "--confirm", HOST)
