@@ -32,10 +32,10 @@ must_check enum error_code boot_run(const struct boot_options *options, enum boo
                                     struct error *reterr);
 
 /* Rehearse it on the running system: what would keep the next boot from opening what it needs is a blocking
- * finding, of convert/root.h, of vault_check_recorded(), or "vault-erased", "vault-locked", "vault-unreadable",
- * "no-way-in", "authority-unknown", "authority-unreachable", "network-changed", "network-not-recorded". On
- * another machine than the host's its network is not compared, which is told. Changes nothing;
- * asks the authorities, some seconds where one does not answer. */
+ * finding, of convert/root.h, of vault_check_recorded(), or "vault-erased", "vault-locked",
+ * "vault-unreadable", "no-way-in", "authority-unknown", "authority-unreachable", "network-changed",
+ * "network-not-recorded". On another machine than the host's its network is not compared, which is told.
+ * Changes nothing; asks the authorities, some seconds where one does not answer. */
 must_check enum error_code boot_check(const char *at, struct finding_list *findings, struct error *reterr);
 
 /* Whether a boot of the root at at cannot do without this vault: it holds what a system starts from. */
