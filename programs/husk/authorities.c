@@ -74,6 +74,14 @@ enum error_code authorities_check_answer(struct client *client, struct client_pi
     for (size_t i = 0; !code && i < count; i++) {
         _cleanup_(client_news_done) struct client_news news = {0};
         code = client_poll(client, pins[i], CLIENT_PROMPT, &news, reterr);
+        if (!code && news.is_erased)
+            code = error_set(reterr, ERR_ERASED, 0, "this host is erased at the authority %.8s",
+                             client_id_shown(pins[i]->id));
+        if (!code && news.next_boot == CLIENT_NEXT_HELD) {
+            error_set(reterr, ERR_PENDING, 0, "this host is on hold at the authority %.8s",
+                      client_id_shown(pins[i]->id));
+            code = error_remedy(reterr, "ask who administers the authority, then try again");
+        }
     }
     return code;
 }

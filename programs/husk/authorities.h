@@ -19,7 +19,8 @@ must_check enum error_code authorities_unlock(struct run *run, struct vault *vau
                                               const struct secret *vault_secret, struct client *asked,
                                               enum vault_acceptance accept, struct error *reterr);
 
-/* Whether each of them answers now, and knows this host. Changes nothing. */
+/* Whether each of them answers now and would bind a keyslot. ERR_ERASED, ERR_PENDING (on hold). Changes
+ * nothing. */
 must_check enum error_code authorities_check_answer(struct client *client, struct client_pin *const *pins,
                                                     size_t count, struct error *reterr);
 

@@ -49,22 +49,41 @@ static enum error_code check_filesystem(const struct run *run, struct finding_li
         const struct finding *finding = &found.items[i];
         const bool can_be_set = !strcmp(finding->kind, FILESYSTEM_NO_ENCRYPT_FEATURE);
         finding_add(findings, can_be_set ? FINDING_TELLS : FINDING_BLOCKS, finding->kind, finding->subject,
-                    can_be_set ? "say --enable-feature with husk protect --root, which sets it"
+                    can_be_set ? "say --enable-feature with husk protect --root, which sets it. GRUB older "
+                                 "than 2.04 cannot read a filesystem that has it: where this one is older, "
+                                 "run grub-install of a newer one first"
                                : finding->remedy,
                     "%s", finding->cause);
     }
     return code;
 }
 
+/* The vault that has what a boot needs, whatever it is called; else the name protect would give it. */
+static void find_name(const struct run *run, char name[VAULT_NAME_MAXIMUM + 1])
+{
+    const char *given = argument_value(&run->arguments, OPTION_VAULT);
+    _cleanup_(vault_list_done) struct vault_list list = {0};
+    _cleanup_(finding_list_done) struct finding_list findings = {0};
+    snprintf(name, VAULT_NAME_MAXIMUM + 1, "%s", given ? given : ROOT_VAULT_NAME);
+    if (given || vault_list_even_damaged(run->at, &list, &findings, NULL))
+        return;
+    for (size_t i = 0; i < list.count; i++)
+        if (boot_needs(run->at, list.items[i])) {
+            snprintf(name, VAULT_NAME_MAXIMUM + 1, "%s", list.items[i]->name);
+            return;
+        }
+}
+
 /* Everything uses the root of a running system: what the plan would find says nothing. */
 enum error_code check_root(struct run *run, struct error *reterr)
 {
     const char *given = argument_value(&run->arguments, OPTION_VAULT);
-    const char *vault_name = given ? given : ROOT_VAULT_NAME;
+    char vault_name[VAULT_NAME_MAXIMUM + 1];
     _cleanup_(convert_plan_freep) struct convert_plan *plan = NULL;
     _cleanup_(finding_list_done) struct finding_list findings = {0};
     struct convert_root root = {0};
-    enum error_code code = vault_check_name(vault_name, reterr);
+    enum error_code code = given ? vault_check_name(given, reterr) : OK;
+    find_name(run, vault_name);
     if (!code)
         code = convert_root_look(run->at, &root, reterr);
     if (!code)
@@ -97,13 +116,28 @@ enum error_code check_root(struct run *run, struct error *reterr)
     if (!code)
         code = plan_show(run, plan, vault_name, reterr);
     if (!code)
-        run_text(run, "nothing is in the way: husk protect would go ahead\n");
+        run_text(run, encrypted ? "nothing found that would keep it from booting\n"
+                                : "nothing is in the way: husk protect would go ahead\n");
     return code;
+}
+
+/* On another machine not all of a boot can be rehearsed. */
+static bool is_elsewhere(const struct finding_list *findings)
+{
+    for (size_t i = 0; i < findings->count; i++)
+        if (!strcmp(findings->items[i].kind, BOOT_NETWORK_NOT_COMPARED))
+            return true;
+    return false;
 }
 
 enum error_code check_boot(struct run *run, struct error *reterr)
 {
     _cleanup_(finding_list_done) struct finding_list findings = {0};
     enum error_code code = boot_check(run->at, &findings, reterr);
-    return code ? code : finish(run, &findings, "the next boot would go its way", reterr);
+    return code ? code
+                : finish(run, &findings,
+                         is_elsewhere(&findings) ? "nothing found on this disk that would keep it from "
+                                                   "booting; the network of its host was not looked at"
+                                                 : "the next boot would go its way",
+                         reterr);
 }

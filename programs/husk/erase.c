@@ -1,9 +1,11 @@
 #include "erase/erase.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/interrupt.h"
@@ -42,6 +44,20 @@ static void list_meant(struct run *run)
     }
 }
 
+/* A disk that somebody forgot to mount has nothing to erase, and is not erased. */
+static enum error_code check_there(const struct run *run, struct error *reterr)
+{
+    char path[PATH_MAX + sizeof(HUSK_DIRECTORY)];
+    _cleanup_(vault_list_done) struct vault_list list = {0};
+    _cleanup_(finding_list_done) struct finding_list findings = {0};
+    snprintf(path, sizeof(path), "%s/" HUSK_DIRECTORY, run->at);
+    if (!strcmp(run->at, "/") || faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
+        vault_list_even_damaged(run->at, &list, &findings, NULL) || list.count > 0 || findings.count > 0)
+        return OK;
+    error_set(reterr, ERR_NOT_FOUND, 0, "nothing is erased: there is no vault below %s", text_shown(run->at));
+    return error_remedy(reterr, "mount the filesystem it is on there first");
+}
+
 /* Nothing happens without the name typed a second time. */
 static enum error_code check_confirmed(struct run *run, struct error *reterr)
 {
@@ -53,7 +69,7 @@ static enum error_code check_confirmed(struct run *run, struct error *reterr)
     const char *wanted = all ? host_name : run->arguments.operands[0];
     const char *given = argument_value(&run->arguments, OPTION_CONFIRM);
     if (given && !strcmp(given, wanted))
-        return OK;
+        return all ? check_there(run, reterr) : OK;
     list_meant(run);
     if (given)
         error_set(reterr, ERR_USAGE, 0, "nothing is erased: --confirm %s is not %s", text_shown(given),

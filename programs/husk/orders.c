@@ -8,10 +8,11 @@
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/text.h"
+#include "erase/ordered.h"
 #include "host_name.h"
 
 #define OWN_PROGRAM "/proc/self/exe"
-enum { OUTPUT_MAXIMUM = 16 << 20 };
+enum { OUTPUT_MAXIMUM = 16 << 20, FINDINGS_TOLD_MAXIMUM = 32 };
 
 /* Run this program with these words; *document is what it prints, NULL where that is none. */
 static enum error_code run_self(char *const *words, int *ret_status, struct buffer *output,
@@ -41,18 +42,27 @@ static enum error_code run_self(char *const *words, int *ret_status, struct buff
     return OK;
 }
 
-/* What the authority is told: the vaults, the first findings, the error. */
-static json_t *make_report(const char *action, int status, json_t *document)
+/* What the authority is told: the vaults, the first findings, the error; and for the next boot what an erase
+ * left so far. */
+static json_t *make_report(const struct run *run, const struct client_order *order, int status,
+                           json_t *document)
 {
     json_t *vaults = json_object_get(json_object_get(document, "result"), "vaults");
     json_t *findings = json_array(), *all = json_object_get(document, "findings");
-    for (size_t i = 0; i < json_array_size(all) && i < CLIENT_ORDER_FINDINGS_MAXIMUM; i++)
+    for (size_t i = 0; i < json_array_size(all) && i < FINDINGS_TOLD_MAXIMUM; i++)
         json_array_append(findings, json_array_get(all, i));
-    json_t *report = json_pack("{s:s, s:i, s:o}", "action", action, "status", status, "findings", findings);
+    json_t *report = json_pack("{s:s, s:i, s:o}", "action", order_action_words[order->action], "status",
+                               status, "findings", findings);
     if (json_is_array(vaults))
         json_object_set(report, "vaults", vaults);
     if (json_is_object(json_object_get(document, "error")))
         json_object_set(report, "error", json_object_get(document, "error"));
+    if (order->action == ORDER_ERASE &&
+        (json_object_set_new(report, "at", json_text(text_shown(run->at))) < 0 ||
+         json_object_set_new(report, "left", erase_find_left(order->report, document)) < 0)) {
+        json_decref(report);
+        return NULL;
+    }
     return report;
 }
 
@@ -62,7 +72,9 @@ static const char *outcome_of(int status)
     return status == 0 ? "done" : status == error_exit_status(ERR_INCOMPLETE) ? "incomplete" : "failed";
 }
 
-static enum error_code carry_out(struct run *run, enum order_action action, const char **ret_outcome,
+/* *ret_report stays NULL where husk was ended before it could say anything: a host that shuts down ends what
+ * its agent runs. */
+static enum error_code carry_out(struct run *run, const struct client_order *order, const char **ret_outcome,
                                  json_t **ret_report, struct error *reterr)
 {
     _cleanup_(buffer_done) struct buffer output = {.maximum = OUTPUT_MAXIMUM};
@@ -71,9 +83,9 @@ static enum error_code carry_out(struct run *run, enum order_action action, cons
     char own[] = "husk", verb[16], all[] = "--all", json[] = "--json", at[] = "--at", confirm[] = "--confirm";
     char *words[] = {own, verb, all, json, at, run->at, NULL, NULL, NULL};
     int status = 0;
-    snprintf(verb, sizeof(verb), "%s", order_action_words[action]);
+    snprintf(verb, sizeof(verb), "%s", order_action_words[order->action]);
     host_name_to_confirm(run->at, host);
-    if (action == ORDER_ERASE || action == ORDER_LOCK) {
+    if (order->action == ORDER_ERASE || order->action == ORDER_LOCK) {
         words[6] = confirm;
         words[7] = host;
     }
@@ -83,8 +95,10 @@ static enum error_code carry_out(struct run *run, enum order_action action, cons
     if (output.data)
         document = json_loadb(output.data, output.length, 0, NULL);
     const int exit_status = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+    if (exit_status == error_exit_status(ERR_INTERRUPTED) || (!document && !WIFEXITED(status)))
+        return OK;
     *ret_outcome = outcome_of(exit_status);
-    *ret_report = make_report(order_action_words[action], exit_status, document);
+    *ret_report = make_report(run, order, exit_status, document);
     return *ret_report ? OK : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
 }
 
@@ -117,6 +131,13 @@ static enum error_code note(struct client *client, struct client_pin *pin, struc
     return code;
 }
 
+/* What an erase has done stands: another run of it that came to nothing tells less. */
+static bool is_less(const struct client_order *order, const char *outcome)
+{
+    return order->action == ORDER_ERASE && !strcmp(order->outcome, "incomplete") &&
+           !strcmp(outcome, "failed");
+}
+
 static enum error_code do_it(struct run *run, struct client *client, struct client_pin *pin,
                              struct client_order *order, struct error *reterr)
 {
@@ -125,9 +146,11 @@ static enum error_code do_it(struct run *run, struct client *client, struct clie
     if (!order->outcome[0])
         tell(run, pin, order, "begins");
     (void)fault("agent.order");
-    enum error_code code = carry_out(run, order->action, &outcome, &report, reterr);
-    if (code)
+    enum error_code code = carry_out(run, order, &outcome, &report, reterr);
+    if (code || !report || is_less(order, outcome)) {
+        json_decref(report);
         return code;
+    }
     if (strcmp(outcome, order->outcome) != 0)
         tell(run, pin, order, outcome);
     return note(client, pin, order, outcome, report, reterr);
@@ -175,8 +198,9 @@ static enum error_code handle(struct run *run, struct client *client, struct cli
         code = do_power_off(run, client, pin, order, reterr);
     else if (is_to_do(order))
         code = do_it(run, client, pin, order, reterr);
-    /* A whole erase has answered for itself, while this host still had an identity. */
-    if (!code && order->action == ORDER_ERASE && !strcmp(order->outcome, "done"))
+    /* A whole erase has answered for itself, while this host still had an identity; and one that was ended
+     * has nothing to tell yet. */
+    if (!code && (!order->outcome[0] || (order->action == ORDER_ERASE && !strcmp(order->outcome, "done"))))
         return OK;
     return code ? code : client_order_answer(client, pin, order, reterr);
 }

@@ -6,6 +6,7 @@
 #include "authority/messages.h"
 #include "authority/orders.h"
 #include "authority/record.h"
+#include "base/fault.h"
 #include "base/sure.h"
 
 enum { REPORT_MAXIMUM = 49152, OUTCOME_MAXIMUM = 32 };
@@ -29,9 +30,25 @@ static enum error_code record_done(struct clerk *clerk, const struct host *host,
     return code;
 }
 
+/* What was in use keeps its key in memory: a boot that finishes the erase of an earlier one is not believed
+ * while that may still run. A copy of the disk would say so beside it. */
+static enum error_code get_is_early(struct clerk *clerk, struct job *job, const struct host *host,
+                                    bool *ret_is_early, struct error *reterr)
+{
+    uint8_t boot[POLICY_TOKEN_SIZE];
+    const struct presence_host *known = presence_find(&clerk->presence, host->id);
+    if (!json_object_get(job->object, "boot"))
+        return OK;
+    enum error_code code = message_get_boot(job, boot, reterr);
+    if (!code)
+        *ret_is_early =
+            known && presence_may_another_run(known, boot, clerk->now_ns) && !fault("authority.done.silent");
+    return code;
+}
+
 /* An erase that was not carried out whole stays an order; a lock that met open files is over. What an old
  * copy of the host's disk did, the host itself did not. */
-static enum error_code take_order(struct clerk *clerk, const struct host *host, bool is_copy,
+static enum error_code take_order(struct clerk *clerk, struct job *job, const struct host *host, bool is_copy,
                                   const uint8_t *id, const char *outcome, const struct buffer *report,
                                   struct error *reterr)
 {
@@ -41,7 +58,16 @@ static enum error_code take_order(struct clerk *clerk, const struct host *host, 
         return code;
     if (is_copy)
         return record_done(clerk, host, "done-by-copy", "order", id, outcome, report, reterr);
-    bool changed = false;
+    bool changed = false, is_early = false;
+    if (action == ORDER_ERASE && !strcmp(outcome, "done"))
+        code = get_is_early(clerk, job, host, &is_early, reterr);
+    if (code)
+        return code;
+    if (is_early)
+        return job_refuse(
+            job, ERR_LOCKED, "waits",
+            "an earlier boot of this host may still run, with a key in memory: switch it off; its "
+            "answer is taken when nothing was heard of it for two minutes");
     const bool is_done = action != ORDER_ERASE || !strcmp(outcome, "done");
     code = order_report(clerk, host, id, is_done ? ORDER_DONE : ORDER_REPORTED, outcome, report->data,
                         &changed, reterr);
@@ -105,7 +131,7 @@ enum error_code handle_done(struct clerk *clerk, struct job *job, struct host *h
     if (!code)
         code = get_is_copy(clerk, job, host, &is_copy, reterr);
     if (!code)
-        code = is_order ? take_order(clerk, host, is_copy, subject.id, outcome, &text, reterr)
+        code = is_order ? take_order(clerk, job, host, is_copy, subject.id, outcome, &text, reterr)
                         : take_vault(clerk, host, is_copy, &subject, outcome, &text, reterr);
     return code;
 }

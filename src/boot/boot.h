@@ -31,6 +31,8 @@ enum boot_end { BOOT_NOTHING, BOOT_OPENED, BOOT_SHELL };
 must_check enum error_code boot_run(const struct boot_options *options, enum boot_end *ret_end,
                                     struct error *reterr);
 
+#define BOOT_NETWORK_NOT_COMPARED "network-not-compared"
+
 /* Rehearse it on the running system: what would keep the next boot from opening what it needs is a blocking
  * finding, of convert/root.h, of vault_check_recorded(), or "vault-erased", "vault-locked",
  * "vault-unreadable", "no-way-in", "authority-unknown", "authority-unreachable", "network-changed",

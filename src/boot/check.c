@@ -206,8 +206,8 @@ static void check_network(struct checking *checking)
     struct error why = ERROR_NONE;
     if (checking->is_elsewhere) {
         finding_add(
-            checking->findings, FINDING_TELLS, "network-not-compared", NETWORK_FILE,
-            "husk check --boot on the host itself compares it",
+            checking->findings, FINDING_TELLS, BOOT_NETWORK_NOT_COMPARED, NETWORK_FILE,
+            "rehearse it on the host itself as well (check --boot)",
             "none of the cards that are recorded is here: this is another machine, and whether the host's "
             "network is as recorded cannot be seen");
         return;

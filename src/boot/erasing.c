@@ -48,12 +48,16 @@ static void tell_findings(struct erasing *erasing, const struct finding_list *fi
     }
 }
 
-static bool has_not_reached(const struct finding_list *findings)
+/* Whether another network may help; and notes whether more can be done later. */
+static bool has_not_reached(struct erasing *erasing, const struct finding_list *findings)
 {
-    for (size_t i = 0; i < findings->count; i++)
-        if (is_not_reached(&findings->items[i]))
-            return true;
-    return false;
+    bool has = false;
+    for (size_t i = 0; i < findings->count; i++) {
+        has |= is_not_reached(&findings->items[i]);
+        erasing->waits |= !strcmp(findings->items[i].kind, ERASE_AUTHORITY_WAITS);
+    }
+    erasing->waits |= has;
+    return has;
 }
 
 /* True when an authority was not reached. The erase of a vault that is erased is told once more, no more. */
@@ -72,7 +76,8 @@ static bool go_on_one(struct erasing *erasing, struct vault *vault, bool *ret_wh
     if (!code)
         code = erase_vault(vault, client, erasing->options->at, clock_system(), &report, &result, &findings,
                            &why);
-    const bool waits = has_not_reached(&findings), goes_on = waits && may_try_another_way(erasing);
+    const bool unreached = has_not_reached(erasing, &findings),
+               goes_on = unreached && may_try_another_way(erasing);
     tell_findings(erasing, &findings, goes_on);
     if (was_erasing && vault->mark == VAULT_ERASED)
         consoles_say(erasing->consoles, "vault %s: the erase is finished; key destruction %s", vault->name,
@@ -81,7 +86,7 @@ static bool go_on_one(struct erasing *erasing, struct vault *vault, bool *ret_wh
         say_once(erasing, why.message);
     erase_result_done(&result);
     *ret_whole = !code && vault->mark == VAULT_ERASED;
-    return waits;
+    return unreached;
 }
 
 /* Where an authority ordered all of this host erased, and that is done now, it is the end of the host. True
@@ -93,11 +98,12 @@ static bool end_host(struct erasing *erasing, struct client *client)
     bool changed = false;
     _cleanup_(finding_list_done) struct finding_list findings = {0};
     enum error_code code = erase_host(client, &report, &changed, &findings, &why);
-    const bool waits = has_not_reached(&findings), goes_on = waits && may_try_another_way(erasing);
+    const bool unreached = has_not_reached(erasing, &findings),
+               goes_on = unreached && may_try_another_way(erasing);
     tell_findings(erasing, &findings, goes_on);
     if (code && !goes_on)
         say_once(erasing, why.message);
-    return waits;
+    return unreached;
 }
 
 static enum erase_ordered look_ordered(const struct erasing *erasing, struct client *client)
@@ -107,10 +113,10 @@ static enum erase_ordered look_ordered(const struct erasing *erasing, struct cli
 }
 
 /* An order is answered whichever boot finishes it; else the report is told by the boot that does. */
-static bool is_to_do(const struct erasing *erasing, const struct vault *vault, enum erase_ordered ordered)
+static bool is_to_do(const struct vault *vault, enum erase_ordered ordered, bool again)
 {
     return vault->mark == VAULT_ERASING ||
-           (vault->mark == VAULT_ERASED && (ordered != ERASE_NOT_ORDERED || erasing->waits));
+           (vault->mark == VAULT_ERASED && (ordered == ERASE_ORDERED_THESE || again));
 }
 
 static void tell_state(struct erasing *erasing, const struct vault *vault)
@@ -136,24 +142,28 @@ static void tell_state(struct erasing *erasing, const struct vault *vault)
 static bool go_on_all(struct erasing *erasing)
 {
     _cleanup_(client_closep) struct client *client = NULL;
-    bool waits = false, is_whole = true;
+    const bool again = erasing->waits;
+    bool unreached = false, is_whole = true;
     if (online_open_client(erasing->options->at, &client, NULL))
         client = NULL;
     const enum erase_ordered ordered = look_ordered(erasing, client);
+    erasing->waits = false;
     for (size_t i = 0; i < erasing->count; i++) {
         bool whole = erasing->vaults[i]->mark == VAULT_ERASED;
-        if (is_to_do(erasing, erasing->vaults[i], ordered))
-            waits |= go_on_one(erasing, erasing->vaults[i], &whole);
+        if (is_to_do(erasing->vaults[i], ordered, again))
+            unreached |= go_on_one(erasing, erasing->vaults[i], &whole);
         is_whole &= whole;
         if (whole)
             tell_state(erasing, erasing->vaults[i]);
     }
     if (is_whole && ordered == ERASE_ORDERED_THESE)
-        waits |= end_host(erasing, client);
+        unreached |= end_host(erasing, client);
     else if (is_whole && ordered == ERASE_ORDERED_MORE)
-        say_once(erasing, "an authority ordered more erased than the vaults of the root: attach the disks of "
-                          "this host to another machine, and run husk erase --all --at DIR there");
-    return waits;
+        say_once(erasing,
+                 "what its agent left of the erase that an authority ordered is more than the vaults "
+                 "of the root, or not known: attach the disks of this host to another machine, and run "
+                 "husk erase --all --at DIR there");
+    return unreached;
 }
 
 static void try_another_way(struct erasing *erasing)
@@ -188,7 +198,7 @@ void erasing_begin(const struct boot_options *options, struct consoles *consoles
 void erasing_go_on(struct erasing *erasing)
 {
     (void)online_may_try_again(&erasing->online);
-    while ((erasing->waits = go_on_all(erasing)) && may_try_another_way(erasing))
+    while (go_on_all(erasing) && may_try_another_way(erasing))
         try_another_way(erasing);
     bool is_erased = true;
     for (size_t i = 0; i < erasing->count; i++) {

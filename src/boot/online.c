@@ -67,9 +67,11 @@ enum error_code online_open_client(const char *at, struct client **ret_client, s
     enum error_code code = client_open(at, &client, reterr);
     if (!code && network_read_names(at, &names, NULL) == OK) /* of a damaged record the network tells */
         code = client_names_give(client, names, reterr);
-    if (!code)
-        *ret_client = TAKE(client);
-    return code;
+    if (code)
+        return code;
+    client->is_early = true;
+    *ret_client = TAKE(client);
+    return OK;
 }
 
 void online_end(struct online *online)

@@ -51,6 +51,7 @@ struct client {
     struct client_pin pins[CLIENT_AUTHORITIES_MAXIMUM];
     size_t pin_count;
     json_t *facts; /* owned; what it says of its boot; NULL: not looked up yet */
+    bool is_early; /* the initramfs speaks: the boot before may have left something that this one finishes */
     json_t *names; /* owned; what names stood for when they were last looked up, or were given; or NULL */
 };
 
@@ -217,7 +218,6 @@ struct client_order {
     json_t *report;   /* owned; NULL until then */
 };
 #define CLIENT_ORDERS_MAXIMUM 16
-#define CLIENT_ORDER_FINDINGS_MAXIMUM 32 /* of a report, the first */
 struct client_orders {
     uint64_t highest; /* sequence ever taken: no other is taken that is not above it */
     struct client_order items[CLIENT_ORDERS_MAXIMUM];
@@ -235,6 +235,11 @@ must_check enum error_code client_orders_read(struct client *client, const struc
 must_check enum error_code client_orders_take(struct client *client, const struct client_pin *pin,
                                               const json_t *given, struct client_orders *ret_orders,
                                               struct finding_list *findings, struct error *reterr);
+
+/* Remove the file of orders, where it cannot be read and the host has ended: with it goes the highest
+ * sequence ever taken. */
+must_check enum error_code client_orders_forget(struct client *client, const struct client_pin *pin,
+                                                struct error *reterr);
 
 /* Note durably what became of an order, takes over report. */
 must_check enum error_code client_order_note(struct client *client, const struct client_pin *pin,

@@ -52,9 +52,9 @@ static enum error_code take_error(struct sending *sending, json_t *answer, struc
         const char *word;
         enum error_code code;
     } words[] = {
-        {"stale-nonce", ERR_CHANGED}, {"held", ERR_PENDING},  {"erased", ERR_ERASED},
-        {"not-found", ERR_NOT_FOUND}, {"denied", ERR_DENIED}, {"busy", ERR_UNREACHABLE},
-        {"bad-message", ERR_FAILED},
+        {"stale-nonce", ERR_CHANGED}, {"held", ERR_PENDING},        {"waits", ERR_PENDING},
+        {"erased", ERR_ERASED},       {"not-found", ERR_NOT_FOUND}, {"denied", ERR_DENIED},
+        {"busy", ERR_UNREACHABLE},    {"bad-message", ERR_FAILED},
     };
     json_t *object = NULL;
     const char *word = NULL, *message = NULL;

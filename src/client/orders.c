@@ -8,6 +8,9 @@
  * can be), an outcome is told again. One that was answered is below the highest sequence and is not taken
  * twice.
  */
+#include <errno.h>
+#include <unistd.h>
+
 #include "base/fault.h"
 #include "base/file.h"
 #include "base/text.h"
@@ -166,6 +169,20 @@ static enum error_code write_orders(const struct client_pin *pin, int fd, const 
         code = file_write_durable(fd, name, 0600, text.data, text.length, reterr);
     if (!code)
         (void)fault("client.orders.written");
+    return code;
+}
+
+enum error_code client_orders_forget(struct client *client, const struct client_pin *pin,
+                                     struct error *reterr)
+{
+    _cleanup_(close_fdp) int lock_fd = -1, fd = -1;
+    char name[NAME_SIZE];
+    snprintf(name, sizeof(name), "%s.orders", client_id_shown(pin->id));
+    enum error_code code = client_lock(client, "orders.lock", &lock_fd, reterr);
+    if (!code)
+        code = directory_open(client->husk_fd, CLIENT_AUTHORITIES_NAME, &fd, reterr);
+    if (!code && unlinkat(fd, name, 0) < 0 && errno != ENOENT)
+        code = error_set(reterr, ERR_FAILED, errno, "cannot remove %s", name);
     return code;
 }
 

@@ -73,12 +73,17 @@ enum error_code client_tell_done(struct client *client, struct client_pin *pin, 
 {
     _cleanup_(json_freep) json_t *taken = report, *message = NULL, *result = NULL;
     struct lineage_entry entry = {0};
+    uint8_t boot[CLIENT_ID_SIZE];
     enum error_code code = client_message_new(MESSAGE_DONE, &message, reterr);
     /* Not under the lock, which an erase could wait for as long as somebody waits for approval: the token
      * moves on with no answer to this, and the one before is good too. Without one it is taken for that of an
      * old copy: no error, so that an erase comes to its end. */
     if (!code && lineage_get(client, pin->id, &entry, NULL) == OK && entry.has_token)
         code = json_set_hex(message, "lineage", entry.token, sizeof(entry.token), reterr);
+    if (!code && client->is_early)
+        code = client_boot_id(client, boot, reterr);
+    if (!code && client->is_early)
+        code = json_set_hex(message, "boot", boot, sizeof(boot), reterr);
     if (!code)
         code = json_set_hex(message, subject, id, CLIENT_ID_SIZE, reterr);
     if (!code)

@@ -39,8 +39,14 @@ void erase_result_done(struct erase_result *result);
 /* "COMPLETE", "INCOMPLETE", "UNKNOWN". */
 const char *erase_verdict_word(enum erase_verdict verdict);
 
+#define ERASE_AUTHORITY_WAITS "authority-waits" /* for an earlier boot of the host to be silent: a finding   \
+                                                 */
+
 /* After every vault of a host: have all its authorities erase the host for good, answer their orders to
  * erase, and last of all destroy its identity. ERR_INCOMPLETE, with findings, while one does not answer: the
  * same call goes on. *ret_changed becomes true where something changed. Blocks. */
 must_check enum error_code erase_host(struct client *client, const struct report *report, bool *ret_changed,
                                       struct finding_list *findings, struct error *reterr);
+
+/* Whether an earlier call has come as far as an authority's answer: every vault was erased then. */
+bool erase_host_has_begun(struct client *client);

@@ -103,6 +103,12 @@ static enum error_code answer_orders(struct ending *ending, struct client_pin *p
     enum error_code code = client_poll(ending->client, pin, CLIENT_PROMPT, &news, reterr);
     if (!code)
         code = client_orders_take(ending->client, pin, news.orders, &orders, ending->findings, reterr);
+    /* The file is damaged: what is to be answered was given just now, and nothing else is carried out here.
+     */
+    if (code == ERR_CORRUPT)
+        code = client_orders_forget(ending->client, pin, reterr);
+    if (!code && !orders.count)
+        code = client_orders_take(ending->client, pin, news.orders, &orders, ending->findings, reterr);
     for (size_t i = 0; !code && i < orders.count; i++) {
         struct client_order *order = &orders.items[i];
         if (order->action != ORDER_ERASE)
@@ -117,21 +123,34 @@ static enum error_code answer_orders(struct ending *ending, struct client_pin *p
     return code;
 }
 
+static void note_missing(struct ending *ending, const struct client_pin *pin, enum error_code code,
+                         const struct error *why)
+{
+    if (!code)
+        return;
+    ending->missing++;
+    finding_add(ending->findings, FINDING_TELLS,
+                code == ERR_CORRUPT   ? "authority-not-believed"
+                : code == ERR_PENDING ? ERASE_AUTHORITY_WAITS
+                                      : "authority-not-reached",
+                client_id_shown(pin->id), "run the same command again when it answers",
+                "the authority has not ended this host as far as it knows: %s", why->message);
+}
+
+/* No order is answered before all have ended the host: an answer takes away what a next run knows it by. */
 static void ask_all(struct ending *ending)
 {
-    for (size_t i = 0; i < ending->client->pin_count; i++) {
-        struct client_pin *pin = &ending->client->pins[i];
+    struct client *client = ending->client;
+    for (size_t i = 0; i < client->pin_count; i++) {
         struct error why = ERROR_NONE;
-        enum error_code code = has_answered(ending, pin) ? OK : ask(ending, pin, &why);
-        if (!code && client_has_identity(ending->client))
-            code = answer_orders(ending, pin, &why);
-        if (!code)
-            continue;
-        ending->missing++;
-        finding_add(ending->findings, FINDING_TELLS,
-                    code == ERR_CORRUPT ? "authority-not-believed" : "authority-not-reached",
-                    client_id_shown(pin->id), "run the same command again when it answers",
-                    "the authority has not ended this host as far as it knows: %s", why.message);
+        enum error_code code =
+            has_answered(ending, &client->pins[i]) ? OK : ask(ending, &client->pins[i], &why);
+        note_missing(ending, &client->pins[i], code, &why);
+    }
+    for (size_t i = 0; ending->missing == 0 && client_has_identity(client) && i < client->pin_count; i++) {
+        struct error why = ERROR_NONE;
+        enum error_code code = answer_orders(ending, &client->pins[i], &why);
+        note_missing(ending, &client->pins[i], code, &why);
     }
 }
 
@@ -150,6 +169,18 @@ static enum error_code destroy_identity(struct ending *ending, struct error *ret
     ending->changed = true;
     report_truth(ending->report, "the identity of this host is destroyed");
     return OK;
+}
+
+bool erase_host_has_begun(struct client *client)
+{
+    struct ending ending = {.client = client};
+    bool has = false;
+    if (client->husk_fd < 0 || read_answers(&ending, NULL))
+        return false;
+    for (size_t i = 0; i < client->pin_count; i++)
+        has |= has_answered(&ending, &client->pins[i]);
+    json_decref(ending.answers);
+    return has;
 }
 
 enum error_code erase_host(struct client *client, const struct report *report, bool *ret_changed,

@@ -217,9 +217,10 @@ class RootTest(HostRoot):
         self.assertIn("--enable-feature", found["remedy"])
 
     def test_a_root_that_is_protected_is_told_as_such_and_nothing_is_in_the_way(self):
-        self.protect_root()
+        self.protect_root("--vault", "main")
         found = self.json("check", "--root", expect=husk.DONE)["findings"]
         self.assertIn("encrypted-already", [finding["kind"] for finding in found])
+        self.assertNotIn("would go ahead", self.call("check", "--root", expect=husk.DONE).out)
 
     def test_a_recovery_key_that_is_written_to_memory_is_told(self):
         memory = self.beside("memory")

@@ -103,6 +103,8 @@ class WordsTest(unittest.TestCase):
             os.unlink(f"{host}/etc/hostname")  # as behind a root that is locked: not the name of this machine
             done = husk.run("erase", "--all", "--at", host).expect(husk.USAGE)
             self.assertIn(f"husk erase --at {host} --all --confirm {host}", done.err)
+            done = husk.run("erase", "--all", "--at", host, "--confirm", host).expect(husk.FAILED)
+            self.assertIn("nothing is erased: there is no vault", done.err)  # nobody mounted it
 
 
 class HelpTest(unittest.TestCase):

@@ -281,66 +281,143 @@ class OrderedTest(Placed):
             self.assertLess(time.monotonic(), limit, what)
             time.sleep(0.05)
 
-    def erase_by_order(self):
-        self.record()
+    def agent(self, fault=None):
+        environment = {**os.environ, **({"HUSK_FAULT": fault} if fault else {})}
         agent = subprocess.Popen([husk.PROGRAM, "agent", "--at", self.d.path], stdout=subprocess.DEVNULL,
-                                 stderr=subprocess.DEVNULL, **self.here)
-        try:
-            with open(self.path("etc/fstab"), "rb"):
-                self.authority.admin("host erase", "web-1", "--confirm", "web-1")
-                self.until(lambda: self.order()["outcome"] == "incomplete", "the agent says nothing")
-        finally:
-            agent.kill()
-            agent.wait()
+                                 stderr=subprocess.DEVNULL, env=environment, **self.here)
+        self.addCleanup(lambda: (agent.kill(), agent.wait()))
+        return agent
 
     def orders_file(self):
         (name,) = [name for name in os.listdir(self.path(".husk/authorities")) if name.endswith(".orders")]
         return self.path(".husk/authorities", name)
 
-    def boot_finishes_it(self):
-        with self.boot("--network", expect=husk.REFUSED) as console:
-            console.expect("vault root of this host is erased").expect("setting up the network")
-            console.expect("has erased this host for good").expect("the identity of this host is destroyed")
-            console.expect("does not boot").line("shell")
+    def kept(self):
+        with open(self.orders_file(), encoding="ascii") as file:
+            return json.load(file)
+
+    def erase_by_order(self, again=None, is_silent=True):
+        """Then it is off: what was in memory is gone, and the authority has not heard of it for long enough."""
+        self.record()
+        with open(self.path("etc/fstab"), "rb"):
+            agent = self.agent()
+            self.authority.admin("host erase", "web-1", "--confirm", "web-1")
+            self.until(lambda: self.order()["outcome"] == "incomplete", "the agent says nothing")
+            agent.kill()
+            agent.wait()
+            if again:
+                again()
+        status = os.stat(self.d.path)
+        shutil.rmtree(f"/run/husk/{status.st_dev:x}-{status.st_ino:x}")
+        self.authority.end()
+        self.authority.start(env={"HUSK_FAULT": "authority.done.silent:eio"} if is_silent else None,
+                             preexec_fn=self.hub.enter)
+        self.switch_off()
+
+    def check_ended(self):
         host = self.authority.admin("host show", "web-1")["hosts"][0]
         self.assertEqual((host["orders"][0]["state"], host["orders"][0]["outcome"]), ("done", "done"))
         self.assertEqual([vault["plaintext_before"] for vault in host["erased_vaults"]], ["UNKNOWN"])
         self.assertFalse(os.path.exists(self.path(".husk/host.key")))
         self.assertTrue(self.is_down())
 
+    def boot_finishes_it(self, fault=None):
+        with self.boot("--network", expect=husk.REFUSED, fault=fault) as console:
+            console.expect("vault root of this host is erased").expect("setting up the network")
+            console.expect("has erased this host for good").expect("the identity of this host is destroyed")
+            console.expect("does not boot").line("shell")
+        self.check_ended()
+
+    @needs_faults
     def test_the_next_boot_finishes_it_and_tells_the_authority(self):
         self.erase_by_order()
-        self.switch_off()
         self.boot_finishes_it()
         with self.boot("--network", expect=husk.REFUSED) as console:  # nobody is to be told any more
             console.expect("vault root of this host is erased").expect("does not boot").line("shell")
             self.assertNotIn("network", console.seen)
 
+    @needs_faults
     def test_one_that_reaches_no_authority_leaves_that_to_a_later_boot(self):
         self.erase_by_order()
         self.authority.end()
-        self.switch_off()
         with self.boot("--network", expect=husk.REFUSED) as console:
             console.expect("vault root of this host is erased").expect("could not be told of it").expect("does not boot")
             console.line("shell")
         self.assertTrue(os.path.exists(self.path(".husk/host.key")))
-        self.authority.start(preexec_fn=self.hub.enter)
+        self.authority.start(env={"HUSK_FAULT": "authority.done.silent:eio"}, preexec_fn=self.hub.enter)
         self.assertEqual(self.order()["state"], "given")
         self.boot_finishes_it()
 
-    def test_what_was_left_elsewhere_as_well_is_not_called_done(self):
+    @needs_faults
+    def test_an_end_that_was_cut_short_is_finished(self):
         self.erase_by_order()
-        with open(self.orders_file(), encoding="ascii") as file:
-            orders = json.load(file)
-        report = orders["orders"][0]["report"]
-        report["vaults"].append({**report["vaults"][0], "name": "other", "filesystem": "/srv"})
-        with open(self.orders_file(), "w", encoding="ascii") as file:
-            json.dump(orders, file)
-        self.switch_off()
+        with self.boot("--network", expect=husk.REFUSED, fault="erase.identity:eio") as console:
+            console.expect("has erased this host for good").expect("cannot destroy host.key").expect("does not boot")
+            console.line("shell")
+        self.assertTrue(os.path.exists(self.path(".husk/host.key")))
         with self.boot("--network", expect=husk.REFUSED) as console:
-            console.expect("ordered more erased than the vaults of the root").expect("does not boot").line("shell")
+            console.expect("the identity of this host is destroyed").expect("does not boot").line("shell")
+        self.check_ended()
+
+    @needs_faults
+    def test_an_answer_that_could_not_be_kept_is_given_again_in_the_same_boot(self):
+        self.erase_by_order()
+        self.boot_finishes_it(fault="client.orders.write:eio")
+
+    def test_while_an_earlier_boot_may_still_run_it_is_not_believed(self):
+        """A copy of the disk, booted beside the host, would say that what is in the host's memory is gone."""
+        self.erase_by_order(is_silent=False)
+        with self.boot("--network", expect=husk.REFUSED) as console:
+            console.expect("an earlier boot of this host may still run").expect("does not boot").line("shell")
+            self.assertNotIn("DHCP", console.seen)
         self.assertEqual(self.order()["state"], "given")
         self.assertTrue(os.path.exists(self.path(".husk/host.key")))
+
+    @needs_faults
+    def test_what_its_agent_was_ended_at_tells_nothing_less(self):
+        def end_it():
+            agent = self.agent(fault="erase.marked:crash")
+            time.sleep(3)
+            self.assertIsNone(agent.poll())
+            agent.kill()
+            agent.wait()
+
+        self.erase_by_order(again=end_it)
+        (order,) = self.kept()["orders"]
+        self.assertEqual((order["outcome"], order["report"]["left"]),
+                         ("incomplete", [{"name": "root", "filesystem": self.d.path}]))
+        self.boot_finishes_it()
+
+    def test_what_was_left_elsewhere_as_well_is_not_called_done(self):
+        self.erase_by_order(is_silent=False)
+        orders = self.kept()
+        orders["orders"][0]["report"]["left"].append({"name": "data", "filesystem": "/srv"})
+        self.d.remount("rw")
+        with open(self.orders_file(), "w", encoding="ascii") as file:
+            json.dump(orders, file)
+        self.d.remount("ro")
+        with self.boot("--network", expect=husk.REFUSED) as console:
+            console.expect("is more than the vaults of the root, or not known").expect("does not boot").line("shell")
+        self.assertEqual(self.order()["state"], "given")
+        self.assertTrue(os.path.exists(self.path(".husk/host.key")))
+
+    def test_a_file_of_orders_that_is_damaged_keeps_no_host_from_its_end(self):
+        self.erase_by_order(is_silent=False)
+        self.d.remount("rw")
+        with open(self.orders_file(), "w", encoding="ascii") as file:
+            file.write("{")
+        self.d.remount("ro")
+        with self.boot("--network", expect=husk.REFUSED) as console:
+            console.expect("vault root of this host is erased").expect("does not boot").line("shell")
+            self.assertNotIn("more than the vaults", console.seen)
+        self.d.remount("rw")
+        self.ip(f"address add {self.place.address}/24 dev hub")
+        self.ip("link set hub up")
+        self.ip("route add default via 10.77.1.1")
+        self.json("erase", "--all", "--confirm", "web-1", **self.here)
+        self.ip("link set hub down")
+        self.ip("address flush dev hub")
+        self.check_ended()
 
 
 @unittest.skipIf(authority.missing(), authority.missing() or "")

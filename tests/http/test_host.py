@@ -229,6 +229,10 @@ class BindTest(HostTest):
         husk.run(*words).expect(husk.NOT_NOW)
         self.assertNotIn("encrypt", self.features(plain))
         self.authority.start()
+        self.authority.admin("host hold", "web-2")
+        husk.run(*words).expect(husk.NOT_NOW)
+        self.assertNotIn("encrypt", self.features(plain))
+        self.authority.admin("host release", "web-2")
         husk.ok(*words)
         self.assertIn("encrypt", self.features(plain))
 
