@@ -58,22 +58,6 @@ static enum error_code check_filesystem(const struct run *run, struct finding_li
     return code;
 }
 
-/* The vault that has what a boot needs, whatever it is called; else the name protect would give it. */
-static void find_name(const struct run *run, char name[VAULT_NAME_MAXIMUM + 1])
-{
-    const char *given = argument_value(&run->arguments, OPTION_VAULT);
-    _cleanup_(vault_list_done) struct vault_list list = {0};
-    _cleanup_(finding_list_done) struct finding_list findings = {0};
-    snprintf(name, VAULT_NAME_MAXIMUM + 1, "%s", given ? given : ROOT_VAULT_NAME);
-    if (given || vault_list_even_damaged(run->at, &list, &findings, NULL))
-        return;
-    for (size_t i = 0; i < list.count; i++)
-        if (boot_needs(run->at, list.items[i])) {
-            snprintf(name, VAULT_NAME_MAXIMUM + 1, "%s", list.items[i]->name);
-            return;
-        }
-}
-
 /* Everything uses the root of a running system: what the plan would find says nothing. */
 enum error_code check_root(struct run *run, struct error *reterr)
 {
@@ -83,7 +67,10 @@ enum error_code check_root(struct run *run, struct error *reterr)
     _cleanup_(finding_list_done) struct finding_list findings = {0};
     struct convert_root root = {0};
     enum error_code code = given ? vault_check_name(given, reterr) : OK;
-    find_name(run, vault_name);
+    if (given)
+        snprintf(vault_name, sizeof(vault_name), "%s", given);
+    else
+        plan_find_root_vault(run->at, vault_name);
     if (!code)
         code = convert_root_look(run->at, &root, reterr);
     if (!code)

@@ -84,7 +84,7 @@ static enum error_code act(struct run *run, struct error *reterr)
     network_note(run, NULL);
     report_truth(&run->report, "this host is %s at the authority %s%s", pin.name, id,
                  changed ? "" : ", enrolled before");
-    if (changed)
+    if (changed && !strcmp(run->at, "/"))
         report_truth(&run->report,
                      "what it orders this host is carried out, and a reboot gets a ticket, once these "
                      "run: systemctl enable --now husk-agent husk-ticket");

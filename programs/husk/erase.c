@@ -58,6 +58,21 @@ static enum error_code check_there(const struct run *run, struct error *reterr)
     return error_remedy(reterr, "mount the filesystem it is on there first");
 }
 
+/* An erase that was confirmed before is gone on with by the same command, though the name of the host may not
+ * be readable any more. */
+static bool was_confirmed(const struct run *run)
+{
+    _cleanup_(vault_list_done) struct vault_list list = {0};
+    _cleanup_(finding_list_done) struct finding_list findings = {0};
+    char name[HOST_NAME_MAX + 1];
+    if (host_name_at(run->at, name) || vault_list_even_damaged(run->at, &list, &findings, NULL))
+        return false;
+    for (size_t i = 0; i < list.count; i++)
+        if (list.items[i]->mark == VAULT_ACTIVE)
+            return false;
+    return list.count > 0;
+}
+
 /* Nothing happens without the name typed a second time. */
 static enum error_code check_confirmed(struct run *run, struct error *reterr)
 {
@@ -68,7 +83,7 @@ static enum error_code check_confirmed(struct run *run, struct error *reterr)
     host_name_to_confirm(run->at, host_name);
     const char *wanted = all ? host_name : run->arguments.operands[0];
     const char *given = argument_value(&run->arguments, OPTION_CONFIRM);
-    if (given && !strcmp(given, wanted))
+    if (given && (!strcmp(given, wanted) || (all && was_confirmed(run))))
         return all ? check_there(run, reterr) : OK;
     list_meant(run);
     if (given)

@@ -37,10 +37,13 @@ enum error_code held_take(struct run *run, const char *name, enum held_reading r
 }
 
 /* Without a name: the only vault there is. */
-static enum error_code check_only_one(const struct vault_list *list, const char *at, struct error *reterr)
+static enum error_code check_only_one(const struct vault_list *list, const char *at, bool has_unreadable,
+                                      struct error *reterr)
 {
     if (list->count == 1)
         return OK;
+    if (list->count == 0 && has_unreadable)
+        return error_set(reterr, ERR_NOT_FOUND, 0, "no vault below %s can be read", text_shown(at));
     if (list->count == 0) {
         error_set(reterr, ERR_NOT_FOUND, 0, "there is no vault below %s", text_shown(at));
         return error_remedy(reterr, "mount the filesystem it is on there first; husk protect makes one");
@@ -96,11 +99,12 @@ static enum error_code select_vaults(struct run *run, enum held_reading reading,
     if (all && run->arguments.operand_count > 0)
         return error_set(reterr, ERR_USAGE, 0, "either NAME or --all");
     _cleanup_(vault_list_done) struct vault_list list = {0};
+    const size_t known = run->findings.count;
     enum error_code code = reading == HELD_EVEN_DAMAGED
                                ? vault_list_even_damaged(run->at, &list, &run->findings, reterr)
                                : vault_list_below(run->at, &list, &run->findings, reterr);
     if (!code && !all)
-        code = check_only_one(&list, run->at, reterr);
+        code = check_only_one(&list, run->at, run->findings.count > known, reterr);
     if (code)
         return code;
     *ret_list = list;

@@ -2,6 +2,19 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "boot/boot.h"
+
+void plan_find_root_vault(const char *at, char name[VAULT_NAME_MAXIMUM + 1])
+{
+    _cleanup_(vault_list_done) struct vault_list list = {0};
+    _cleanup_(finding_list_done) struct finding_list findings = {0};
+    const struct vault *found = NULL;
+    if (vault_list_even_damaged(at, &list, &findings, NULL) == OK)
+        for (size_t i = 0; i < list.count; i++)
+            if (boot_needs(at, list.items[i]) && (!found || found->mark != VAULT_ACTIVE))
+                found = list.items[i];
+    snprintf(name, VAULT_NAME_MAXIMUM + 1, "%s", found ? found->name : ROOT_VAULT_NAME);
+}
 
 enum error_code plan_check_below_at(const struct run *run, const struct convert_plan *plan,
                                     struct error *reterr)

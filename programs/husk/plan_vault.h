@@ -6,6 +6,10 @@
 /* Of --root, where --vault says nothing else. */
 #define ROOT_VAULT_NAME "root"
 
+/* The vault of --root where --vault says nothing: the one that has what a boot needs, one that is not erased
+ * before others; else ROOT_VAULT_NAME. */
+void plan_find_root_vault(const char *at, char name[VAULT_NAME_MAXIMUM + 1]);
+
 /* A vault is only found again on a filesystem at or below --at: ERR_DENIED. */
 must_check enum error_code plan_check_below_at(const struct run *run, const struct convert_plan *plan,
                                                struct error *reterr);

@@ -158,6 +158,16 @@ static const char *protect_vault_name(const struct run *run)
     return name || !argument_given(&run->arguments, OPTION_ROOT) ? name : ROOT_VAULT_NAME;
 }
 
+/* --commit and --abort go on with what is there, whatever it is called. */
+static const char *existing_name(const struct run *run, char name[VAULT_NAME_MAXIMUM + 1])
+{
+    const char *given = argument_value(&run->arguments, OPTION_VAULT);
+    if (given || !argument_given(&run->arguments, OPTION_ROOT))
+        return given;
+    plan_find_root_vault(run->at, name);
+    return name;
+}
+
 /* Back to before: a vault that protects nothing yet goes too. */
 static enum error_code abort_it(struct run *run, struct error *reterr)
 {
@@ -165,8 +175,9 @@ static enum error_code abort_it(struct run *run, struct error *reterr)
         error_set(reterr, ERR_USAGE, 0, "--abort takes no PATH: it ends the whole conversion of a vault");
         return error_remedy(reterr, "husk protect --abort --vault NAME");
     }
+    char name[VAULT_NAME_MAXIMUM + 1];
     _cleanup_(held_done) struct held_vault held = HELD_NONE;
-    enum error_code code = held_take(run, protect_vault_name(run), HELD_READABLE, &held, reterr);
+    enum error_code code = held_take(run, existing_name(run, name), HELD_READABLE, &held, reterr);
     if (code)
         return code;
     const struct convert_options options = options_of(run);
@@ -238,8 +249,9 @@ static enum error_code act(struct run *run, struct error *reterr)
     if (!code && argument_given(&run->arguments, OPTION_ABORT))
         return abort_it(run, reterr);
     if (!code && argument_given(&run->arguments, OPTION_COMMIT)) {
+        char name[VAULT_NAME_MAXIMUM + 1];
         const struct convert_options options = options_of(run);
-        return protect_root_commit(run, protect.name, &options, reterr);
+        return protect_root_commit(run, existing_name(run, name), &options, reterr);
     }
     if (!code)
         code = go(&protect, reterr);

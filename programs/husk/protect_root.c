@@ -116,6 +116,12 @@ static enum error_code check_booted(const struct run *run, const struct vault *v
         root.st_dev == vault->filesystem->device && stat("/proc/1/root", &first) == 0 &&
         first.st_dev == root.st_dev && first.st_ino == root.st_ino)
         return OK;
+    if (!strcmp(run->at, "/") && stat("/", &root) == 0 && root.st_dev != vault->filesystem->device) {
+        error_set(reterr, ERR_DENIED, 0, "vault %s is on the disk at %s, not of the system that runs here",
+                  vault->name, text_shown(vault->filesystem->mount_point));
+        return error_remedy(reterr,
+                            "commit on the host itself, once it has booted; or name the disk with --at");
+    }
     error_set(reterr, ERR_DENIED, 0, "the old trees are what goes back while the new ones have not booted");
     return error_remedy(reterr,
                         "boot the host, and run husk protect --root --commit on it; to go back all the same: "
@@ -135,7 +141,9 @@ enum error_code protect_root_commit(struct run *run, const char *name, const str
         code = check_booted(run, held.vault, reterr);
     if (!code)
         code = vault_get_state(held.vault, &state, reterr);
-    if (!code && state != VAULT_UNLOCKED)
+    if (!code && state != VAULT_UNLOCKED) {
         code = error_set(reterr, ERR_LOCKED, 0, "vault %s is not unlocked", name);
+        error_remedy(reterr, "husk unlock %s, then the same command again", name);
+    }
     return code ? code : convert_commit(held.vault, options, &run->changed, reterr);
 }

@@ -239,8 +239,10 @@ static void show_heading(struct run *run, const struct vault *vault, enum vault_
     if (state == VAULT_BUSY)
         show_busy(run, vault);
     if (state == VAULT_IS_ERASING)
-        run_text(run, "  unfinished  husk erase%s %s --confirm %s goes on with it\n", run_place(run),
-                 vault->name, vault->name);
+        run_text(run,
+                 "  unfinished  husk erase%s %s --confirm %s goes on with it; to end the host as well, husk "
+                 "erase%s --all\n",
+                 run_place(run), vault->name, vault->name, run_place(run));
     if (vault->protected_since_unix_s) {
         char since[CLOCK_TEXT_SIZE];
         clock_format(vault->protected_since_unix_s, since);

@@ -52,12 +52,17 @@ static void show_report(struct run *run, const json_t *order)
     const json_t *report = json_object_get(order, "report");
     const char *message = text_of(json_object_get(report, "error"), "message");
     char shown[SHOWN_SIZE];
-    if (json_object_size(report) == 0)
+    const char *remedy = text_of(json_object_get(report, "error"), "remedy");
+    const bool is_over =
+        !strcmp(text_of(order, "action"), "erase") && !strcmp(text_of(order, "outcome"), "done");
+    if (json_object_size(report) == 0 || is_over) /* below stands what the vaults came to */
         return;
     run_text(run, "\nthe host reports of its order to %s (%.8s):\n", text_shown(text_of(order, "action")),
              text_shown(text_of(order, "id")));
     if (*message)
         run_text(run, "   error: %s\n", text_show(shown, sizeof(shown), message));
+    if (*remedy)
+        run_text(run, "   what to do: %s\n", text_show(shown, sizeof(shown), remedy));
     show_items(run, json_object_get(report, "vaults"));
     show_items(run, json_object_get(report, "findings"));
 }

@@ -81,6 +81,8 @@ enum error_code message_refuse_erased(struct clerk *clerk, struct job *job, cons
     uint8_t boot[POLICY_TOKEN_SIZE];
     const bool takes_orders = (job->type == MESSAGE_HEARTBEAT || job->type == MESSAGE_POLL) &&
                               message_get_boot(job, boot, NULL) == OK;
+    if (takes_orders)
+        message_note_seen(clerk, host);
     if (takes_orders) /* it may have a key in memory */
         message_note_boot(clerk, host, boot, clerk->now_ns + (PRESENCE_AWAY_S - SILENCE_S) * CLOCK_NS_PER_S);
     enum error_code code = erasing_list(clerk, host, &erased, reterr);

@@ -66,7 +66,8 @@ static enum error_code add_orders(const struct looking *looking, int64_t *ret_op
         "machine is off: its next boot finishes the erase and answers; or run husk erase --all --at DIR with "
         "its disk on another machine. Where the machine is gone, have its disks and their copies destroyed",
         reterr,
-        "%lld host%s not answered the order to erase: what is open there stays open, and keyslots that need "
+        "%lld host%s not answered that the order to erase is carried out whole: what is open there stays "
+        "open, and keyslots that need "
         "no "
         "authority stay on the disk, until its agent has carried it out",
         (long long)*ret_open, *ret_open == 1 ? " has" : "s have");

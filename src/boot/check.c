@@ -67,10 +67,13 @@ static enum error_code check_vault(struct checking *checking, const struct vault
     struct error why = ERROR_NONE;
     checking->has_needed = true;
     if (vault->mark != VAULT_ACTIVE) {
-        finding_add(checking->findings, FINDING_BLOCKS, "vault-erased", vault->name, "",
+        finding_add(checking->findings, FINDING_BLOCKS, "vault-erased", vault->name,
+                    "husk status tells whether the erase is finished; the host is to be installed anew",
                     "it is erased or being erased: nothing boots from it");
+        checking->is_locked = true;
         return OK;
     }
+    checking->is_locked |= vault->damage.code != OK;
     if (vault->damage.code)
         why = vault->damage;
     if (why.code || unlock_get_kinds(vault, &kinds, &why)) {
@@ -94,10 +97,12 @@ static enum error_code check_vault(struct checking *checking, const struct vault
         finding_add(checking->findings, FINDING_BLOCKS, "no-way-in", vault->name,
                     "have a keyfile in /boot or /.husk on the filesystem of the root, or add another keyslot",
                     "only keyfiles open it, and none that a boot finds does");
-    else if (!kinds.passphrase && !kinds.recovery)
-        finding_add(checking->findings, FINDING_TELLS, "no-way-in-for-people", vault->name,
-                    "add one: husk keyslot add NAME --recovery-out F",
+    else if (!kinds.passphrase && !kinds.recovery) {
+        char remedy[VAULT_NAME_MAXIMUM + 64];
+        snprintf(remedy, sizeof(remedy), "add one: husk keyslot add %s --recovery-out F", vault->name);
+        finding_add(checking->findings, FINDING_TELLS, "no-way-in-for-people", vault->name, remedy,
                     "it has neither a passphrase nor a recovery key: nobody at the console could open it");
+    }
     return check_recorded(checking, vault, reterr);
 }
 
@@ -213,7 +218,11 @@ static void check_network(struct checking *checking)
         return;
     }
     const enum error_code code = network_compare(checking->at, checking->findings, &why);
-    if (code)
+    if (code == ERR_NOT_FOUND && strcmp(checking->at, "/") != 0)
+        finding_add(checking->findings, FINDING_TELLS, "network-not-recorded", NETWORK_FILE,
+                    "its agent records it on the host itself",
+                    "its network is not recorded: the boot will reach the authority by DHCP or not at all");
+    else if (code)
         finding_add(checking->findings, FINDING_BLOCKS,
                     code == ERR_CHANGED ? "network-changed" : "network-not-recorded", NETWORK_FILE,
                     "restart husk-agent.service, which records it", "%s", why.message);

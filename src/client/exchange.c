@@ -260,9 +260,10 @@ enum error_code client_exchange_or_refusal(struct client *client, struct client_
     if (code == ERR_UNREACHABLE)
         error_remedy(reterr, "see that the authority runs and can be reached, then try again");
     if (code == ERR_ERASED)
-        error_remedy(reterr, "a key of another kind may still open this disk (husk keyslot list); where the "
-                             "erase is meant, husk erase "
-                             "--all ends it here");
+        error_remedy(reterr,
+                     "a key of another kind may still open this disk (husk keyslot list NAME); where the "
+                     "erase is meant, husk erase "
+                     "--all ends it here");
     if (code == ERR_PENDING)
         error_remedy(reterr, "ask who administers the authority, then try again");
     if (code && ret_refusal)

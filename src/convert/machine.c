@@ -439,15 +439,22 @@ static enum error_code check_may_abort(struct convert_work *work, struct error *
         code = exchange_look(work, &exchanged, reterr);
     if (!code && is_waiting(work)) {
         error_set(reterr, ERR_DENIED, 0, "the root is converted, and its old trees wait");
-        return error_remedy(reterr,
-                            "to go back: husk protect --root --commit --confirm %s, then husk unprotect %s",
-                            work->vault->name, work->vault->name);
+        return error_remedy(
+            reterr,
+            "to go back, with its disk on another machine: husk protect --root --commit --confirm %s, then "
+            "husk unprotect %s",
+            work->vault->name, work->vault->name);
     }
     if (!code && (begun || exchanged > 0)) {
         error_set(reterr, ERR_DENIED, 0, "the conversion of the vault %s is past going back",
                   work->vault->name);
-        return error_remedy(reterr, "run the command that began it again to finish; husk %s goes back then",
-                            work->journal.direction == CONVERT_PROTECT ? "unprotect" : "protect");
+        if (work->journal.direction == CONVERT_PROTECT)
+            return error_remedy(
+                reterr, "run the command that began it again to finish; husk unprotect %s goes back then",
+                work->vault->name);
+        return error_remedy(
+            reterr, "husk unprotect %s finishes it; a new protect of the same directories goes back then",
+            work->vault->name);
     }
     return code;
 }

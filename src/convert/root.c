@@ -174,7 +174,10 @@ static enum error_code check_readable(int at_fd, const char *at, struct error *r
     if (!(status.stx_attributes & STATX_ATTR_ENCRYPTED) || host_tree_has(at_fd, "etc/passwd"))
         return OK;
     error_set(reterr, ERR_LOCKED, 0, "the root at %s is encrypted and locked", text_shown(at));
-    return error_remedy(reterr, "husk unlock --all --at %s, then the same command again", text_shown(at));
+    return error_remedy(reterr,
+                        "husk unlock --all --at %s, then the same command again; husk status --at %s tells "
+                        "where one is erased, which nothing opens",
+                        text_shown(at), text_shown(at));
 }
 
 static int by_bytes(const void *left, const void *right)

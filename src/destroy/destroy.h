@@ -16,7 +16,7 @@
 #define DESTROY_FREE_SPACE_AGAIN                                                                             \
     "protect a further directory that has files, on the same filesystem and without --skip-free-space: "     \
     "that overwrites free space anew, and a new one with a small file in it will do (of an encrypted root: " \
-    "one directly below /, husk protect /NEW --vault root)"
+    "one directly at its top, into the same vault)"
 
 enum destroy_step {
     DESTROY_OVERWRITE, /* through the file with direct, synchronous I/O */

@@ -39,8 +39,9 @@ void erase_result_done(struct erase_result *result);
 /* "COMPLETE", "INCOMPLETE", "UNKNOWN". */
 const char *erase_verdict_word(enum erase_verdict verdict);
 
-#define ERASE_AUTHORITY_WAITS "authority-waits" /* for an earlier boot of the host to be silent: a finding   \
-                                                 */
+#define ERASE_AUTHORITY_WAITS                                                                                \
+    "authority-waits" /* for an earlier boot of the host to be silent: a finding                             \
+                       */
 
 /* After every vault of a host: have all its authorities erase the host for good, answer their orders to
  * erase, and last of all destroy its identity. ERR_INCOMPLETE, with findings, while one does not answer: the

@@ -47,7 +47,7 @@ static void find_missing_feature(const struct filesystem *filesystem, const char
     char remedy[768];
     snprintf(
         remedy, sizeof(remedy),
-        "the same command with --enable-feature sets it, or: tune2fs -O encrypt %s. It takes effect at once, "
+        "husk protect with --enable-feature sets it, or: tune2fs -O encrypt %s. It takes effect at once, "
         "without unmounting. %s GRUB older than 2.04 cannot read a filesystem that has this feature%s",
         text_shown(filesystem->source),
         holds_boot(filesystem) ? "This filesystem holds /boot:" : "Where /boot lies on it:",

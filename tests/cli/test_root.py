@@ -216,6 +216,20 @@ class RootTest(HostRoot):
         (found,) = [finding for finding in json.loads(done.stdout)["findings"] if finding["kind"] == "no-encrypt-feature"]
         self.assertIn("--enable-feature", found["remedy"])
 
+    def test_whatever_its_vault_is_called_the_commands_that_are_named_find_it(self):
+        self.protect_root("--vault", "sys")
+        self.json("protect", "--root", "--abort", expect=husk.REFUSED)  # not "there is no vault root"
+        self.json("protect", "--root", "--commit", "--skip-free-space", "--confirm", "sys", expect=husk.DONE)
+        self.assertFalse(os.path.exists(self.path(".husk/plaintext/sys")))
+
+    def test_an_erase_of_the_host_goes_on_by_the_same_command_though_its_name_cannot_be_read_any_more(self):
+        self.write("etc/hostname", "web-7\n")
+        self.protect_root()
+        with open(self.path("etc/fstab"), "rb"):
+            self.json("erase", "--all", "--confirm", "web-7", expect=husk.INCOMPLETE)
+        self.json("erase", "--all", "--confirm", "web-7", expect=husk.DONE)
+        self.assertEqual(self.state("root"), "erased")
+
     def test_a_root_that_is_protected_is_told_as_such_and_nothing_is_in_the_way(self):
         self.protect_root("--vault", "main")
         found = self.json("check", "--root", expect=husk.DONE)["findings"]
