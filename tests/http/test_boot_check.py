@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import unittest
 
@@ -123,7 +124,15 @@ class CheckTest(Rehearsed):
 
     def test_no_network_is_recorded(self):
         os.remove(self.path(".husk/network.json"))
-        self.assertEqual(self.rehearsed(), ["network-not-recorded"])
+        self.assertEqual(self.rehearsed(husk.DONE), ["network-not-recorded"])  # on a disk that is attached somewhere
+        shutil.copy(husk.PROGRAM, self.path("boot/husk"))
+        for name, words in ("proc", ("-t", "proc", "proc")), ("dev", ("--bind", "/dev")):
+            subprocess.run(["mount", *words, self.path(name)], check=True)
+            self.addCleanup(subprocess.run, ["umount", "-R", self.path(name)], check=True)
+        told = subprocess.run(["chroot", self.d.path, "/boot/husk", "check", "--boot"], stderr=subprocess.PIPE, text=True,
+                              stdout=subprocess.PIPE, check=False, **self.here)  # on the host itself
+        self.assertEqual(told.returncode, husk.REFUSED, told)
+        self.assertIn("restart husk-agent.service", told.stdout)
 
     def test_the_network_is_another_one_than_was_recorded(self):
         self.ip("link set hub mtu 1400")
