@@ -1,9 +1,14 @@
 /* A rehearsal of the next boot, on the running system. */
+#include <fcntl.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
 #include "base/text.h"
 #include "boot/boot.h"
 #include "boot/needed.h"
 #include "convert/convert.h"
 #include "convert/root.h"
+#include "fscrypt/fscrypt.h"
 #include "network/network.h"
 #include "unlock/unlock.h"
 
@@ -228,6 +233,37 @@ static void check_network(struct checking *checking)
                     "restart husk-agent.service, which records it", "%s", why.message);
 }
 
+static bool is_recorded_at(const struct vault_list *list, const char *name)
+{
+    for (size_t i = 0; i < list->count; i++)
+        for (size_t k = 0; !list->items[i]->damage.code && k < list->items[i]->directory_count; k++)
+            if (!strcmp(list->items[i]->directories[k].path, name))
+                return true;
+    return false;
+}
+
+/* What came to the top of the root since it was converted: below an encrypted directory everything is. That
+ * something else took the place of a protected one is told as that. */
+static void tell_plain(struct checking *checking, const struct vault_list *list)
+{
+    struct convert_root root = {0};
+    if (convert_root_look(checking->at, &root, NULL))
+        return;
+    for (size_t i = 0; i < root.count; i++) {
+        enum fscrypt_policy_state state = FSCRYPT_HUSK_POLICY;
+        struct fscrypt_identifier identifier;
+        _cleanup_(close_fdp) int fd = -1;
+        if (is_recorded_at(list, strrchr(root.paths[i], '/') + 1) ||
+            directory_open(AT_FDCWD, root.paths[i], &fd, NULL) ||
+            fscrypt_get_policy(fd, &state, &identifier, NULL) || state != FSCRYPT_PLAIN)
+            continue;
+        finding_add(checking->findings, FINDING_TELLS, "left-plain", text_shown(root.paths[i]),
+                    "husk protect it, with --vault and the name of the root's, while nothing uses it",
+                    "this directory at the top of the root is not encrypted, nor is what it holds");
+    }
+    convert_root_done(&root);
+}
+
 static enum error_code check(struct checking *checking, const struct vault_list *list, struct error *reterr)
 {
     enum error_code code = OK;
@@ -252,6 +288,8 @@ static enum error_code check(struct checking *checking, const struct vault_list 
     }
     if (!code && !checking->is_locked)
         code = convert_root_check(checking->at, CONVERT_SWAP_LEAVE, checking->findings, reterr);
+    if (!code && !checking->is_locked)
+        tell_plain(checking, list);
     if (!code && checking->has_authority && network_has_stacked(checking->at))
         code = convert_root_check_stacked(checking->at, checking->findings, reterr);
     if (!code && checking->has_authority) {

@@ -399,6 +399,19 @@ class BootTest(HostRoot):
         os.symlink("home", self.path("srv"))
         self.assertEqual(self.rehearsed(), {"symlink-changed"})
 
+    def test_a_rehearsal_names_what_came_to_the_top_of_the_root_in_the_clear(self):
+        self.d.remount("rw")
+        self.unlock_root()
+        self.assertNotIn("left-plain", self.rehearsed(husk.DONE))
+        self.write("opt2/secret", "plain")
+        (found,) = [finding for finding in self.json("check", "--boot", expect=husk.DONE)["findings"]
+                    if finding["kind"] == "left-plain" and "fstab" not in finding["cause"]]
+        self.assertEqual(found["subject"], self.path("opt2"))
+        self.json("protect", self.path("opt2"), "--vault", "root", "--skip-free-space", expect=husk.REFUSED)  # commit first
+        self.json("protect", "--root", "--commit", "--confirm", "root", "--skip-free-space", expect=husk.DONE)
+        self.json("protect", self.path("opt2"), "--vault", "root", "--skip-free-space", expect=husk.DONE)
+        self.assertNotIn("left-plain", self.rehearsed(husk.DONE))
+
     def test_a_rehearsal_of_a_locked_root_asks_for_its_key_and_says_nothing_of_what_it_cannot_see(self):
         self.assertEqual(self.rehearsed(), {"vault-locked"})
 
