@@ -22,6 +22,32 @@ struct erasing {
     json_t *vaults, *reports;
 };
 
+/* --all was confirmed with the name of one host: a disk of another one that is attached below its root, and
+ * says so by its /etc/hostname or its host files, goes by that one's name. */
+static enum error_code check_host(const struct run *run, const struct vault *vault, struct error *reterr)
+{
+    char own[PATH_MAX], other[PATH_MAX];
+    const struct filesystem *filesystem = vault->filesystem;
+    struct stat at;
+    if (!argument_given(&run->arguments, OPTION_ALL) || vault->mark == VAULT_ERASED ||
+        (stat(run->at, &at) == 0 && at.st_dev == filesystem->device))
+        return OK;
+    host_name_to_confirm(run->at, own);
+    host_name_to_confirm(filesystem->mount_point, other);
+    const bool has_name = host_name_on(filesystem->root_fd, other);
+    if (has_name ? !strcmp(own, other) : !host_has_files(filesystem->root_fd))
+        return OK;
+    _cleanup_(freep) char *place = place_words("at", filesystem->mount_point);
+    error_set(reterr, ERR_DENIED, 0, "not erased: the disk at %s is of %s, not of the host %s",
+              text_shown(filesystem->mount_point), has_name ? text_shown(other) : "another host",
+              text_shown(own));
+    error_subject(reterr, "%s", vault->name);
+    return error_remedy(
+        reterr,
+        "unmount it and run the same command again, or erase that host: husk erase%s --all --confirm %s",
+        place ? place : "", text_shown(other));
+}
+
 /* What is meant, before it is confirmed. */
 static void list_meant(struct run *run)
 {
@@ -31,7 +57,9 @@ static void list_meant(struct run *run)
         return;
     for (size_t i = 0; i < list.count; i++) {
         const struct vault *vault = list.items[i];
-        if (!all && strcmp(vault->name, run->arguments.operands[0]) != 0)
+        const bool is_meant =
+            all ? check_host(run, vault, NULL) == OK : !strcmp(vault->name, run->arguments.operands[0]);
+        if (!is_meant)
             continue;
         if (all)
             run_text(run, "--all means vault %s of the filesystem at %s (%s)\n", vault->name,
@@ -129,32 +157,6 @@ static void tell_verdicts(struct run *run, const struct vault *vault, const stru
             vault->name);
     report_truth(&run->report, "vault %s: key destruction %s; plaintext from before conversion %s",
                  vault->name, keys, plaintext);
-}
-
-/* --all was confirmed with the name of one host: a disk of another one that is attached below its root, and
- * says so by its /etc/hostname or its host files, goes by that one's name. */
-static enum error_code check_host(const struct run *run, const struct vault *vault, struct error *reterr)
-{
-    char own[PATH_MAX], other[PATH_MAX];
-    const struct filesystem *filesystem = vault->filesystem;
-    struct stat at;
-    if (!argument_given(&run->arguments, OPTION_ALL) || vault->mark == VAULT_ERASED ||
-        (stat(run->at, &at) == 0 && at.st_dev == filesystem->device))
-        return OK;
-    host_name_to_confirm(run->at, own);
-    host_name_to_confirm(filesystem->mount_point, other);
-    const bool has_name = host_name_on(filesystem->root_fd, other);
-    if (has_name ? !strcmp(own, other) : !host_has_files(filesystem->root_fd))
-        return OK;
-    _cleanup_(freep) char *place = place_words("at", filesystem->mount_point);
-    error_set(reterr, ERR_DENIED, 0, "not erased: the disk at %s is of %s, not of the host %s",
-              text_shown(filesystem->mount_point), has_name ? text_shown(other) : "another host",
-              text_shown(own));
-    error_subject(reterr, "%s", vault->name);
-    return error_remedy(
-        reterr,
-        "unmount it and run the same command again, or erase that host: husk erase%s --all --confirm %s",
-        place ? place : "", text_shown(other));
 }
 
 static enum error_code erase_one(struct run *run, struct held_vault *held, void *context,

@@ -408,6 +408,8 @@ class AnotherHostTest(Job):
         for place in (self.d.path, self.mounted):
             self.assertIn(f"--all means vault v of the filesystem at {place} (", told)
         self.assertEqual(set(self.states().values()), {"unlocked"})
+        self.write(self.mounted, "etc/hostname", "customer\n")  # it would be left, and is not listed
+        self.assertNotIn(self.mounted, self.call("erase", "--all", expect=husk.USAGE).out)
 
     def test_of_several_filesystems_each_line_names_its_own(self):
         for words in (("lock", "--all"), ("erase", "--all", "--confirm", "rescue")):
