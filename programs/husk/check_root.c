@@ -48,7 +48,8 @@ static enum error_code check_filesystem(const struct run *run, struct finding_li
     for (size_t i = 0; !code && i < found.count; i++) {
         const struct finding *finding = &found.items[i];
         const bool can_be_set = !strcmp(finding->kind, FILESYSTEM_NO_ENCRYPT_FEATURE);
-        finding_add(findings, can_be_set ? FINDING_TELLS : FINDING_BLOCKS, finding->kind, finding->subject,
+        finding_add(findings, finding->blocks && !can_be_set ? FINDING_BLOCKS : FINDING_TELLS, finding->kind,
+                    finding->subject,
                     can_be_set ? "say --enable-feature with husk protect --root, which sets it. GRUB older "
                                  "than 2.04 cannot read a filesystem that has it: where this one is older, "
                                  "run grub-install of a newer one first"
@@ -103,28 +104,20 @@ enum error_code check_root(struct run *run, struct error *reterr)
     if (!code)
         code = plan_show(run, plan, vault_name, reterr);
     if (!code)
-        run_text(run, encrypted ? "nothing found that would keep it from booting\n"
+        run_text(run, encrypted ? "nothing is in the way of protecting what is not protected yet\n"
                                 : "nothing is in the way: husk protect would go ahead\n");
     return code;
-}
-
-/* On another machine not all of a boot can be rehearsed. */
-static bool is_elsewhere(const struct finding_list *findings)
-{
-    for (size_t i = 0; i < findings->count; i++)
-        if (!strcmp(findings->items[i].kind, BOOT_NETWORK_NOT_COMPARED))
-            return true;
-    return false;
 }
 
 enum error_code check_boot(struct run *run, struct error *reterr)
 {
     _cleanup_(finding_list_done) struct finding_list findings = {0};
     enum error_code code = boot_check(run->at, &findings, reterr);
-    return code ? code
-                : finish(run, &findings,
-                         is_elsewhere(&findings) ? "nothing found on this disk that would keep it from "
-                                                   "booting; the network of its host was not looked at"
-                                                 : "the next boot would go its way",
-                         reterr);
+    return code
+               ? code
+               : finish(run, &findings,
+                        strcmp(run->at, "/") ? "nothing found on this disk that would keep it from "
+                                               "booting; the network of its host can be looked at there alone"
+                                             : "the next boot would go its way",
+                        reterr);
 }

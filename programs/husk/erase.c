@@ -64,7 +64,7 @@ static void list_meant(struct run *run)
         if (all)
             run_text(run, "--all means vault %s of the filesystem at %s (%s)\n", vault->name,
                      text_shown(vault->filesystem->mount_point), text_shown(vault->filesystem->source));
-        if (!strcmp(run->at, "/") && boot_needs("/", vault))
+        if (!strcmp(run->at, "/") && !vault->damage.code && boot_needs("/", vault))
             run_text(run,
                      "vault %s holds the root that runs: it is erased for good once the machine is off, and "
                      "boots no more\n",
@@ -93,7 +93,9 @@ static bool was_confirmed(const struct run *run)
     _cleanup_(vault_list_done) struct vault_list list = {0};
     _cleanup_(finding_list_done) struct finding_list findings = {0};
     char name[HOST_NAME_MAX + 1];
-    if (host_name_at(run->at, name) || vault_list_even_damaged(run->at, &list, &findings, NULL))
+    if (host_name_at(run->at, name))
+        return host_is_called(run->at, argument_value(&run->arguments, OPTION_CONFIRM));
+    if (vault_list_even_damaged(run->at, &list, &findings, NULL) || findings.count > 0)
         return false;
     for (size_t i = 0; i < list.count; i++)
         if (list.items[i]->mark == VAULT_ACTIVE)

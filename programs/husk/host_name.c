@@ -41,6 +41,17 @@ bool host_name_at(const char *at, char name[HOST_NAME_MAX + 1])
            name_at_authority(at, name);
 }
 
+bool host_is_called(const char *at, const char *name)
+{
+    _cleanup_(client_closep) struct client *client = NULL;
+    if (client_open(at, &client, NULL))
+        return false;
+    for (size_t i = 0; i < client->pin_count; i++)
+        if (!strcmp(client->pins[i].name, name))
+            return true;
+    return false;
+}
+
 void host_name_to_confirm(const char *at, char name[PATH_MAX])
 {
     char host[HOST_NAME_MAX + 1];

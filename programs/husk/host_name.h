@@ -8,6 +8,9 @@
  * machine then. */
 bool host_name_at(const char *at, char name[HOST_NAME_MAX + 1]);
 
+/* Whether it is called so at one of its authorities. */
+bool host_is_called(const char *at, const char *name);
+
 /* What --confirm repeats: the same, but at itself where nothing tells. */
 void host_name_to_confirm(const char *at, char name[PATH_MAX]);
 

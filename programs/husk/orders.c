@@ -2,21 +2,42 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
 
 #include "base/cleanup.h"
 #include "base/fault.h"
+#include "base/interrupt.h"
 #include "base/text.h"
 #include "erase/ordered.h"
 #include "host_name.h"
 
 #define OWN_PROGRAM "/proc/self/exe"
-enum { OUTPUT_MAXIMUM = 16 << 20, FINDINGS_TOLD_MAXIMUM = 32 };
+enum { OUTPUT_MAXIMUM = 16 << 20, FINDINGS_TOLD_MAXIMUM = 32, BEAT_MS = 30000 };
 
-/* Run this program with these words; *document is what it prints, NULL where that is none. */
-static enum error_code run_self(char *const *words, int *ret_status, struct buffer *output,
-                                struct error *reterr)
+/* The authorities hear that this boot runs: until it is off it has the key of what is in use, and another
+ * boot, or a copy's, is not to be believed that all is gone. */
+static void beat(struct client *client)
+{
+    for (size_t i = 0; i < client->pin_count; i++) {
+        _cleanup_(client_news_done) struct client_news news = {0};
+        (void)!client_poll(client, &client->pins[i], CLIENT_PROMPT, &news, NULL);
+    }
+}
+
+/* Until there is something to read, or its end. */
+static void wait_beating(int fd, struct client *client)
+{
+    struct pollfd waited = {.fd = fd, .events = POLLIN};
+    while (poll(&waited, 1, BEAT_MS) == 0)
+        beat(client);
+}
+
+/* Run this program with these words; output is what it prints. client is for beating meanwhile. */
+static enum error_code run_self(char *const *words, struct client *client, int *ret_status,
+                                struct buffer *output, struct error *reterr)
 {
     int ends[2];
     pid_t pid;
@@ -30,9 +51,14 @@ static enum error_code run_self(char *const *words, int *ret_status, struct buff
     close(ends[1]);
     char bytes[4096];
     ssize_t got = -1;
-    while (!os_errno && ((got = read(ends[0], bytes, sizeof(bytes))) > 0 || (got < 0 && errno == EINTR)))
+    for (;;) {
+        if (!os_errno)
+            wait_beating(ends[0], client);
+        if (os_errno || ((got = read(ends[0], bytes, sizeof(bytes))) <= 0 && (got == 0 || errno != EINTR)))
+            break;
         if (got > 0 && buffer_append(output, bytes, (size_t)got, NULL))
             got = 0; /* too much: what did not fit is left away, and the whole is no document then */
+    }
     close(ends[0]);
     if (os_errno)
         return error_set(reterr, ERR_FAILED, os_errno, "cannot run husk again");
@@ -72,10 +98,17 @@ static const char *outcome_of(int status)
     return status == 0 ? "done" : status == error_exit_status(ERR_INCOMPLETE) ? "incomplete" : "failed";
 }
 
+static bool was_ended(int status, const json_t *document)
+{
+    const char *word = json_string_value(json_object_get(json_object_get(document, "error"), "code"));
+    return (word && !strcmp(word, error_word(ERR_INTERRUPTED))) ||
+           (WIFSIGNALED(status) && (interrupt_requested() || WTERMSIG(status) == SIGTERM));
+}
+
 /* *ret_report stays NULL where husk was ended before it could say anything: a host that shuts down ends what
  * its agent runs. */
-static enum error_code carry_out(struct run *run, const struct client_order *order, const char **ret_outcome,
-                                 json_t **ret_report, struct error *reterr)
+static enum error_code carry_out(struct run *run, struct client *client, const struct client_order *order,
+                                 const char **ret_outcome, json_t **ret_report, struct error *reterr)
 {
     _cleanup_(buffer_done) struct buffer output = {.maximum = OUTPUT_MAXIMUM};
     _cleanup_(json_freep) json_t *document = NULL;
@@ -89,13 +122,15 @@ static enum error_code carry_out(struct run *run, const struct client_order *ord
         words[6] = confirm;
         words[7] = host;
     }
-    enum error_code code = run_self(words, &status, &output, reterr);
+    if (order->action == ORDER_ERASE)
+        beat(client);
+    enum error_code code = run_self(words, client, &status, &output, reterr);
     if (code)
         return code;
     if (output.data)
         document = json_loadb(output.data, output.length, 0, NULL);
     const int exit_status = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
-    if (exit_status == error_exit_status(ERR_INTERRUPTED) || (!document && !WIFEXITED(status)))
+    if (was_ended(status, document))
         return OK;
     *ret_outcome = outcome_of(exit_status);
     *ret_report = make_report(run, order, exit_status, document);
@@ -146,7 +181,7 @@ static enum error_code do_it(struct run *run, struct client *client, struct clie
     if (!order->outcome[0])
         tell(run, pin, order, "begins");
     (void)fault("agent.order");
-    enum error_code code = carry_out(run, order, &outcome, &report, reterr);
+    enum error_code code = carry_out(run, client, order, &outcome, &report, reterr);
     if (code || !report || is_less(order, outcome)) {
         json_decref(report);
         return code;
@@ -207,7 +242,8 @@ static enum error_code handle(struct run *run, struct client *client, struct cli
 
 static bool is_left(const struct client_order *order, enum error_code code)
 {
-    return code || (order->action == ORDER_ERASE && strcmp(order->outcome, "done") != 0);
+    return code || !order->outcome[0] ||
+           (order->action == ORDER_ERASE && strcmp(order->outcome, "done") != 0);
 }
 
 enum error_code orders_carry_out(struct run *run, struct client *client, struct client_pin *pin,

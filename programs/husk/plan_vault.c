@@ -11,7 +11,9 @@ void plan_find_root_vault(const char *at, char name[VAULT_NAME_MAXIMUM + 1])
     const struct vault *found = NULL;
     if (vault_list_even_damaged(at, &list, &findings, NULL) == OK)
         for (size_t i = 0; i < list.count; i++)
-            if (boot_needs(at, list.items[i]) && (!found || found->mark != VAULT_ACTIVE))
+            if (!list.items[i]->damage.code && boot_needs(at, list.items[i]) &&
+                (!found || found->mark != VAULT_ACTIVE ||
+                 (list.items[i]->mark == VAULT_ACTIVE && !strcmp(list.items[i]->name, ROOT_VAULT_NAME))))
                 found = list.items[i];
     snprintf(name, VAULT_NAME_MAXIMUM + 1, "%s", found ? found->name : ROOT_VAULT_NAME);
 }

@@ -30,8 +30,8 @@ static enum error_code read_hosts(struct clerk *clerk, struct error *reterr)
 {
     struct sql_rows rows = {0};
     bool is_there = false;
-    enum error_code code =
-        sql_select(clerk->sql, &rows, reterr, "SELECT id, identity, last_seen, live_boot FROM hosts", "");
+    enum error_code code = sql_select(clerk->sql, &rows, reterr,
+                                      "SELECT id, identity, last_seen, live_boot, erased FROM hosts", "");
     while (!code && !(code = sql_next(&rows, &is_there, reterr)) && is_there) {
         uint8_t id[MESSAGE_HOST_ID_SIZE], identity[HPKE_KEY_SIZE];
         if (!sql_bytes(&rows, 0, id, sizeof(id)) || !sql_bytes(&rows, 1, identity, sizeof(identity))) {
@@ -41,7 +41,8 @@ static enum error_code read_hosts(struct clerk *clerk, struct error *reterr)
         code = presence_add(&clerk->presence, id, identity, reterr);
         struct presence_host *host = presence_find(&clerk->presence, id);
         if (!code && !sql_is_null(&rows, 3))
-            host->others_until_ns = clock_monotonic_ns() + RETURN_S * CLOCK_NS_PER_S;
+            host->others_until_ns = clock_monotonic_ns() +
+                                    (sql_integer(&rows, 4) ? PRESENCE_ERASED_S : RETURN_S) * CLOCK_NS_PER_S;
         if (!code && !sql_is_null(&rows, 2)) {
             host->was_seen = true;
             host->last_seen_unix_s = sql_integer(&rows, 2);

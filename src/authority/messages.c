@@ -84,7 +84,8 @@ enum error_code message_refuse_erased(struct clerk *clerk, struct job *job, cons
     if (takes_orders)
         message_note_seen(clerk, host);
     if (takes_orders) /* it may have a key in memory */
-        message_note_boot(clerk, host, boot, clerk->now_ns + (PRESENCE_AWAY_S - SILENCE_S) * CLOCK_NS_PER_S);
+        message_note_boot(clerk, host, boot,
+                          clerk->now_ns + (PRESENCE_ERASED_S - SILENCE_S) * CLOCK_NS_PER_S);
     enum error_code code = erasing_list(clerk, host, &erased, reterr);
     if (code)
         return code;

@@ -14,12 +14,13 @@
 #include "policy/policy.h"
 
 #define PRESENCE_NONCE_SIZE 16
-#define PRESENCE_RATE 10    /* messages a second a host may say, */
-#define PRESENCE_BURST_S 30 /* and so many seconds' worth at once */
-#define PRESENCE_HELD 4     /* messages of a host are held at a time: of the agent, husk unlock, a boot */
-#define PRESENCE_PROBE_S 3  /* another boot has to say that it runs; */
-#define PRESENCE_AWAY_S 100 /* one that was refused may stay silent so long, as agents pause */
-#define PRESENCE_NONCES 8   /* of the last answers; a host has more than one conversation */
+#define PRESENCE_RATE 10      /* messages a second a host may say, */
+#define PRESENCE_BURST_S 30   /* and so many seconds' worth at once */
+#define PRESENCE_HELD 4       /* messages of a host are held at a time: of the agent, husk unlock, a boot */
+#define PRESENCE_PROBE_S 3    /* another boot has to say that it runs; */
+#define PRESENCE_AWAY_S 100   /* one that was refused may stay silent so long, as agents pause */
+#define PRESENCE_ERASED_S 180 /* and one of an erased host, which has orders only to be carried out */
+#define PRESENCE_NONCES 8     /* of the last answers; a host has more than one conversation */
 
 struct presence_host {
     struct presence_host *next; /* with the same hash */

@@ -67,7 +67,7 @@ static enum error_code take_order(struct clerk *clerk, struct job *job, const st
         return job_refuse(
             job, ERR_LOCKED, "waits",
             "an earlier boot of this host may still run, with a key in memory: switch it off; its "
-            "answer is taken when nothing was heard of it for two minutes");
+            "answer is taken when nothing was heard of it for three minutes");
     const bool is_done = action != ORDER_ERASE || !strcmp(outcome, "done");
     code = order_report(clerk, host, id, is_done ? ORDER_DONE : ORDER_REPORTED, outcome, report->data,
                         &changed, reterr);

@@ -222,15 +222,22 @@ static void check_network(struct checking *checking)
             "network is as recorded cannot be seen");
         return;
     }
-    const enum error_code code = network_compare(checking->at, checking->findings, &why);
-    if (code == ERR_NOT_FOUND && strcmp(checking->at, "/") != 0)
+    const bool is_here = !strcmp(checking->at, "/");
+    const bool is_kept = is_here || network_is_kept(checking->at);
+    const enum error_code code = is_kept ? network_compare(checking->at, checking->findings, &why) : OK;
+    if (!is_kept)
         finding_add(checking->findings, FINDING_TELLS, "network-not-recorded", NETWORK_FILE,
                     "its agent records it on the host itself",
                     "its network is not recorded: the boot will reach the authority by DHCP or not at all");
-    else if (code)
-        finding_add(checking->findings, FINDING_BLOCKS,
-                    code == ERR_CHANGED ? "network-changed" : "network-not-recorded", NETWORK_FILE,
-                    "restart husk-agent.service, which records it", "%s", why.message);
+    if (code)
+        finding_add(
+            checking->findings, FINDING_BLOCKS,
+            code == ERR_CHANGED ? "network-changed" : "network-not-recorded", NETWORK_FILE,
+            is_here
+                ? "restart husk-agent.service, which records it"
+                : "on the host itself: restart husk-agent.service, which records it; another system on its "
+                  "machine may have another network",
+            "%s", why.message);
 }
 
 static bool is_recorded_at(const struct vault_list *list, const char *name)

@@ -143,7 +143,7 @@ static bool go_on_all(struct erasing *erasing)
 {
     _cleanup_(client_closep) struct client *client = NULL;
     const bool again = erasing->waits;
-    bool unreached = false, is_whole = true;
+    bool unreached = false, is_whole = true, has_active = false;
     if (online_open_client(erasing->options->at, &client, NULL))
         client = NULL;
     const enum erase_ordered ordered = look_ordered(erasing, client);
@@ -153,12 +153,13 @@ static bool go_on_all(struct erasing *erasing)
         if (is_to_do(erasing->vaults[i], ordered, again))
             unreached |= go_on_one(erasing, erasing->vaults[i], &whole);
         is_whole &= whole;
+        has_active |= erasing->vaults[i]->mark == VAULT_ACTIVE;
         if (whole)
             tell_state(erasing, erasing->vaults[i]);
     }
     if (is_whole && ordered == ERASE_ORDERED_THESE)
         unreached |= end_host(erasing, client);
-    else if (is_whole && ordered == ERASE_ORDERED_MORE)
+    else if ((is_whole && ordered == ERASE_ORDERED_MORE) || (has_active && ordered != ERASE_NOT_ORDERED))
         say_once(erasing,
                  "what its agent left of the erase that an authority ordered is more than the vaults "
                  "of the root, or not known: attach the disks of this host to another machine, and run "
@@ -198,15 +199,18 @@ void erasing_begin(const struct boot_options *options, struct consoles *consoles
 void erasing_go_on(struct erasing *erasing)
 {
     (void)online_may_try_again(&erasing->online);
-    while (go_on_all(erasing) && may_try_another_way(erasing))
+    bool unreached, is_erased = true;
+    while ((unreached = go_on_all(erasing)) && may_try_another_way(erasing))
         try_another_way(erasing);
-    bool is_erased = true;
     for (size_t i = 0; i < erasing->count; i++) {
         tell_state(erasing, erasing->vaults[i]);
         is_erased &= erasing->vaults[i]->mark == VAULT_ERASED;
     }
     if (erasing->waits && is_erased)
-        say_once(erasing, "an authority could not be told of it. It is tried again while this machine is on");
+        say_once(erasing,
+                 unreached
+                     ? "an authority could not be told of it. It is tried again while this machine is on"
+                     : "an authority is told again, while this machine is on, until it believes it");
 }
 
 void erasing_end(struct erasing *erasing)

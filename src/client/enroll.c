@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/text.h"
@@ -178,6 +179,13 @@ static enum error_code enroll_new(struct client *client, const char *url, const 
     if (client->pin_count == CLIENT_AUTHORITIES_MAXIMUM)
         return error_set(reterr, ERR_DENIED, 0, "this host is enrolled at %d authorities, more cannot be",
                          CLIENT_AUTHORITIES_MAXIMUM);
+    if (client->husk_fd >= 0 &&
+        faccessat(client->husk_fd, CLIENT_ERASED_NAME, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+        error_set(reterr, ERR_ERASED, 0, "this host was erased, or is being");
+        return error_remedy(reterr,
+                            "where husk status shows that every vault here is erased, remove .husk, and "
+                            "enrol it as another host");
+    }
     snprintf(pin->name, sizeof(pin->name), "%s", name);
     pin->enrolled_unix_s = clock_unix_s(clock) > 0 ? clock_unix_s(clock) : 0;
     enum error_code code = meet(url, token, pin, reterr);

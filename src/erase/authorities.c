@@ -244,7 +244,9 @@ void erase_authorities_tell(struct client *client, const struct erase_progress *
         struct client_pin *pin = client_find(client, authority);
         json_t *report = pin ? shorten(report_json) : NULL;
         if (report && client_report_vault(client, pin, vault, "done", report, &why))
-            finding_add(findings, FINDING_TELLS, "report-not-told", client_id_shown(authority), why.remedy,
+            finding_add(findings, FINDING_TELLS,
+                        why.code == ERR_UNREACHABLE ? "report-not-told" : "report-refused",
+                        client_id_shown(authority), why.remedy,
                         "the vault is erased, and the authority could not be told what this host did itself: "
                         "%s",
                         why.message);

@@ -15,7 +15,6 @@
 #include "erase/erase.h"
 #include "json/json.h"
 
-#define HOST_ERASED_NAME "host.erased"
 enum { HOST_ERASED_VERSION = 1, HOST_ERASED_MAXIMUM = 1 << 20 };
 
 struct ending {
@@ -34,11 +33,11 @@ static enum error_code read_answers(struct ending *ending, struct error *reterr)
     _cleanup_(json_freep) json_t *file = NULL;
     json_t *array = NULL;
     enum error_code code =
-        file_read(ending->client->husk_fd, HOST_ERASED_NAME, HOST_ERASED_MAXIMUM, &text, NULL);
+        file_read(ending->client->husk_fd, CLIENT_ERASED_NAME, HOST_ERASED_MAXIMUM, &text, NULL);
     if (!code)
-        code = json_parse_object(text.data, text.length, HOST_ERASED_NAME, &file, NULL);
+        code = json_parse_object(text.data, text.length, CLIENT_ERASED_NAME, &file, NULL);
     if (!code)
-        code = json_check_version(file, HOST_ERASED_VERSION, HOST_ERASED_NAME, NULL);
+        code = json_check_version(file, HOST_ERASED_VERSION, CLIENT_ERASED_NAME, NULL);
     if (!code)
         code = json_get_array(file, "authorities", CLIENT_AUTHORITIES_MAXIMUM, &array, NULL);
     ending->answers = code ? json_array() : json_incref(array);
@@ -53,8 +52,8 @@ static enum error_code write_answers(struct ending *ending, struct error *reterr
     enum error_code code =
         file ? json_format(file, &text, reterr) : error_set(reterr, ERR_NO_MEMORY, 0, "out of memory");
     return code ? code
-                : file_write_durable(ending->client->husk_fd, HOST_ERASED_NAME, 0600, text.data, text.length,
-                                     reterr);
+                : file_write_durable(ending->client->husk_fd, CLIENT_ERASED_NAME, 0600, text.data,
+                                     text.length, reterr);
 }
 
 static bool has_answered(const struct ending *ending, const struct client_pin *pin)
@@ -137,7 +136,6 @@ static void note_missing(struct ending *ending, const struct client_pin *pin, en
                 "the authority has not ended this host as far as it knows: %s", why->message);
 }
 
-/* No order is answered before all have ended the host: an answer takes away what a next run knows it by. */
 static void ask_all(struct ending *ending)
 {
     struct client *client = ending->client;
@@ -145,11 +143,8 @@ static void ask_all(struct ending *ending)
         struct error why = ERROR_NONE;
         enum error_code code =
             has_answered(ending, &client->pins[i]) ? OK : ask(ending, &client->pins[i], &why);
-        note_missing(ending, &client->pins[i], code, &why);
-    }
-    for (size_t i = 0; ending->missing == 0 && client_has_identity(client) && i < client->pin_count; i++) {
-        struct error why = ERROR_NONE;
-        enum error_code code = answer_orders(ending, &client->pins[i], &why);
+        if (!code && client_has_identity(client))
+            code = answer_orders(ending, &client->pins[i], &why);
         note_missing(ending, &client->pins[i], code, &why);
     }
 }

@@ -96,7 +96,10 @@ json_t *erase_find_left(const json_t *before, const json_t *document)
         if (!is_whole(item))
             whole &= add(left, text_of(item, "name"), text_of(item, "filesystem"));
     }
-    whole = whole && add_failed(left, vaults, json_object_get(document, "findings"));
+    const json_t *findings = json_object_get(document, "findings");
+    whole = whole && add_failed(left, vaults, findings);
+    if (whole && (!document || json_array_size(findings) >= FINDING_MAXIMUM)) /* more than is said here */
+        whole = add(left, "", "");
     if (!whole) {
         json_decref(left);
         return NULL;
@@ -125,12 +128,13 @@ static bool leaves_these(const struct client_order *order, struct vault *const *
 enum erase_ordered erase_look_ordered(struct client *client, struct vault *const *vaults, size_t count)
 {
     enum erase_ordered ordered = ERASE_NOT_ORDERED;
+    bool all_read = true;
     if (erase_host_has_begun(client))
         return ERASE_ORDERED_THESE;
     for (size_t i = 0; i < client->pin_count; i++) {
         _cleanup_(client_orders_done) struct client_orders orders = {0};
         if (client_orders_read(client, &client->pins[i], &orders, NULL))
-            continue; /* the end of the host, with husk erase --all, asks what it was */
+            all_read = false; /* the end of the host, with husk erase --all, asks what it was */
         for (size_t k = 0; k < orders.count; k++) {
             if (orders.items[k].action != ORDER_ERASE)
                 continue;
@@ -139,5 +143,5 @@ enum erase_ordered erase_look_ordered(struct client *client, struct vault *const
             ordered = ERASE_ORDERED_THESE;
         }
     }
-    return ordered;
+    return ordered == ERASE_ORDERED_THESE && !all_read ? ERASE_ORDERED_MORE : ordered;
 }

@@ -68,14 +68,23 @@ enum error_code network_compare(const char *at, struct finding_list *findings, s
     return code;
 }
 
+bool network_is_kept(const char *at)
+{
+    _cleanup_(json_freep) json_t *kept = NULL;
+    return network_read_kept(at, &kept, NULL) == OK;
+}
+
 bool network_is_elsewhere(const char *at)
 {
     _cleanup_(json_freep) json_t *now = NULL, *kept = NULL;
     _cleanup_(finding_list_done) struct finding_list findings = {0};
     size_t i, k;
     json_t *link, *here;
-    if (network_read_kept(at, &kept, NULL) || network_read_kernel(&now, &findings, NULL))
+    if (network_read_kept(at, &kept, NULL))
         return false;
+    const enum error_code code = network_read_kernel(&now, &findings, NULL);
+    if (code)
+        return code == ERR_NOT_FOUND; /* no card has one */
     const json_t *links = json_object_get(kept, "links");
     json_array_foreach(links, i, link)
     {

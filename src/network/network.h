@@ -42,6 +42,9 @@ bool network_is_recorded(const char *at, const char *address);
 must_check enum error_code network_compare(const char *at, struct finding_list *findings,
                                            struct error *reterr);
 
+/* Whether anything is kept that can be read. */
+bool network_is_kept(const char *at);
+
 /* Whether something is kept, and no card with an address here is one of it: this is another machine than the
  * host of at. */
 bool network_is_elsewhere(const char *at);

@@ -188,6 +188,19 @@ class OrderTest(OrderCase):
                          ("v", "UNKNOWN", "UNKNOWN"))
         self.assertRegex(self.authority.ok("host", "show", "web-1").out, "(?m)^v .* UNKNOWN +UNKNOWN")
 
+    @needs_faults
+    def test_an_erase_that_fails_is_told_and_tried_again(self):
+        self.ready()
+        agent = self.start_agent(fault="erase.mark:eio")
+        self.until_polling()
+        self.authority.admin("host erase", "web-1", "--confirm", "web-1")
+        self.until(lambda: self.order()["outcome"] == "failed", "nothing is told")
+        self.assertEqual((self.order()["state"], self.order()["report"]["status"]), ("given", husk.FAILED))
+        self.end_agent(agent)
+        self.start_agent()
+        self.until_order_is("done")
+        self.assertEqual(self.state(), "erased")
+
     def test_what_is_not_signed_for_this_host_or_older_is_refused(self):
         """The file of the highest sequence says what was seen; the authority's clock makes its sequences."""
         self.ready()
