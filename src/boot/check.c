@@ -115,6 +115,7 @@ struct answered {
     const struct client *client;
     bool by[CLIENT_AUTHORITIES_MAXIMUM]; /* as its pins are */
     bool opens;                          /* one of them has a keyslot of the vault that is looked at */
+    bool is_erased;                      /* at one of them: nothing can be mended there */
 };
 
 static enum error_code look_at_keyslot(const struct keyslot_id *id, const struct keyslot *keyslot,
@@ -131,10 +132,13 @@ static enum error_code look_at_keyslot(const struct keyslot_id *id, const struct
 /* What others than those that have a keyslot of a vault answer is of no use to it. */
 static void check_opens(struct checking *checking, const struct vault *vault, struct answered *answered)
 {
+    char remedy[VAULT_NAME_MAXIMUM + 96] = CHECK_REMEDY;
     answered->opens = false;
+    if (answered->is_erased)
+        snprintf(remedy, sizeof(remedy), "husk keyslot list %s names what else opens it", vault->name);
     if (vault_each_keyslot(vault, look_at_keyslot, answered, NULL) || !answered->opens)
         finding_add(
-            checking->findings, FINDING_BLOCKS, "authority-unreachable", vault->name, CHECK_REMEDY,
+            checking->findings, FINDING_BLOCKS, "authority-unreachable", vault->name, remedy,
             "no authority answers now that would open it: a boot would wait for one, or for a person");
 }
 
@@ -201,10 +205,11 @@ static void check_authorities(struct checking *checking)
         if (client_poll(client, &client->pins[i], CLIENT_PROMPT, &news, &why))
             finding_add(checking->findings, FINDING_TELLS, "authority-unreachable", id, why.remedy, "%s",
                         why.message);
-        else if (news.is_erased)
+        else if (news.is_erased) {
+            answered.is_erased = true;
             finding_add(checking->findings, FINDING_TELLS, "host-erased", id, "",
                         "this host is erased at the authority, which opens nothing for it any more");
-        else
+        } else
             check_answer(checking, client, i, &news, &answered);
     }
     for (size_t i = 0; i < checking->asking_count; i++)
