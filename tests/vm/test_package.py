@@ -264,9 +264,10 @@ class CheckedRootTest(ChrootTest):
     """husk check --root as root of a Debian system has it, with Debian's kernel and the images made for it."""
 
     def findings(self):
-        """{(kind, subject)}, which decide how it ends."""
+        """{(kind, subject)}, which decide how it ends; but for what is told of every ext4 as Debian makes it."""
         status, told = self.guest.attempt("husk check --root --json 2>/dev/null")
         found = {(one["kind"], one["subject"]) for one in json.loads(told)["findings"]}
+        found.remove(("no-encrypt-feature", "/"))
         self.assertEqual(status, husk.REFUSED if found else husk.DONE, told)
         return found
 
