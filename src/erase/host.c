@@ -100,13 +100,12 @@ static enum error_code answer_orders(struct ending *ending, struct client_pin *p
     _cleanup_(client_news_done) struct client_news news = {0};
     _cleanup_(client_orders_done) struct client_orders orders = {0};
     enum error_code code = client_poll(ending->client, pin, CLIENT_PROMPT, &news, reterr);
-    if (!code)
-        code = client_orders_take(ending->client, pin, news.orders, &orders, ending->findings, reterr);
+    if (code)
+        return code;
+    code = client_orders_take(ending->client, pin, news.orders, &orders, ending->findings, reterr);
     /* The file is damaged: what is to be answered was given just now, and nothing else is carried out here.
      */
-    if (code == ERR_CORRUPT)
-        code = client_orders_forget(ending->client, pin, reterr);
-    if (!code && !orders.count)
+    if (code == ERR_CORRUPT && !(code = client_orders_forget(ending->client, pin, reterr)))
         code = client_orders_take(ending->client, pin, news.orders, &orders, ending->findings, reterr);
     for (size_t i = 0; !code && i < orders.count; i++) {
         struct client_order *order = &orders.items[i];
