@@ -141,7 +141,7 @@ static enum error_code show_conversion(struct run *run, const struct vault *vaul
             run_place(run), vault->name, vault->name);
         return OK;
     }
-    run_text(run, "    if it was interrupted: run the same husk %s again to go on%s%s%s%s\n",
+    run_text(run, "    if it was interrupted: run the same %s again to go on%s%s%s%s\n",
              status.direction == CONVERT_PROTECT ? "protect" : "unprotect",
              status.may_abort ? ", or back with husk protect" : "", status.may_abort ? run_place(run) : "",
              status.may_abort ? " --abort --vault " : "", status.may_abort ? vault->name : "");
