@@ -49,13 +49,30 @@ static void tell_findings(struct agent *agent, size_t known)
         progress_message(&agent->run->progress, agent->run->findings.items[i].cause);
 }
 
+/* What this brings is for the turn behind it: a poll has an order once, a heartbeat has all. */
+static void tell_alive(void *context)
+{
+    struct agent *agent = context;
+    for (size_t i = 0; i < agent->count; i++) {
+        struct watched *watched = &agent->watched[i];
+        _cleanup_(client_news_done) struct client_news news = {0}, none = {0};
+        if (watched->is_over || client_poll(agent->client, watched->pin, CLIENT_PROMPT, &news, NULL))
+            continue;
+        if (!news.is_erased && (json_array_size(news.orders) > 0 || news.probed))
+            watched->heartbeat_ns = 0;
+        if (news.probed)
+            (void)!client_heartbeat(agent->client, watched->pin, news.probe, CLIENT_PROMPT, &none, NULL);
+    }
+}
+
 /* One that is refused may be signed with a key that a newer descriptor brings. */
 static enum error_code do_orders(struct agent *agent, struct watched *watched, const json_t *given,
                                  struct error *reterr)
 {
     const size_t known = agent->run->findings.count;
     enum error_code code =
-        orders_carry_out(agent->run, agent->client, watched->pin, given, &watched->has_orders, reterr);
+        orders_carry_out(agent->run, agent->client, watched->pin, given,
+                         &(struct orders_alive){tell_alive, agent}, &watched->has_orders, reterr);
     if (agent->run->findings.count > known)
         watched->heartbeat_ns = 0;
     tell_findings(agent, known);

@@ -15,28 +15,20 @@
 #include "host_name.h"
 
 #define OWN_PROGRAM "/proc/self/exe"
-enum { OUTPUT_MAXIMUM = 16 << 20, FINDINGS_TOLD_MAXIMUM = 32, BEAT_MS = 30000 };
-
-/* The authorities hear that this boot runs: until it is off it has the key of what is in use, and another
- * boot, or a copy's, is not to be believed that all is gone. */
-static void beat(struct client *client)
-{
-    for (size_t i = 0; i < client->pin_count; i++) {
-        _cleanup_(client_news_done) struct client_news news = {0};
-        (void)!client_poll(client, &client->pins[i], CLIENT_PROMPT, &news, NULL);
-    }
-}
+enum { OUTPUT_MAXIMUM = 16 << 20, FINDINGS_TOLD_MAXIMUM = 32, ALIVE_MS = 30000 };
 
 /* Until there is something to read, or its end. */
-static void wait_beating(int fd, struct client *client)
+static void wait_alive(int fd, const struct orders_alive *alive)
 {
     struct pollfd waited = {.fd = fd, .events = POLLIN};
-    while (poll(&waited, 1, BEAT_MS) == 0)
-        beat(client);
+    int ready;
+    while ((ready = poll(&waited, 1, ALIVE_MS)) == 0 || (ready < 0 && errno == EINTR))
+        if (ready == 0)
+            alive->tell(alive->context);
 }
 
-/* Run this program with these words; output is what it prints. client is for beating meanwhile. */
-static enum error_code run_self(char *const *words, struct client *client, int *ret_status,
+/* Run this program with these words; output is what it prints. */
+static enum error_code run_self(char *const *words, const struct orders_alive *alive, int *ret_status,
                                 struct buffer *output, struct error *reterr)
 {
     int ends[2];
@@ -53,7 +45,7 @@ static enum error_code run_self(char *const *words, struct client *client, int *
     ssize_t got = -1;
     for (;;) {
         if (!os_errno)
-            wait_beating(ends[0], client);
+            wait_alive(ends[0], alive);
         if (os_errno || ((got = read(ends[0], bytes, sizeof(bytes))) <= 0 && (got == 0 || errno != EINTR)))
             break;
         if (got > 0 && buffer_append(output, bytes, (size_t)got, NULL))
@@ -107,8 +99,9 @@ static bool was_ended(int status, const json_t *document)
 
 /* *ret_report stays NULL where husk was ended before it could say anything: a host that shuts down ends what
  * its agent runs. */
-static enum error_code carry_out(struct run *run, struct client *client, const struct client_order *order,
-                                 const char **ret_outcome, json_t **ret_report, struct error *reterr)
+static enum error_code carry_out(struct run *run, const struct orders_alive *alive,
+                                 const struct client_order *order, const char **ret_outcome,
+                                 json_t **ret_report, struct error *reterr)
 {
     _cleanup_(buffer_done) struct buffer output = {.maximum = OUTPUT_MAXIMUM};
     _cleanup_(json_freep) json_t *document = NULL;
@@ -123,8 +116,8 @@ static enum error_code carry_out(struct run *run, struct client *client, const s
         words[7] = host;
     }
     if (order->action == ORDER_ERASE)
-        beat(client);
-    enum error_code code = run_self(words, client, &status, &output, reterr);
+        alive->tell(alive->context);
+    enum error_code code = run_self(words, alive, &status, &output, reterr);
     if (code)
         return code;
     if (output.data)
@@ -174,14 +167,15 @@ static bool is_less(const struct client_order *order, const char *outcome)
 }
 
 static enum error_code do_it(struct run *run, struct client *client, struct client_pin *pin,
-                             struct client_order *order, struct error *reterr)
+                             const struct orders_alive *alive, struct client_order *order,
+                             struct error *reterr)
 {
     json_t *report = NULL;
     const char *outcome = NULL;
     if (!order->outcome[0])
         tell(run, pin, order, "begins");
     (void)fault("agent.order");
-    enum error_code code = carry_out(run, client, order, &outcome, &report, reterr);
+    enum error_code code = carry_out(run, alive, order, &outcome, &report, reterr);
     if (code || !report || is_less(order, outcome)) {
         json_decref(report);
         return code;
@@ -226,13 +220,14 @@ static enum error_code do_power_off(struct run *run, struct client *client, stru
 }
 
 static enum error_code handle(struct run *run, struct client *client, struct client_pin *pin,
-                              struct client_order *order, struct error *reterr)
+                              const struct orders_alive *alive, struct client_order *order,
+                              struct error *reterr)
 {
     enum error_code code = OK;
     if (order->action == ORDER_POWER_OFF)
         code = do_power_off(run, client, pin, order, reterr);
     else if (is_to_do(order))
-        code = do_it(run, client, pin, order, reterr);
+        code = do_it(run, client, pin, alive, order, reterr);
     /* A whole erase has answered for itself, while this host still had an identity; and one that was ended
      * has nothing to tell yet. */
     if (!code && (!order->outcome[0] || (order->action == ORDER_ERASE && !strcmp(order->outcome, "done"))))
@@ -247,13 +242,14 @@ static bool is_left(const struct client_order *order, enum error_code code)
 }
 
 enum error_code orders_carry_out(struct run *run, struct client *client, struct client_pin *pin,
-                                 const json_t *given, bool *ret_left, struct error *reterr)
+                                 const json_t *given, const struct orders_alive *alive, bool *ret_left,
+                                 struct error *reterr)
 {
     _cleanup_(client_orders_done) struct client_orders orders = {0};
     bool left = false;
     enum error_code code = client_orders_take(client, pin, given, &orders, &run->findings, reterr);
     for (size_t i = 0; !code && i < orders.count; i++) {
-        code = handle(run, client, pin, &orders.items[i], reterr);
+        code = handle(run, client, pin, alive, &orders.items[i], reterr);
         left |= is_left(&orders.items[i], code);
     }
     *ret_left = left;

@@ -3,6 +3,13 @@
 #include "client/client.h"
 #include "verb.h"
 
+/* Tell the authorities that this boot runs, as long as an order is carried out: until the machine is off it
+ * has the key of what is in use, and another boot, or a copy's, is not to be believed that all is gone. */
+struct orders_alive {
+    void (*tell)(void *context);
+    void *context;
+};
+
 /*
  * Check orders as they came, carry out what is new or was not done whole, and answer. What is refused and
  * what cannot be done becomes a finding. ERR_UNREACHABLE when an answer did not get through: it is kept, and
@@ -10,7 +17,8 @@
  * take; a signal does not keep it from finishing what it began.
  */
 must_check enum error_code orders_carry_out(struct run *run, struct client *client, struct client_pin *pin,
-                                            const json_t *given, bool *ret_left, struct error *reterr);
+                                            const json_t *given, const struct orders_alive *alive,
+                                            bool *ret_left, struct error *reterr);
 
 /* Begin an orderly shutdown of this machine, and return. ERR_UNSUPPORTED where at is not the system that runs
  * on it, or systemd does not run it. */

@@ -32,8 +32,8 @@ static enum error_code record_done(struct clerk *clerk, const struct host *host,
 
 /* What was in use keeps its key in memory: a boot that finishes the erase of an earlier one is not believed
  * while that may still run. A copy of the disk would say so beside it. */
-static enum error_code get_is_early(struct clerk *clerk, struct job *job, const struct host *host,
-                                    bool *ret_is_early, struct error *reterr)
+static enum error_code get_may_another_run(struct clerk *clerk, struct job *job, const struct host *host,
+                                           bool *ret_may_run, struct error *reterr)
 {
     uint8_t boot[POLICY_TOKEN_SIZE];
     const struct presence_host *known = presence_find(&clerk->presence, host->id);
@@ -41,7 +41,7 @@ static enum error_code get_is_early(struct clerk *clerk, struct job *job, const 
         return OK;
     enum error_code code = message_get_boot(job, boot, reterr);
     if (!code)
-        *ret_is_early =
+        *ret_may_run =
             known && presence_may_another_run(known, boot, clerk->now_ns) && !fault("authority.done.silent");
     return code;
 }
@@ -58,12 +58,12 @@ static enum error_code take_order(struct clerk *clerk, struct job *job, const st
         return code;
     if (is_copy)
         return record_done(clerk, host, "done-by-copy", "order", id, outcome, report, reterr);
-    bool changed = false, is_early = false;
+    bool changed = false, another_may_run = false;
     if (action == ORDER_ERASE && !strcmp(outcome, "done"))
-        code = get_is_early(clerk, job, host, &is_early, reterr);
+        code = get_may_another_run(clerk, job, host, &another_may_run, reterr);
     if (code)
         return code;
-    if (is_early)
+    if (another_may_run)
         return job_refuse(
             job, ERR_LOCKED, "waits",
             "an earlier boot of this host may still run, with a key in memory: switch it off; its "

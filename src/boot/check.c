@@ -256,12 +256,12 @@ static bool is_recorded_at(const struct vault_list *list, const char *name)
 
 /* What came to the top of the root since it was converted: below an encrypted directory everything is. That
  * something else took the place of a protected one is told as that. */
-static void tell_plain(struct checking *checking, const struct vault_list *list)
+static enum error_code tell_plain(struct checking *checking, const struct vault_list *list,
+                                  struct error *reterr)
 {
     struct convert_root root = {0};
-    if (convert_root_look(checking->at, &root, NULL))
-        return;
-    for (size_t i = 0; i < root.count; i++) {
+    enum error_code code = convert_root_look(checking->at, &root, reterr);
+    for (size_t i = 0; !code && i < root.count; i++) {
         enum fscrypt_policy_state state = FSCRYPT_HUSK_POLICY;
         struct fscrypt_identifier identifier;
         _cleanup_(close_fdp) int fd = -1;
@@ -270,10 +270,11 @@ static void tell_plain(struct checking *checking, const struct vault_list *list)
             fscrypt_get_policy(fd, &state, &identifier, NULL) || state != FSCRYPT_PLAIN)
             continue;
         finding_add(checking->findings, FINDING_TELLS, "left-plain", text_shown(root.paths[i]),
-                    "husk protect it, with --vault and the name of the root's, while nothing uses it",
+                    "protect it too, into the vault of the root (--vault), while nothing uses it",
                     "this directory at the top of the root is not encrypted, nor is what it holds");
     }
     convert_root_done(&root);
+    return code;
 }
 
 static enum error_code check(struct checking *checking, const struct vault_list *list, struct error *reterr)
@@ -301,7 +302,7 @@ static enum error_code check(struct checking *checking, const struct vault_list 
     if (!code && !checking->is_locked)
         code = convert_root_check(checking->at, CONVERT_SWAP_LEAVE, checking->findings, reterr);
     if (!code && !checking->is_locked)
-        tell_plain(checking, list);
+        code = tell_plain(checking, list, reterr);
     if (!code && checking->has_authority && network_has_stacked(checking->at))
         code = convert_root_check_stacked(checking->at, checking->findings, reterr);
     if (!code && checking->has_authority) {

@@ -26,8 +26,8 @@
 #define CLIENT_NAME_MAXIMUM 64
 #define CLIENT_ELEMENTS_MAXIMUM 16
 #define CLIENT_IDENTITY_NAME "host.key"
-#define CLIENT_ERASED_NAME                                                                                   \
-    "host.erased"         /* its authorities' answers when it was erased for good: src/erase/host.c */
+/* The answers of its authorities, once it is erased for good (erase/host.c). */
+#define CLIENT_ERASED_NAME "host.erased"
 #define CLIENT_ID_SIZE 16 /* of hosts, boots, keyslots, vaults, requests, authorities, tokens, nonces */
 #define CLIENT_ELEMENT_SIZE 32
 

@@ -82,11 +82,12 @@ must_check enum error_code filesystem_enable_encrypt(const struct filesystem *fi
  */
 must_check enum error_code filesystem_settle(const struct filesystem *filesystem, struct error *reterr);
 
+#define FILESYSTEM_NO_ENCRYPT_FEATURE "no-encrypt-feature"
+
 /* Findings (blocking) where this kernel or filesystem cannot carry a vault: "not-ext4", "read-only",
  * "old-kernel" (below 5.7), "no-kernel-encryption", "block-size" (above the page size), "dax" (mounted so),
  * "damaged", "no-encrypted-casefold", and "no-encrypt-feature", whose remedy explains GRUB and
  * --enable-feature. */
-#define FILESYSTEM_NO_ENCRYPT_FEATURE "no-encrypt-feature"
 must_check enum error_code filesystem_check_vault(const struct filesystem *filesystem,
                                                   struct finding_list *findings, struct error *reterr);
 

@@ -216,6 +216,21 @@ class RootTest(HostRoot):
         (found,) = [finding for finding in json.loads(done.stdout)["findings"] if finding["kind"] == "no-encrypt-feature"]
         self.assertIn("--enable-feature", found["remedy"])
 
+    def test_without_a_place_the_disk_of_another_host_is_not_committed(self):
+        self.protect_root()
+        rescue = self.enterContext(disk.ext4("plain", size_mib=64))
+        for name in "boot", "proc", "dev", "mnt":
+            os.mkdir(f"{rescue.path}/{name}")
+        self.make_running(rescue.path)
+        subprocess.run(["mount", "--bind", self.d.path, f"{rescue.path}/mnt"], check=True)
+        self.addCleanup(subprocess.run, ["umount", f"{rescue.path}/mnt"], check=True)
+        done = subprocess.run(["chroot", rescue.path, "/boot/husk", "protect", "--root", "--commit", "--skip-free-space"],
+                              capture_output=True, check=False, text=True)
+        self.assertEqual(done.returncode, husk.REFUSED, done)
+        self.assertIn("on the disk at /mnt", done.stderr)
+        self.assertIn("--at", done.stderr)
+        self.assertTrue(os.listdir(self.path(".husk/plaintext/root")))
+
     def test_whatever_its_vault_is_called_the_commands_that_are_named_find_it(self):
         self.protect_root("--vault", "sys")
         self.json("protect", "--root", "--abort", expect=husk.REFUSED)  # not "there is no vault root"

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -387,6 +388,23 @@ class OrderedTest(Placed):
         self.assertEqual((order["outcome"], order["report"]["left"]),
                          ("incomplete", [{"name": "root", "filesystem": self.d.path}]))
         self.boot_finishes_it()
+
+    @needs_faults
+    def test_an_agent_says_that_it_runs_as_long_as_an_erase_takes(self):
+        def seen():
+            return self.authority.admin("host show", "web-1")["hosts"][0]["last_seen"]
+
+        agent = self.agent(fault="erase.marked:pause")
+        self.authority.admin("host erase", "web-1", "--confirm", "web-1")
+        self.until(lambda: self.state("root") == "erasing", "nothing is carried out")
+        begun = seen()
+        limit = time.monotonic() + 45
+        while seen() < begun + 20:
+            self.assertLess(time.monotonic(), limit, "the agent says nothing")
+            time.sleep(1)
+        (erase,) = subprocess.run(["pgrep", "-P", str(agent.pid)], stdout=subprocess.PIPE, check=True, text=True).stdout.split()
+        os.kill(int(erase), signal.SIGCONT)
+        self.until(lambda: self.order()["state"] == "done", "it does not go on")
 
     def test_what_was_left_elsewhere_as_well_is_not_called_done(self):
         self.erase_by_order(is_silent=False)

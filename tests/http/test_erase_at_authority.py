@@ -254,6 +254,15 @@ class EraseTest(EraseCase):
         self.assertEqual(self.host()["state"], "erased")
         self.assertFalse(self.erase_all()["changed"])
 
+    def test_an_erased_host_is_enrolled_at_no_other_authority(self):
+        self.ready()
+        self.erase_all()
+        other = self.enterContext(known_address.running())
+        refused = self.enroll(of=other, expect=husk.REFUSED)["error"]
+        self.assertEqual(refused["code"], "erased")
+        self.assertIn("remove .husk", refused["remedy"])
+        self.assertFalse(os.path.exists(self.path(".husk/host.key")))
+
     def test_the_identity_stays_while_one_authority_has_not_ended_the_host(self):
         self.authority_only()
         other = self.enterContext(known_address.running())

@@ -204,6 +204,40 @@ static void sequences_do_not_stay_behind_the_clock_nor_before(void **state)
     assert_true(orders[2].sequence > orders[1].sequence);
 }
 
+static json_t *early_done_message(const struct world_host *host, const uint8_t *order, const uint8_t *boot)
+{
+    json_t *message = done_message(host, order, "done");
+    assert_ok(json_set_hex(message, "boot", boot, WORLD_ID, &error));
+    return message;
+}
+
+static void a_boot_that_finishes_an_erase_waits_for_any_other_to_be_silent(void **state)
+{
+    struct scene *scene = *state;
+    struct order order = {0};
+    uint8_t first[WORLD_ID];
+    host_heartbeat(&scene->host);
+    memcpy(first, scene->host.boot, sizeof(first));
+    json_decref(world_operate(&scene->world, "host erase",
+                              json_pack("{s:s, s:s}", "host", "web1", "confirm", "web1")));
+    host_boot(&scene->host);
+    assert_int_equal(
+        read_orders(&scene->host, host_send(&scene->host, poll_message(&scene->host, 0)), &order), 1);
+    /* Each of the two was heard of: neither is believed while the other may run. */
+    assert_refused(host_send(&scene->host, early_done_message(&scene->host, order.id, first)), "waits");
+    assert_refused(host_send(&scene->host, early_done_message(&scene->host, order.id, scene->host.boot)),
+                   "waits");
+    json_decref(host_send(&scene->host, done_message(&scene->host, order.id, "incomplete")));
+    assert_shown(scene, "given");
+    assert_false(has_entry(&scene->world, "done-by-copy"));
+    /* One that is no number of a boot is refused as such; a host that runs says done without one. */
+    json_t *message = done_message(&scene->host, order.id, "done");
+    assert_ok(json_set_new(message, "boot", json_string("x"), &error));
+    assert_refused(host_send(&scene->host, message), "bad-message");
+    json_decref(host_send(&scene->host, done_message(&scene->host, order.id, "done")));
+    assert_shown(scene, "done");
+}
+
 static void an_erased_host_gets_its_order_with_the_refusal(void **state)
 {
     struct scene *scene = *state;
@@ -491,6 +525,7 @@ int main(void)
         scene_test(one_that_the_host_took_before_is_told_as_what_it_became),
         scene_test(an_erase_is_never_cancelled),
         scene_test(sequences_do_not_stay_behind_the_clock_nor_before),
+        scene_test(a_boot_that_finishes_an_erase_waits_for_any_other_to_be_silent),
         scene_test(an_erased_host_gets_its_order_with_the_refusal),
         scene_test(a_host_that_erases_itself_is_given_no_order),
         scene_test(reports_are_bounded_and_about_vaults_that_are_erased),
