@@ -290,7 +290,7 @@ static enum error_code check(struct checking *checking, const struct vault_list 
             code = check_vault(checking, list->items[i], reterr);
     struct error uncovered = ERROR_NONE;
     if (!code && needed_check(checking->at, list, &uncovered)) {
-        checking->has_needed = true;
+        checking->has_needed = checking->is_locked = true;
         finding_add(checking->findings, FINDING_BLOCKS, "vault-unreadable", text_shown(checking->at),
                     uncovered.remedy, "%s", uncovered.message);
     }
